@@ -1,0 +1,27 @@
+# Two commands: `make family` (the main job) and `make test`. Each sets up everything it needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: family test lint ui clean
+
+family: $(STAMP) ## search, retrain and publish the family S0…S5
+	$(BIN)/dvc repro
+	$(BIN)/python -m pipeline show
+
+test: $(STAMP) ## lint and run the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+ui: $(STAMP) ## open MLflow and Prefect on loopback over this folder's results
+	$(BIN)/python -m pipeline ui
+
+clean: ## forget the environment (artifacts and tracking stay)
+	rm -rf $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@

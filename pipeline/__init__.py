@@ -1,0 +1,1 @@
+"""How the method is run and remembered: flows, tracking, delivery and the model registry."""

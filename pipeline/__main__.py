@@ -1,0 +1,64 @@
+"""The command line: ``python -m pipeline {stage,family,params,register,show,ui}``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the commands."""
+    top = argparse.ArgumentParser(prog="python -m pipeline", description="ScaleNet as a workflow pipeline.")
+    commands = top.add_subparsers(dest="command", required=True)
+    stage = commands.add_parser("stage", help="run one stage as a Prefect flow (what dvc.yaml calls)")
+    stage.add_argument("name")
+    stage.add_argument("member", nargs="?", help="family member, for stage retrain")
+    for name, what in (("family", "run the whole graph as one Prefect flow"), ("params", "change params.yaml")):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("--preset", help="a file of presets/, without .yaml")
+        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a params.yaml key")
+        if name == "family":
+            command.add_argument("--target", help="the last stage wanted, such as search or retrain@S2")
+    commands.add_parser("register", help="put the members that lie here (after dvc pull) into the model registry")
+    commands.add_parser("show", help="print the family")
+    commands.add_parser("ui", help="open MLflow and Prefect over this folder's results")
+    return top
+
+
+def overrides(pairs: list[str]) -> dict[str, Any]:
+    """Read KEY=VALUE pairs; values are YAML."""
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise ValueError(f"--set {wrong[0]!r}: expected KEY=VALUE, such as search.population=16")
+    return {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run a command in the current folder; heavy imports wait until a command needs them."""
+    root = Path.cwd()
+    if arguments.command == "params":
+        from pipeline import settings
+
+        settings.apply(root, arguments.preset, overrides(arguments.set))
+        return 0
+    if arguments.command in ("stage", "family"):
+        from pipeline import flows
+
+        if arguments.command == "stage":
+            return flows.run_stage(root, arguments.name, arguments.member)
+        return flows.run_family(root, arguments.preset, overrides(arguments.set), arguments.target)
+    from pipeline import results
+
+    return {"register": results.register, "show": results.show, "ui": results.ui}[arguments.command](root)
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main(parser().parse_args()))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None

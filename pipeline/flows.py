@@ -1,0 +1,198 @@
+"""The Prefect flows: one per stage, and ``family``, which walks DVC's graph.
+
+DVC decides whether a stage runs; Prefect shows when, where and how it ran. Prefect caches nothing here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import Flow, State, flow, get_run_logger, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentTaskRunId
+from prefect.flow_engine import run_flow
+from prefect.runtime import task_run
+from prefect.states import Completed, Failed, Pending
+
+from pipeline import delivery, registry, report, server, settings, tracking
+from stages import params as stage_params
+from stages import run_room
+from stages.artifacts import Paths
+from stages.params import Params
+from stages.search.room import journal_key
+
+PARENT = "SCALENET_PARENT_TASK_RUN"  # the family flow's task run, handed to the stage through DVC
+REFUSED = 2  # exit code of a stage whose input is wrong: trying again would not help
+
+
+# --- one stage ------------------------------------------------------------------------------------
+
+
+def run_stage(root: Path, stage: str, member: str | None) -> int:
+    """Run one stage as a Prefect flow in this process; return its exit code."""
+    stage_params.load(root / "params.yaml")  # refuse wrong params before anything starts
+    with server.api(home(root)):
+        stage_flow = Flow(_execute, name=stage, flow_run_name=" ".join(filter(None, (stage, member))))
+        state = run_flow(stage_flow, **_parent(stage_flow, member), return_type="state")
+    if state.is_failed() and state.name == "Refused":
+        print(f"{stage}: {state.message}", file=sys.stderr)
+        return REFUSED
+    return 0 if state.is_completed() else 1
+
+
+def home(root: Path) -> Path:
+    """Return where tracking and the server live: the repository itself, also for an experiment in a copy of it."""
+    return Path(os.environ.get("DVC_ROOT", root))
+
+
+def _parent(stage_flow: Flow, member: str | None) -> dict[str, Any]:
+    """Return what makes the stage's flow run appear under the family flow's task, if there is one."""
+    parameters = {"stage": stage_flow.name, "member": member}
+    if PARENT not in os.environ:
+        return {"parameters": parameters}
+    with get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run(
+            stage_flow, parameters=parameters, state=Pending(), parent_task_run_id=UUID(os.environ[PARENT])
+        )
+    return {"flow_run": flow_run, "parameters": parameters}
+
+
+def _execute(stage: str, member: str | None = None) -> State:
+    """Run a stage: params and documents in; documents, tracked runs and registered models out."""
+    root = Path.cwd()
+    try:
+        _track(stage_params.load(root / "params.yaml"), Paths(root), stage, member)
+    except ValueError as error:
+        return Failed(name="Refused", message=str(error))
+    return Completed(message=f"{stage} done")
+
+
+def _track(params: Params, paths: Paths, stage: str, member: str | None) -> None:
+    where = home(paths.root)
+    with tracking.stage_run(paths.root, params, stage, member, where) as run_id:
+        journal = paths.state("search") / "candidates.jsonl"
+        key = journal_key(params, paths) if stage == "search" else ""
+        follow = delivery.delivering(where, params, journal, key, run_id) if key else nullcontext()
+        with follow:
+            run_room(params, paths, stage, member)
+        if stage == "publish":
+            report.draw(paths)
+            registry.register(paths.root, params, where)
+    shutil.rmtree(paths.state(member or stage), ignore_errors=True)
+
+
+# --- the family -----------------------------------------------------------------------------------
+
+
+@flow(name="family", log_prints=True)
+def family(preset: str | None = None, overrides: dict[str, Any] | None = None, target: str | None = None) -> State:
+    """Build the family: reproduce every stage of dvc.yaml in order, each as a task.
+
+    preset: a file of presets/, such as ``tiny``; overrides: params.yaml keys, such as
+    ``{"search.population": 16}``; target: the last stage wanted, such as ``search`` or ``retrain@S2``.
+    """
+    root = Path.cwd()
+    try:
+        settings.apply(root, preset, overrides or {})
+        stages = graph(root, target)
+    except ValueError as error:
+        return Failed(name="Refused", message=str(error))
+    for stage in stages:
+        state = reproduce.with_options(name=stage, task_run_name=stage)(stage, return_state=True)
+        if not state.is_completed():
+            return Failed(name=state.name, message=f"{stage}: {state.message}")
+    return Completed(message=f"{len(stages)} stages are up to date")
+
+
+def graph(root: Path, target: str | None) -> list[str]:
+    """Return the names of the stages that a target needs (all by default), each after those it depends on."""
+    from dvc.repo import Repo
+    from networkx import lexicographical_topological_sort
+
+    with Repo(str(root)) as repo:
+        stages = {stage.addressing: stage for stage in repo.index.stages}
+        if target is not None and target not in stages:
+            raise ValueError(f"target {target!r} is no stage of dvc.yaml; it has {', '.join(stages)}")
+        needs = repo.index.graph
+        wanted = set(needs) if target is None else {stages[target], *_ancestors(needs, stages[target])}
+        order = {name: i for i, name in enumerate(stages)}
+        dependencies_first = needs.subgraph(wanted).reverse()
+        ranked = lexicographical_topological_sort(dependencies_first, key=lambda stage: order[stage.addressing])
+        return [stage.addressing for stage in ranked]
+
+
+def _ancestors(needs: Any, stage: Any) -> set[Any]:
+    """Return all that a stage depends on: DVC's edges point from a stage to what it needs."""
+    from networkx import descendants
+
+    return descendants(needs, stage)
+
+
+def _again(_task: Any, _run: Any, state: State) -> bool:
+    """Retry what may pass the next time; not a refused input."""
+    return state.name != "Refused"
+
+
+@task(retries=2, retry_delay_seconds=5, retry_condition_fn=_again)
+def reproduce(stage: str) -> State:
+    """Let DVC reproduce one stage; "Cached" if DVC found nothing to run."""
+    with get_client(sync_client=True) as client:
+        environment = os.environ | {
+            PARENT: str(task_run.id),
+            "PREFECT_API_URL": str(client.api_url),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        }
+        before = _runs_under(client, task_run.id)
+        command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
+        tail, code = _run(command, environment)
+        ran = _runs_under(client, task_run.id) - before
+    if code:
+        refused = f"exited with {REFUSED}" in tail
+        return Failed(name="Refused" if refused else "Failed", message=_reason(tail))
+    return Completed(message="ran") if ran else Completed(name="Cached", message="DVC found it unchanged")
+
+
+def _run(command: list[str], environment: dict[str, str]) -> tuple[str, int]:
+    """Run a command in a process group of its own, logging its lines; return its last lines and exit code."""
+    logger, lines = get_run_logger(), []
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        try:
+            for line in process.stdout:
+                logger.info(line.rstrip())
+                lines.append(line.rstrip())
+        except BaseException:
+            os.killpg(process.pid, 15)
+            raise
+    return "\n".join(lines[-40:]), process.returncode
+
+
+def _reason(tail: str) -> str:
+    """Return what a failed stage said last, without DVC's own summary."""
+    lines = [line for line in tail.splitlines() if line.strip() and not line.startswith(("Running stage", "> "))]
+    said = [line for line in lines if "failed to run" not in line and "failed to reproduce" not in line]
+    return "\n".join((said or lines)[-6:])
+
+
+def _runs_under(client: Any, task_run_id: str) -> set[UUID]:
+    """Return the flow runs that a task run has started: none if DVC ran no command."""
+    parent = FlowRunFilterParentTaskRunId(any_=[UUID(str(task_run_id))])
+    return {run.id for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_task_run_id=parent))}
+
+
+def run_family(root: Path, preset: str | None, overrides: dict[str, Any], target: str | None) -> int:
+    """Run the family flow in this process; return its exit code."""
+    with server.api(home(root)):
+        state = family(preset=preset, overrides=overrides, target=target, return_state=True)
+    if not state.is_completed():
+        print(state.message, file=sys.stderr)
+        return REFUSED if state.name == "Refused" else 1
+    return 0

@@ -1,0 +1,76 @@
+"""The family's figure and its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+
+from stages.artifacts import Family, Paths
+
+matplotlib.use("Agg")
+
+FIGURE = "family.svg"
+
+
+def draw(paths: Paths) -> Path:
+    """Draw accuracy against FLOPs with intervals and the accuracy law; equal families give equal bytes."""
+    family = Family.read(paths.family / "family.json")
+    with plt.rc_context({"svg.hashsalt": "scalenet", "svg.fonttype": "none", "font.size": 10}):
+        figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+        for origin, colour in (("searched", "tab:blue"), ("extrapolated", "tab:orange")):
+            members = [t for t in family.members if t.member.origin == origin]
+            if not members:
+                continue
+            x = [t.member.flops for t in members]
+            y = [100 * t.accuracy for t in members]
+            bars = [[100 * (t.accuracy - t.low) for t in members], [100 * (t.high - t.accuracy) for t in members]]
+            axes.errorbar(x, y, yerr=bars, fmt="o", capsize=3, color=colour, label=f"{origin} sizes")
+        _law(axes, family)
+        for t in family.members:
+            axes.annotate(t.member.name, (t.member.flops, 100 * t.accuracy), (6, -12), textcoords="offset points")
+        axes.set(xscale="log", xlabel="FLOPs (multiply-accumulates of one image)", ylabel="test top-1, %")
+        axes.set_title(f"{family.name}: the family and its {family.members[0].confidence:.0%} intervals")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+        path = paths.family / FIGURE
+        figure.savefig(path, metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    return path
+
+
+def _law(axes, family: Family) -> None:
+    """Draw the accuracy law and its prediction of the next sizes."""
+    if family.law is None:
+        return
+    law, budget = family.law, family.members[0].member.budget / family.members[0].member.multiple
+    following = [(at["multiple"] * budget, at) for at in law["next"]]
+    first, last = family.members[0].member.flops, max([family.members[-1].member.flops, *(x for x, _ in following)])
+    x = [first * (last / first) ** (i / 100) for i in range(101)]
+    y = [100 * (law["top"] - law["scale"] * (flops / law["flops0"]) ** -law["exponent"]) for flops in x]
+    axes.plot(x, y, "--", color="gray", linewidth=1, label="accuracy law")
+    for flops, at in following:
+        bars = [[100 * (at["value"] - at["low"])], [100 * (at["high"] - at["value"])]]
+        axes.errorbar([flops], [100 * at["value"]], yerr=bars, fmt="s", mfc="none", capsize=3, color="gray")
+
+
+def table(family: Family, versions: dict[str, str]) -> str:
+    """Return the family as text, one member a line."""
+    rows = [("size", "FLOPs", "params", "px", "top-1", "95 % interval", "registry", "strategy, network")]
+    rows[0] = (*rows[0][:5], f"{family.members[0].confidence:.0%} interval", *rows[0][6:])
+    for t in family.members:
+        m = t.member
+        interval = f"{100 * t.low:.1f}–{100 * t.high:.1f} %"
+        version = f"v{versions[m.name]}" if m.name in versions else "–"
+        size = (m.name, _short(m.flops), _short(m.params), m.network.partition("-")[0][1:])
+        rows.append((*size, f"{100 * t.accuracy:.2f} %", interval, version, f"{m.scaling} of {m.base} ({m.origin})"))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _short(count: int) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return str(count)

@@ -1,0 +1,128 @@
+"""Prefect's own local server for a whole build: the first stage starts it, the last one leaves it to end.
+
+Every process that needs it holds a shared lock on a lease file. The server's keeper ends it once nobody
+has held the lease for a while, so a killed build leaves nothing behind. With ``PREFECT_API_URL`` (or a
+Prefect profile that names a server) none of this happens.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 120  # a slow machine's first start migrates an empty database
+IDLE_SECONDS = 15  # between two stages nobody holds the lease
+
+
+def configured() -> str | None:
+    """Return the Prefect server that the user configured, by environment or profile; None for our own."""
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().api.url
+
+
+@contextmanager
+def api(home: Path) -> Iterator[str]:
+    """Yield the URL of a Prefect server; ``ValueError`` if the configured one does not answer."""
+    if url := configured():
+        if not answers(url, 5):
+            raise ValueError(
+                f"PREFECT_API_URL {url} does not answer; start that server, or unset it to use a local one"
+            )
+        yield url
+        return
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    folder = home / ".state" / "prefect"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lease").open("w") as lease:
+        fcntl.flock(lease, fcntl.LOCK_SH)
+        url = _local(folder)
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield url
+
+
+def answers(url: str, seconds: float = 2) -> bool:
+    """Tell whether a Prefect API answers."""
+    try:
+        return httpx.get(f"{url}/health", timeout=seconds).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _local(folder: Path) -> str:
+    """Return the local server's URL, starting it if there is none."""
+    with (folder / "starting").open("w") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)  # one starter at a time; the others find it running
+        address = folder / "url"
+        if address.exists() and answers(url := address.read_text()):
+            return url
+        address.unlink(missing_ok=True)
+        with (folder / "server.log").open("w") as log:
+            keeper = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.server", str(folder)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and keeper.poll() is None:
+            if address.exists():
+                return address.read_text()
+            time.sleep(0.1)
+        raise ValueError(f"Prefect's local server did not start; {folder / 'server.log'} says why")
+
+
+def keep(folder: Path) -> int:
+    """Run a server until nobody has held the lease for a while."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    environment = os.environ | {"PREFECT_SERVER_UI_API_URL": "/api", "DO_NOT_TRACK": "1"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen([*command, "--no-services"], env=environment)
+    try:
+        while server.poll() is None and not answers(url):
+            time.sleep(0.2)
+        if server.poll() is None:
+            _publish(folder, url)
+            _wait_until_idle(folder, server)
+    finally:
+        (folder / "url").unlink(missing_ok=True)
+        server.send_signal(signal.SIGTERM)
+        server.wait(30)
+    return 0
+
+
+def _publish(folder: Path, url: str) -> None:
+    temporary = folder / "url.tmp"
+    temporary.write_text(url)
+    temporary.replace(folder / "url")
+
+
+def _wait_until_idle(folder: Path, server: subprocess.Popen) -> None:
+    """Return when the lease has been free for ``IDLE_SECONDS`` or the server has ended."""
+    idle_since = None
+    while server.poll() is None:
+        with (folder / "lease").open("w") as lease:
+            try:
+                fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                idle_since = idle_since or time.monotonic()
+            except BlockingIOError:
+                idle_since = None
+        if idle_since and time.monotonic() - idle_since > IDLE_SECONDS:
+            return
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(keep(Path(sys.argv[1])))

@@ -1,0 +1,73 @@
+"""params.yaml as a preset and overrides make it, keeping its comments."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from stages import artifacts
+from stages.params import Params, parse, read_yaml
+
+
+def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Params:
+    """Write params.yaml with a preset and ``{"search.population": 16}``-like overrides; return what it now says.
+
+    Nothing is written if the outcome is not valid, or if it changes nothing.
+    """
+    path, yaml = root / "params.yaml", YAML()
+    yaml.preserve_quotes, yaml.width = True, 200
+    read_yaml(path)  # says what is wrong with a file that is no YAML
+    content = yaml.load(path.read_text())
+    if preset is not None:
+        merge(content, read_yaml(preset_path(root, preset)))
+    for key, value in overrides.items():
+        assign(content, key, value)
+    plain = YAML(typ="safe").load(_dump(yaml, content))
+    params = parse(plain, "params.yaml" + (f" with preset {preset}" if preset else ""))
+    if plain != read_yaml(path):
+        artifacts.write_bytes(path, _dump(yaml, content).encode())
+    return params
+
+
+def preset_path(root: Path, preset: str) -> Path:
+    """Return a preset's file; ``ValueError`` lists the presets there are."""
+    names = sorted(path.stem for path in (root / "presets").glob("*.yaml"))
+    if preset not in names:
+        raise ValueError(f"preset {preset!r} is unknown; presets/ has {', '.join(names) or 'none'}")
+    return root / "presets" / f"{preset}.yaml"
+
+
+def merge(into: Any, other: Mapping[str, Any]) -> None:
+    """Overlay a mapping key by key; lists are replaced, and so is ``family``, whose keys are the members."""
+    for key, value in other.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), Mapping) and key != "family":
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def assign(content: Any, key: str, value: Any) -> None:
+    """Set a dotted key; ``ValueError`` if there is no such key."""
+    *parents, last = key.split(".")
+    node = content
+    for depth, part in enumerate([*parents, last]):
+        index = int(part) if isinstance(node, list) and part.isdigit() else part
+        inside = index in range(len(node)) if isinstance(node, list) else isinstance(node, Mapping) and index in node
+        if not inside:
+            where = ".".join(key.split(".")[:depth]) or "params.yaml"
+            allowed = ", ".join(map(str, node)) if isinstance(node, Mapping) else "nothing below it"
+            raise ValueError(f"{key}: unknown key; {where} has {allowed}")
+        if depth < len(parents):
+            node = node[index]
+        else:
+            node[index] = value
+
+
+def _dump(yaml: YAML, content: Any) -> str:
+    text = io.StringIO()
+    yaml.dump(content, text)
+    return text.getvalue()

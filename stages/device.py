@@ -1,0 +1,27 @@
+"""Where tensors are computed: the device, its threads, and arithmetic that repeats itself."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from stages.params import Compute
+
+
+def prepare(compute: Compute) -> torch.device:
+    """Return the device asked for, set up so that the same inputs give the same bytes."""
+    name = compute.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        count = torch.cuda.device_count()
+        index = int(name.partition(":")[2] or 0)
+        if index >= count:
+            raise ValueError(
+                f"compute.device is {compute.device!r}, but {count} CUDA devices are here; use auto or cpu"
+            )
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(compute.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return torch.device(name)

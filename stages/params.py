@@ -1,0 +1,293 @@
+"""The typed sections of params.yaml: every number checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BeforeValidator, Field, model_validator
+
+
+def _number(value: Any) -> Any:
+    """Accept numbers that YAML 1.1 reads as strings (``1e-5``); refuse booleans."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")
+    if isinstance(value, str):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("should be a finite number")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_number)]
+Float = Annotated[float, BeforeValidator(_number)]
+Count = Annotated[Int, Field(ge=1)]
+Seed = Annotated[Int, Field(ge=0, lt=2**31)]
+Positive = Annotated[Float, Field(gt=0)]
+Weight = Annotated[Float, Field(ge=0)]
+Share = Annotated[Float, Field(ge=0, le=1)]
+Inside = Annotated[Float, Field(gt=0, lt=1)]
+Kernel = Annotated[Int, Field(ge=1, le=15)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class Section(pydantic.BaseModel):
+    """A part of params.yaml: frozen, complete, without unknown keys."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class Compute(Section):
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    threads: Count
+
+
+class Data(Section):
+    name: Name
+    source: Annotated[str, Field(min_length=1)]
+    channels: Literal[1, 3]
+    size: Count
+    select_fraction: Inside
+    test_fraction: Inside
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _leave_train(self):
+        if self.select_fraction + self.test_fraction >= 1:
+            raise ValueError("select_fraction + test_fraction leave nothing to train on; lower one of them")
+        return self
+
+
+class Stem(Section):
+    width: Count
+    kernel: Kernel
+    stride: Count
+
+
+class SpaceStage(Section):
+    width: Count
+    depth: Count
+    stride: Count
+    expand: Count
+    kernels: Annotated[tuple[Kernel, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _odd_kernels(self):
+        if any(k % 2 == 0 for k in self.kernels) or len(set(self.kernels)) < len(self.kernels):
+            raise ValueError(f"kernels {list(self.kernels)} should be odd and each named once")
+        return self
+
+
+class Head(Section):
+    width: Count
+
+
+class Space(Section):
+    stem: Stem
+    stages: Annotated[tuple[SpaceStage, ...], Field(min_length=1)]
+    head: Head
+    se_ratio: Share
+    se_from: Literal["expanded", "input"]
+    activation: Literal["hard_swish", "swish", "relu"]
+    divisor: Count
+    rounding: Literal["up", "nearest"]
+    scale_head: bool
+
+
+class ScalingStage(Section):
+    tolerance: Inside
+    depths: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    resolutions: Annotated[tuple[Count, ...], Field(min_length=1)]
+
+
+class Scalings(Section):
+    budget: Positive
+    tolerance: Inside
+    stages: Annotated[tuple[ScalingStage, ...], Field(min_length=1)]
+
+    def target(self, stage: int) -> float:
+        """Return the FLOPs budget of a scaling stage: 2^stage times the base budget."""
+        return self.budget * 2**stage
+
+
+class Augment(Section):
+    rotate: Annotated[Float, Field(ge=0, le=180)]
+    shift: Share
+    scale: tuple[Positive, Positive]
+    flip: bool
+
+
+class Recipe(Section):
+    steps: Count
+    batch: Annotated[Int, Field(ge=2)]
+    lr: Positive
+    warmup: Annotated[Int, Field(ge=0)]
+    momentum: Annotated[Float, Field(ge=0, lt=1)]
+    weight_decay: Weight
+    label_smoothing: Annotated[Float, Field(ge=0, lt=1)]
+    clip: Positive
+    ema: Annotated[Float, Field(ge=0, lt=1)]
+    drop_path: Annotated[Float, Field(ge=0, lt=1)]
+    precision: Literal["float32", "bfloat16"]
+    augment: Augment
+    log: Count
+    checkpoint: Count
+
+    @model_validator(mode="after")
+    def _whole_logs(self):
+        if self.checkpoint % self.log:
+            raise ValueError(f"checkpoint ({self.checkpoint}) should be a multiple of log ({self.log})")
+        return self
+
+
+class Supernet(Section):
+    seed: Seed
+    coupling: Literal["left", "bilateral"]
+    sampling: Literal["hierarchical", "uniform"]
+    stage_weights: tuple[Weight, ...] | None
+    sampled: Count
+    sandwich: bool
+    distill: bool
+    recipe: Recipe
+
+    @model_validator(mode="after")
+    def _teacher(self):
+        if self.distill and not self.sandwich:
+            raise ValueError("distill needs the largest network in every step; set sandwich: true or distill: false")
+        return self
+
+
+class Search(Section):
+    seed: Seed
+    metric: Literal["probability", "accuracy"]
+    stage_weights: tuple[Weight, ...]
+    calibration: Annotated[Int, Field(ge=2)]
+    batch: Count
+    random_bases: Count
+    iterations: Count
+    population: Count
+    generations: Count
+    parents: Count
+    mutation: Share
+    crossover: Share
+    surrogate: Count
+    tries: Count
+
+
+class Extrapolate(Section):
+    confidence: Inside
+    resolution_step: Count
+    tolerance: Inside
+
+
+class Member(Section):
+    multiple: Positive
+    seed: Seed
+
+
+class Retrain(Section):
+    init: Literal["scratch", "supernet"]
+    use_select: bool
+    calibration: Annotated[Int, Field(ge=2)]
+    batch: Count
+    confidence: Inside
+    recipe: Recipe
+
+
+class Publish(Section):
+    seed: Seed
+    confidence: Inside
+    draws: Annotated[Int, Field(ge=20)]
+    next_multiples: tuple[Positive, ...]
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    compute: Compute
+    data: Data
+    space: Space
+    scaling: Scalings
+    supernet: Supernet
+    search: Search
+    extrapolate: Extrapolate
+    family: Annotated[dict[Annotated[str, Field(pattern=r"^S\d+$")], Member], Field(min_length=1)]
+    retrain: Retrain
+    publish: Publish
+
+    @model_validator(mode="after")
+    def _agree(self):
+        stages = len(self.scaling.stages)
+        for section, weights in (("supernet", self.supernet.stage_weights), ("search", self.search.stage_weights)):
+            if weights is not None and (len(weights) != stages or not sum(weights) > 0):
+                raise ValueError(
+                    f"{section}.stage_weights is {list(weights)}; give one weight for each of the "
+                    f"{stages} entries of scaling.stages, not all 0"
+                )
+        return self
+
+
+def load(path: Path | str) -> Params:
+    """Read and check a params file; ``ValueError`` says which key is wrong and what is allowed."""
+    return parse(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML mapping; ``ValueError`` names the file and the line that cannot be read."""
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); give an existing params file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds {type(content).__name__}, not sections; start from the params.yaml in git")
+    return content
+
+
+def parse(content: dict[str, Any], origin: str = "params.yaml") -> Params:
+    """Check params given as plain data; ``origin`` names them in messages."""
+    try:
+        return Params.model_validate(content)
+    except pydantic.ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        raise ValueError("\n".join(f"{origin}: {line}" for line in lines)) from error
+
+
+def _explain(error: Any) -> str:
+    """Turn one validation error into: key, what was given, what is allowed."""
+    key = ".".join(str(part) for part in error["loc"]) or "params"
+    if error["type"] == "extra_forbidden":
+        allowed = _siblings(error["loc"])
+        close = difflib.get_close_matches(str(error["loc"][-1]), allowed, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"{key}: unknown key; {hint}allowed here: {', '.join(allowed)}"
+    if error["type"] == "missing":
+        return f"{key}: missing; add it (the params.yaml in git shows its unit and meaning)"
+    reason = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error" and isinstance(error["input"], dict | Params):
+        return f"{key}: {reason}"
+    return f"{key}: {error['input']!r} was given; {reason[:1].lower() + reason[1:]}"
+
+
+def _siblings(loc: tuple[Any, ...]) -> list[str]:
+    """Return the keys allowed beside the last one of a path into Params."""
+    model: Any = Params
+    for part in loc[:-1]:
+        if isinstance(part, int) or part not in model.model_fields:
+            continue
+        model = _section_of(model.model_fields[part].annotation) or model
+    return sorted(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    """Return the Section inside an annotation such as ``tuple[SpaceStage, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    inner = [_section_of(arg) for arg in getattr(annotation, "__args__", ())]
+    return next((section for section in inner if section), None)

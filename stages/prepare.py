@@ -1,0 +1,124 @@
+"""Room 1: labelled images become three splits of bytes. Only ``retrain`` ever reads ``test``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from stages import artifacts
+from stages.artifacts import SPLITS, DataInfo, Paths
+from stages.params import Data, Params
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images uint8 (N, C, H, W), labels int64 (N) and the classes' names."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+
+
+def run(params: Data, labelled: Labelled) -> tuple[DataInfo, dict[str, dict[str, np.ndarray]]]:
+    """Split stratified by class; return the description and the arrays of each split."""
+    index = split(params, labelled)
+    splits = {name: {"pixels": labelled.pixels[i], "labels": labelled.labels[i]} for name, i in index.items()}
+    train = splits["train"]["pixels"].astype(np.float64) / 255
+    info = DataInfo(
+        name=params.name,
+        source=params.source,
+        channels=params.channels,
+        size=params.size,
+        classes=labelled.classes,
+        counts={name: len(i) for name, i in index.items()},
+        mean=[round(float(v), 6) for v in train.mean((0, 2, 3))],
+        std=[round(max(float(v), 1e-3), 6) for v in train.std((0, 2, 3))],
+        digest=artifacts.digest(*(array.tobytes() for split in splits.values() for array in split.values())),
+    )
+    return info, splits
+
+
+def split(params: Data, labelled: Labelled) -> dict[str, np.ndarray]:
+    """Draw sorted image indices for train, select and test, each with every class."""
+    count = len(labelled.labels)
+    sizes = [round(count * share) for share in (params.select_fraction, params.test_fraction)]
+    rarest = int(np.bincount(labelled.labels, minlength=len(labelled.classes)).min())
+    if rarest < 3 or min(sizes) < len(labelled.classes):
+        raise ValueError(
+            f"data.source {params.source!r} has {count} images and {rarest} of its rarest class; every class needs one "
+            f"in each of train, select ({sizes[0]} images) and test ({sizes[1]}): add images or raise the fractions"
+        )
+    rest, test = train_test_split(
+        np.arange(count), test_size=sizes[1], stratify=labelled.labels, random_state=params.seed
+    )
+    train, select = train_test_split(rest, test_size=sizes[0], stratify=labelled.labels[rest], random_state=params.seed)
+    return dict(zip(SPLITS, (np.sort(train), np.sort(select), np.sort(test)), strict=True))
+
+
+def read(params: Data, root: Path) -> Labelled:
+    """Read the source: the bundled digits, or a folder with one sub-folder of images per class."""
+    return read_digits(params) if params.source == "digits" else read_folder(params, root / params.source)
+
+
+def read_digits(params: Data) -> Labelled:
+    """Return scikit-learn's 1,797 handwritten digits, 8×8, grey levels 0…16 spread over 0…255."""
+    digits = load_digits()
+    grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    pixels = np.stack([_as_array(Image.fromarray(image), params) for image in grey])
+    return Labelled(pixels, digits.target.astype(np.int64), [str(name) for name in digits.target_names])
+
+
+def read_folder(params: Data, folder: Path) -> Labelled:
+    """Read images from sub-folders named by class; ``ValueError`` names the folder or file that is wrong."""
+    if not folder.is_dir():
+        raise ValueError(
+            f"data.source: {folder} is no folder; give 'digits' or a folder with one sub-folder of images per class"
+        )
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    files = [(path, label) for label, name in enumerate(classes) for path in _images(folder / name)]
+    if len({label for _, label in files}) < max(2, len(classes)):
+        raise ValueError(
+            f"data.source: {folder} needs at least two sub-folders, each with images ({', '.join(sorted(SUFFIXES))}); "
+            f"it has {len(classes)}: {', '.join(classes[:8]) or 'none'}"
+        )
+    pixels = np.stack([_read_image(path, params) for path, _ in files])
+    return Labelled(pixels, np.array([label for _, label in files], dtype=np.int64), classes)
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+
+
+def _read_image(path: Path, params: Data) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return _as_array(image, params)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable image ({error}); replace it or take it out of the folder") from error
+
+
+def _as_array(image: Image.Image, params: Data) -> np.ndarray:
+    """Return (C, size, size) uint8: the shorter side resized, the centre cropped."""
+    image = image.convert("L" if params.channels == 1 else "RGB")
+    scale = params.size / min(image.size)
+    if scale != 1:
+        image = image.resize([max(params.size, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)
+    left, top = ((side - params.size) // 2 for side in image.size)
+    image = image.crop((left, top, left + params.size, top + params.size))
+    array = np.asarray(image, dtype=np.uint8)
+    return array[None] if params.channels == 1 else array.transpose(2, 0, 1)
+
+
+def main(params: Params, paths: Paths) -> None:
+    """Read the source, write the splits."""
+    info, splits = run(params.data, read(params.data, paths.root))
+    for name, arrays in splits.items():
+        artifacts.write_arrays(paths.data / f"{name}.npz", arrays)
+    info.write(paths.data / "info.json")

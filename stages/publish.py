@@ -1,0 +1,49 @@
+"""Room 6: gather the tested members into a family, with the accuracy law that predicts the next size."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from stages import artifacts, laws
+from stages.artifacts import DataInfo, Family, Paths, Trained
+from stages.params import Params
+from stages.space import Network
+
+
+def run(params: Params, info: DataInfo, members: list[Trained]) -> Family:
+    """Order the members by budget and fit the accuracy law (METHOD §6) if there are enough of them."""
+    members = sorted(members, key=lambda trained: trained.member.multiple)
+    return Family(name=params.data.name, members=members, law=accuracy_law(params, members))
+
+
+def accuracy_law(params: Params, members: list[Trained]) -> dict[str, Any] | None:
+    """Fit top-1 as a saturating power law of FLOPs and predict the next budgets; None below three members."""
+    if len({trained.member.flops for trained in members}) < 3:
+        return None
+    section = params.publish
+    points = [laws.Member(t.member.flops, t.correct, t.tested) for t in members]
+    law = laws.fit_accuracy(points, section.confidence, section.draws, np.random.default_rng(section.seed))
+    predicted = [
+        {"multiple": multiple} | asdict(law.predict(multiple * params.scaling.budget))
+        for multiple in section.next_multiples
+    ]
+    numbers = ("top", "scale", "exponent", "flops0", "dispersion")
+    return {name: getattr(law, name) for name in numbers} | {"next": predicted}
+
+
+def main(params: Params, paths: Paths) -> None:
+    """Read every member's test; write the family and its table."""
+    info = DataInfo.read(paths.data / "info.json")
+    family = run(params, info, [Trained.read(paths.member(name) / "trained.json") for name in params.family])
+    family.write(paths.family / "family.json")
+    columns = ("member", "flops", "params", "resolution", "accuracy", "low", "high", "network")
+    rows = []
+    for t in family.members:
+        resolution = Network.parse(t.member.network).resolution
+        size = (t.member.name, t.member.flops, t.member.params, resolution)
+        rows.append((*size, t.accuracy, t.low, t.high, t.member.network))
+    artifacts.write_table(paths.family / "family.csv", columns, rows)
+    artifacts.write_json(paths.family / "metrics.json", {t.member.name: t.accuracy for t in family.members})

@@ -1,0 +1,120 @@
+"""Room 5: train one family member from scratch, then test it once."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages import artifacts, device
+from stages.artifacts import DataInfo, Member, Paths, Trained
+from stages.laws import wilson
+from stages.nets import child, elastic
+from stages.nets.blocks import drop_path
+from stages.nets.child import Child
+from stages.params import Params
+from stages.space import Network
+from stages.training import loop
+from stages.training.augmentation import augment
+from stages.training.data import Images, Order, chunks, join, on_device
+
+
+def train(params: Params, net: Child, images: Images, seed: int, checkpoint=None, key: str = "") -> loop.History:
+    """Train a child in place and calibrate its norms on the images it was trained on."""
+    recipe, resolution = params.retrain.recipe, net.network.resolution
+    order, on = Order(len(images), recipe.batch, seed), images.pixels.device
+
+    def backward(step: int) -> float:
+        generator = loop.step_generator(seed, step)
+        index = order.at(step)
+        view = augment(images.floats(index), resolution, recipe.augment, generator)
+        with loop.autocast(recipe, on):
+            logits = net(view, drop_path(recipe.drop_path, generator))
+        loss = F.cross_entropy(logits.float(), images.labels[index], label_smoothing=recipe.label_smoothing)
+        loss.backward()
+        return loss.item()
+
+    history = loop.train(net.train().weights, recipe, backward, checkpoint, key)
+    size = min(params.retrain.calibration, len(images))
+    first = torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:size])
+    net.calibrate([child.resize(images.floats(first), resolution)])
+    net.eval()
+    return history
+
+
+@torch.no_grad()
+def count_correct(net: Child, images: Images, batch: int) -> int:
+    """Return how many images a calibrated child labels correctly (top-1)."""
+    views = images.resized(net.network.resolution, batch)
+    return sum(int((net(view).argmax(1) == labels).sum()) for view, labels in chunks(views, images.labels))
+
+
+def initial(params: Params, member: Member, info: DataInfo, inherited: dict[str, Tensor] | None) -> Child:
+    """Return the child to train: fresh, or with the super-supernet's slice as its weights."""
+    seed = params.family[member.name].seed
+    generator = torch.Generator().manual_seed(seed)
+    net = child.build(Network.parse(member.network), info.channels, len(info.classes), generator)
+    if inherited is not None:
+        net.weights.load_state_dict(inherited)
+    return net
+
+
+def main(params: Params, paths: Paths, name: str) -> None:
+    """Read a member's plan and all splits; write its weights, its loss curve and its test."""
+    on = device.prepare(params.compute)
+    info = DataInfo.read(paths.data / "info.json")
+    member = Member.read(paths.plan / f"{name}.json")
+    images = {
+        split: on_device(artifacts.read_split(paths.data / f"{split}.npz"), info.mean, info.std, on)
+        for split in artifacts.SPLITS
+    }
+    train_on = join(images["train"], images["select"]) if params.retrain.use_select else images["train"]
+    net = initial(params, member, info, inherit(params, member, paths)).to(on)
+    key = artifacts.digest(params.retrain, params.family[name], member, info, str(on), artifacts.code())
+    history = train(params, net, train_on, params.family[name].seed, paths.state(name) / "checkpoint.pt", key)
+    correct, tested = count_correct(net, images["test"], params.retrain.batch), len(images["test"])
+    out = paths.member(name)
+    weights = {key: tensor.cpu() for key, tensor in net.state_dict().items()}
+    artifacts.write_tensors(out / "weights.pt", weights, {"kind": "child", "network": member.network})
+    artifacts.write_table(out / "training.csv", ("step", "loss", "learning_rate"), history)
+    low, high = wilson(correct, tested, params.retrain.confidence)
+    trained = Trained(
+        member=member,
+        correct=correct,
+        tested=tested,
+        accuracy=correct / tested,
+        low=low,
+        high=high,
+        confidence=params.retrain.confidence,
+        data=info.digest,
+        weights=artifacts.digest(out / "weights.pt"),
+    )
+    trained.write(out / "trained.json")
+    numbers = {"accuracy": trained.accuracy, "low": low, "high": high, "loss": history[-1][1]}
+    artifacts.write_json(out / "metrics.json", numbers | {"flops": member.flops, "params": member.params})
+
+
+def inherit(params: Params, member: Member, paths: Paths) -> dict[str, Tensor] | None:
+    """Return the member's slice of the super-supernet if asked for (``retrain.init: supernet``)."""
+    if params.retrain.init == "scratch":
+        return None
+    net = elastic.read(paths.supernet / "weights.pt", torch.device("cpu"))
+    try:
+        own = net.slices(Network.parse(member.network))
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"retrain.init is supernet, but {member.name} ({member.network}) is larger than the super-supernet; "
+            "use init: scratch"
+        ) from error
+    return {name: tensor.detach().clone() for name, tensor in own.items()}
+
+
+def load(path, member: Member, info: DataInfo) -> Child:
+    """Read a trained child; ``ValueError`` if the file holds another network."""
+    content, meta = artifacts.read_tensors(path)
+    if meta.get("network") != member.network:
+        raise ValueError(f"{path}: holds {meta.get('network')}, not {member.network}; run `dvc repro`")
+    net = Child(Network.parse(member.network), info.channels, len(info.classes))
+    net.load_state_dict(content)
+    return net.eval()

@@ -1,0 +1,208 @@
+"""Markov chain-based evolution over states (base model, strategies) (ScaleNet §3.4, METHOD §5).
+
+A transition improves the base model with the strategies fixed, then each stage's strategy with the
+base model fixed. Scores do not vary, so no transition can lower a state's score.
+"""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import numpy as np
+
+from stages import space
+from stages.artifacts import State
+from stages.search.ledger import Ledger
+from stages.space import BaseModel, Scaling
+
+
+def search(ledger: Ledger, generator: np.random.Generator) -> list[State]:
+    """Run the chain and return its states; the last one is what was found."""
+    bases = [draw_base(ledger, generator, None) for _ in range(ledger.params.search.random_bases)]
+    chosen = first_strategies(ledger, bases)
+    base, chain = None, []
+    for iteration in range(1, ledger.params.search.iterations + 1):
+        ledger.iteration = iteration
+        base = evolve(ledger, generator, chosen, base)
+        chosen = best_strategies(ledger, base, chosen)
+        chain.append(
+            State(
+                iteration=iteration,
+                base=str(base),
+                strategies=[str(by) for by in chosen],
+                score=ledger.total(base, chosen),
+            )
+        )
+    return chain
+
+
+# --- feasibility: a flag of its own, never a score ------------------------------------------------
+
+
+def miss(ledger: Ledger, base: BaseModel, by: Scaling, stage: int | None) -> float:
+    """Return by how much FLOPs miss the budget of a stage (None: of the base model), as a share; 0 inside."""
+    scalings = ledger.params.scaling
+    target = scalings.target(stage or 0)
+    tolerance = scalings.tolerance if stage is None else scalings.stages[stage].tolerance
+    return max(0.0, abs(ledger.flops(base, by) - target) / target - tolerance)
+
+
+def base_miss(ledger: Ledger, base: BaseModel, strategies: list[Scaling] | None) -> float:
+    """Return by how much a base model misses its own budget and those of all its strategies."""
+    first = space.strategies(ledger.params.scaling, 0)[0]
+    total = miss(ledger, base, first, None)
+    return total + sum(miss(ledger, base, by, stage) for stage, by in enumerate(strategies or []))
+
+
+def feasible_strategies(ledger: Ledger, base: BaseModel, stage: int) -> list[Scaling]:
+    """List the strategies of a scaling stage that bring a base model to the stage's budget."""
+    every = space.strategies(ledger.params.scaling, stage)
+    return [by for by in every if miss(ledger, base, by, stage) == 0]
+
+
+def draw_base(ledger: Ledger, generator: np.random.Generator, strategies: list[Scaling] | None) -> BaseModel:
+    """Draw a random feasible base model; ``ValueError`` says what the budget misses."""
+    params = ledger.params
+    asked = f"scaling.budget {params.scaling.budget:g} ±{params.scaling.tolerance:.0%}"
+    if strategies:
+        asked += " with the strategies " + ", ".join(map(str, strategies))
+    return space.first_that(
+        lambda: space.sample_base(params.space, generator),
+        lambda base: base_miss(ledger, base, strategies),
+        params.search.tries,
+        f"a base model within {asked} (a share of the budgets; change scaling.budget, a tolerance or space)",
+    )
+
+
+# --- strategies -----------------------------------------------------------------------------------
+
+
+def first_strategies(ledger: Ledger, bases: list[BaseModel]) -> list[Scaling]:
+    """Choose each stage's strategy by its mean score over random base models (METHOD §5, S₀).
+
+    Only strategies that some base model of the space can share with the ones already chosen are candidates.
+    """
+    chosen: list[Scaling] = []
+    for stage in range(len(ledger.params.scaling.stages)):
+        scores: dict[Scaling, list[float]] = {}
+        for base in bases:
+            for by in feasible_strategies(ledger, base, stage):
+                scores.setdefault(by, []).append(ledger.score(stage, base, by))
+        if not scores:
+            raise ValueError(_empty(ledger, bases, stage))
+        ranked = sorted(scores, key=lambda by: (-fmean(scores[by]), str(by)))
+        shared = [by for by in ranked if _shared(ledger, [*chosen, by])]
+        if not shared:
+            raise ValueError(
+                f"scaling.stages[{stage}]: none of its {len(ranked)} feasible strategies shares a base model with "
+                f"{', '.join(map(str, chosen))}; raise its tolerance or give it more strategies"
+            )
+        chosen.append(shared[0])
+    return chosen
+
+
+def _shared(ledger: Ledger, strategies: list[Scaling]) -> bool:
+    """Tell whether a bounded, seeded draw finds a base model that is feasible under all strategies."""
+    generator = np.random.default_rng(ledger.params.search.seed)
+    draws = (space.sample_base(ledger.params.space, generator) for _ in range(ledger.params.search.tries))
+    return any(base_miss(ledger, base, strategies) == 0 for base in draws)
+
+
+def _empty(ledger: Ledger, bases: list[BaseModel], stage: int) -> str:
+    scalings = ledger.params.scaling
+    flops = [ledger.flops(base, by) for base in bases for by in space.strategies(scalings, stage)]
+    target = scalings.target(stage)
+    return (
+        f"scaling.stages[{stage}]: no strategy comes within {scalings.stages[stage].tolerance:.0%} of its budget of "
+        f"{target:g} FLOPs; its strategies give {min(flops)} to {max(flops)}: change its depths, widths, resolutions "
+        "or tolerance, or scaling.budget"
+    )
+
+
+def best_strategies(ledger: Ledger, base: BaseModel, current: list[Scaling]) -> list[Scaling]:
+    """Return each stage's best feasible strategy for a base model; the current one wins ties."""
+    ledger.phase, ledger.generation = "strategies", 0
+    best = []
+    for stage, now in enumerate(current):
+        options = feasible_strategies(ledger, base, stage)
+        ranked = sorted(options, key=lambda by: (-ledger.score(stage, base, by), by != now, str(by)))
+        best.append(ranked[0])
+    return best
+
+
+# --- base models ----------------------------------------------------------------------------------
+
+
+def evolve(
+    ledger: Ledger, generator: np.random.Generator, strategies: list[Scaling], start: BaseModel | None
+) -> BaseModel:
+    """Return the best base model that evolution finds with the strategies fixed."""
+    section, scores = ledger.params.search, {}
+    ledger.phase = "bases"
+    population = [start] if start else []
+    for generation in range(section.generations):
+        ledger.generation = generation
+        ledger.learn()
+        population += breed(ledger, generator, strategies, scores, section.population - len(population))
+        for base in population:
+            scores[base] = ledger.total(base, strategies)
+        if not population:
+            break
+        population = []
+    return _ranked(scores)[0]
+
+
+def _ranked(scores: dict[BaseModel, float]) -> list[BaseModel]:
+    return sorted(scores, key=lambda base: (-scores[base], str(base)))
+
+
+def breed(
+    ledger: Ledger,
+    generator: np.random.Generator,
+    strategies: list[Scaling],
+    scores: dict[BaseModel, float],
+    count: int,
+) -> list[BaseModel]:
+    """Return up to ``count`` new feasible base models: random at first, then children of the best.
+
+    With a surrogate, several times as many are proposed and the most promising are kept.
+    """
+    section = ledger.params.search
+    parents = _ranked(scores)[: section.parents]
+    proposals: dict[BaseModel, None] = {}
+    wanted = count * (section.surrogate if ledger.surrogate else 1)
+    for _ in range(section.tries):
+        if len(proposals) == wanted:
+            break
+        child = _child(ledger, generator, parents) if parents else space.sample_base(ledger.params.space, generator)
+        if child not in scores and child not in proposals and base_miss(ledger, child, strategies) == 0:
+            proposals[child] = None
+    if not proposals and not scores:
+        draw_base(ledger, generator, strategies)  # raises, and says what is missed
+    if not ledger.surrogate:
+        return list(proposals)
+    return sorted(proposals, key=lambda base: (-ledger.guess(base, strategies), str(base)))[:count]
+
+
+def _child(ledger: Ledger, generator: np.random.Generator, parents: list[BaseModel]) -> BaseModel:
+    """Cross two parents stage by stage (or copy one), then mutate."""
+    section = ledger.params.search
+    mother, father = (parents[i] for i in generator.integers(len(parents), size=2))
+    if generator.random() < section.crossover:
+        sides = generator.random(len(mother.kernels)) < 0.5
+        kernels = tuple(m if side else f for m, f, side in zip(mother.kernels, father.kernels, sides, strict=True))
+        return mutate(ledger, generator, BaseModel(kernels), section.mutation)
+    return mutate(ledger, generator, mother, section.mutation)
+
+
+def mutate(ledger: Ledger, generator: np.random.Generator, base: BaseModel, rate: float) -> BaseModel:
+    """Redraw each gene with probability ``rate``: a stage's depth, then each layer's kernel."""
+    mutated = []
+    for kernels, stage in zip(base.kernels, ledger.params.space.stages, strict=True):
+        if generator.random() < rate:
+            layers = int(generator.integers(1, stage.depth + 1))
+            kernels = (kernels + kernels[-1:] * layers)[:layers]
+        redraw = generator.random(len(kernels)) < rate
+        drawn = generator.choice(stage.kernels, len(kernels))
+        mutated.append(tuple(int(d) if r else k for k, d, r in zip(kernels, drawn, redraw, strict=True)))
+    return BaseModel(tuple(mutated))

@@ -1,0 +1,92 @@
+"""Every measured candidate, once: the memory of the search and the record of what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stages import cost
+from stages.artifacts import Candidate, DataInfo
+from stages.params import Params
+from stages.search.scoring import Measure
+from stages.search.surrogate import Surrogate
+from stages.space import BaseModel, Network, Scaling, scale
+
+Emit = Callable[[Candidate, float], None]  # (candidate, seconds that measuring took)
+
+
+@dataclass
+class Ledger:
+    """Measures networks at most once and keeps every candidate in order."""
+
+    params: Params
+    info: DataInfo
+    measure: Measure
+    emit: Emit
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    phase: str = "start"
+    iteration: int = 0
+    generation: int = 0
+    surrogate: Surrogate | None = None
+
+    def flops(self, base: BaseModel, by: Scaling) -> int:
+        """Return the multiply-accumulates of a scaled base model."""
+        return self.flops_of(scale(self.params.space, base, by))
+
+    def flops_of(self, network: Network) -> int:
+        """Return a network's multiply-accumulates."""
+        return cost.flops(network, self.info.channels, len(self.info.classes))
+
+    def score(self, stage: int, base: BaseModel, by: Scaling) -> float:
+        """Return the measured score of a scaled base model, measuring it if it is new."""
+        network = scale(self.params.space, base, by)
+        known = self.candidates.get(str(network))
+        return (known or self._measure(network, stage, base, by)).score
+
+    def _measure(self, network: Network, stage: int, base: BaseModel, by: Scaling) -> Candidate:
+        predicted = self.surrogate.predict([(network, self.flops_of(network))])[0] if self.surrogate else None
+        result = self.measure(network)
+        candidate = Candidate(
+            number=len(self.candidates),
+            network=str(network),
+            base=str(base),
+            scaling=str(by),
+            stage=stage,
+            depth=by.depth,
+            width=by.width,
+            resolution=by.resolution,
+            flops=self.flops_of(network),
+            params=cost.params(network, self.info.channels, len(self.info.classes)),
+            accuracy=result.accuracy,
+            probability=result.probability,
+            score=result.score(self.params.search.metric),
+            predicted=predicted,
+            phase=self.phase,
+            iteration=self.iteration,
+            generation=self.generation,
+        )
+        self.candidates[candidate.network] = candidate
+        self.emit(candidate, result.seconds)
+        return candidate
+
+    def total(self, base: BaseModel, strategies: list[Scaling]) -> float:
+        """Return a state's score: the weighted mean over the scaling stages (ScaleNet Eq. 4)."""
+        weights = self.params.search.stage_weights
+        scores = [self.score(stage, base, by) for stage, by in enumerate(strategies)]
+        return float(np.dot(weights, scores) / sum(weights))
+
+    def learn(self) -> None:
+        """Fit the surrogate to everything measured so far."""
+        if self.params.search.surrogate > 1 and len(self.candidates) >= 2:
+            rows = list(self.candidates.values())
+            networks = [(Network.parse(row.network), row.flops) for row in rows]
+            self.surrogate = Surrogate.fit(networks, [row.score for row in rows])
+
+    def guess(self, base: BaseModel, strategies: list[Scaling]) -> float:
+        """Return the surrogate's prediction of a state's score."""
+        networks = [scale(self.params.space, base, by) for by in strategies]
+        predicted = self.surrogate.predict([(network, self.flops_of(network)) for network in networks])
+        weights = self.params.search.stage_weights
+        return float(np.dot(weights, predicted) / sum(weights))

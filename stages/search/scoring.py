@@ -1,0 +1,54 @@
+"""Score a network with the super-supernet's weights: recalibrate on ``train``, evaluate on ``select``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from stages.nets.elastic import Elastic
+from stages.params import Search
+from stages.space import Network
+from stages.training.data import Images, chunks
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one evaluation says: top-1, mean probability of the true class (both 0…1), and how long it took."""
+
+    accuracy: float
+    probability: float
+    seconds: float
+
+    def score(self, metric: str) -> float:
+        """Return the number that the search compares."""
+        return self.accuracy if metric == "accuracy" else self.probability
+
+
+Measure = Callable[[Network], Measurement]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Measures networks; what it returns depends on the network alone, not on what was measured before."""
+
+    elastic: Elastic
+    train: Images
+    select: Images
+    params: Search
+
+    @torch.no_grad()
+    def __call__(self, network: Network) -> Measurement:
+        start = time.perf_counter()
+        calibration = self.train.resized(network.resolution, self.params.calibration, self.params.calibration)
+        logits_of = self.elastic.evaluator(network, calibration)
+        correct, probability = 0, 0.0
+        views = self.select.resized(network.resolution, self.params.batch)
+        for images, labels in chunks(views, self.select.labels):
+            logits = logits_of(images).double()
+            correct += int((logits.argmax(1) == labels).sum())
+            probability += float(logits.softmax(1).gather(1, labels[:, None]).sum())
+        count = len(self.select)
+        return Measurement(correct / count, round(probability / count, 6), time.perf_counter() - start)

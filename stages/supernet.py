@@ -1,0 +1,103 @@
+"""Room 2: train the super-supernet, one set of weights for every network of every scaling stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages import artifacts, cost, device, space
+from stages.artifacts import DataInfo, Paths
+from stages.nets import elastic
+from stages.nets.blocks import drop_path
+from stages.nets.elastic import Elastic
+from stages.params import Params
+from stages.space import Network
+from stages.training import loop
+from stages.training.augmentation import augment
+from stages.training.data import Images, Order, on_device
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The trained weights, the loss curve and the FLOPs of every network sampled."""
+
+    elastic: Elastic
+    history: loop.History
+    sampled: list[tuple[int, int]]  # (scaling stage, FLOPs)
+
+
+def draws(params: Params, step: int) -> list[tuple[Network, int]]:
+    """Return a step's networks and their scaling stages: the largest and smallest if asked, then random ones."""
+    section = params.supernet
+    generator = np.random.default_rng([section.seed, step])
+    sampler = space.Sampler(params.space, params.scaling, section.stage_weights, section.sampling == "uniform")
+    samples = [sampler.draw(generator) for _ in range(section.sampled)]
+    chosen = [(sample.network, sample.stage) for sample in samples]
+    if section.sandwich:
+        ends = space.largest(params.space, params.scaling), space.smallest(params.space, params.scaling)
+        chosen = [(ends[0], len(params.scaling.stages) - 1), (ends[1], 0), *chosen]
+    return chosen
+
+
+def run(params: Params, images: Images, info: DataInfo, on: torch.device, checkpoint: Path | None, key: str) -> Trained:
+    """Train; a step runs each of its networks on the same images, each at its own resolution."""
+    section, recipe = params.supernet, params.supernet.recipe
+    generator = torch.Generator().manual_seed(section.seed)
+    shape = info.channels, len(info.classes)
+    net = elastic.build(params.space, params.scaling, shape, section.coupling, generator).to(on)
+    order = Order(len(images), recipe.batch, section.seed)
+
+    def backward(step: int) -> float:
+        generator = loop.step_generator(section.seed, step)
+        index = order.at(step)
+        floats, labels, total, teacher = images.floats(index), images.labels[index], 0.0, None
+        chosen = draws(params, step)
+        for network, _ in chosen:
+            view = augment(floats, network.resolution, recipe.augment, generator)
+            drop = drop_path(recipe.drop_path, generator)
+            with loop.autocast(recipe, on):
+                logits = net(view, network, net.sides[step % len(net.sides)], drop)
+                loss = _loss(logits, labels, teacher, recipe.label_smoothing) / len(chosen)
+            loss.backward()
+            total += loss.item()
+            if section.distill and teacher is None:
+                teacher = logits.detach().softmax(1)
+        return total
+
+    history = loop.train(net.weights, recipe, backward, checkpoint, key)
+    return Trained(net, history, sampled_flops(params, info))
+
+
+def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:
+    """Cross-entropy with the labels, or with the largest network's predictions (in-place distillation, BigNAS)."""
+    if teacher is not None:
+        return F.cross_entropy(logits.float(), teacher)
+    return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+
+
+def sampled_flops(params: Params, info: DataInfo) -> list[tuple[int, int]]:
+    """Return (scaling stage, FLOPs) of every network that training samples."""
+    every = [pair for step in range(params.supernet.recipe.steps) for pair in draws(params, step)]
+    return [(stage, cost.flops(network, info.channels, len(info.classes))) for network, stage in every]
+
+
+def main(params: Params, paths: Paths) -> None:
+    """Read train, write the weights, the loss curve and the histogram of what was sampled."""
+    on = device.prepare(params.compute)
+    info = DataInfo.read(paths.data / "info.json")
+    images = on_device(artifacts.read_split(paths.data / "train.npz"), info.mean, info.std, on)
+    key = artifacts.digest(params.space, params.scaling, params.supernet, info, str(on), artifacts.code())
+    trained = run(params, images, info, on, paths.state("supernet") / "checkpoint.pt", key)
+    out = paths.supernet
+    elastic.write(out / "weights.pt", trained.elastic, params.supernet.coupling)
+    artifacts.write_table(out / "training.csv", ("step", "loss", "learning_rate"), trained.history)
+    artifacts.write_table(out / "sampled.csv", ("stage", "flops"), trained.sampled)
+    artifacts.write_json(
+        out / "metrics.json",
+        {"loss": trained.history[-1][1], "parameters": sum(p.numel() for p in trained.elastic.parameters())},
+    )

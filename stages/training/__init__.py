@@ -1,0 +1,1 @@
+"""Training: the loop, the data it reads and the augmentation it applies."""

@@ -1,0 +1,106 @@
+"""Fixtures: params in a tiny size, images that can be learnt in milliseconds."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stages import params as params_module
+from stages.artifacts import DataInfo
+from stages.params import Params
+from stages.training.data import on_device
+
+ROOT = Path(__file__).parents[1]
+RECIPE = {"steps": 30, "batch": 16, "lr": 0.05, "warmup": 3, "log": 5, "checkpoint": 10, "ema": 0.9}
+STILL = {"rotate": 0, "shift": 0, "scale": [1, 1], "flip": False}
+TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small numbers
+    "space": {
+        "stem": {"width": 4},
+        "stages": [
+            {"width": 4, "depth": 1, "stride": 1, "expand": 1, "kernels": [3]},
+            {"width": 8, "depth": 3, "stride": 2, "expand": 2, "kernels": [3, 5]},
+            {"width": 8, "depth": 2, "stride": 2, "expand": 3, "kernels": [3, 5, 7]},
+        ],
+        "head": {"width": 16},
+    },
+    "scaling": {
+        "budget": 25e3,
+        "tolerance": 0.3,
+        "stages": [
+            {"tolerance": 0.3, "depths": [1.0], "widths": [1.0], "resolutions": [8]},
+            {"tolerance": 0.3, "depths": [1.0, 1.2, 1.5], "widths": [1.0, 1.25, 1.5], "resolutions": [8, 9, 11]},
+            {"tolerance": 0.3, "depths": [1.0, 1.4, 2.0], "widths": [1.2, 1.5, 2.0], "resolutions": [9, 12, 13]},
+        ],
+    },
+    "supernet": {"recipe": RECIPE},
+    "search": {"stage_weights": [1, 1, 1], "calibration": 32},
+    "family": {"S0": {"multiple": 1, "seed": 0}, "S1": {"multiple": 2, "seed": 0}},
+    "retrain": {"recipe": RECIPE, "calibration": 64},
+}
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the keys of ``over`` replaced, mappings within mappings."""
+    merged = deepcopy(base)
+    for key, value in over.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if nested else deepcopy(value)
+    return merged
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def make_params():
+    """Return tiny params with nested changes: ``make_params({"search": {"tries": 5}})``."""
+    content = merge(params_module.read_yaml(ROOT / "params.yaml"), TINY)
+    del content["family"]
+    content["family"] = TINY["family"]
+
+    def make(over: dict[str, Any] | None = None) -> Params:
+        return params_module.parse(merge(content, over or {}))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def params(make_params) -> Params:
+    return make_params()
+
+
+@pytest.fixture(scope="session")
+def info() -> DataInfo:
+    counts = {"train": 96, "select": 53, "test": 53}
+    classes = ["a", "b", "c"]
+    return DataInfo(
+        name="toy", source="toy", channels=1, size=8, classes=classes, counts=counts, mean=[0.4], std=[0.3], digest="0"
+    )
+
+
+@pytest.fixture(scope="session")
+def toy(info):
+    """Return images of a split: noise with a bright bar whose place is the class."""
+
+    def make(count: int, seed: int = 0):
+        rng = np.random.default_rng([seed, count])
+        labels = rng.integers(0, 3, count)
+        pixels = rng.integers(0, 90, (count, 1, 8, 8))
+        for i, label in enumerate(labels):
+            pixels[i, 0, 1 + 2 * label : 3 + 2 * label] += 150
+        return on_device((pixels.astype(np.uint8), labels.astype(np.int64)), info.mean, info.std, torch.device("cpu"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def still() -> dict[str, Any]:
+    """Return the augmentation that changes nothing."""
+    return dict(STILL)

@@ -1,0 +1,279 @@
+"""Laws: recovered from noisy points, with intervals that cover as often as they claim."""
+
+import dataclasses
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.laws import Member, fit, fit_accuracy, wilson
+
+NOISE = 0.02  # log units: what rounding d or w to 0.1 leaves, about
+LAWS = {  # known laws log v of φ = 1…n, of each family, with terms that the noise half hides
+    "compound": lambda phi, n: 0.18 * phi,
+    "line": lambda phi, n: 0.14 * phi + 4 * NOISE,
+    "bend": lambda phi, n: 0.10 * phi + 0.6 * NOISE * phi**2,
+    "curve": lambda phi, n: 0.10 * phi + 0.3 * NOISE * (phi - 1) * (phi - n),
+}
+
+
+def sizes(n):
+    return np.arange(1.0, n + 1)
+
+
+def simulate(law, n, ahead, repeats, searched=False):
+    """Return (coverage, median half-width in units of the noise) of 95 % intervals ``ahead`` sizes beyond n."""
+    rng, phi, hits, widths = np.random.default_rng([n, ahead]), sizes(n), 0, []
+    for _ in range(repeats):
+        noisy = np.exp(law(phi, n) + NOISE * rng.standard_normal(n))
+        truth = math.exp(law(float(n + ahead), n) + searched * NOISE * rng.standard_normal())
+        p = fit(phi, noisy, 1.0, 0.95).predict(n + ahead, searched=searched)
+        assert p.low <= p.value <= p.high
+        hits += p.low <= truth <= p.high
+        widths.append(math.log(p.high / p.low) / 2 / NOISE)
+    return hits / repeats, np.median(widths)
+
+
+# ---- strategy laws
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+@pytest.mark.parametrize(
+    "name, n", [("compound", 4), ("line", 4), ("bend", 4), ("compound", 5), ("bend", 5), ("curve", 6), ("curve", 8)]
+)
+def test_intervals_cover_known_laws_as_often_as_they_claim(name, n, ahead):
+    coverage, width = simulate(LAWS[name], n, ahead, repeats=150)
+    assert coverage >= 0.91  # 95 % less two standard errors of 150 simulations
+    assert width < {4: 25, 5: 15, 6: 10, 8: 6}[n]
+
+
+def test_intervals_are_not_trivially_wide():
+    coverage, width = simulate(LAWS["compound"], 8, 1, repeats=300)
+    assert 0.92 <= coverage <= 0.98
+    assert width < 4
+
+
+def test_interval_for_a_new_searched_size_covers_its_noise_too():
+    coverage, _ = simulate(LAWS["line"], 5, 1, repeats=300, searched=True)
+    assert coverage >= 0.92
+    law = fit(sizes(4), [1.1, 1.25, 1.32, 1.5], 1.0, 0.95)
+    inner, outer = law.predict(5), law.predict(5, searched=True)
+    assert outer.low < inner.low and inner.high < outer.high and outer.value == inner.value
+
+
+def test_the_winners_own_interval_would_not_cover():
+    rng, law, n, hits = np.random.default_rng(0), LAWS["bend"], 4, 0
+    for _ in range(200):
+        fitted = fit(sizes(n), np.exp(law(sizes(n), n) + NOISE * rng.standard_normal(n)), 1.0, 0.95)
+        _, low, high = fitted.chosen.interval(n + 2, 0.95, False)
+        hits += low <= law(n + 2.0, n) <= high
+    assert hits / 200 < 0.8
+
+
+def test_rounding_to_a_grid_is_covered():
+    rng, hits = np.random.default_rng(1), 0
+    for _ in range(200):
+        alpha, phi = rng.uniform(1.1, 1.3), sizes(5)
+        hits += (p := fit(phi, np.round(alpha**phi, 1), 1.0, 0.95).predict(6)).low <= alpha**6 <= p.high
+    assert hits / 200 >= 0.92
+
+
+@pytest.mark.parametrize("name, n", [("compound", 4), ("line", 4), ("bend", 4), ("curve", 6)])
+def test_exact_points_give_the_law_back_without_an_interval(name, n):
+    law = fit(sizes(n), 224 * np.exp(LAWS[name](sizes(n), n)), 224, 0.95)
+    p = law.predict(n + 2.5)
+    assert law.name == name
+    assert p.value == pytest.approx(224 * math.exp(LAWS[name](n + 2.5, n)), rel=1e-9)
+    assert p.high / p.low == pytest.approx(1, abs=1e-6)
+
+
+@given(alpha=st.floats(1.01, 2), start=st.floats(0.5, 600), n=st.integers(2, 8), phi=st.floats(0, 12))
+@settings(max_examples=40, deadline=None)
+def test_compound_law_is_recovered_at_any_scale(alpha, start, n, phi):
+    law = fit(sizes(n), start * alpha ** sizes(n), start, 0.95)
+    assert law.name == "compound"
+    assert law.predict(phi).value == pytest.approx(start * alpha**phi, rel=1e-7)
+    assert law.growth().value == pytest.approx(alpha)
+
+
+def test_compound_interval_is_students():
+    phi, values = np.array([1.0, 2.0, 3.0]), np.array([1.1, 1.3, 1.4])
+    y = np.log(values)
+    slope = phi @ y / (phi @ phi)
+    error = math.sqrt(((y - slope * phi) ** 2).sum() / 2 / (phi @ phi))
+    p = fit(phi, values, 1.0, 0.95).predict(4)
+    assert [math.log(p.low), math.log(p.high)] == pytest.approx(
+        [4 * (slope - 4.302652730 * error), 4 * (slope + 4.302652730 * error)]
+    )
+
+
+def test_leave_one_out_error_is_that_of_refits():
+    phi, y = sizes(5), np.array([0.1, 0.35, 0.38, 0.6, 0.7])
+    line = next(f for f in fit(phi, np.exp(y), 1.0, 0.9).fits if f.name == "line")
+    errors = [y[i] - np.polyval(np.polyfit(np.delete(phi, i), np.delete(y, i), 1), phi[i]) for i in range(5)]
+    assert line.loo == pytest.approx(math.sqrt(np.mean(np.square(errors))))
+
+
+def test_families_offered_by_number_of_searched_sizes():
+    rng = np.random.default_rng(0)
+    offered = {}
+    for n in (2, 3, 4, 5, 6):
+        law = fit(sizes(n), np.exp(0.2 * sizes(n) + 0.05 * rng.standard_normal(n)), 1.0, 0.95)
+        assert all(f.dof >= len(f.coefficients) for f in law.fits) and law.sizes == n
+        assert (p := law.predict(n + 1)).low < p.value < p.high
+        offered[n] = [f.name for f in law.fits]
+    assert offered[2] == offered[3] == ["compound"]
+    assert offered[4] == offered[5] == ["compound", "line", "bend"]
+    assert offered[6] == ["compound", "line", "bend", "curve"]
+
+
+def test_the_base_is_no_searched_size():
+    law = fit([0, 1, 2, 3], [1.0, 1.12, 1.28, 1.52], 1.0, 0.95)
+    assert law == fit([1, 2, 3], [1.12, 1.28, 1.52], 1.0, 0.95)
+    assert law.predict(0) == dataclasses.replace(law.predict(0), value=1.0, low=1.0, high=1.0)
+    assert fit([0, 1, 2, 3], [1.01, 1.12, 1.28, 1.52], 1.0, 0.95).sizes == 4
+
+
+@pytest.mark.parametrize("phi", [[], [1], [0, 1], [0, 0]])
+def test_too_few_sizes_are_refused(phi):
+    with pytest.raises(ValueError, match=r"at least 2 searched sizes.*scaling\.stages"):
+        fit(phi, np.exp(0.1 * np.array(phi)), 1.0, 0.95)
+
+
+@pytest.mark.parametrize(
+    "phi, values, start, confidence",
+    [
+        ([1, 2], [1.1], 1.0, 0.95),
+        ([1, 2], [1.1, -1.0], 1.0, 0.95),
+        ([1, math.nan], [1.1, 1.2], 1.0, 0.95),
+        ([1, 2], [1.1, 1.2], 0.0, 0.95),
+        ([1, 2], [1.1, 1.2], 1.0, 95),
+    ],
+)
+def test_bad_input_is_refused(phi, values, start, confidence):
+    with pytest.raises(ValueError, match="given"):
+        fit(phi, values, start, confidence)
+
+
+def test_laws_are_plain_documents():
+    law = fit(sizes(6), [1.1, 1.2, 1.4, 1.5, 1.8, 2.0], 1.0, 0.95)
+    accuracy = fit_accuracy(members([0.7, 0.8, 0.85]), 0.95, 5, np.random.default_rng(0))
+    for document in (law, law.predict(7), accuracy, accuracy.predict(1e9)):
+        assert json.loads(json.dumps(dataclasses.asdict(document), allow_nan=False))
+
+
+def test_two_contradictory_sizes_stay_finite():
+    p = fit([1, 2], [3.0, 0.01], 1.0, 0.999).predict(10)
+    assert 0 < p.low < p.value < p.high < math.inf
+
+
+# ---- accuracy law
+
+
+def members(accuracies, tested=10_000):
+    return [Member(1e8 * 2.0**i, round(a * tested), tested) for i, a in enumerate(accuracies)]
+
+
+def known(i, top=0.9, scale=0.3, exponent=0.6):
+    return top - scale * 2.0 ** (-exponent * np.asarray(i, float))
+
+
+def test_accuracy_law_is_recovered():
+    law = fit_accuracy(members(known(range(6)), 10**9), 0.95, 20, np.random.default_rng(0))
+    p = law.predict(1e8 * 2**8)
+    assert [law.top, law.exponent] == pytest.approx([0.9, 0.6], abs=1e-3)
+    assert law.scale * (1e8 / law.flops0) ** -law.exponent == pytest.approx(0.3, abs=1e-3)
+    assert p.value == pytest.approx(float(known(8)), abs=1e-4)
+    assert p.high - p.low < 1e-3
+
+
+@pytest.mark.parametrize("law", [{}, {"scale": 0.0}, {"top": 0.99, "scale": 0.02}])
+def test_accuracy_intervals_cover_as_often_as_they_claim(law):
+    rng, hits, widths = np.random.default_rng(3), 0, []
+    for _ in range(60):
+        drawn = [Member(1e8 * 2.0**i, int(k), 2000) for i, k in enumerate(rng.binomial(2000, known(range(5), **law)))]
+        p = fit_accuracy(drawn, 0.95, 50, rng).predict(1e8 * 2**5)
+        hits += p.low <= known(5, **law) <= p.high
+        widths.append(p.high - p.low)
+    assert hits >= 53  # 95 % less two standard errors of 60 simulations
+    assert np.median(widths) < 0.06
+
+
+@pytest.mark.parametrize(
+    "accuracies",
+    [
+        [0.97, 0.985, 0.99, 0.99, 0.992, 0.989],
+        [0.9, 0.9, 0.9],
+        [1.0, 1.0, 1.0, 1.0],
+        [0.0, 0.0, 0.0],
+        [0.9, 0.8, 0.7, 0.6],
+        [0.1, 0.9, 0.1, 0.9],
+        [0.1, 0.4, 0.7, 1.0],
+    ],
+)
+def test_flat_saturated_and_unordered_accuracies_are_borne(accuracies):
+    law = fit_accuracy(members(accuracies, 500), 0.95, 50, np.random.default_rng(0))
+    assert 0 <= law.top <= 1 and law.scale >= 0 and law.dispersion >= 1
+    last, beyond = (law.predict(1e8 * 2.0**i) for i in (len(accuracies) - 1, len(accuracies) + 3))
+    assert 0 <= last.low <= last.value <= last.high <= 1
+    assert last.value <= beyond.value and 0 <= beyond.low <= beyond.high <= 1
+
+
+def test_scatter_beyond_the_test_sets_widens_the_interval():
+    smooth, rough = known(range(6)), known(range(6)) + 0.02 * np.array([1, -1, 1, -1, 1, -1])
+    widths = [
+        (p := fit_accuracy(members(a), 0.95, 100, np.random.default_rng(0)).predict(1e8 * 2**6)).high - p.low
+        for a in (smooth, rough)
+    ]
+    assert widths[1] > 2 * widths[0]
+
+
+def test_accuracy_law_repeats_with_its_generator_and_is_quick():
+    start = time.process_time()
+    a, b = (fit_accuracy(members(known(range(6))), 0.95, 400, np.random.default_rng(5)) for _ in range(2))
+    assert a == b
+    assert len(a.refits) == 400
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize(
+    "bad, draws, reason",
+    [
+        (members([0.8, 0.9]), 10, "at least 3 trained members"),
+        ([Member(1e8, 1, 2)] * 4, 10, "different FLOPs"),
+        ([*members([0.8, 0.9]), Member(1e9, 11, 10)], 10, "correct ≤ tested"),
+        (members([0.7, 0.8, 0.9]), 0, "at least 1 bootstrap draw"),
+    ],
+)
+def test_accuracy_law_refuses(bad, draws, reason):
+    with pytest.raises(ValueError, match=reason):
+        fit_accuracy(bad, 0.95, draws, np.random.default_rng(0))
+
+
+# ---- Wilson's interval
+
+
+def test_wilson_is_the_textbooks():
+    z, n, p = 1.959963985, 100, 0.8
+    centre, half = (p + z * z / 2 / n), z * math.sqrt(p * (1 - p) / n + z * z / 4 / n / n)
+    assert wilson(80, 100, 0.95) == pytest.approx(
+        ((centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n))
+    )
+
+
+@given(tested=st.integers(1, 10**6), share=st.floats(0, 1), confidence=st.floats(0.5, 0.999))
+@settings(max_examples=50, deadline=None)
+def test_wilson_holds_the_proportion_inside_0_and_1(tested, share, confidence):
+    correct = int(share * tested)
+    low, high = wilson(correct, tested, confidence)
+    assert 0 <= low <= correct / tested + 1e-12 and correct / tested - 1e-12 <= high <= 1 and low < high
+
+
+@pytest.mark.parametrize("correct, tested, confidence", [(3, 2, 0.95), (-1, 2, 0.95), (0, 0, 0.95), (1, 2, 1.0)])
+def test_wilson_refuses(correct, tested, confidence):
+    with pytest.raises(ValueError, match="given"):
+        wilson(correct, tested, confidence)
