@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# dvc.yaml says `python`; it should be this environment's
+export PATH := $(abspath $(BIN)):$(PATH)
+
 .PHONY: family test lint ui clean
 
 family: $(STAMP) ## search, retrain and publish the family S0…S5

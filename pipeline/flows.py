@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,15 +18,14 @@ from prefect import Flow, State, flow, get_run_logger, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentTaskRunId
 from prefect.flow_engine import run_flow
-from prefect.runtime import task_run
+from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, Failed, Pending
 
-from pipeline import delivery, registry, report, server, settings, tracking
+from pipeline import delivery, home, server, settings, tracking
 from stages import params as stage_params
 from stages import run_room
 from stages.artifacts import Paths
 from stages.params import Params
-from stages.search.room import journal_key
 
 PARENT = "SCALENET_PARENT_TASK_RUN"  # the family flow's task run, handed to the stage through DVC
 REFUSED = 2  # exit code of a stage whose input is wrong: trying again would not help
@@ -47,21 +46,16 @@ def run_stage(root: Path, stage: str, member: str | None) -> int:
     return 0 if state.is_completed() else 1
 
 
-def home(root: Path) -> Path:
-    """Return where tracking and the server live: the repository itself, also for an experiment in a copy of it."""
-    return Path(os.environ.get("DVC_ROOT", root))
-
-
 def _parent(stage_flow: Flow, member: str | None) -> dict[str, Any]:
     """Return what makes the stage's flow run appear under the family flow's task, if there is one."""
     parameters = {"stage": stage_flow.name, "member": member}
     if PARENT not in os.environ:
         return {"parameters": parameters}
     with get_client(sync_client=True) as client:
-        flow_run = client.create_flow_run(
+        run = client.create_flow_run(
             stage_flow, parameters=parameters, state=Pending(), parent_task_run_id=UUID(os.environ[PARENT])
         )
-    return {"flow_run": flow_run, "parameters": parameters}
+    return {"flow_run": run, "parameters": parameters}
 
 
 def _execute(stage: str, member: str | None = None) -> State:
@@ -75,17 +69,29 @@ def _execute(stage: str, member: str | None = None) -> State:
 
 
 def _track(params: Params, paths: Paths, stage: str, member: str | None) -> None:
-    where = home(paths.root)
-    with tracking.stage_run(paths.root, params, stage, member, where) as run_id:
-        journal = paths.state("search") / "candidates.jsonl"
-        key = journal_key(params, paths) if stage == "search" else ""
-        follow = delivery.delivering(where, params, journal, key, run_id) if key else nullcontext()
-        with follow:
+    root, tags = paths.root, {"prefect_flow_run": flow_run.id or ""}
+    with tracking.stage_run(root, params, stage, member, tags) as run_id:
+        with _delivery(params, paths, run_id) if stage == "search" else nullcontext():
             run_room(params, paths, stage, member)
         if stage == "publish":
-            report.draw(paths)
-            registry.register(paths.root, params, where)
+            _publish(params, paths)
     shutil.rmtree(paths.state(member or stage), ignore_errors=True)
+
+
+def _publish(params: Params, paths: Paths) -> None:
+    """Draw the family's figure and register its members."""
+    from pipeline import registry, report  # seconds of imports that the other stages do without
+
+    report.draw(paths)
+    registry.register(paths.root, params)
+
+
+def _delivery(params: Params, paths: Paths, run_id: str) -> AbstractContextManager:
+    """Return the context that turns the search's journal into MLflow runs while it is written."""
+    from stages.search.room import journal_key
+
+    journal = paths.state("search") / "candidates.jsonl"
+    return delivery.delivering(paths.root, params, journal, journal_key(params, paths), run_id)
 
 
 # --- the family -----------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def show(root: Path) -> int:
 def register(root: Path) -> int:
     """Register the members that lie here, for a clone that pulled them; registered ones stay as they are."""
     params = stage_params.load(root / "params.yaml")
-    for name, version in registry.register(root, params, root).items():
+    for name, version in registry.register(root, params).items():
         print(f"{name}  {registry.model_name(params)} version {version}")
     return 0
 
@@ -47,7 +47,7 @@ def ui(root: Path) -> int:
         "mlflow",
         "server",
         "--backend-store-uri",
-        tracking.uri(root),
+        tracking.tracking_uri(root),
         "--host",
         "127.0.0.1",
     ]

@@ -21,7 +21,7 @@ from pathlib import Path
 import httpx
 
 START_SECONDS = 120  # a slow machine's first start migrates an empty database
-IDLE_SECONDS = 15  # between two stages nobody holds the lease
+IDLE_SECONDS = 60  # between two stages nobody holds the lease
 
 
 def configured() -> str | None:

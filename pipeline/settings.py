@@ -23,7 +23,7 @@ def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Param
     read_yaml(path)  # says what is wrong with a file that is no YAML
     content = yaml.load(path.read_text())
     if preset is not None:
-        merge(content, read_yaml(preset_path(root, preset)))
+        merge(content, yaml.load(preset_path(root, preset).read_text()))
     for key, value in overrides.items():
         assign(content, key, value)
     plain = YAML(typ="safe").load(_dump(yaml, content))

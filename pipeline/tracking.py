@@ -7,10 +7,11 @@ import fcntl
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,19 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline import home
 from stages.params import Params
 
-SECTIONS = {  # what each stage depends on, as in dvc.yaml
+DEPENDS = {  # the params of each stage, as in dvc.yaml
     "prepare": ("data",),
     "supernet": ("space", "scaling", "supernet"),
     "search": ("space", "scaling", "search"),
     "extrapolate": ("space", "scaling", "extrapolate", "family"),
-    "retrain": ("retrain", "family"),
-    "publish": ("publish", "scaling"),
+    "retrain": ("retrain", "family.{member}"),
+    "publish": ("publish", "family", "scaling.budget"),
 }
 FOLDERS = {"prepare": ("data",), "extrapolate": ("law", "plan"), "publish": ("family",)}  # others: as the stage
+SHOWN = (".json", ".csv", ".svg", ".png")
 SMALL = 2**20  # bytes; larger files are DVC's
 BATCH = {"metrics": 1000, "params": 100}  # MLflow's limits of one log_batch
 PATIENCE = {  # of the first contact with a server, so that a wrong address is told in seconds
@@ -46,10 +49,10 @@ PATIENCE = {  # of the first contact with a server, so that a wrong address is t
 
 def local_database(root: Path) -> Path | None:
     """Return the project's own SQLite file, or None if MLFLOW_TRACKING_URI names another store."""
-    return None if os.environ.get("MLFLOW_TRACKING_URI") else root.resolve() / "mlflow.db"
+    return None if os.environ.get("MLFLOW_TRACKING_URI") else home(root) / "mlflow.db"
 
 
-def tracking_uri(root: Path) -> str:
+def uri(root: Path) -> str:
     """Return MLFLOW_TRACKING_URI, or the URI of the project's own SQLite file."""
     database = local_database(root)
     return f"sqlite:///{database}" if database else os.environ["MLFLOW_TRACKING_URI"]
@@ -57,20 +60,29 @@ def tracking_uri(root: Path) -> str:
 
 def connect(root: Path) -> MlflowClient:
     """Return a client of the project's store; ``ValueError`` within seconds if it cannot be reached."""
-    uri, database = tracking_uri(root), local_database(root)
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    client = MlflowClient(uri, uri)
+    address, database = uri(root), local_database(root)
+    with _environment({"MLFLOW_TRACKING_URI": address, "MLFLOW_REGISTRY_URI": address}):  # MLflow sets them for good
+        mlflow.set_tracking_uri(address)
+        mlflow.set_registry_uri(address)
+    client = MlflowClient(address, address)
     try:
         with _alone(database), _environment(PATIENCE):
             client.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+            if database:
+                _write_ahead(database)
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = str(error).splitlines()[0][:300]
         raise ValueError(
-            f"MLflow cannot be reached at {uri} ({reason}); start that server, give another MLFLOW_TRACKING_URI, "
+            f"MLflow cannot be reached at {address} ({reason}); start that server, give another MLFLOW_TRACKING_URI, "
             "or unset it to use mlflow.db in the project's folder"
         ) from error
     return client
+
+
+def _write_ahead(database: Path) -> None:
+    """Switch SQLite to its write-ahead log: a run is written a fifth quicker, and readers wait for nobody."""
+    with closing(sqlite3.connect(database, timeout=20)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 @contextmanager
@@ -143,16 +155,25 @@ def revision(root: Path) -> str | None:
 
 
 @contextmanager
-def stage_run(root: Path, params: Params, stage: str, member: str | None, tags: Mapping[str, str]) -> Iterator[str]:
+def stage_run(
+    root: Path,
+    params: Params,
+    stage: str,
+    member: str | None,
+    home: Path | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[str]:
     """Remember a stage as an MLflow run; yield the run's id.
 
-    The stage's documents are logged when the body ends; if it raises, the run ends as FAILED.
+    The stage's documents, which lie under ``root``, are logged when the body ends; if it raises, the run ends
+    as FAILED. ``home`` is where MLflow's files lie, if not in ``root``: a DVC experiment runs in a copy.
     """
-    client = connect(root)
+    home = home or root
+    client = connect(home)
     own = {"stage": stage, "member": member, "revision": revision(root)}
     run = client.create_run(
-        experiment_id(client, root, stage_experiment(params)),
-        tags={name: value for name, value in own.items() if value is not None} | dict(tags),
+        experiment_id(client, home, stage_experiment(params)),
+        tags={name: value for name, value in own.items() if value is not None} | dict(tags or {}),
         run_name=" ".join(filter(None, (stage, member))),
     ).info.run_id
     try:
@@ -174,29 +195,25 @@ def _end_failed(client: MlflowClient, run: str, error: BaseException) -> None:
 
 
 def stage_params(params: Params, stage: str, member: str | None) -> dict[str, str]:
-    """Return what a stage depends on, flattened: ``search.population``, ``space.stages.0.width``."""
-    sections = {name: getattr(params, name) for name in SECTIONS[stage]}
-    content = {name: _plain(section) for name, section in sections.items()}
-    if member is not None:
-        content["family"] = {member: content["family"][member]}
-    return dict(flatten(content))
+    """Return what a stage depends on, flattened to text: ``search.population``, ``space.stages.0.width``."""
+    wanted = tuple(f"{name}.".format(member=member) for name in DEPENDS[stage])
+    leaves = flatten(params.model_dump(mode="json"))
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in leaves
+        if f"{name}.".startswith(wanted)
+    }
 
 
-def _plain(section: Any) -> Any:
-    if isinstance(section, dict):
-        return {name: _plain(value) for name, value in section.items()}
-    return section.model_dump(mode="json")
-
-
-def flatten(content: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the leaves of nested data as (dotted name, text); a list of plain values is one leaf."""
+def flatten(content: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested data under dotted names; a list of plain values is one leaf."""
     if isinstance(content, list) and any(isinstance(item, dict | list) for item in content):
         content = dict(enumerate(content))
     if isinstance(content, dict):
         for key, value in content.items():
             yield from flatten(value, f"{name}.{key}" if name else str(key))
     else:
-        yield name, content if isinstance(content, str) else json.dumps(content)
+        yield name, content
 
 
 def log_params(client: MlflowClient, run: str, values: Mapping[str, str]) -> None:
@@ -216,7 +233,7 @@ def log_metrics(client: MlflowClient, run: str, metrics: list[Metric]) -> None:
 
 
 def log_documents(client: MlflowClient, run: str, root: Path, stage: str, member: str | None) -> None:
-    """Log what a stage wrote: its metrics, its loss curve, its small JSON and CSV files, its candidates."""
+    """Log what a stage wrote: its metrics, its loss curve, its small files, its candidates."""
     from stages.artifacts import Paths, Trained  # brings torch, which the delivery of candidates does without
 
     paths, now = Paths(root), int(time.time() * 1000)
@@ -224,7 +241,7 @@ def log_documents(client: MlflowClient, run: str, root: Path, stage: str, member
     for folder in folders:
         log_metrics(client, run, [*_numbers(folder / "metrics.json", now), *_curve(folder / "training.csv", now)])
         for file in sorted(folder.glob("*")):
-            if file.suffix in (".json", ".csv") and file.stat().st_size <= SMALL:
+            if file.suffix in SHOWN and file.stat().st_size <= SMALL:
                 client.log_artifact(run, str(file))
     if stage == "search":
         log_candidates(client, run, paths.state("search") / "candidates.jsonl")
@@ -236,11 +253,7 @@ def log_documents(client: MlflowClient, run: str, root: Path, stage: str, member
 def _numbers(file: Path, now: int) -> list[Metric]:
     """Read a metrics.json: its numbers under dotted names."""
     leaves = flatten(json.loads(file.read_bytes())) if file.exists() else ()
-    return [Metric(name, float(text), now, 0) for name, text in leaves if _is_number(text)]
-
-
-def _is_number(text: str) -> bool:
-    return isinstance(json.loads(text), int | float) if text[:1] in "-0123456789" else False
+    return [Metric(name, float(value), now, 0) for name, value in leaves if isinstance(value, int | float)]
 
 
 def _curve(file: Path, now: int) -> list[Metric]:

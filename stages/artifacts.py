@@ -14,7 +14,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pydantic
-import torch
 
 SPLITS = ("train", "select", "test")
 
@@ -234,6 +233,8 @@ def read_split(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def write_tensors(path: Path, content: Mapping[str, Any], meta: Mapping[str, str]) -> None:
     """Write tensors (and plain values) with what they are; equal content gives equal bytes."""
+    import torch  # seconds that the rooms without tensors do not spend
+
     buffer = io.BytesIO()
     torch.save({"format": 1, "meta": dict(meta), "content": dict(content)}, buffer)
     write_bytes(path, buffer.getvalue())
@@ -241,6 +242,8 @@ def write_tensors(path: Path, content: Mapping[str, Any], meta: Mapping[str, str
 
 def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Read what ``write_tensors`` wrote, on the CPU and without executing anything it holds."""
+    import torch
+
     try:
         file = torch.load(path, map_location="cpu", weights_only=True)
         return file["content"], file["meta"]

@@ -108,6 +108,7 @@ class ScalingStage(Section):
 class Scalings(Section):
     budget: Positive
     tolerance: Inside
+    tries: Count
     stages: Annotated[tuple[ScalingStage, ...], Field(min_length=1)]
 
     def target(self, stage: int) -> float:
@@ -176,7 +177,6 @@ class Search(Section):
     mutation: Share
     crossover: Share
     surrogate: Count
-    tries: Count
 
 
 class Extrapolate(Section):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from stages import artifacts
 from stages.artifacts import SPLITS, DataInfo, Paths
@@ -46,20 +45,21 @@ def run(params: Data, labelled: Labelled) -> tuple[DataInfo, dict[str, dict[str,
 
 
 def split(params: Data, labelled: Labelled) -> dict[str, np.ndarray]:
-    """Draw sorted image indices for train, select and test, each with every class."""
-    count = len(labelled.labels)
-    sizes = [round(count * share) for share in (params.select_fraction, params.test_fraction)]
-    rarest = int(np.bincount(labelled.labels, minlength=len(labelled.classes)).min())
-    if rarest < 3 or min(sizes) < len(labelled.classes):
-        raise ValueError(
-            f"data.source {params.source!r} has {count} images and {rarest} of its rarest class; every class needs one "
-            f"in each of train, select ({sizes[0]} images) and test ({sizes[1]}): add images or raise the fractions"
-        )
-    rest, test = train_test_split(
-        np.arange(count), test_size=sizes[1], stratify=labelled.labels, random_state=params.seed
-    )
-    train, select = train_test_split(rest, test_size=sizes[0], stratify=labelled.labels[rest], random_state=params.seed)
-    return dict(zip(SPLITS, (np.sort(train), np.sort(select), np.sort(test)), strict=True))
+    """Draw image indices for train, select and test, each with every class; shuffled, so a first part is a sample."""
+    generator = np.random.default_rng(params.seed)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
+    for label, name in enumerate(labelled.classes):
+        members = generator.permutation(np.flatnonzero(labelled.labels == label))
+        select, test = (max(1, round(len(members) * f)) for f in (params.select_fraction, params.test_fraction))
+        if select + test >= len(members):
+            raise ValueError(
+                f"data.source {params.source!r}: class {name!r} has {len(members)} images, of which select takes "
+                f"{select} and test {test}, so none is left to train on: add images or lower the fractions"
+            )
+        cuts = np.cumsum([len(members) - select - test, select])
+        for part, indices in zip(SPLITS, np.split(members, cuts), strict=True):
+            parts[part].append(indices)
+    return {name: generator.permutation(np.concatenate(indices)) for name, indices in parts.items()}
 
 
 def read(params: Data, root: Path) -> Labelled:
@@ -106,6 +106,8 @@ def _read_image(path: Path, params: Data) -> np.ndarray:
 
 def _as_array(image: Image.Image, params: Data) -> np.ndarray:
     """Return (C, size, size) uint8: the shorter side resized, the centre cropped."""
+    if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to 255
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
     image = image.convert("L" if params.channels == 1 else "RGB")
     scale = params.size / min(image.size)
     if scale != 1:

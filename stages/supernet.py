@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stages import artifacts, cost, device, space
 from stages.artifacts import DataInfo, Paths
+from stages.budget import Budget
 from stages.nets import elastic
 from stages.nets.blocks import drop_path
 from stages.nets.elastic import Elastic
@@ -90,6 +91,8 @@ def main(params: Params, paths: Paths) -> None:
     """Read train, write the weights, the loss curve and the histogram of what was sampled."""
     on = device.prepare(params.compute)
     info = DataInfo.read(paths.data / "info.json")
+    budget = Budget(params.space, params.scaling, info.channels, len(info.classes))
+    budget.check(np.random.default_rng(params.supernet.seed), params.scaling.tries)
     images = on_device(artifacts.read_split(paths.data / "train.npz"), info.mean, info.std, on)
     key = artifacts.digest(params.space, params.scaling, params.supernet, info, str(on), artifacts.code())
     trained = run(params, images, info, on, paths.state("supernet") / "checkpoint.pt", key)

@@ -16,7 +16,7 @@ from stages.params import Params
 from stages.training.data import on_device
 
 ROOT = Path(__file__).parents[1]
-RECIPE = {"steps": 30, "batch": 16, "lr": 0.05, "warmup": 3, "log": 5, "checkpoint": 10, "ema": 0.9}
+RECIPE = {"steps": 20, "batch": 16, "lr": 0.3, "warmup": 3, "ema": 0.8, "log": 4, "checkpoint": 8}
 STILL = {"rotate": 0, "shift": 0, "scale": [1, 1], "flip": False}
 TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small numbers
     "space": {

@@ -97,7 +97,7 @@ def drop_path(rate: float, generator: torch.Generator) -> Drop | None:
 
     def drop(x: Tensor, position: float) -> Tensor:
         keep = 1 - rate * position
-        mask = torch.rand(x.shape[0], 1, 1, 1, generator=generator, device=x.device) < keep
-        return x * (mask / keep).to(x.dtype)
+        mask = torch.rand(x.shape[0], 1, 1, 1, generator=generator) < keep
+        return x * (mask / keep).to(x)
 
     return drop if rate else None

@@ -18,7 +18,9 @@ from stages.space import BaseModel, Scaling
 
 def search(ledger: Ledger, generator: np.random.Generator) -> list[State]:
     """Run the chain and return its states; the last one is what was found."""
-    bases = [draw_base(ledger, generator, None) for _ in range(ledger.params.search.random_bases)]
+    bases = [
+        ledger.budget.draw(generator, ledger.params.scaling.tries) for _ in range(ledger.params.search.random_bases)
+    ]
     chosen = first_strategies(ledger, bases)
     base, chain = None, []
     for iteration in range(1, ledger.params.search.iterations + 1):
@@ -36,44 +38,6 @@ def search(ledger: Ledger, generator: np.random.Generator) -> list[State]:
     return chain
 
 
-# --- feasibility: a flag of its own, never a score ------------------------------------------------
-
-
-def miss(ledger: Ledger, base: BaseModel, by: Scaling, stage: int | None) -> float:
-    """Return by how much FLOPs miss the budget of a stage (None: of the base model), as a share; 0 inside."""
-    scalings = ledger.params.scaling
-    target = scalings.target(stage or 0)
-    tolerance = scalings.tolerance if stage is None else scalings.stages[stage].tolerance
-    return max(0.0, abs(ledger.flops(base, by) - target) / target - tolerance)
-
-
-def base_miss(ledger: Ledger, base: BaseModel, strategies: list[Scaling] | None) -> float:
-    """Return by how much a base model misses its own budget and those of all its strategies."""
-    first = space.strategies(ledger.params.scaling, 0)[0]
-    total = miss(ledger, base, first, None)
-    return total + sum(miss(ledger, base, by, stage) for stage, by in enumerate(strategies or []))
-
-
-def feasible_strategies(ledger: Ledger, base: BaseModel, stage: int) -> list[Scaling]:
-    """List the strategies of a scaling stage that bring a base model to the stage's budget."""
-    every = space.strategies(ledger.params.scaling, stage)
-    return [by for by in every if miss(ledger, base, by, stage) == 0]
-
-
-def draw_base(ledger: Ledger, generator: np.random.Generator, strategies: list[Scaling] | None) -> BaseModel:
-    """Draw a random feasible base model; ``ValueError`` says what the budget misses."""
-    params = ledger.params
-    asked = f"scaling.budget {params.scaling.budget:g} ±{params.scaling.tolerance:.0%}"
-    if strategies:
-        asked += " with the strategies " + ", ".join(map(str, strategies))
-    return space.first_that(
-        lambda: space.sample_base(params.space, generator),
-        lambda base: base_miss(ledger, base, strategies),
-        params.search.tries,
-        f"a base model within {asked} (a share of the budgets; change scaling.budget, a tolerance or space)",
-    )
-
-
 # --- strategies -----------------------------------------------------------------------------------
 
 
@@ -86,10 +50,10 @@ def first_strategies(ledger: Ledger, bases: list[BaseModel]) -> list[Scaling]:
     for stage in range(len(ledger.params.scaling.stages)):
         scores: dict[Scaling, list[float]] = {}
         for base in bases:
-            for by in feasible_strategies(ledger, base, stage):
+            for by in ledger.budget.feasible(base, stage):
                 scores.setdefault(by, []).append(ledger.score(stage, base, by))
         if not scores:
-            raise ValueError(_empty(ledger, bases, stage))
+            raise ValueError(ledger.budget.empty(bases, stage))
         ranked = sorted(scores, key=lambda by: (-fmean(scores[by]), str(by)))
         shared = [by for by in ranked if _shared(ledger, [*chosen, by])]
         if not shared:
@@ -104,19 +68,8 @@ def first_strategies(ledger: Ledger, bases: list[BaseModel]) -> list[Scaling]:
 def _shared(ledger: Ledger, strategies: list[Scaling]) -> bool:
     """Tell whether a bounded, seeded draw finds a base model that is feasible under all strategies."""
     generator = np.random.default_rng(ledger.params.search.seed)
-    draws = (space.sample_base(ledger.params.space, generator) for _ in range(ledger.params.search.tries))
-    return any(base_miss(ledger, base, strategies) == 0 for base in draws)
-
-
-def _empty(ledger: Ledger, bases: list[BaseModel], stage: int) -> str:
-    scalings = ledger.params.scaling
-    flops = [ledger.flops(base, by) for base in bases for by in space.strategies(scalings, stage)]
-    target = scalings.target(stage)
-    return (
-        f"scaling.stages[{stage}]: no strategy comes within {scalings.stages[stage].tolerance:.0%} of its budget of "
-        f"{target:g} FLOPs; its strategies give {min(flops)} to {max(flops)}: change its depths, widths, resolutions "
-        "or tolerance, or scaling.budget"
-    )
+    draws = (space.sample_base(ledger.params.space, generator) for _ in range(ledger.params.scaling.tries))
+    return any(ledger.budget.total_miss(base, strategies) == 0 for base in draws)
 
 
 def best_strategies(ledger: Ledger, base: BaseModel, current: list[Scaling]) -> list[Scaling]:
@@ -124,7 +77,7 @@ def best_strategies(ledger: Ledger, base: BaseModel, current: list[Scaling]) -> 
     ledger.phase, ledger.generation = "strategies", 0
     best = []
     for stage, now in enumerate(current):
-        options = feasible_strategies(ledger, base, stage)
+        options = ledger.budget.feasible(base, stage)
         ranked = sorted(options, key=lambda by: (-ledger.score(stage, base, by), by != now, str(by)))
         best.append(ranked[0])
     return best
@@ -144,6 +97,10 @@ def evolve(
         ledger.generation = generation
         ledger.learn()
         population += breed(ledger, generator, strategies, scores, section.population - len(population))
+        if not population and not scores:
+            population = [
+                ledger.budget.draw(generator, ledger.params.scaling.tries, strategies)
+            ]  # or raises, and says what is missed
         for base in population:
             scores[base] = ledger.total(base, strategies)
         if not population:
@@ -171,14 +128,12 @@ def breed(
     parents = _ranked(scores)[: section.parents]
     proposals: dict[BaseModel, None] = {}
     wanted = count * (section.surrogate if ledger.surrogate else 1)
-    for _ in range(section.tries):
+    for _ in range(ledger.params.scaling.tries):
         if len(proposals) == wanted:
             break
         child = _child(ledger, generator, parents) if parents else space.sample_base(ledger.params.space, generator)
-        if child not in scores and child not in proposals and base_miss(ledger, child, strategies) == 0:
+        if child not in scores and child not in proposals and ledger.budget.total_miss(child, strategies) == 0:
             proposals[child] = None
-    if not proposals and not scores:
-        draw_base(ledger, generator, strategies)  # raises, and says what is missed
     if not ledger.surrogate:
         return list(proposals)
     return sorted(proposals, key=lambda base: (-ledger.guess(base, strategies), str(base)))[:count]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from stages import cost
 from stages.artifacts import Candidate, DataInfo
+from stages.budget import Budget
 from stages.params import Params
 from stages.search.scoring import Measure
 from stages.search.surrogate import Surrogate
@@ -31,9 +33,10 @@ class Ledger:
     generation: int = 0
     surrogate: Surrogate | None = None
 
-    def flops(self, base: BaseModel, by: Scaling) -> int:
-        """Return the multiply-accumulates of a scaled base model."""
-        return self.flops_of(scale(self.params.space, base, by))
+    @cached_property
+    def budget(self) -> Budget:
+        """The budgets that make a candidate feasible."""
+        return Budget(self.params.space, self.params.scaling, self.info.channels, len(self.info.classes))
 
     def flops_of(self, network: Network) -> int:
         """Return a network's multiply-accumulates."""

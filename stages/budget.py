@@ -1,0 +1,75 @@
+"""Which networks meet their FLOPs budgets: |F(α) - B₀| ≤ ε₀ and |F(scale(α, sᵢ)) - 2ⁱ·B₀| ≤ εᵢ (METHOD §1).
+
+Infeasible is a flag of its own, never a score. A miss is a share of the budget; 0 is inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages import cost, space
+from stages.params import Scalings, Space
+from stages.space import BaseModel, Scaling, scale
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The budgets of a space and its strategies, for images of ``channels`` and labels of ``classes``."""
+
+    space: Space
+    scalings: Scalings
+    channels: int
+    classes: int
+
+    def flops(self, base: BaseModel, by: Scaling) -> int:
+        """Return the multiply-accumulates of a scaled base model."""
+        return cost.flops(scale(self.space, base, by), self.channels, self.classes)
+
+    def miss(self, base: BaseModel, by: Scaling, stage: int) -> float:
+        """Return by how much a scaled base model misses its stage's budget."""
+        return self._outside(self.flops(base, by), stage, self.scalings.stages[stage].tolerance)
+
+    def total_miss(self, base: BaseModel, strategies: list[Scaling] | None = None) -> float:
+        """Return by how much a base model misses its own budget and those of its strategies, summed."""
+        plain = space.strategies(self.scalings, 0)[0]
+        own = self._outside(self.flops(base, plain), 0, self.scalings.tolerance)
+        return own + sum(self.miss(base, by, stage) for stage, by in enumerate(strategies or []))
+
+    def _outside(self, flops: int, stage: int, tolerance: float) -> float:
+        target = self.scalings.target(stage)
+        return max(0.0, abs(flops - target) / target - tolerance)
+
+    def feasible(self, base: BaseModel, stage: int) -> list[Scaling]:
+        """List the strategies of a scaling stage that bring a base model to the stage's budget."""
+        return [by for by in space.strategies(self.scalings, stage) if self.miss(base, by, stage) == 0]
+
+    def draw(self, generator: np.random.Generator, tries: int, strategies: list[Scaling] | None = None) -> BaseModel:
+        """Draw a random feasible base model; ``ValueError`` says what the nearest one misses."""
+        asked = f"scaling.budget {self.scalings.budget:g} ±{self.scalings.tolerance:.0%}"
+        if strategies:
+            asked += " with the strategies " + ", ".join(map(str, strategies))
+        return space.first_that(
+            lambda: space.sample_base(self.space, generator),
+            lambda base: self.total_miss(base, strategies),
+            tries,
+            f"a base model within {asked} (as a share of the budgets; change scaling.budget, a tolerance or space)",
+        )
+
+    def check(self, generator: np.random.Generator, tries: int) -> None:
+        """Refuse, before anything is trained, budgets that no base model meets and scaling stages that are empty."""
+        bases = [self.draw(generator, tries) for _ in range(32)]
+        for stage in range(len(self.scalings.stages)):
+            if not any(self.feasible(base, stage) for base in bases):
+                raise ValueError(self.empty(bases, stage))
+
+    def empty(self, bases: list[BaseModel], stage: int) -> str:
+        """Say that no strategy of a scaling stage meets its budget, and what they give instead."""
+        entry, target = self.scalings.stages[stage], self.scalings.target(stage)
+        flops = [self.flops(base, by) for base in bases for by in space.strategies(self.scalings, stage)]
+        return (
+            f"scaling.stages[{stage}]: no strategy comes within {entry.tolerance:.0%} of its budget of {target:g} "
+            f"FLOPs; its strategies give {min(flops)} to {max(flops)}: change its depths, widths, resolutions or "
+            "tolerance, or scaling.budget"
+        )

@@ -1,0 +1,133 @@
+"""Cost: the description's FLOPs and parameters against the real module and against EfficientNet."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from stages import cost, space
+from stages.nets.child import Child
+from stages.params import Space
+from stages.space import BaseModel, Network, Scaling
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "efficientnet.json").read_text())["members"]
+KERNELS = ((3,), (3, 3), (5, 5), (3, 3, 3), (5, 5, 5), (5, 5, 5, 5), (3,))
+
+
+def efficientnet() -> Space:
+    """Describe EfficientNet's space in ours."""
+    rows = zip(
+        (16, 24, 40, 80, 112, 192, 320),
+        (1, 2, 2, 3, 3, 4, 1),
+        (1, 2, 2, 2, 1, 2, 1),
+        (1, 6, 6, 6, 6, 6, 6),
+        strict=True,
+    )
+    stages = [{"width": w, "depth": d, "stride": s, "expand": e, "kernels": [3, 5]} for w, d, s, e in rows]
+    rules = {"se_ratio": 0.25, "se_from": "input", "activation": "swish"}
+    rounding = {"divisor": 8, "rounding": "nearest", "scale_head": True}
+    stem = {"width": 32, "kernel": 3, "stride": 2}
+    return Space.model_validate({"stem": stem, "stages": stages, "head": {"width": 1280}} | rules | rounding)
+
+
+def build(network: Network, channels: int, classes: int, device: str) -> tuple[Child, torch.Tensor]:
+    """Return a child and an image; on the device ``meta`` nothing is computed, everything is counted."""
+    with torch.device(device):
+        return Child(network, channels, classes), torch.zeros(1, channels, network.resolution, network.resolution)
+
+
+def hook_count(child: Child, images: torch.Tensor) -> int:
+    """Count multiply-accumulates from the shapes that every convolution and matrix really has."""
+    total, conv2d, linear = 0, F.conv2d, F.linear
+
+    def counted_conv(x, weight, *args, **kwargs):
+        nonlocal total
+        out = conv2d(x, weight, *args, **kwargs)
+        total += out.numel() * weight[0].numel()
+        return out
+
+    def counted_linear(x, weight, bias=None):
+        nonlocal total
+        total += len(x) * weight.numel()
+        return linear(x, weight, bias)
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(F, "conv2d", counted_conv)
+        patch.setattr(F, "linear", counted_linear)
+        child.eval()(images)
+    return total
+
+
+def torch_count(child: Child, images: torch.Tensor) -> int:
+    """Count with PyTorch's own counter, which has 2 operations per multiply-accumulate."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        child.eval()(images)
+    return counter.get_total_flops() // 2
+
+
+def check(network: Network, channels: int, classes: int, device: str = "cpu") -> None:
+    """Compare the description's cost with both counts of the real module."""
+    child, images = build(network, channels, classes, device)
+    flops = cost.flops(network, channels, classes)
+    assert flops == hook_count(child, images) == torch_count(child, images)
+    assert cost.params(network, channels, classes) == sum(p.numel() for p in child.parameters())
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    stage=st.integers(0, 2),
+    strides=st.lists(st.integers(1, 3), min_size=4, max_size=4),
+    se=st.sampled_from([("input", 0.25), ("expanded", 0.25), ("expanded", 0), ("input", 0), ("input", 0.1)]),
+    images=st.tuples(st.integers(1, 33), st.sampled_from([1, 3])),
+)
+@settings(max_examples=60, deadline=None)
+def test_cost_is_the_real_modules(params, seed, stage, strides, se, images):
+    stages = tuple(s.model_copy(update={"stride": t}) for s, t in zip(params.space.stages, strides[1:], strict=True))
+    stem = params.space.stem.model_copy(update={"stride": strides[0]})
+    update = {"stages": stages, "stem": stem, "se_from": se[0], "se_ratio": se[1]}
+    where = params.space.model_copy(update=update)
+    generator = np.random.default_rng(seed)
+    offered = space.strategies(params.scaling, stage)
+    by = offered[int(generator.integers(len(offered)))]
+    base = space.sample_base(where, generator)
+    resolution, channels = images
+    check(space.scale(where, base, Scaling(by.depth, by.width, resolution)), channels, classes=3)
+
+
+def test_cost_of_a_network_that_is_really_computed(params):
+    network = space.sample_base(params.space, np.random.default_rng(0))
+    network = space.scale(params.space, network, Scaling(1.4, 1.5, 13))
+    child, images = Child(network, 1, 3), torch.zeros(2, 1, 13, 13)
+    assert torch_count(child, images) == hook_count(child, images) == 2 * cost.flops(network, 1, 3)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_efficientnet_costs_exactly_what_timm_counts(name):
+    """METHOD §2's check of generality."""
+    where, row, base = efficientnet(), GOLDEN[name], BaseModel(KERNELS)
+    assert space.contains(where, base)
+    network = space.scale(where, base, Scaling(row["depth"], row["width"], row["resolution"]))
+    assert cost.params(network, 3, 1000) == row["params"]
+    assert cost.flops(network, 3, 1000) == row["flops"]
+    assert cost.flops(Network.parse(str(network)), 3, 1000) == row["flops"]
+
+
+@pytest.mark.parametrize("name", ["B0", "B7"])
+def test_an_efficientnet_child_counts_the_same(name):
+    row = GOLDEN[name]
+    by = Scaling(row["depth"], row["width"], row["resolution"])
+    check(space.scale(efficientnet(), BaseModel(KERNELS), by), 3, 1000, device="meta")
+
+
+@given(px=st.integers(1, 60), stride=st.integers(1, 4), k=st.sampled_from([1, 3, 5, 7]))
+def test_halve_is_a_padded_convolutions_side(px, stride, k):
+    out = F.conv2d(
+        torch.zeros(1, 1, px, px, device="meta"), torch.zeros(1, 1, k, k, device="meta"), None, stride, k // 2
+    )
+    assert out.shape[-1] == cost.halve(px, stride)

@@ -1,0 +1,353 @@
+"""Networks: slices of the super-supernet equal standalone children, and every number has a second derivation."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stages import space
+from stages.nets import blocks, child, elastic, norm, weights
+from stages.nets.child import Child, Deployed
+
+CPU = torch.device("cpu")
+
+
+def supernet(params, coupling="left"):
+    return elastic.build(params.space, params.scaling, (1, 3), coupling, torch.Generator().manual_seed(0))
+
+
+def coupled(net, coupling):
+    """Return the same weights evaluated from other sides."""
+    return elastic.Elastic({name: tensor.detach() for name, tensor in net.weights.items()}, coupling)
+
+
+def spread(tensors, seed=0):
+    """Give every tensor values of its own, so that no test passes on ones and zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name in sorted(tensors):
+            scale = 0.3 if name.endswith("/bias") or name.endswith("norm/weight") else 0.0
+            tensors[name].add_(scale * torch.randn(tensors[name].shape, generator=generator))
+        tensors["classifier/weight"].mul_(30)
+
+
+@pytest.fixture(scope="module")
+def shared(params):
+    net = supernet(params).train()
+    spread(net.weights)
+    return net
+
+
+def networks(params, seed, count=4):
+    """Sample a few networks of every scaling stage."""
+    generator = np.random.default_rng(seed)
+    for stage in range(3):
+        weights_of = tuple(float(i == stage) for i in range(3))
+        sampler = space.Sampler(params.space, params.scaling, weights_of, uniform=False)
+        for _ in range(count):
+            yield sampler.draw(generator).network
+
+
+def images_for(network, count=6, seed=1, channels=1):
+    shape = (count, channels, network.resolution, network.resolution)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def standalone(net, network, side):
+    """Return a child that owns copies of the slice."""
+    own = Child(network, net.channels, net.classes).train()
+    own.weights.load_state_dict({name: tensor.detach().clone() for name, tensor in net.slices(network, side).items()})
+    return own
+
+
+# --- a slice is the child -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_slice_equals_the_child_forward_and_backward(params, shared, side):
+    for network in networks(params, seed=0):
+        images, labels = images_for(network), torch.tensor([0, 1, 2, 0, 1, 2])
+        own = standalone(shared, network, side)
+        shared.zero_grad(set_to_none=True)
+        outs = shared(images, network, side), own(images)
+        torch.testing.assert_close(*outs, rtol=1e-5, atol=1e-5)
+        assert outs[0].std(0).min() > 1e-3, "the test is blind if logits are all alike"
+        for out in outs:
+            F.cross_entropy(out, labels).backward()
+        assert_gradients_are_slices(shared, own, side)
+
+
+def assert_gradients_are_slices(shared, own, side):
+    """Compare each child gradient with the same end of the shared one; all the rest must be exactly 0."""
+    stored = {}
+    for name, tensor in own.weights.items():
+        key = f"{name}/{tensor.shape[-1]}" if name.endswith("/depth/weight") else name
+        stored[key] = tensor.grad
+    for key, tensor in shared.weights.items():
+        expected = torch.zeros_like(tensor)
+        if key in stored:
+            small = stored[key]
+            part = [
+                slice(0, n) if side == "left" else slice(full - n, full)
+                for n, full in zip(small.shape, tensor.shape, strict=True)
+            ]
+            expected[tuple(part)] = small
+            outside = torch.ones_like(tensor, dtype=torch.bool)
+            outside[tuple(part)] = False
+            assert (tensor.grad[outside] == 0).all(), key
+            torch.testing.assert_close(
+                tensor.grad, expected, rtol=1e-4, atol=1e-5, msg=lambda m, key=key: f"{key}: {m}"
+            )
+            assert small.abs().sum() > 0 or "bias" in key, f"{key}: no gradient to compare"
+        else:
+            assert tensor.grad is None or not tensor.grad.any(), key
+
+
+@pytest.mark.parametrize("se", [{"se_from": "input"}, {"se_ratio": 0}, {"scale_head": True}])
+def test_other_spaces_slice_as_well(make_params, se):
+    params = make_params({"space": se})
+    net = supernet(params).train()
+    spread(net.weights)
+    for network in networks(params, seed=1, count=2):
+        for side in ("left", "right"):
+            images = images_for(network)
+            out = net(images, network, side), standalone(net, network, side)(images)
+            torch.testing.assert_close(*out, rtol=1e-5, atol=1e-5)
+
+
+def test_slices_are_views_of_the_asked_end(params, shared):
+    network = space.smallest(params.space, params.scaling)
+    for side in ("left", "right"):
+        for name, piece in shared.slices(network, side).items():
+            key = f"{name}/{piece.shape[-1]}" if name.endswith("/depth/weight") else name
+            full = shared.weights[key]
+            assert piece.untyped_storage().data_ptr() == full.untyped_storage().data_ptr(), name
+            corner = (0,) * full.ndim if side == "left" else (-1,) * full.ndim
+            assert piece[corner] == full[corner], name
+
+
+def test_both_sides_differ_and_a_bilateral_evaluator_averages_them(params, shared):
+    network = next(networks(params, seed=2))
+    images, calibration = images_for(network), [images_for(network, 32, seed=5)]
+    sides = []
+    for side in ("left", "right"):
+        own = standalone(shared, network, side)
+        own.calibrate(calibration)
+        sides.append(own.eval()(images))
+    assert not torch.allclose(*sides, atol=1e-2)
+    left, both = (coupled(shared, c).evaluator(network, calibration)(images) for c in ("left", "bilateral"))
+    torch.testing.assert_close(left, sides[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(both, (sides[0] + sides[1]) / 2, rtol=1e-4, atol=1e-4)
+
+
+def test_an_evaluator_uses_no_statistics_of_what_it_evaluates(params, shared):
+    for network in networks(params, seed=3, count=2):
+        images, calibration = images_for(network), [images_for(network, 32, seed=5)]
+        out = shared.evaluator(network, calibration)(images)
+        torch.testing.assert_close(out[:1], shared.evaluator(network, calibration)(images[:1]), rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(out, shared(images, network), atol=1e-2)
+        other = shared.evaluator(network, [3 * images_for(network, 32, seed=6) + 1])(images)
+        assert not torch.allclose(out, other, atol=1e-2)
+
+
+@pytest.mark.parametrize("coupling", ["left", "bilateral"])
+def test_weights_survive_their_file(params, tmp_path, coupling):
+    net, network = supernet(params, coupling), next(networks(params, seed=3))
+    spread(net.weights)
+    elastic.write(tmp_path / "weights.pt", net, coupling)
+    again = elastic.read(tmp_path / "weights.pt", CPU)
+    assert again.sides == net.sides and not again.training and set(again.weights) == set(net.weights)
+    images, calibration = images_for(network), [images_for(network, 16, seed=5)]
+    outs = [one.evaluator(network, calibration)(images) for one in (net, again)]
+    assert torch.equal(*outs)
+
+
+def test_a_gradient_reaches_every_parameter(params):
+    net = supernet(params).train()
+    spread(net.weights)
+    sampler, generator = space.Sampler(params.space, params.scaling, None, False), np.random.default_rng(0)
+    touched = {name: torch.zeros_like(tensor, dtype=torch.bool) for name, tensor in net.weights.items()}
+    drawn = [space.largest(params.space, params.scaling), *(sampler.draw(generator).network for _ in range(60))]
+    for i, network in enumerate(drawn):
+        net.zero_grad(set_to_none=True)
+        out = net(images_for(network), network, ("left", "right")[i % 2])
+        F.cross_entropy(out, torch.tensor([0, 1, 2, 0, 1, 2])).backward()
+        for name, tensor in net.weights.items():
+            if tensor.grad is not None:
+                touched[name] |= tensor.grad != 0
+    rare = {name: int((~seen).sum()) for name, seen in touched.items() if not seen.any()}
+    assert not rare, rare
+    share = {name: seen.float().mean().item() for name, seen in touched.items()}
+    assert min(share[name] for name in share if "/depth/" not in name) > 0.5, share
+
+
+def test_coupling_left_alone_starves_the_last_channels(params):
+    """What bilateral coupling is for: with left slices alone, only wide networks train the last channel."""
+    net = supernet(params).train()
+    spread(net.weights)
+    network = space.smallest(params.space, params.scaling)
+    F.cross_entropy(net(images_for(network), network, "right"), torch.tensor([0, 1, 2, 0, 1, 2])).backward()
+    grad = net.weights["stem/norm/weight"].grad
+    assert grad[-network.stem_width :].all() and not grad[: -network.stem_width].any()
+
+
+# --- blocks ---------------------------------------------------------------------------------------
+
+
+def plain_forward(network, tensors, images):
+    """Write the same network once more with ordinary modules' functions: an independent derivation."""
+    act = {"hard_swish": F.hardswish, "swish": F.silu, "relu": F.relu}[network.activation]
+
+    def bn(name, x):
+        mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)
+        gain, shift = (tensors[f"{name}/norm/{part}"].view(1, -1, 1, 1) for part in ("weight", "bias"))
+        return (x - mean) / (var + 1e-5).sqrt() * gain + shift
+
+    x = act(bn("stem", F.conv2d(images, tensors["stem/weight"], None, network.stem_stride, network.stem_kernel // 2)))
+    for i, stage in enumerate(network.stages):
+        for j, k in enumerate(stage.kernels):
+            name, stride, y = f"stages/{i}/{j}", stage.stride if j == 0 else 1, x
+            if stage.expand > 1:
+                y = act(bn(f"{name}/expand", F.conv2d(y, tensors[f"{name}/expand/weight"])))
+            y = F.conv2d(y, tensors[f"{name}/depth/weight"], None, stride, k // 2, groups=y.shape[1])
+            y = act(bn(f"{name}/depth", y))
+            if network.se_ratio:
+                gate = y.mean((2, 3), keepdim=True)
+                gate = act(F.conv2d(gate, tensors[f"{name}/squeeze/weight"], tensors[f"{name}/squeeze/bias"]))
+                y = y * torch.sigmoid(F.conv2d(gate, tensors[f"{name}/excite/weight"], tensors[f"{name}/excite/bias"]))
+            y = bn(f"{name}/project", F.conv2d(y, tensors[f"{name}/project/weight"]))
+            x = x + y if stride == 1 and x.shape == y.shape else y
+    x = act(bn("head", F.conv2d(x, tensors["head/weight"])))
+    return x.mean((2, 3)) @ tensors["classifier/weight"].T + tensors["classifier/bias"]
+
+
+@pytest.mark.parametrize("activation", ["hard_swish", "swish", "relu"])
+def test_forward_is_an_inverted_residual_network(make_params, activation):
+    params = make_params({"space": {"activation": activation}})
+    for network in networks(params, seed=4, count=2):
+        own = child.build(network, 1, 3, torch.Generator().manual_seed(0)).double().train()
+        spread(own.weights)
+        images = images_for(network).double()
+        torch.testing.assert_close(own(images), plain_forward(network, own.weights, images))
+
+
+def test_relu_and_drop_path_reach_the_residuals_only(params):
+    """A drop that removes every branch leaves the skips: the layer's own weights then have no gradient."""
+    network = space.scale(params.space, space.BaseModel(((3,), (3, 5), (3,))), space.Scaling(1.0, 1.0, 8))
+    own = child.build(network, 1, 3, torch.Generator().manual_seed(0)).train()
+    positions = []
+
+    def drop(x, position):
+        positions.append(position)
+        return x * 0
+
+    own(images_for(network), drop).sum().backward()
+    assert positions == [1 / 4, 3 / 4, 4 / 4] or positions == [1 / 4, 3 / 4]
+    assert not own.weights["stages/1/1/project/weight"].grad.any()
+    assert own.weights["stages/1/0/project/weight"].grad.any()
+
+
+def test_drop_path_keeps_the_mean_and_drops_whole_images():
+    drop = blocks.drop_path(0.4, torch.Generator().manual_seed(0))
+    x = torch.ones(20000, 2, 1, 1)
+    for position, rate in ((1.0, 0.4), (0.5, 0.2)):
+        out = drop(x, position)
+        assert torch.equal(out[:, 0], out[:, 1])
+        assert sorted(out.unique().tolist()) == pytest.approx([0, 1 / (1 - rate)])
+        assert out.mean().item() == pytest.approx(1, abs=0.02)
+        assert (out == 0).float().mean().item() == pytest.approx(rate, abs=0.015)
+    assert blocks.drop_path(0.0, torch.Generator()) is None
+    assert drop(x.bfloat16(), 1.0).dtype is torch.bfloat16
+
+
+def test_drop_path_draws_where_its_generator_lives(monkeypatch):
+    """The steps' generators are the CPU's, whatever the device: a CUDA draw from one would be refused."""
+    rand, seen = torch.rand, []
+    monkeypatch.setattr(torch, "rand", lambda *a, **k: seen.append(k.get("device")) or rand(*a, **k))
+    blocks.drop_path(0.5, torch.Generator())(torch.ones(4, 1, 1, 1, device="meta"), 1.0)
+    assert seen in ([None], [CPU])
+
+
+def test_initialisation_is_he_normal_and_seeded(params):
+    network = space.largest(params.space, params.scaling)
+    first, second, other = (child.build(network, 1, 3, torch.Generator().manual_seed(s)).weights for s in (0, 0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["head/weight"], other["head/weight"])
+    assert (first["head/norm/weight"] == 1).all() and not first["classifier/bias"].any()
+    project, depth = first["stages/2/0/project/weight"], first["stages/2/0/depth/weight"]
+    assert project.std().item() == pytest.approx((2 / project.shape[0]) ** 0.5, rel=0.1)
+    assert depth.std().item() == pytest.approx((2 / depth.shape[-1] ** 2) ** 0.5, rel=0.1)
+
+
+def test_weight_decay_spares_norms_and_biases(params, shared):
+    for tensors in (shared.weights, child.build(next(networks(params, 0)), 1, 3, torch.Generator()).weights):
+        with_decay, without = weights.decayed(tensors)
+        assert len(with_decay) + len(without) == len(tensors) and without
+        assert {id(t) for t in with_decay} == {id(t) for t in tensors.values() if t.ndim > 1}
+
+
+# --- norms ----------------------------------------------------------------------------------------
+
+
+def test_calibration_equals_direct_computation(params):
+    network = next(networks(params, seed=6))
+    own = child.build(network, 1, 3, torch.Generator().manual_seed(0)).train()
+    spread(own.weights)
+    batch = images_for(network, 32)
+    own.calibrate([batch])
+    stem = F.conv2d(batch, own.weights["stem/weight"], None, network.stem_stride, network.stem_kernel // 2)
+    mean, variance = own.get_buffer("stem/norm/mean"), own.get_buffer("stem/norm/variance")
+    torch.testing.assert_close(mean, stem.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(variance, stem.var((0, 2, 3), correction=0), rtol=1e-4, atol=1e-5)
+    # On the images that calibrated it, evaluation is training without the noise: in every layer.
+    torch.testing.assert_close(own.eval()(batch), own.train()(batch), rtol=1e-4, atol=1e-4)
+
+
+def test_equal_batches_join_to_one(params):
+    network = next(networks(params, seed=6))
+    own = child.build(network, 1, 3, torch.Generator().manual_seed(0))
+    batch = images_for(network, 24)
+    statistics = []
+    for batches in ([batch], [batch, batch, batch], list(batch.split(8))):
+        own.calibrate(batches)
+        statistics.append({name: value.clone() for name, value in own.named_buffers()})
+    for name, value in statistics[0].items():
+        torch.testing.assert_close(statistics[1][name], value, rtol=1e-4, atol=1e-6)
+    for name in ("stem/norm/mean", "stem/norm/variance"):  # deeper layers see each batch normalised by itself
+        torch.testing.assert_close(statistics[2][name], statistics[0][name], rtol=1e-4, atol=1e-6)
+
+
+def test_calibration_touches_no_weight_and_forgets_earlier_ones(params):
+    network = next(networks(params, seed=6))
+    own = child.build(network, 1, 3, torch.Generator().manual_seed(0))
+    before = {name: tensor.clone() for name, tensor in own.weights.items()}
+    own.calibrate([images_for(network, 16, seed=8) + 5])
+    own.calibrate([images_for(network, 16, seed=9)])
+    second = own.get_buffer("head/norm/mean").clone()
+    own.calibrate([images_for(network, 16, seed=9)])
+    assert torch.equal(second, own.get_buffer("head/norm/mean"))
+    assert all(torch.equal(before[name], tensor) for name, tensor in own.weights.items())
+    assert norm.EPS == 1e-5
+
+
+# --- deployment -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resolution", [8, 13, 5])
+def test_deployed_takes_images_as_they_are_stored(params, resolution):
+    base = space.BaseModel(((3,), (5, 3), (7,)))
+    network = space.scale(params.space, base, space.Scaling(1.0, 1.0, resolution))
+    own = child.build(network, 3, 4, torch.Generator().manual_seed(0))
+    spread(own.weights)
+    mean, std = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
+    own.calibrate([images_for(network, 16, channels=3)])
+    stored = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    shape = (1, 3, 1, 1)
+    view = (stored - torch.tensor(mean).view(shape)) / torch.tensor(std).view(shape)
+    if resolution != 8:
+        view = F.interpolate(view, (resolution, resolution), mode="bilinear", antialias=resolution < 8)
+    deployed = Deployed(own.train(), mean, std)
+    with torch.no_grad():
+        torch.testing.assert_close(deployed(stored), own.eval()(view))
+        # one image's logits do not depend on its batch
+        torch.testing.assert_close(deployed(stored[:1]), deployed(stored)[:1], rtol=1e-4, atol=1e-5)

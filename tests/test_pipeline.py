@@ -1,0 +1,286 @@
+"""The tiny pipeline end to end, with DVC's own command, MLflow's and Prefect's own servers and clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+FILES = ("stages", "pipeline", "presets", "params.yaml", "dvc.yaml", "prefect.yaml", ".gitignore", ".dvcignore")
+MEMBERS = ("S0", "S2", "S3")
+
+
+class Project:
+    """A copy of the project in a folder of its own, with its own homes for git, Prefect and MLflow."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder / "project"
+        ignore = shutil.ignore_patterns("__pycache__")
+        for name in FILES:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            copy(ROOT / name, self.folder / name, **({"ignore": ignore} if copy is shutil.copytree else {}))
+        (self.folder / ".dvc").mkdir()
+        shutil.copy2(ROOT / ".dvc/config", self.folder / ".dvc/config")
+        shutil.copy2(ROOT / ".dvc/.gitignore", self.folder / ".dvc/.gitignore")
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "DVC_"))}
+        self.environment |= {
+            "HOME": str(folder / "home"),
+            "PREFECT_HOME": str(folder / "prefect"),
+            "DO_NOT_TRACK": "1",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            **{f"GIT_{who}_{what}": "t@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        }
+        (folder / "home").mkdir(exist_ok=True)
+        self.run("git", "init", "--quiet")
+        self.commit("start")
+
+    def run(self, *command: str, code: int | None = 0, cwd: Path | None = None) -> str:
+        """Run a command in the project; return what it printed, after checking its exit code."""
+        done = subprocess.run(
+            command, cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True, timeout=300
+        )
+        printed = done.stdout + done.stderr
+        assert code is None or done.returncode == code, f"{command}: exit {done.returncode}\n{printed[-4000:]}"
+        return printed
+
+    def pipeline(self, *arguments: str, code: int | None = 0) -> str:
+        return self.run("python", "-m", "pipeline", *arguments, code=code)
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+    def artifacts(self) -> dict[str, bytes]:
+        files = (path for path in (self.folder / "artifacts").rglob("*") if path.is_file())
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
+
+    def ask(self, code: str) -> object:
+        """Run Python in a process of its own, in the project, and return the JSON that it prints last."""
+        return json.loads(self.run("python", "-c", code).strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("tiny"))
+    project.pipeline("params", "--preset", "tiny")
+    project.first = project.run("dvc", "repro")
+    project.commit("built")
+    return project
+
+
+def test_repro_builds_every_stage_and_a_second_one_runs_nothing(project):
+    for stage in ("prepare", "supernet", "search", "extrapolate", *(f"retrain@{m}" for m in MEMBERS), "publish"):
+        assert f"Running stage '{stage}'" in project.first
+    before = project.artifacts()
+    again = project.run("dvc", "repro")
+    assert "Running stage" not in again and "up to date" in again
+    assert project.artifacts() == before
+
+
+def test_the_same_params_give_the_same_bytes(project):
+    lock = project.read("dvc.lock")
+    project.run("dvc", "repro", "--force", "--downstream", "supernet")
+    assert project.read("dvc.lock") == lock
+
+
+def test_every_candidate_is_a_run_and_the_charts_see_them_flat(project):
+    runs = project.ask(
+        "import json, mlflow\n"
+        "mlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
+        "runs = mlflow.search_runs(experiment_names=['digits/candidates'], output_format='list')\n"
+        "print(json.dumps([[r.data.metrics, r.data.params, r.data.tags, r.info.status] for r in runs]))"
+    )
+    rows = project.read("artifacts/search/candidates.csv").splitlines()[1:]
+    assert len({run[1]["network"] for run in runs}) == len(runs) == len(rows)
+    wanted = {
+        "accuracy",
+        "score",
+        "flops",
+        "params",
+        "depth",
+        "width",
+        "resolution",
+        "stage",
+        "iteration",
+        "generation",
+    }
+    assert all(wanted <= set(metrics) for metrics, *_ in runs)
+    assert all(status == "FINISHED" and "mlflow.parentRunId" not in tags for *_, tags, status in runs)
+
+
+def test_mlflow_answers_which_candidates_are_best(project):
+    found = project.ask(
+        "import json, mlflow\n"
+        "mlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
+        "runs = mlflow.search_runs(experiment_names=['digits/candidates'], output_format='list',\n"
+        "    filter_string='metrics.stage = 2 and metrics.flops < 3000000', order_by=['metrics.accuracy DESC'])\n"
+        "print(json.dumps([r.data.metrics['accuracy'] for r in runs]))"
+    )
+    assert found and found == sorted(found, reverse=True)
+
+
+def test_a_registered_member_gives_its_published_accuracy_without_our_code(project, tmp_path):
+    with np.load(project.folder / "artifacts/data/test.npz") as test:
+        np.savez(tmp_path / "test.npz", images=test["pixels"].astype(np.float32) / 255, labels=test["labels"])
+    code = f"""
+import importlib.util, json, mlflow, numpy as np, torch
+assert importlib.util.find_spec('stages') is None and importlib.util.find_spec('pipeline') is None
+mlflow.set_tracking_uri('sqlite:///{project.folder}/mlflow.db')
+test = np.load({str(tmp_path / "test.npz")!r})
+correct = {{}}
+for alias in ('s0', 's2'):
+    model = mlflow.pytorch.load_model(f'models:/scalenet-digits@{{alias}}')
+    logits = model(torch.from_numpy(test['images'])) if callable(model) else model.module()(torch.from_numpy(test['images']))
+    served = mlflow.pyfunc.load_model(f'models:/scalenet-digits@{{alias}}').predict(test['images'])
+    assert np.allclose(served, logits.detach().numpy(), atol=1e-5)
+    correct[alias] = int((logits.argmax(1).numpy() == test['labels']).sum())
+print(json.dumps(correct))
+"""
+    isolated = [sys.executable, "-c", _without_the_project(code)]
+    printed = project.run(*isolated, cwd=tmp_path)
+    correct = json.loads(printed.strip().splitlines()[-1])
+    for alias, count in correct.items():
+        trained = json.loads(project.read(f"artifacts/members/{alias.upper()}/trained.json"))
+        assert count == trained["correct"]
+
+
+def _without_the_project(code: str) -> str:
+    """Hide the project, which the tests' environment has installed in place."""
+    hide = "import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+    return f"{hide}sys.path = [p for p in sys.path if p != {str(ROOT)!r}]\n{code}"
+
+
+def test_show_prints_the_family_with_its_registry_versions(project):
+    printed = project.pipeline("show")
+    lines = {line.split()[0]: line for line in printed.splitlines() if line.startswith("S")}
+    assert set(lines) == set(MEMBERS) and all(" v" in line for line in lines.values())
+
+
+def test_metrics_and_plots_show(project):
+    assert "accuracy" in project.run("dvc", "metrics", "show")
+    project.run("dvc", "plots", "show", "--out", "plots")
+    page = project.read("plots/index.html")
+    assert "candidates" in page and "artifacts/family/family.csv" in page
+
+
+FLOW_STATES = """
+import json
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    flows = {f.id: f.name for f in client.read_flows()}
+    runs = sorted(client.read_flow_runs(), key=lambda r: r.created)
+    family = [r for r in runs if flows[r.flow_id] == 'family'][-1]
+    tasks = {t.name: t.state_name for t in client.read_task_runs() if t.flow_run_id == family.id}
+    ids = {t.id: t.name for t in client.read_task_runs()}
+    children = {ids[r.parent_task_run_id]: flows[r.flow_id] for r in runs if r.parent_task_run_id in ids}
+print(json.dumps([family.state_name, tasks, children]))
+"""
+
+
+def states(project: Project) -> list:
+    """Return the last family flow's state, its tasks' states and the stage flows under them, from Prefect's server."""
+    code = f"from pathlib import Path\nfrom pipeline import server\nwith server.api(Path.cwd()):\n    exec({FLOW_STATES!r})"
+    return project.ask(code)
+
+
+def test_the_family_flow_shows_unchanged_stages_as_cached_and_reruns_what_a_search_number_changes(project):
+    project.pipeline("family")
+    state, tasks, _ = states(project)
+    assert state == "Completed" and set(tasks.values()) == {"Cached"} and "retrain@S3" in tasks
+    project.pipeline("family", "--set", "search.seed=1", "--target", "search")
+    state, tasks, children = states(project)
+    assert tasks == {"prepare": "Cached", "supernet": "Cached", "search": "Completed"}
+    assert children == {"search": "search"}
+    assert "seed: 1 " in project.read("params.yaml")
+    project.run("git", "checkout", "--quiet", ".")
+    project.run("dvc", "checkout", "--quiet")
+
+
+def test_an_experiment_changes_only_what_follows(project):
+    printed = project.run("dvc", "exp", "run", "-S", "retrain.confidence=0.9")
+    assert "Running stage 'retrain@S0'" in printed and "Running stage 'search'" not in printed
+    project.run("git", "checkout", "--quiet", ".")
+    project.run("dvc", "checkout", "--quiet")
+
+
+def test_another_clone_pulls_the_family_and_computes_nothing(project, tmp_path):
+    project.run("dvc", "remote", "add", "--local", "--default", "store", str(tmp_path / "store"))
+    project.run("dvc", "push", "--quiet")
+    clone = tmp_path / "clone"
+    project.run("git", "clone", "--quiet", str(project.folder), str(clone))
+    project.run("dvc", "remote", "add", "--local", "--default", "store", str(tmp_path / "store"), cwd=clone)
+    project.run("dvc", "pull", "--quiet", cwd=clone)
+    assert "Running stage" not in project.run("dvc", "repro", cwd=clone)
+    table = project.run("python", "-m", "pipeline", "show", cwd=clone)
+    assert "S3" in table and " v1" not in table
+    project.run("python", "-m", "pipeline", "register", cwd=clone)
+    assert " v1" in project.run("python", "-m", "pipeline", "show", cwd=clone)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"search": {"populaton": 3}}, "populaton"),
+        ({"scaling": {"budget": "many"}}, "scaling.budget"),
+        ({"scaling": {"budget": 1e9}}, "scaling.budget"),
+        ({"data": {"source": "no-such-folder"}}, "no-such-folder"),
+        ({"search": {"stage_weights": [1.0]}}, "search.stage_weights"),
+    ],
+)
+def test_bad_params_give_one_message_and_leave_the_artifacts(project, change, said):
+    before = project.artifacts()
+    content = yaml.safe_load(project.read("params.yaml"))
+    for section, values in change.items():
+        content[section] |= values
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(content))
+    try:
+        printed = project.run("dvc", "repro", code=None)
+        assert "ERROR: failed to reproduce" in printed and said in printed
+        assert "Traceback" not in printed
+        assert project.artifacts() == before
+    finally:
+        project.run("git", "checkout", "--quiet", ".")
+        project.run("dvc", "checkout", "--quiet")
+
+
+def test_an_unreadable_image_is_named(project, tmp_path):
+    from PIL import Image
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(12):
+            Image.new("L", (8, 8), i * 9).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "a" / "3.png").write_bytes(b"not a picture")
+    project.pipeline("params", "--set", f"data.source={tmp_path}")
+    try:
+        printed = project.pipeline("stage", "prepare", code=2)
+        assert "3.png" in printed and "Traceback" not in printed
+    finally:
+        project.run("git", "checkout", "--quiet", ".")
+
+
+@pytest.mark.parametrize("arguments", [["stage", "retrain"], ["stage", "nothing"], ["stage", "retrain", "S9"]])
+def test_a_wrong_stage_is_refused(project, arguments):
+    printed = project.pipeline(*arguments, code=2)
+    assert "Traceback" not in printed and ("member" in printed or "stage" in printed)
+
+
+def test_a_dead_server_is_named(project):
+    project.environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
+    try:
+        printed = project.pipeline("stage", "prepare", code=2)
+        assert "PREFECT_API_URL" in printed and "Traceback" not in printed
+    finally:
+        del project.environment["PREFECT_API_URL"]

@@ -1,0 +1,207 @@
+"""The model registry: versions that load anywhere, once each, under aliases and searchable numbers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pytest
+import torch
+from mlflow.models import Model
+from mlflow.pytorch import _pickle_globals
+
+from pipeline import registry, tracking
+from stages import artifacts, cost, retrain
+from stages.artifacts import DataInfo, Family, Member, Paths, Trained
+from stages.nets import child
+from stages.nets.child import Deployed
+from stages.space import Network
+
+SMALL = "r8-stem_k3_s1_c4-ir_k5_s1_e2_c4-head_c8-se0.25e-hard_swish"
+LARGE = "r10-stem_k3_s1_c4-ir_k3_s2_e2_c8-head_c8-se0.25e-hard_swish"
+SMALLER = "r6-stem_k3_s2_c4-ir_k3_s1_e1_c4-head_c8-se0i-relu"
+INFO = DataInfo(
+    name="x", source="toy", channels=1, size=8, classes=["a", "b", "c"], counts={"test": 9}, mean=[0.3], std=[0.4],
+    digest="d1",
+)  # fmt: skip
+
+
+def train(paths, name, network, seed):
+    """Write what stage retrain writes of a member that was never trained."""
+    net = child.build(Network.parse(network), 1, 3, torch.Generator().manual_seed(seed))
+    net.calibrate([torch.rand(16, 1, net.network.resolution, net.network.resolution)])
+    file = paths.member(name) / "weights.pt"
+    artifacts.write_tensors(file, net.state_dict(), {"kind": "child", "network": network})
+    member = Member(
+        name=name, multiple=1, budget=1e4, origin="searched", base="k3-3", scaling="d1-w1-r8", network=network,
+        flops=cost.flops(net.network, 1, 3), params=cost.params(net.network, 1, 3),
+    )  # fmt: skip
+    return Trained(
+        member=member, correct=7, tested=9, accuracy=7 / 9, low=0.45, high=0.94, confidence=0.95, data="d1",
+        weights=artifacts.digest(file),
+    )  # fmt: skip
+
+
+def publish(root, members):
+    Family(name="x", members=members, law=None).write(Paths(root).family / "family.json")
+
+
+@pytest.fixture(scope="module")
+def params(make_params):
+    return make_params({"data": {"name": "x"}})
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, params):
+    """Return a project with two registered members: (folder, members, versions)."""
+    root = tmp_path_factory.mktemp("a project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        assert registry.versions(root, params) == {} and list(root.iterdir()) == []
+        INFO.write(Paths(root).data / "info.json")
+        members = [train(Paths(root), "S0", SMALL, 0), train(Paths(root), "S1", LARGE, 1)]
+        publish(root, members)
+        assert registry.versions(root, params) == {}
+        yield root, members, registry.register(root, params)
+
+
+def aliases(root):
+    found = tracking.connect(root).get_registered_model("scalenet-x").aliases
+    return {name: str(version) for name, version in found.items()}
+
+
+LOAD = """
+import sys
+import numpy as np
+try:
+    import stages
+    sys.exit("stages can be imported here")
+except ImportError:
+    pass
+import mlflow, torch
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.set_registry_uri(sys.argv[1])
+images = np.load("images.npy")
+program = mlflow.pytorch.load_model("models:/scalenet-x@s0")
+model = mlflow.pyfunc.load_model("models:/scalenet-x@s0")
+for n in (1, 2, 7):
+    np.save(f"torch{n}.npy", program(torch.from_numpy(images[:n])).detach().numpy())
+    np.save(f"pyfunc{n}.npy", model.predict(images[:n]))
+"""
+
+
+def test_member_loads_by_alias_without_this_code(built, tmp_path):
+    root, members, _ = built
+    images = np.random.default_rng(1).random((7, 1, 8, 8), dtype=np.float32)
+    np.save(tmp_path / "images.npy", images)
+    quiet = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MLFLOW"))}
+    command = [sys.executable, "-I", "-c", LOAD, tracking.uri(root)]
+    done = subprocess.run(command, cwd=tmp_path, env=quiet, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    net = retrain.load(Paths(root).member("S0") / "weights.pt", members[0].member, INFO)
+    with torch.no_grad():
+        logits = Deployed(net, INFO.mean, INFO.std)(torch.from_numpy(images)).numpy()
+    for n in (1, 2, 7):
+        for way in ("torch", "pyfunc"):
+            assert np.load(tmp_path / f"{way}{n}.npy") == pytest.approx(logits[:n], abs=1e-5)
+
+
+def test_versions_say_what_they_are(built, params):
+    root, members, versions = built
+    client = tracking.connect(root)
+    assert versions == {"S0": "1", "S1": "2"} == registry.versions(root, params)
+    assert aliases(root) == {"s0": "1", "s1": "2"}
+    version = client.get_model_version_by_alias("scalenet-x", "s0")
+    expected = {"member": "S0", "network": SMALL, "base": "k3-3", "scaling": "d1-w1-r8", "data": "d1"}
+    expected |= {"weights": members[0].weights, "interval": "0.450000 to 0.940000 at 0.95"}
+    assert expected.items() <= version.tags.items()
+    assert client.get_run(version.run_id).data.tags["weights"] == members[0].weights
+
+
+def test_members_are_found_by_their_numbers(built):
+    root, members, _ = built
+    client = tracking.connect(root)
+    experiment = client.get_experiment_by_name("x").experiment_id
+    small, large = sorted(members, key=lambda trained: trained.member.flops)
+    budget = (small.member.flops + large.member.flops) // 2
+    [model] = client.search_logged_models([experiment], f"metrics.flops <= {budget} AND metrics.accuracy > 0.7")
+    assert model.tags["member"] == small.member.name and model.status.name == "READY"
+    numbers = {metric.key: metric.value for metric in model.metrics}
+    assert set(numbers) == {"accuracy", "low", "high", "flops", "params", "resolution", "latency_ms"}
+    assert numbers["flops"] == small.member.flops and 0 < numbers["latency_ms"] < 1000
+    assert len(client.search_logged_models([experiment], "metrics.resolution = 10")) == 1
+
+
+def model_folder(root, member):
+    client = tracking.connect(root)
+    experiment = client.get_experiment_by_name("x").experiment_id
+    [model] = client.search_logged_models([experiment], f"tags.member = '{member}'")
+    return Path(unquote(urlparse(model.artifact_location).path))
+
+
+def test_files_hold_no_pickled_class_and_stay_in_the_project(built):
+    root, *_ = built
+    folder = model_folder(root, "S0")
+    assert folder.is_relative_to(root / "mlruns")
+    assert not list(folder.rglob("*.pkl")) and not list(folder.rglob("*.pth"))
+    pickles, allowed = 0, ("torch._utils._rebuild_tensor_v2", "collections.OrderedDict", "torch.FloatStorage")
+    with zipfile.ZipFile(folder / "data" / "model.pt2") as archive:
+        for name in archive.namelist():
+            content = archive.read(name)
+            assert b"stages.nets" not in content or name.endswith(".json"), name  # where a layer was written: text
+            if content[:2] == b"PK":  # example inputs, as torch.save writes them
+                with zipfile.ZipFile(archive.open(name)) as inner:
+                    for part in (part for part in inner.namelist() if part.endswith(".pkl")):
+                        pickles += 1
+                        assert _pickle_globals(inner.read(part)) <= set(allowed)
+    assert pickles <= 2
+
+
+def test_model_declares_its_signature_and_packages(built):
+    root, *_ = built
+    folder = model_folder(root, "S1")
+    signature = Model.load(str(folder)).signature
+    assert signature.inputs.inputs[0].shape == (-1, 1, 8, 8) and signature.outputs.inputs[0].shape == (-1, 3)
+    wanted = [line.partition("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()]
+    assert wanted == ["torch", "mlflow", "numpy"]
+    assert (folder / "input_example.json").stat().st_size < 5000
+
+
+def test_same_weights_make_no_new_version_and_new_ones_move_the_alias(built, params, monkeypatch):
+    root, members, versions = built
+    made = []
+    log_model = registry._log_model
+    monkeypatch.setattr(registry, "_log_model", lambda *given: made.append(given) or log_model(*given))
+    assert registry.register(root, params) == versions and not made
+    publish(root, [train(Paths(root), "S0", SMALLER, 2)])  # S0 changed, S1 left the family
+    assert registry.versions(root, params) == {}
+    assert registry.register(root, params) == {"S0": "3"} and len(made) == 1
+    assert aliases(root) == {"s0": "3"}
+    train(Paths(root), "S0", SMALL, 0)
+    publish(root, members)
+    assert registry.register(root, params) == versions and len(made) == 1  # back to the earlier versions
+    assert aliases(root) == {"s0": "1", "s1": "2"}
+
+
+def test_aliases_stay_if_a_member_cannot_be_registered(built, params, monkeypatch):
+    root, members, _ = built
+    before = aliases(root)
+    other = members[0].model_copy(update={"weights": "another"})
+    publish(root, [members[1], other])
+    with pytest.raises(ValueError, match=r"weights\.pt.*not the weights that were tested"):
+        registry.register(root, params)
+    assert aliases(root) == before
+    publish(root, members)
+
+
+def test_an_export_with_other_logits_is_refused(monkeypatch):
+    net = child.build(Network.parse(SMALL), 1, 3, torch.Generator().manual_seed(0)).eval()
+    deployed, images = Deployed(net, INFO.mean, INFO.std), registry.example(INFO)
+    monkeypatch.setattr(registry.mlflow.pytorch, "load_model", lambda uri: lambda images: deployed(images) * 1.001)
+    with pytest.raises(ValueError, match=r"S0: the exported program's logits differ by 0\.001"):
+        registry._check(deployed, images, "m-1", "S0")

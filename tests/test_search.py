@@ -1,0 +1,409 @@
+"""The search: it finds known optima, never believes a prediction, and continues to the same result when cut off."""
+
+import zlib
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from stages import cost, space
+from stages.artifacts import Journal
+from stages.budget import Budget
+from stages.nets import elastic
+from stages.nets.child import Child
+from stages.search import room
+from stages.search.evolution import mutate
+from stages.search.ledger import Ledger
+from stages.search.scoring import Measurement, Scorer
+from stages.search.surrogate import Surrogate
+from stages.space import BaseModel, Network, Scaling, Stage, scale
+
+
+class Interruption(Exception):
+    """What a measure raises when its budget of calls is spent."""
+
+
+class Toy:
+    """A measure whose score is a known function of the network; it counts, and breaks off after ``limit`` calls."""
+
+    def __init__(self, score, limit=None):
+        self.score, self.limit, self.calls = score, limit, []
+
+    def __call__(self, network: Network) -> Measurement:
+        if len(self.calls) == self.limit:
+            raise Interruption
+        self.calls.append(str(network))
+        return Measurement(self.score(network), self.score(network), seconds=0.01 * len(self.calls))
+
+
+def linear(network: Network) -> float:
+    """Return a score that is smooth in everything a network chooses, with an optimum inside the space."""
+    kernels = [k for stage in network.stages[1:] for k in stage.kernels]
+    depths = [len(stage.kernels) for stage in network.stages]
+    value = 0.05 * sum(k == 5 for k in kernels) + 0.03 * depths[1] - 0.02 * depths[2]
+    return round(0.4 + value / len(kernels) + 0.01 * network.stages[1].width - 0.02 * network.resolution, 6)
+
+
+def rugged(network: Network) -> float:
+    """Return a score without any structure: nothing but measuring tells it."""
+    return round(np.random.default_rng(zlib.crc32(str(network).encode())).random(), 6)
+
+
+def ignore(candidate, seconds):
+    """Emit to nobody."""
+
+
+def search(params, info, score=linear):
+    toy = Toy(score)
+    found, candidates = room.run(params, info, toy, ignore)
+    return found, candidates, toy
+
+
+def budget_of(params, info) -> Budget:
+    return Budget(params.space, params.scaling, info.channels, len(info.classes))
+
+
+def thorough(make_params, **search):
+    """Return params whose evolution sees the whole of a space of 168 base models."""
+    section = {"population": 60, "generations": 6, "parents": 12, "iterations": 4, "mutation": 0.3, "surrogate": 1}
+    return make_params({"search": section | {"random_bases": 8} | search})
+
+
+# --- the optimum ----------------------------------------------------------------------------------
+
+
+def best_states(params, info, score):
+    """Return the best score over every feasible (base model, strategies), by trying them all."""
+    budget, weights = budget_of(params, info), np.array(params.search.stage_weights)
+    best = {}
+    for base in space.walk(params.space):
+        offered = [budget.feasible(base, stage) for stage in range(len(weights))]
+        if budget.total_miss(base) == 0 and all(offered):
+            scores = [max(score(scale(params.space, base, by)) for by in stage) for stage in offered]
+            best[base] = float(np.dot(weights, scores) / weights.sum())
+    return best
+
+
+@pytest.mark.parametrize("weights", [[1, 1, 1], [1, 0, 3]])
+@pytest.mark.parametrize("surrogate", [1, 4])
+def test_the_known_optimum_is_found(make_params, info, weights, surrogate):
+    params = thorough(make_params, stage_weights=weights, surrogate=surrogate)
+    best = best_states(params, info, linear)
+    assert 20 < len(best) < 168 and len(set(best.values())) > 20, "the budget should bind, and scores should differ"
+    found, _, _ = search(params, info)
+    assert found.score == pytest.approx(max(best.values()), abs=1e-9)
+    assert best[BaseModel.parse(found.base)] == pytest.approx(max(best.values()), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_last_state_is_a_fixed_point(make_params, info, seed):
+    """On a rugged score a chain that saw everything ends where neither of its two moves can improve."""
+    params = thorough(make_params, seed=seed, iterations=6, generations=12)
+    found, _, _ = search(params, info, rugged)
+    budget, weights = budget_of(params, info), np.ones(3)
+    strategies = [Scaling.parse(text) for text in found.strategies]
+
+    def total(base, strategies):
+        return float(np.mean([rugged(scale(params.space, base, by)) for by in strategies]))
+
+    base = BaseModel.parse(found.base)
+    assert total(base, strategies) == pytest.approx(found.score)
+    assert found.score == pytest.approx(
+        np.dot(
+            weights, [max(rugged(scale(params.space, base, by)) for by in budget.feasible(base, i)) for i in range(3)]
+        )
+        / 3
+    )
+    rivals = [total(b, strategies) for b in space.walk(params.space) if budget.total_miss(b, strategies) == 0]
+    assert found.score == pytest.approx(max(rivals))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("surrogate", [1, 3])
+def test_the_chain_never_falls_and_reports_only_what_was_measured(make_params, info, seed, surrogate):
+    params = make_params({"search": {"seed": seed, "iterations": 4, "surrogate": surrogate}})
+    found, candidates, toy = search(params, info, rugged)
+    assert all(after.score >= before.score for before, after in pairwise(found.chain))
+    assert [state.iteration for state in found.chain] == [1, 2, 3, 4] and found.score == found.chain[-1].score
+    measured = {candidate.network: candidate.score for candidate in candidates}
+    for state in found.chain:
+        base, strategies = BaseModel.parse(state.base), map(Scaling.parse, state.strategies)
+        names = [str(scale(params.space, base, by)) for by in strategies]
+        assert state.score == pytest.approx(np.mean([measured[name] for name in names]), abs=1e-12)
+        assert all(measured[name] == rugged(Network.parse(name)) for name in names)
+    assert toy.calls == [candidate.network for candidate in candidates] and found.measured == len(candidates)
+    assert len(set(toy.calls)) == len(toy.calls), "a network was measured twice"
+
+
+def test_candidates_are_feasible_and_fully_described(params, info):
+    _, candidates, _ = search(params, info)
+    budget, phases = budget_of(params, info), set()
+    for number, c in enumerate(candidates):
+        base, by = BaseModel.parse(c.base), Scaling.parse(c.scaling)
+        network = scale(params.space, base, by)
+        assert (c.number, c.network) == (number, str(network)) and space.contains(params.space, base)
+        assert (c.depth, c.width, c.resolution) == (by.depth, by.width, by.resolution)
+        assert (c.flops, c.params) == (cost.flops(network, 1, 3), cost.params(network, 1, 3))
+        assert by in space.strategies(params.scaling, c.stage)
+        assert budget.total_miss(base) == 0 and budget.miss(base, by, c.stage) == 0
+        target = params.scaling.budget * 2**c.stage
+        assert abs(c.flops - target) <= params.scaling.stages[c.stage].tolerance * target
+        phases.add(c.phase)
+    assert phases == {"start", "bases", "strategies"} and {c.stage for c in candidates} == {0, 1, 2}
+    assert any(c.predicted is not None for c in candidates)
+
+
+def test_metric_and_weights_decide_the_score(make_params, info):
+    class Split(Toy):
+        def __call__(self, network):
+            return Measurement(rugged(network), linear(network), 0.0)
+
+    for metric, score in (("accuracy", rugged), ("probability", linear)):
+        params = make_params({"search": {"metric": metric, "stage_weights": [0, 2, 1]}})
+        found, candidates = room.run(params, info, Split(None), ignore)
+        assert all(c.score == score(Network.parse(c.network)) for c in candidates)
+        base, strategies = BaseModel.parse(found.base), map(Scaling.parse, found.strategies)
+        scores = [score(scale(params.space, base, by)) for by in strategies]
+        assert found.score == pytest.approx((2 * scores[1] + scores[2]) / 3)
+        assert room.summary(params, found, candidates)["measured"] == len(candidates)
+
+
+def test_a_search_is_a_function_of_its_seed(make_params, info):
+    runs = [search(make_params({"search": {"seed": seed}}), info, rugged)[:2] for seed in (0, 0, 1)]
+    assert runs[0] == runs[1] and runs[0][1] != runs[2][1]
+
+
+def test_mutation_stays_in_the_space_and_reaches_all_of_it(params, info):
+    ledger, generator = Ledger(params, info, Toy(linear), ignore), np.random.default_rng(0)
+    base = BaseModel(((3,), (3,), (3,)))
+    reached = set()
+    for _ in range(3000):
+        base = mutate(ledger, generator, base, 0.5)
+        assert space.contains(params.space, base)
+        reached.add(base)
+    assert len(reached) == 168
+    assert mutate(ledger, generator, base, 0.0) == base
+
+
+# --- the surrogate --------------------------------------------------------------------------------
+
+
+def sampled(params, count, seed):
+    sampler, generator = space.Sampler(params.space, params.scaling, None, False), np.random.default_rng(seed)
+    networks = [sampler.draw(generator).network for _ in range(count)]
+    return [(network, cost.flops(network, 1, 3)) for network in networks]
+
+
+def test_the_surrogate_ranks_a_linear_score(params):
+    known, fresh = sampled(params, 60, 0), sampled(params, 200, 1)
+    model = Surrogate.fit(known, [linear(network) for network, _ in known])
+    guesses = model.predict(fresh)
+    assert spearmanr(guesses, [linear(network) for network, _ in fresh]).statistic > 0.95
+    assert model.predict(fresh[::-1]) == guesses[::-1]
+
+
+def test_the_surrogate_pays_at_the_same_number_of_measurements(make_params, info):
+    def mean_score(surrogate):
+        small = {"population": 6, "generations": 3, "iterations": 1, "surrogate": surrogate, "parents": 3}
+        runs = [search(make_params({"search": small | {"seed": seed}}), info) for seed in range(8)]
+        return np.mean([found.score for found, _, _ in runs])
+
+    assert mean_score(8) > mean_score(1)
+
+
+# --- interruption ---------------------------------------------------------------------------------
+
+
+def journalled(params, info, path, limit=None, key="key"):
+    """Run a search on a journal; return its result (None if it broke off) and what it measured."""
+    toy, journal = Toy(rugged, limit), Journal(path, key)
+    try:
+        return room.run(params, info, *room.remembering(toy, journal)), toy.calls
+    except Interruption:
+        return None, toy.calls
+    finally:
+        journal.close()
+
+
+@pytest.fixture(scope="module")
+def short(make_params):
+    return make_params({"search": {"population": 5, "generations": 3, "iterations": 2, "surrogate": 3}})
+
+
+def test_an_interrupted_search_continues_to_the_identical_result(short, info, tmp_path):
+    whole, all_calls = journalled(short, info, tmp_path / "whole.jsonl")
+    assert len(all_calls) > 30
+    calls, result = [], None
+    for limit in (1, 9, 0, 7, None):
+        result, more = journalled(short, info, tmp_path / "cut.jsonl", limit)
+        assert (result is None) == (limit is not None)
+        calls += more
+    assert result == whole and calls == all_calls
+    again, none = journalled(short, info, tmp_path / "cut.jsonl", limit=0)
+    assert again == whole and none == [], "a finished search measures nothing"
+
+
+def test_a_torn_last_line_is_measured_again(short, info, tmp_path):
+    path = tmp_path / "journal.jsonl"
+    whole, all_calls = journalled(short, info, path)
+    full = path.read_bytes()
+    for cut in (3, 200, len(full.splitlines()[-1]) + 1):  # within the last record, and just at its start
+        path.write_bytes(full[:-cut])
+        result, calls = journalled(short, info, path)
+        assert result == whole and calls == all_calls[-1:]
+        assert len(path.read_bytes().splitlines()) == len(full.splitlines())
+
+
+def test_an_untorn_journal_loses_nothing(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    first = Journal(path, "key")
+    for i in range(3):
+        first.append({"i": i, "score": 0.1 + 0.2})
+        assert path.read_bytes().count(b"\n") == 2 + i, "a record must be on disk when append returns"
+    first.close()
+    assert Journal(path, "key").records == [{"i": i, "score": 0.1 + 0.2} for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    "old", [b"", b"not a journal\n", b'{"key": "ke', b'{"key": "other"}\n{"network": "x"}\n', b"\xff\xfe\n"]
+)
+def test_a_journal_of_other_work_is_begun_anew(short, info, tmp_path, old):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(old)
+    journal = Journal(path, "key")
+    assert journal.records == []
+    journal.append({"network": "y"})
+    journal.close()
+    assert Journal(path, "key").records == [{"network": "y"}]
+    assert Journal(path, "third").records == [] and path.read_bytes().count(b"\n") == 1
+
+
+def test_a_search_with_another_key_measures_everything(short, info, tmp_path):
+    path = tmp_path / "journal.jsonl"
+    whole, all_calls = journalled(short, info, path, key="one")
+    assert journalled(short, info, path, key="two") == (whole, all_calls)
+
+
+# --- infeasible -----------------------------------------------------------------------------------
+
+
+def test_an_impossible_budget_says_so(make_params, info):
+    params = make_params({"scaling": {"budget": 10.0, "tries": 50}})
+    with pytest.raises(ValueError, match=r"scaling\.budget 10 ±30%.*none found in 50 tries; the nearest misses it by"):
+        search(params, info)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_an_empty_scaling_stage_is_named(make_params, params, info, stage):
+    stages = [entry.model_dump() for entry in params.scaling.stages]
+    stages[stage]["resolutions"] = [30]
+    if stage == 0:  # the base's own budget is met at its first resolution, the stage's at none
+        stages[0] |= {"resolutions": [8], "tolerance": 1e-6}
+    with pytest.raises(ValueError, match=rf"scaling\.stages\[{stage}\]: no strategy comes within"):
+        search(make_params({"scaling": {"stages": stages}}), info)
+
+
+def opposed(make_params, info):
+    """Return params whose stages 1 and 2 fit a base model each, but never the same one."""
+    block = {"width": 8, "depth": 2, "stride": 1, "expand": 3, "kernels": [3]}
+    one, two = (BaseModel(((3,) * layers,)) for layers in (1, 2))
+    params = make_params({"space": {"stages": [block], "divisor": 1}, "scaling": {"tolerance": 0.9}})
+    size = sum(Budget(params.space, params.scaling, 1, 3).flops(base, Scaling(1.0, 1.0, 8)) for base in (one, two)) / 2
+    widths = [round(1 + i / 50, 2) for i in range(200)]
+    entry = {"tolerance": 0.05, "depths": [1.0], "resolutions": [8]}
+    stages = [entry | {"tolerance": 0.9, "widths": [1.0]}, entry | {"widths": widths}, entry | {"widths": widths}]
+    scaling = {"budget": size, "tolerance": 0.9, "stages": stages}
+    budget = budget_of(make_params({"space": {"stages": [block], "divisor": 1}, "scaling": scaling}), info)
+    for stage, (fits, fails) in enumerate(((one, two), (two, one)), start=1):
+        offered = (Scaling(1.0, width, 8) for width in widths)
+        only = [by.width for by in offered if not budget.miss(fits, by, stage) and budget.miss(fails, by, stage)]
+        scaling["stages"][stage] = entry | {"widths": only[:1]}
+    return make_params({"space": {"stages": [block], "divisor": 1}, "scaling": scaling, "search": {"random_bases": 12}})
+
+
+def test_strategies_that_share_no_base_model_are_refused(make_params, info):
+    with pytest.raises(
+        ValueError, match=r"scaling\.stages\[2\]: none of its 1 feasible strategies shares a base model"
+    ):
+        search(opposed(make_params, info), info)
+
+
+def test_a_space_with_one_feasible_base_model_is_searched(make_params, info):
+    """Later iterations have nothing new to breed, and keep what they have."""
+    block = {"width": 8, "depth": 1, "stride": 1, "expand": 2, "kernels": [3]}
+    params = make_params({"space": {"stages": [block]}, "scaling": {"tolerance": 0.9}})
+    size = Budget(params.space, params.scaling, 1, 3).flops(BaseModel(((3,),)), Scaling(1.0, 1.0, 8))
+    params = make_params({"space": {"stages": [block]}, "scaling": {"budget": size}, "search": {"iterations": 3}})
+    found, _, _ = search(params, info)
+    assert found.base == "k3" and len(found.chain) == 3
+
+
+# --- scoring --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scorer(make_params, toy):
+    def make(batch=512, coupling="left", train=None, select=None):
+        params = make_params({"search": {"batch": batch}})
+        images = (1, 3)
+        net = elastic.build(params.space, params.scaling, images, coupling, torch.Generator().manual_seed(0)).eval()
+        with torch.no_grad():
+            net.weights["classifier/weight"].mul_(50)
+        return Scorer(net, train or toy(96), select or toy(53, seed=1), params.search)
+
+    return make
+
+
+def values(measurement):
+    return measurement.accuracy, measurement.probability
+
+
+@pytest.mark.parametrize("coupling", ["left", "bilateral"])
+def test_a_score_depends_on_the_network_alone(params, scorer, coupling):
+    networks = [network for network, _ in sampled(params, 8, seed=3)]
+    first = scorer(coupling=coupling)
+    straight = [values(first(network)) for network in networks]
+    backward = [values(first(network)) for network in networks[::-1]][::-1]
+    assert straight == backward == [values(scorer(coupling=coupling)(network)) for network in networks]
+    small = [values(scorer(batch=7, coupling=coupling)(network)) for network in networks]
+    assert [accuracy for accuracy, _ in small] == [accuracy for accuracy, _ in straight]
+    assert [p for _, p in small] == pytest.approx([p for _, p in straight], abs=1e-5)
+    assert len({p for _, p in straight}) > 4, "the test is blind if all networks score alike"
+
+
+def test_a_score_is_the_calibrated_childs(params, scorer, toy):
+    network = sampled(params, 1, seed=4)[0][0]
+    measure = scorer()
+    child = Child(network, 1, 3)
+    child.weights.load_state_dict(measure.elastic.slices(network))
+    calibration, select = toy(96).resized(network.resolution, 32)[0], toy(53, seed=1)
+    child.calibrate([calibration])
+    with torch.no_grad():
+        logits = child.eval()(select.resized(network.resolution, 53)[0])
+    result = measure(network)
+    assert result.accuracy == (logits.argmax(1) == select.labels).double().mean().item()
+    own = logits.softmax(1)[torch.arange(53), select.labels].mean().item()
+    assert result.probability == pytest.approx(own, abs=1e-5) and result.seconds > 0
+
+
+def test_scoring_calibrates_on_train_and_tests_on_select(params, scorer, toy):
+    network = sampled(params, 1, seed=4)[0][0]
+    usual = values(scorer()(network))
+    assert values(scorer(train=toy(96, seed=9))(network)) != usual
+    assert values(scorer(select=toy(53, seed=9))(network)) != usual
+
+
+def test_features_tell_networks_apart():
+    """Depth, width, kernels and resolution each move the surrogate's view."""
+    plain = Network(8, 3, 1, 4, (Stage((3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu")
+    others = [
+        Network(9, 3, 1, 4, (Stage((3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
+        Network(8, 3, 1, 4, (Stage((3, 5), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
+        Network(8, 3, 1, 4, (Stage((3, 3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
+        Network(8, 3, 1, 8, (Stage((3, 3), 1, 2, 12),), 16, 0.25, "expanded", "relu"),
+    ]
+    pairs = [(network, cost.flops(network, 1, 3)) for network in (plain, *others)]
+    model = Surrogate.fit(pairs, [0.5, 0.6, 0.7, 0.8, 0.9])
+    assert len(set(model.predict(pairs))) == 5

@@ -1,0 +1,356 @@
+"""Training, on toys in milliseconds: it learns, it resumes to the same bits, and its parts do what they say."""
+
+import math
+from contextlib import contextmanager
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stages import artifacts, retrain, space, supernet
+from stages.nets import child
+from stages.params import Augment, Recipe
+from stages.training import loop
+from stages.training.augmentation import affine, augment
+from stages.training.data import Order, join
+
+CPU = torch.device("cpu")
+QUICK = {
+    "stages": [
+        {"width": 4, "depth": 1, "stride": 1, "expand": 1, "kernels": [3]},
+        {"width": 8, "depth": 2, "stride": 2, "expand": 2, "kernels": [3, 5]},
+    ]
+}
+
+
+class Interruption(Exception):
+    """What a test raises inside a step, as a power cut would."""
+
+
+def recipe_of(params, **changes) -> Recipe:
+    return Recipe.model_validate(params.retrain.recipe.model_dump() | changes)
+
+
+def network_of(params, resolution=9):
+    base = space.BaseModel(((3,), (3, 5), (7,)))
+    return space.scale(params.space, base, space.Scaling(1.0, 1.0, resolution))
+
+
+@contextmanager
+def interrupted(after: int):
+    """Let ``after`` gradient computations pass, expect the next one to raise."""
+    calls, backward = 0, torch.Tensor.backward
+
+    def counted(self, *args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise Interruption
+        return backward(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interruption):
+        patch.setattr(torch.Tensor, "backward", counted)
+        yield
+
+
+def assert_same(first, second):
+    assert set(first) == set(second)
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+# --- the whole ------------------------------------------------------------------------------------
+
+
+def train_member(params, toy, checkpoint=None, key="k", seed=0):
+    net = child.build(network_of(params), 1, 3, torch.Generator().manual_seed(seed))
+    return net, retrain.train(params, net, toy(96), seed, checkpoint, key)
+
+
+def train_supernet(params, toy, info, checkpoint=None, key="k"):
+    return supernet.run(params, toy(96), info, CPU, checkpoint, key)
+
+
+def test_a_child_learns(params, toy):
+    net, history = train_member(params, toy)
+    assert history[-1][1] < 0.6 * history[0][1] and not net.training
+    assert retrain.count_correct(net, toy(60, seed=1), 32) > 0.9 * 60
+    assert retrain.count_correct(net, toy(60, seed=1), 7) == retrain.count_correct(net, toy(60, seed=1), 60)
+
+
+@pytest.mark.parametrize("section", [{}, {"sandwich": True, "distill": True, "coupling": "bilateral", "sampled": 1}])
+def test_the_supernet_learns(make_params, toy, info, still, section):
+    recipe = {"steps": 40, "lr": 0.4, "log": 8, "augment": still}
+    params = make_params({"space": QUICK, "supernet": section | {"recipe": recipe}})
+    trained = train_supernet(params, toy, info)
+    assert trained.history[-1][1] < 0.8 * trained.history[0][1]
+    network = space.scale(params.space, space.BaseModel(((3,), (3, 5))), space.Scaling(1.0, 1.0, 9))
+    fresh = toy(60, seed=1)
+    logits = trained.elastic.evaluator(network, toy(96).resized(9, 96))(fresh.resized(9, 60)[0])
+    assert (logits.argmax(1) == fresh.labels).float().mean() > 0.6
+
+
+# --- interruption ---------------------------------------------------------------------------------
+
+SUPERNETS = [
+    {},
+    {"coupling": "bilateral", "sampling": "uniform", "recipe": {"precision": "bfloat16", "drop_path": 0.2}},
+    {"sandwich": True, "distill": True, "sampled": 1, "recipe": {"ema": 0}},
+]
+
+
+def resumed_from(path) -> int:
+    return artifacts.read_tensors(path)[0]["step"]
+
+
+@pytest.mark.parametrize("section", SUPERNETS)
+def test_an_interrupted_supernet_resumes_to_the_same_bits(make_params, toy, info, tmp_path, section):
+    params = make_params({"space": QUICK, "supernet": section})
+    whole, path = train_supernet(params, toy, info), tmp_path / "checkpoint.pt"
+    per_step = len(supernet.draws(params, 0))
+    with interrupted(after=10 * per_step + 1):  # within step 10
+        train_supernet(params, toy, info, path)
+    assert resumed_from(path) == 8
+    with interrupted(after=9 * per_step):  # a second one: from step 8 to 17
+        train_supernet(params, toy, info, path)
+    assert resumed_from(path) == 16
+    with interrupted(after=0):  # a third one, before anything is done
+        train_supernet(params, toy, info, path)
+    again = train_supernet(params, toy, info, path)
+    assert again.history == whole.history and again.sampled == whole.sampled
+    assert_same(dict(again.elastic.weights), dict(whole.elastic.weights))
+
+
+@pytest.mark.parametrize("recipe", [{}, {"drop_path": 0.3, "ema": 0}, {"precision": "bfloat16"}, {"momentum": 0}])
+def test_an_interrupted_member_resumes_to_the_same_bits(make_params, toy, tmp_path, recipe):
+    params, path = make_params({"retrain": {"recipe": recipe}}), tmp_path / "checkpoint.pt"
+    net, history = train_member(params, toy)
+    with interrupted(after=18):
+        train_member(params, toy, path)
+    assert resumed_from(path) == 16
+    again, its_history = train_member(params, toy, path)
+    assert its_history == history
+    assert_same(again.state_dict(), net.state_dict())  # weights and calibrated statistics
+
+
+def test_a_resumed_run_repeats_no_finished_step(params, toy, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with interrupted(after=18):
+        train_member(params, toy, path)
+    with interrupted(after=3):  # 4 of 20 steps are left
+        train_member(params, toy, path)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"), interrupted(after=4):
+        train_member(params, toy, path)
+
+
+def test_a_checkpoint_of_other_work_is_not_resumed(params, toy, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with interrupted(after=9):
+        train_member(params, toy, path, key="other")
+    net, history = train_member(params, toy, path, key="this")
+    whole, its_history = train_member(params, toy)
+    assert history == its_history
+    assert_same(net.state_dict(), whole.state_dict())
+
+
+def test_runs_repeat_and_seeds_differ(params, toy):
+    (first, _), (second, _), (other, _) = (train_member(params, toy, seed=seed) for seed in (0, 0, 1))
+    assert_same(first.state_dict(), second.state_dict())
+    assert not torch.equal(first.weights["head/weight"], other.weights["head/weight"])
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+def toy_loop(recipe, losses, checkpoint=None):
+    """Train one number whose loss at each step is given."""
+    tensors = nn.ParameterDict({"x/weight": nn.Parameter(torch.zeros(2, 2))})
+
+    def backward(step):
+        tensors["x/weight"].grad = torch.ones(2, 2)
+        return losses(step)
+
+    return loop.train(tensors, recipe, backward, checkpoint, "k"), tensors
+
+
+def test_the_loss_curve_is_the_mean_between_entries(params):
+    recipe = recipe_of(params, steps=12, log=5, checkpoint=5)
+    history, _ = toy_loop(recipe, float)
+    assert [(step, loss) for step, loss, _ in history] == [(5, 2.0), (10, 7.0), (12, 10.5)]
+    assert [rate for _, _, rate in history] == [loop.learning_rate(recipe, step) for step in (4, 9, 11)]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_divergence_says_what_to_change(params, tmp_path, bad):
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(ValueError, match=r"diverged by step 16.*lower recipe\.lr"):
+        toy_loop(recipe_of(params), lambda step: bad if step == 12 else 1.0, path)
+    assert resumed_from(path) == 8
+
+
+def test_the_recipe_is_nesterov_sgd_with_clipping_and_averaging(params):
+    """Every number of the recipe, against the rule written out (Sutskever's form, as PyTorch has it)."""
+    given = {"steps": 8, "warmup": 2, "lr": 0.3, "momentum": 0.8, "weight_decay": 0.05, "clip": 1.5, "ema": 0.7}
+    recipe = recipe_of(params, log=1, checkpoint=1, **given)
+    tensors = nn.ParameterDict({"a/weight": nn.Parameter(torch.ones(1, 1)), "a/bias": nn.Parameter(torch.ones(1))})
+    gradients = np.random.default_rng(0).normal(0, 2, (8, 2))
+
+    def backward(step):
+        for name, value in zip(("a/weight", "a/bias"), gradients[step], strict=True):
+            tensors[name].grad = torch.full_like(tensors[name], value)
+        return 0.0
+
+    loop.train(tensors, recipe, backward)
+    w, velocity, average = np.ones(2), np.zeros(2), np.ones(2)
+    for step, g in enumerate(gradients):
+        g = g * min(1, 1.5 / np.linalg.norm(g)) + np.array([0.05, 0]) * w
+        velocity = 0.8 * velocity + g
+        w = w - loop.learning_rate(recipe, step) * (g + 0.8 * velocity)
+        keep = min(0.7, (1 + step) / (10 + step))
+        average = keep * average + (1 - keep) * w
+    assert [tensors[name].item() for name in ("a/weight", "a/bias")] == pytest.approx(list(average), rel=1e-4)
+
+
+def test_the_average_follows_at_once_when_young_or_turned_off():
+    start, moved = {"w": torch.zeros(3)}, {"w": torch.ones(3)}
+    for decay, step, value in ((0.0, 500, 1.0), (0.99, 0, 0.9), (0.99, 10**6, 0.01)):
+        average = loop.Average(start, decay)
+        average.update(moved, step)
+        assert average.tensors["w"].tolist() == pytest.approx([value] * 3)
+    assert start["w"].tolist() == [0, 0, 0]
+
+
+def test_learning_rate_warms_up_and_falls_to_0(params):
+    recipe = recipe_of(params, steps=100, warmup=10, lr=0.4)
+    rates = [loop.learning_rate(recipe, step) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.04 * (step + 1) for step in range(10)])
+    assert max(rates) == rates[10] == pytest.approx(0.4) and rates[55] == pytest.approx(0.2)
+    assert all(a > b for a, b in pairwise(rates[10:])) and 0 < rates[-1] < 2e-4
+    assert loop.learning_rate(recipe, 100) == pytest.approx(0, abs=1e-12)
+    cold = recipe_of(params, steps=10, warmup=0, lr=0.4)
+    assert loop.learning_rate(cold, 0) == pytest.approx(0.4)
+    long = recipe_of(params, steps=5, warmup=50, lr=0.5)
+    assert [loop.learning_rate(long, step) for step in range(5)] == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05])
+
+
+def test_step_generators_are_independent_of_the_past():
+    draws = {
+        (seed, step): torch.rand(4, generator=loop.step_generator(seed, step)) for seed in (0, 1) for step in (0, 1)
+    }
+    assert len({tuple(value.tolist()) for value in draws.values()}) == 4
+    assert torch.equal(draws[1, 1], torch.rand(4, generator=loop.step_generator(1, 1)))
+
+
+# --- what a step sees -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "batch"), [(96, 16), (50, 16), (10, 10), (7, 100)])
+def test_order_covers_every_image_each_epoch(size, batch):
+    order, batch = Order(size, batch, seed=3), min(batch, size)
+    per_epoch, epochs = size // batch, []
+    for epoch in range(3):
+        seen = torch.cat([order.at(epoch * per_epoch + i) for i in range(per_epoch)]).tolist()
+        assert len(seen) == len(set(seen)) == size - size % batch and set(seen) <= set(range(size))
+        epochs.append(tuple(seen))
+    assert len(set(epochs)) == 3
+    everything = {i for step in range(20 * per_epoch) for i in order.at(step).tolist()}
+    assert everything == set(range(size)), "images left over from an epoch must come in others"
+
+
+def test_order_depends_on_seed_and_step_alone():
+    straight, jumping = Order(50, 16, 0), Order(50, 16, 0)
+    steps = [straight.at(step) for step in range(12)]
+    for step in (11, 0, 7, 3, 4):
+        assert torch.equal(jumping.at(step), steps[step])
+    assert not torch.equal(Order(50, 16, 1).at(0), steps[0])
+
+
+def test_draws_are_a_function_of_seed_and_step(make_params, info):
+    params = make_params({"supernet": {"sampled": 3}})
+    assert supernet.draws(params, 5) == supernet.draws(params, 5) != supernet.draws(params, 6)
+    assert len(supernet.draws(params, 5)) == 3
+    sandwich = make_params({"supernet": {"sampled": 3, "sandwich": True}})
+    ends = [space.largest(params.space, params.scaling), space.smallest(params.space, params.scaling)]
+    drawn = supernet.draws(sandwich, 5)
+    assert [network for network, _ in drawn[:2]] == ends and drawn[2:] == supernet.draws(params, 5)
+    assert len(supernet.sampled_flops(sandwich, info)) == 5 * params.supernet.recipe.steps
+
+
+def test_images_are_resized_normalised_and_batched(toy):
+    images = toy(20)
+    batches = images.resized(11, batch=8)
+    assert [tuple(b.shape) for b in batches] == [(8, 1, 11, 11), (8, 1, 11, 11), (4, 1, 11, 11)]
+    torch.testing.assert_close(torch.cat(batches), torch.cat(images.resized(11, batch=3)))
+    assert sum(len(b) for b in images.resized(8, 8, count=10)) == 10 and len(images.resized(8, 50, count=30)[0]) == 20
+    whole = torch.cat(images.resized(8, 8))
+    torch.testing.assert_close(whole * 0.3 + 0.4, images.pixels / 255)
+    both = join(images, toy(5))
+    assert (
+        len(both) == 25
+        and torch.equal(both.pixels[20:], toy(5).pixels)
+        and torch.equal(both.labels[:20], images.labels)
+    )
+
+
+# --- augmentation ---------------------------------------------------------------------------------
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count=4, size=8, channels=2):
+    return torch.rand(count, channels, size, size, generator=generator(1))
+
+
+@pytest.mark.parametrize("resolution", [8, 9, 13, 16, 24])
+def test_no_augmentation_is_resizing(still, resolution):
+    by = Augment.model_validate(still)
+    expected = child.resize(pictures(), resolution)
+    torch.testing.assert_close(augment(pictures(), resolution, by, generator()), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_augmentation_is_a_function_of_its_generator(params):
+    by = params.retrain.recipe.augment
+    first, second, other = (augment(pictures(), 11, by, generator(seed)) for seed in (0, 0, 1))
+    assert first.shape == (4, 2, 11, 11) and torch.equal(first, second) and not torch.allclose(first, other)
+    alike = augment(pictures()[:1].expand(4, -1, -1, -1), 11, by, generator())
+    assert not torch.allclose(alike[0], alike[1]), "each image needs a map of its own"
+
+
+def test_flip_mirrors_half_of_the_images(still):
+    by = Augment.model_validate(still | {"flip": True})
+    images = pictures(200)
+    out = augment(images, 8, by, generator())
+    kept = [torch.allclose(a, b, atol=1e-5) for a, b in zip(out, images, strict=True)]
+    mirrored = [torch.allclose(a, b.flip(-1), atol=1e-5) for a, b in zip(out, images, strict=True)]
+    assert all(a != b for a, b in zip(kept, mirrored, strict=True)) and 70 < sum(kept) < 130
+
+
+def test_zoom_enlarges_the_centre(still):
+    by = Augment.model_validate(still | {"scale": [2, 2]})
+    torch.testing.assert_close(augment(pictures(), 4, by, generator()), pictures()[..., 2:6, 2:6], rtol=1e-4, atol=1e-5)
+
+
+def test_affine_maps_stay_in_their_ranges(still):
+    rotated = affine(2000, Augment.model_validate(still | {"rotate": 30}), generator())[:, :, :2]
+    torch.testing.assert_close(rotated @ rotated.transpose(1, 2), torch.eye(2).expand(2000, 2, 2), rtol=0, atol=1e-5)
+    angles = torch.rad2deg(torch.atan2(rotated[:, 1, 0], rotated[:, 0, 0]))
+    assert 29 < angles.max() <= 30.001 and -30.001 <= angles.min() < -29 and abs(angles.mean()) < 1.5
+    shifted = affine(2000, Augment.model_validate(still | {"shift": 0.1}), generator())
+    assert torch.equal(shifted[:, :, :2], torch.eye(2).expand(2000, 2, 2))
+    moves = shifted[:, :, 2] / 2  # coordinates run from -1 to 1: a side is 2
+    assert 0.099 < moves.max() <= 0.1001 and -0.1001 <= moves.min() < -0.099
+    assert abs(np.corrcoef(moves.T)[0, 1]) < 0.1
+    zoom = 1 / affine(2000, Augment.model_validate(still | {"scale": [0.8, 1.3]}), generator())[:, 0, 0]
+    assert 0.8 <= zoom.min() < 0.805 and 1.295 < zoom.max() <= 1.3001
+
+
+def test_rotation_turns_the_picture(still, monkeypatch):
+    by = Augment.model_validate(still | {"rotate": 90})
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(*shape))
+    out = augment(pictures(), 8, by, generator())
+    turned = [torch.rot90(pictures(), turns, (2, 3)) for turns in (1, -1)]
+    assert any(torch.allclose(out, one, atol=1e-5) for one in turned)
