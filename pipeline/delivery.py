@@ -90,7 +90,7 @@ class Follower:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.delivery", *target],
             stdin=subprocess.PIPE, bufsize=0, stdout=self._output, stderr=self._output,
-            env=os.environ | {"PYTHONPATH": path, "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1"},
+            env=os.environ | {"PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C reaches the search, which then tells the follower
         )  # fmt: skip
 

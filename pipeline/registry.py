@@ -54,16 +54,15 @@ class Registry:
     revision: str | None
 
 
-def register(root: Path, params: Params, home: Path | None = None) -> dict[str, str]:
+def register(root: Path, params: Params) -> dict[str, str]:
     """Register the published members that are not there yet; return every member's version.
 
-    Aliases move only after all versions exist, and members that left the family lose theirs. ``home`` is where
-    MLflow's files lie, if not in ``root``.
+    Aliases move only after all versions exist, and members that left the family lose theirs.
     """
-    home, paths = home or root, Paths(root)
+    paths = Paths(root)
     family, info = Family.read(paths.family / "family.json"), DataInfo.read(paths.data / "info.json")
-    client = tracking.connect(home)
-    experiment = tracking.experiment_id(client, home, tracking.stage_experiment(params))
+    client = tracking.connect(root)
+    experiment = tracking.experiment_id(client, root, tracking.stage_experiment(params))
     registry = Registry(client, model_name(params), experiment, tracking.revision(root))
     _create(registry)
     known = {identity(version.tags): str(version.version) for version in _versions(client, registry.name)}
@@ -75,14 +74,14 @@ def register(root: Path, params: Params, home: Path | None = None) -> dict[str, 
     return found
 
 
-def versions(root: Path, params: Params, home: Path | None = None) -> dict[str, str]:
+def versions(root: Path, params: Params) -> dict[str, str]:
     """Return the version of every member whose weights lie here; what is not registered is left out."""
-    home, paths = home or root, Paths(root)
-    database = tracking.local_database(home)
+    paths = Paths(root)
+    database = tracking.local_database(root)
     if not (paths.family / "family.json").exists() or (database and not database.exists()):
         return {}
     family, info = Family.read(paths.family / "family.json"), DataInfo.read(paths.data / "info.json")
-    known = {identity(v.tags): str(v.version) for v in _versions(tracking.connect(home), model_name(params))}
+    known = {identity(v.tags): str(v.version) for v in _versions(tracking.connect(root), model_name(params))}
     keys = {trained.member.name: identity(tags(trained, info)) for trained in family.members}
     return {name: known[key] for name, key in keys.items() if key in known}
 
@@ -207,9 +206,9 @@ def example(info: DataInfo) -> np.ndarray:
 def _log_model(deployed: Deployed, info: DataInfo, images: np.ndarray, model_id: str) -> None:
     """Store a member as a torch.export program: loads without this project's code, executes nothing."""
     image = (info.channels, info.size, info.size)
-    signature = ModelSignature(
-        Schema([TensorSpec(np.dtype("float32"), (-1, *image), "images")]),
-        Schema([TensorSpec(np.dtype("float32"), (-1, len(info.classes)), "logits")]),
+    signature = ModelSignature(  # without names: with one, pyfunc would hand the program a dictionary
+        Schema([TensorSpec(np.dtype("float32"), (-1, *image))]),
+        Schema([TensorSpec(np.dtype("float32"), (-1, len(info.classes)))]),
     )
     mlflow.pytorch.log_model(
         deployed,
@@ -256,7 +255,7 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what MLflow and torch.export say of every export."""
+    """Hold back what MLflow says of every export."""
     logger = logging.getLogger("mlflow")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -47,7 +47,7 @@ def ui(root: Path) -> int:
         "mlflow",
         "server",
         "--backend-store-uri",
-        tracking.tracking_uri(root),
+        tracking.uri(root),
         "--host",
         "127.0.0.1",
     ]

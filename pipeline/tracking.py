@@ -36,8 +36,12 @@ FOLDERS = {"prepare": ("data",), "extrapolate": ("law", "plan"), "publish": ("fa
 SHOWN = (".json", ".csv", ".svg", ".png")
 SMALL = 2**20  # bytes; larger files are DVC's
 BATCH = {"metrics": 1000, "params": 100}  # MLflow's limits of one log_batch
+QUIET = {  # no lines and bars between a stage's own
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 PATIENCE = {  # of the first contact with a server, so that a wrong address is told in seconds
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
@@ -61,11 +65,13 @@ def uri(root: Path) -> str:
 def connect(root: Path) -> MlflowClient:
     """Return a client of the project's store; ``ValueError`` within seconds if it cannot be reached."""
     address, database = uri(root), local_database(root)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     with _environment({"MLFLOW_TRACKING_URI": address, "MLFLOW_REGISTRY_URI": address}):  # MLflow sets them for good
         mlflow.set_tracking_uri(address)
         mlflow.set_registry_uri(address)
-    client = MlflowClient(address, address)
     try:
+        client = MlflowClient(address, address)
         with _alone(database), _environment(PATIENCE):
             client.search_experiments(max_results=1)
             if database:
@@ -155,25 +161,17 @@ def revision(root: Path) -> str | None:
 
 
 @contextmanager
-def stage_run(
-    root: Path,
-    params: Params,
-    stage: str,
-    member: str | None,
-    home: Path | None = None,
-    tags: Mapping[str, str] | None = None,
-) -> Iterator[str]:
+def stage_run(root: Path, params: Params, stage: str, member: str | None, tags: Mapping[str, str]) -> Iterator[str]:
     """Remember a stage as an MLflow run; yield the run's id.
 
     The stage's documents, which lie under ``root``, are logged when the body ends; if it raises, the run ends
-    as FAILED. ``home`` is where MLflow's files lie, if not in ``root``: a DVC experiment runs in a copy.
+    as FAILED.
     """
-    home = home or root
-    client = connect(home)
+    client = connect(root)
     own = {"stage": stage, "member": member, "revision": revision(root)}
     run = client.create_run(
-        experiment_id(client, home, stage_experiment(params)),
-        tags={name: value for name, value in own.items() if value is not None} | dict(tags or {}),
+        experiment_id(client, root, stage_experiment(params)),
+        tags={name: value for name, value in own.items() if value is not None} | dict(tags),
         run_name=" ".join(filter(None, (stage, member))),
     ).info.run_id
     try:

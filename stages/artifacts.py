@@ -256,7 +256,7 @@ def digest(*parts: Any) -> str:
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            part = part.read_bytes()
+            part = _bytes(part)
         elif isinstance(part, pydantic.BaseModel):
             part = part.model_dump_json().encode()
         elif not isinstance(part, bytes):
@@ -269,6 +269,13 @@ def code() -> str:
     """Return the hash of the method's code: a state that other code left is never resumed."""
     files = sorted(Path(__file__).parent.rglob("*.py"))
     return digest(*files)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); run `dvc repro` or `dvc pull`") from error
 
 
 class Journal:

@@ -5,7 +5,9 @@ Infeasible is a flag of its own, never a score. A miss is a share of the budget;
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -25,7 +27,12 @@ class Budget:
 
     def flops(self, base: BaseModel, by: Scaling) -> int:
         """Return the multiply-accumulates of a scaled base model."""
-        return cost.flops(scale(self.space, base, by), self.channels, self.classes)
+        return self._flops(base, by)
+
+    @cached_property
+    def _flops(self) -> Callable[[BaseModel, Scaling], int]:
+        """Count each network once: a search asks for the same ones thousands of times."""
+        return lru_cache(1 << 17)(lambda base, by: cost.flops(scale(self.space, base, by), self.channels, self.classes))
 
     def miss(self, base: BaseModel, by: Scaling, stage: int) -> float:
         """Return by how much a scaled base model misses its stage's budget."""

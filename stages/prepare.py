@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from stages import artifacts
@@ -100,7 +100,7 @@ def _read_image(path: Path, params: Data) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return _as_array(image, params)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable image ({error}); replace it or take it out of the folder") from error
 
 

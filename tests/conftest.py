@@ -31,6 +31,7 @@ TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small number
     "scaling": {
         "budget": 25e3,
         "tolerance": 0.3,
+        "tries": 300,
         "stages": [
             {"tolerance": 0.3, "depths": [1.0], "widths": [1.0], "resolutions": [8]},
             {"tolerance": 0.3, "depths": [1.0, 1.2, 1.5], "widths": [1.0, 1.25, 1.5], "resolutions": [8, 9, 11]},

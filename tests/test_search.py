@@ -13,8 +13,7 @@ from stages.artifacts import Journal
 from stages.budget import Budget
 from stages.nets import elastic
 from stages.nets.child import Child
-from stages.search import room
-from stages.search.evolution import mutate
+from stages.search import evolution, room
 from stages.search.ledger import Ledger
 from stages.search.scoring import Measurement, Scorer
 from stages.search.surrogate import Surrogate
@@ -91,16 +90,16 @@ def best_states(params, info, score):
 def test_the_known_optimum_is_found(make_params, info, weights, surrogate):
     params = thorough(make_params, stage_weights=weights, surrogate=surrogate)
     best = best_states(params, info, linear)
-    assert 20 < len(best) < 168 and len(set(best.values())) > 20, "the budget should bind, and scores should differ"
+    assert 20 < len(best) < 168 and len(set(best.values())) > 10, "the budget should bind, and scores should differ"
     found, _, _ = search(params, info)
     assert found.score == pytest.approx(max(best.values()), abs=1e-9)
     assert best[BaseModel.parse(found.base)] == pytest.approx(max(best.values()), abs=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_last_state_is_a_fixed_point(make_params, info, seed):
     """On a rugged score a chain that saw everything ends where neither of its two moves can improve."""
-    params = thorough(make_params, seed=seed, iterations=6, generations=12)
+    params = thorough(make_params, seed=seed, iterations=6)
     found, _, _ = search(params, info, rugged)
     budget, weights = budget_of(params, info), np.ones(3)
     strategies = [Scaling.parse(text) for text in found.strategies]
@@ -120,7 +119,7 @@ def test_the_last_state_is_a_fixed_point(make_params, info, seed):
     assert found.score == pytest.approx(max(rivals))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("surrogate", [1, 3])
 def test_the_chain_never_falls_and_reports_only_what_was_measured(make_params, info, seed, surrogate):
     params = make_params({"search": {"seed": seed, "iterations": 4, "surrogate": surrogate}})
@@ -180,11 +179,11 @@ def test_mutation_stays_in_the_space_and_reaches_all_of_it(params, info):
     base = BaseModel(((3,), (3,), (3,)))
     reached = set()
     for _ in range(3000):
-        base = mutate(ledger, generator, base, 0.5)
+        base = evolution.mutate(ledger, generator, base, 0.5)
         assert space.contains(params.space, base)
         reached.add(base)
     assert len(reached) == 168
-    assert mutate(ledger, generator, base, 0.0) == base
+    assert evolution.mutate(ledger, generator, base, 0.0) == base
 
 
 # --- the surrogate --------------------------------------------------------------------------------
@@ -207,7 +206,7 @@ def test_the_surrogate_ranks_a_linear_score(params):
 def test_the_surrogate_pays_at_the_same_number_of_measurements(make_params, info):
     def mean_score(surrogate):
         small = {"population": 6, "generations": 3, "iterations": 1, "surrogate": surrogate, "parents": 3}
-        runs = [search(make_params({"search": small | {"seed": seed}}), info) for seed in range(8)]
+        runs = [search(make_params({"search": small | {"seed": seed}}), info) for seed in range(5)]
         return np.mean([found.score for found, _, _ in runs])
 
     assert mean_score(8) > mean_score(1)
@@ -307,7 +306,7 @@ def test_an_empty_scaling_stage_is_named(make_params, params, info, stage):
 
 def opposed(make_params, info):
     """Return params whose stages 1 and 2 fit a base model each, but never the same one."""
-    block = {"width": 8, "depth": 2, "stride": 1, "expand": 3, "kernels": [3]}
+    block = {"width": 32, "depth": 2, "stride": 1, "expand": 3, "kernels": [3]}
     one, two = (BaseModel(((3,) * layers,)) for layers in (1, 2))
     params = make_params({"space": {"stages": [block], "divisor": 1}, "scaling": {"tolerance": 0.9}})
     size = sum(Budget(params.space, params.scaling, 1, 3).flops(base, Scaling(1.0, 1.0, 8)) for base in (one, two)) / 2
@@ -327,7 +326,7 @@ def test_strategies_that_share_no_base_model_are_refused(make_params, info):
     with pytest.raises(
         ValueError, match=r"scaling\.stages\[2\]: none of its 1 feasible strategies shares a base model"
     ):
-        search(opposed(make_params, info), info)
+        search(opposed(make_params, info), info, rugged)
 
 
 def test_a_space_with_one_feasible_base_model_is_searched(make_params, info):
@@ -336,8 +335,19 @@ def test_a_space_with_one_feasible_base_model_is_searched(make_params, info):
     params = make_params({"space": {"stages": [block]}, "scaling": {"tolerance": 0.9}})
     size = Budget(params.space, params.scaling, 1, 3).flops(BaseModel(((3,),)), Scaling(1.0, 1.0, 8))
     params = make_params({"space": {"stages": [block]}, "scaling": {"budget": size}, "search": {"iterations": 3}})
-    found, _, _ = search(params, info)
+    found, _, _ = search(params, info, rugged)
     assert found.base == "k3" and len(found.chain) == 3
+
+
+def test_evolution_survives_a_generation_that_breeds_nothing(make_params, info, monkeypatch):
+    """Bad luck in ``tries`` draws must not lose the base model at hand, nor the one that a last draw finds."""
+    monkeypatch.setattr(evolution, "breed", lambda *_: [])
+    params = make_params({"scaling": {"tolerance": 0.9}})
+    ledger, generator = Ledger(params, info, Toy(rugged), ignore), np.random.default_rng(0)
+    strategies = evolution.first_strategies(ledger, [ledger.budget.draw(generator, 300) for _ in range(4)])
+    drawn = evolution.evolve(ledger, generator, strategies, None)
+    assert ledger.budget.total_miss(drawn, strategies) == 0
+    assert evolution.evolve(ledger, generator, strategies, drawn) == drawn
 
 
 # --- scoring --------------------------------------------------------------------------------------

@@ -55,13 +55,13 @@ def first_strategies(ledger: Ledger, bases: list[BaseModel]) -> list[Scaling]:
         if not scores:
             raise ValueError(ledger.budget.empty(bases, stage))
         ranked = sorted(scores, key=lambda by: (-fmean(scores[by]), str(by)))
-        shared = [by for by in ranked if _shared(ledger, [*chosen, by])]
-        if not shared:
+        shared = next((by for by in ranked if _shared(ledger, [*chosen, by])), None)
+        if shared is None:
             raise ValueError(
                 f"scaling.stages[{stage}]: none of its {len(ranked)} feasible strategies shares a base model with "
                 f"{', '.join(map(str, chosen))}; raise its tolerance or give it more strategies"
             )
-        chosen.append(shared[0])
+        chosen.append(shared)
     return chosen
 
 
@@ -98,9 +98,8 @@ def evolve(
         ledger.learn()
         population += breed(ledger, generator, strategies, scores, section.population - len(population))
         if not population and not scores:
-            population = [
-                ledger.budget.draw(generator, ledger.params.scaling.tries, strategies)
-            ]  # or raises, and says what is missed
+            # One more bounded draw: it finds a base model, or raises and says what is missed.
+            population = [ledger.budget.draw(generator, ledger.params.scaling.tries, strategies)]
         for base in population:
             scores[base] = ledger.total(base, strategies)
         if not population:

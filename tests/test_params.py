@@ -1,0 +1,238 @@
+"""params.yaml: complete, typed, explained; and every mistake named with what is allowed."""
+
+import re
+from copy import deepcopy
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from stages import params as params_module
+from stages.params import Params, load, parse, read_yaml
+
+COMMITTED = read_yaml(ROOT / "params.yaml")
+ABSENT = object()
+
+
+def changed(path: str, value):
+    """Return the committed params with one dotted key set, or taken out."""
+    content = deepcopy(COMMITTED)
+    *way, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    place = content
+    for part in way:
+        place = place[part]
+    if value is ABSENT:
+        del place[last]
+    else:
+        place[last] = value
+    return content
+
+
+def refusal(path: str, value) -> str:
+    with pytest.raises(ValueError) as caught:
+        parse(changed(path, value), "my.yaml")
+    assert type(caught.value) is ValueError
+    return str(caught.value)
+
+
+# --- the committed file ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("section", Params.model_fields)
+def test_every_section_of_the_committed_file_validates(section):
+    whole = load(ROOT / "params.yaml")
+    assert set(COMMITTED) == set(Params.model_fields)
+    given, read = COMMITTED[section], getattr(whole, section)
+    assert set(given) == set(read if isinstance(read, dict) else read.model_dump())
+
+
+def test_params_read_back_to_themselves():
+    whole = load(ROOT / "params.yaml")
+    assert parse(whole.model_dump(mode="json")) == whole
+
+
+def test_params_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        load(ROOT / "params.yaml").search.population = 3
+
+
+def test_no_section_has_a_default():
+    def sections(model):
+        yield model
+        for field in model.model_fields.values():
+            inner = params_module._section_of(field.annotation)
+            if inner:
+                yield from sections(inner)
+
+    for section in sections(Params):
+        assert all(field.is_required() for field in section.model_fields.values()), section.__name__
+
+
+def test_every_number_has_a_comment():
+    """A scalar key says on its line what it means, or the same key has said it above."""
+    explained, silent = set(), []
+    for number, line in enumerate((ROOT / "params.yaml").read_text().splitlines(), start=1):
+        code, _, comment = line.partition("#")
+        explained |= set(re.findall(r"(\w+):", comment))
+        keys = re.findall(r"([A-Za-z_]\w*):(?= |$)", code)
+        if comment.strip():
+            explained |= set(keys)
+        for key in keys:
+            opens = code.rstrip().endswith(f"{key}:") or re.search(rf"{key}:\s*{{", code)
+            if key not in explained and not opens:
+                silent.append(f"{number}: {key}")
+    assert not silent, silent
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("serach", "search"),
+        ("search.poplation", "population"),
+        ("supernet.recipe.warmpu", "warmup"),
+        ("supernet.recipe.augment.rotat", "rotate"),
+        ("space.stages.1.strides", "stride"),
+        ("scaling.stages.2.tolerence", "tolerance"),
+        ("family.S2.multipel", "multiple"),
+        ("space.stem.kernels", "kernel"),
+    ],
+)
+def test_a_misspelt_key_gets_a_suggestion(path, meant):
+    message = refusal(path, 1)
+    assert f"my.yaml: {path}: unknown key; did you mean {meant!r}?" in message
+    assert "allowed here: " in message and meant in message.partition("allowed here: ")[2]
+
+
+def test_an_unknown_key_lists_what_is_allowed():
+    message = refusal("extrapolate.zzz", 1)
+    assert message == "my.yaml: extrapolate.zzz: unknown key; allowed here: confidence, resolution_step, tolerance"
+
+
+@pytest.mark.parametrize("path", ["data", "search.seed", "retrain.recipe.augment.flip", "space.stages.0.expand"])
+def test_a_missing_key_is_named(path):
+    assert f"my.yaml: {path}: missing; add it" in refusal(path, ABSENT)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("search.population", "many"),
+        ("search.population", 2.5),
+        ("search.population", 0),
+        ("search.population", None),
+        ("search.population", [8]),
+        ("search.population", True),
+        ("scaling.budget", False),
+        ("scaling.budget", float("nan")),
+        ("scaling.budget", "inf"),
+        ("scaling.budget", "-1e5"),
+        ("scaling.stages.0.tolerance", 1.0),
+        ("scaling.stages.0.depths", []),
+        ("scaling.stages.0.depths", 1.0),
+        ("scaling.stages.0.depths.0", True),
+        ("data.channels", 2),
+        ("data.channels", "1"),
+        ("data.name", "a b"),
+        ("data.name", "../x"),
+        ("data.source", ""),
+        ("compute.device", "gpu"),
+        ("space.se_from", "output"),
+        ("supernet.coupling", "right"),
+        ("supernet.recipe.momentum", 1.0),
+        ("supernet.recipe.augment.flip", "maybe"),
+        ("supernet.recipe.augment.scale", 1.0),
+        ("retrain.recipe.precision", "float16"),
+        ("search.seed", -1),
+        ("search.seed", 2**31),
+        ("family", {}),
+        ("family", {"big": {"multiple": 1, "seed": 0}}),
+        ("search", 3),
+        ("space.stages", {}),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_given(path, value):
+    message = refusal(path, value)
+    assert message.startswith(f"my.yaml: {path}") and len(message.splitlines()) == 1
+    if not isinstance(value, dict):
+        assert str(value) in message or repr(value) in message
+
+
+@pytest.mark.parametrize("text", ["1e-5", "4e-5", "1E-5", " 0.5 ", "3e0"])
+def test_numbers_that_yaml_reads_as_strings_are_numbers(text):
+    content = changed("supernet.recipe.weight_decay", text)
+    assert parse(content).supernet.recipe.weight_decay == float(text)
+    assert isinstance(yaml.safe_load("x: 1e-5")["x"], str), "the reason for this test"
+
+
+def test_whole_numbers_may_be_written_as_floats():
+    steps = parse(changed("search.population", "3e1")).search.population
+    assert steps == 30 and type(steps) is int
+
+
+@pytest.mark.xfail(reason="stages/params.py does not check it yet", strict=False)
+@pytest.mark.parametrize(("path", "value"), [("space.stem.kernel", 4), ("data.channels", True)])
+def test_values_that_other_modules_assume_away_are_refused(path, value):
+    assert path in refusal(path, value)  # an even kernel's padding makes other sizes than stages/cost.py counts
+
+
+# --- values that must agree -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("section", ["supernet", "search"])
+@pytest.mark.parametrize("weights", [[1.0], [0, 0, 0, 0], [1, 1, 1, 1, 1]])
+def test_weights_are_one_per_scaling_stage(section, weights):
+    message = refusal(f"{section}.stage_weights", weights)
+    assert f"{section}.stage_weights is " in message and "each of the 4 entries of scaling.stages" in message
+
+
+@pytest.mark.parametrize("kernels", [[3, 4], [3, 3]])
+def test_kernels_are_odd_and_named_once(kernels):
+    message = refusal("space.stages.1.kernels", kernels)
+    assert f"space.stages.1: kernels {kernels} should be odd and each named once" in message
+
+
+def test_cross_checks_say_what_to_change():
+    message = refusal("data.select_fraction", 0.8)
+    assert "select_fraction + test_fraction leave nothing to train on" in message
+    assert "set sandwich: true or distill: false" in refusal("supernet.distill", True)
+    assert "multiple of log" in refusal("supernet.recipe.checkpoint", 7)
+    both = changed("supernet.distill", True)
+    both["supernet"]["sandwich"] = True
+    assert parse(both).supernet.distill
+
+
+def test_all_mistakes_are_told_at_once():
+    content = changed("search.population", 0)
+    content["data"]["sise"] = content["data"].pop("size")
+    with pytest.raises(ValueError) as caught:
+        parse(content, "my.yaml")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3 and all(line.startswith("my.yaml: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1", "not valid YAML"),
+        ("- 1\n- 2", "holds list, not sections"),
+        ("", "holds NoneType, not sections"),
+        ("a: \tb: c", "not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_named(tmp_path, text, said):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"broken\.yaml: .*{said}"):
+        load(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"broken\.yaml: not valid YAML"):
+        load(path)
+    with pytest.raises(ValueError, match=r"none\.yaml: cannot be read .*give an existing params file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_targets_double(params):
+    assert [params.scaling.target(stage) for stage in range(3)] == [25e3, 50e3, 100e3]
