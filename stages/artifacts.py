@@ -231,26 +231,6 @@ def read_split(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{path}: cannot be read as a split ({error}); run `dvc repro` or `dvc pull`") from error
 
 
-def write_tensors(path: Path, content: Mapping[str, Any], meta: Mapping[str, str]) -> None:
-    """Write tensors (and plain values) with what they are; equal content gives equal bytes."""
-    import torch  # seconds that the rooms without tensors do not spend
-
-    buffer = io.BytesIO()
-    torch.save({"format": 1, "meta": dict(meta), "content": dict(content)}, buffer)
-    write_bytes(path, buffer.getvalue())
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read what ``write_tensors`` wrote, on the CPU and without executing anything it holds."""
-    import torch
-
-    try:
-        file = torch.load(path, map_location="cpu", weights_only=True)
-        return file["content"], file["meta"]
-    except Exception as error:  # torch.load raises many kinds; all mean the same to a user
-        raise ValueError(f"{path}: cannot be read as tensors ({error}); run `dvc repro` or `dvc pull`") from error
-
-
 def digest(*parts: Any) -> str:
     """Return a short hash of bytes, files (paths) and JSON values: the key of a resumable state."""
     total = hashlib.sha256()

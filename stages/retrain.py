@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages import artifacts, device
+from stages import artifacts, device, tensorfile
 from stages.artifacts import DataInfo, Member, Paths, Trained
 from stages.laws import wilson
 from stages.nets import child, elastic
@@ -65,34 +65,38 @@ def main(params: Params, paths: Paths, name: str) -> None:
     on = device.prepare(params.compute)
     info = DataInfo.read(paths.data / "info.json")
     member = Member.read(paths.plan / f"{name}.json")
-    images = {
-        split: on_device(artifacts.read_split(paths.data / f"{split}.npz"), info.mean, info.std, on)
-        for split in artifacts.SPLITS
-    }
+    splits = {split: artifacts.read_split(paths.data / f"{split}.npz") for split in artifacts.SPLITS}
+    images = {key: on_device(split, info.mean, info.std, on) for key, split in splits.items()}
     train_on = join(images["train"], images["select"]) if params.retrain.use_select else images["train"]
     net = initial(params, member, info, inherit(params, member, paths)).to(on)
     key = artifacts.digest(params.retrain, params.family[name], member, info, str(on), artifacts.code())
     history = train(params, net, train_on, params.family[name].seed, paths.state(name) / "checkpoint.pt", key)
-    correct, tested = count_correct(net, images["test"], params.retrain.batch), len(images["test"])
+    correct = count_correct(net, images["test"], params.retrain.batch)
     out = paths.member(name)
     weights = {key: tensor.cpu() for key, tensor in net.state_dict().items()}
-    artifacts.write_tensors(out / "weights.pt", weights, {"kind": "child", "network": member.network})
+    tensorfile.write(out / "weights.pt", weights, {"kind": "child", "network": member.network})
     artifacts.write_table(out / "training.csv", ("step", "loss", "learning_rate"), history)
-    low, high = wilson(correct, tested, params.retrain.confidence)
-    trained = Trained(
+    trained = tested(params, member, info, correct, artifacts.digest(out / "weights.pt"))
+    trained.write(out / "trained.json")
+    numbers = {key: getattr(trained, key) for key in ("accuracy", "low", "high")} | {"loss": history[-1][1]}
+    artifacts.write_json(out / "metrics.json", numbers | {"flops": member.flops, "params": member.params})
+
+
+def tested(params: Params, member: Member, info: DataInfo, correct: int, weights: str) -> Trained:
+    """Describe a member after its test: its top-1 with the Wilson interval, its data's and its weights' hashes."""
+    count, confidence = info.counts["test"], params.retrain.confidence
+    low, high = wilson(correct, count, confidence)
+    return Trained(
         member=member,
         correct=correct,
-        tested=tested,
-        accuracy=correct / tested,
+        tested=count,
+        accuracy=correct / count,
         low=low,
         high=high,
-        confidence=params.retrain.confidence,
+        confidence=confidence,
         data=info.digest,
-        weights=artifacts.digest(out / "weights.pt"),
+        weights=weights,
     )
-    trained.write(out / "trained.json")
-    numbers = {"accuracy": trained.accuracy, "low": low, "high": high, "loss": history[-1][1]}
-    artifacts.write_json(out / "metrics.json", numbers | {"flops": member.flops, "params": member.params})
 
 
 def inherit(params: Params, member: Member, paths: Paths) -> dict[str, Tensor] | None:
@@ -112,7 +116,7 @@ def inherit(params: Params, member: Member, paths: Paths) -> dict[str, Tensor] |
 
 def load(path, member: Member, info: DataInfo) -> Child:
     """Read a trained child; ``ValueError`` if the file holds another network."""
-    content, meta = artifacts.read_tensors(path)
+    content, meta = tensorfile.read(path)
     if meta.get("network") != member.network:
         raise ValueError(f"{path}: holds {meta.get('network')}, not {member.network}; run `dvc repro`")
     net = Child(Network.parse(member.network), info.channels, len(info.classes))

@@ -29,7 +29,7 @@ class Trained:
 
     elastic: Elastic
     history: loop.History
-    sampled: list[tuple[int, int]]  # (scaling stage, FLOPs)
+    sampled: list[tuple[str, int, int]]  # (sampling, scaling stage, FLOPs), both ways of sampling
 
 
 def draws(params: Params, step: int) -> list[tuple[Network, int]]:
@@ -81,10 +81,15 @@ def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None, smoothing: flo
     return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
 
-def sampled_flops(params: Params, info: DataInfo) -> list[tuple[int, int]]:
-    """Return (scaling stage, FLOPs) of every network that training samples."""
-    every = [pair for step in range(params.supernet.recipe.steps) for pair in draws(params, step)]
-    return [(stage, cost.flops(network, info.channels, len(info.classes))) for network, stage in every]
+def sampled_flops(params: Params, info: DataInfo) -> list[tuple[str, int, int]]:
+    """Return (sampling, scaling stage, FLOPs) of every network that training samples, and of the other way's."""
+    rows = []
+    for sampling in ("hierarchical", "uniform"):
+        section = params.supernet.model_copy(update={"sampling": sampling})
+        either = params.model_copy(update={"supernet": section})
+        every = (pair for step in range(section.recipe.steps) for pair in draws(either, step))
+        rows += [(sampling, stage, cost.flops(net, info.channels, len(info.classes))) for net, stage in every]
+    return rows
 
 
 def main(params: Params, paths: Paths) -> None:
@@ -99,7 +104,7 @@ def main(params: Params, paths: Paths) -> None:
     out = paths.supernet
     elastic.write(out / "weights.pt", trained.elastic, params.supernet.coupling)
     artifacts.write_table(out / "training.csv", ("step", "loss", "learning_rate"), trained.history)
-    artifacts.write_table(out / "sampled.csv", ("stage", "flops"), trained.sampled)
+    artifacts.write_table(out / "sampled.csv", ("sampling", "stage", "flops"), trained.sampled)
     artifacts.write_json(
         out / "metrics.json",
         {"loss": trained.history[-1][1], "parameters": sum(p.numel() for p in trained.elastic.parameters())},

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from stages import params as params_module
 from stages.artifacts import DataInfo
 from stages.params import Params
 from stages.training.data import on_device
+
+settings.register_profile("scalenet", deadline=None, derandomize=True)  # slow machines, and the same run every time
+settings.load_profile("scalenet")
 
 ROOT = Path(__file__).parents[1]
 RECIPE = {"steps": 20, "batch": 16, "lr": 0.3, "warmup": 3, "ema": 0.8, "log": 4, "checkpoint": 8}

@@ -16,7 +16,7 @@ from mlflow.models import Model
 from mlflow.pytorch import _pickle_globals
 
 from pipeline import registry, tracking
-from stages import artifacts, cost, retrain
+from stages import artifacts, cost, retrain, tensorfile
 from stages.artifacts import DataInfo, Family, Member, Paths, Trained
 from stages.nets import child
 from stages.nets.child import Deployed
@@ -36,7 +36,7 @@ def train(paths, name, network, seed):
     net = child.build(Network.parse(network), 1, 3, torch.Generator().manual_seed(seed))
     net.calibrate([torch.rand(16, 1, net.network.resolution, net.network.resolution)])
     file = paths.member(name) / "weights.pt"
-    artifacts.write_tensors(file, net.state_dict(), {"kind": "child", "network": network})
+    tensorfile.write(file, net.state_dict(), {"kind": "child", "network": network})
     member = Member(
         name=name, multiple=1, budget=1e4, origin="searched", base="k3-3", scaling="d1-w1-r8", network=network,
         flops=cost.flops(net.network, 1, 3), params=cost.params(net.network, 1, 3),

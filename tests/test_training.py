@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages import artifacts, retrain, space, supernet
+from stages import retrain, space, supernet, tensorfile
 from stages.nets import child
 from stages.params import Augment, Recipe
 from stages.training import loop
@@ -102,7 +102,7 @@ SUPERNETS = [
 
 
 def resumed_from(path) -> int:
-    return artifacts.read_tensors(path)[0]["step"]
+    return tensorfile.read(path)[0]["step"]
 
 
 @pytest.mark.parametrize("section", SUPERNETS)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stages import artifacts
+from stages import tensorfile
 from stages.nets import blocks, norm, weights
 from stages.params import Scalings, Space
 from stages.space import Network, largest
@@ -82,12 +82,12 @@ def build(
 def write(path: Path, elastic: Elastic, coupling: str) -> None:
     """Write the weights and how they are coupled."""
     tensors = {name: tensor.detach().cpu() for name, tensor in elastic.weights.items()}
-    artifacts.write_tensors(path, tensors, {"kind": "supernet", "coupling": coupling})
+    tensorfile.write(path, tensors, {"kind": "supernet", "coupling": coupling})
 
 
 def read(path: Path, device: torch.device) -> Elastic:
     """Read trained weights; ``ValueError`` if the file holds something else."""
-    content, meta = artifacts.read_tensors(path)
+    content, meta = tensorfile.read(path)
     if meta.get("kind") != "supernet":
         raise ValueError(f"{path}: holds a {meta.get('kind')}, not a super-supernet; run `dvc repro supernet`")
     return Elastic(content, meta["coupling"]).to(device).eval()

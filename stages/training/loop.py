@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from stages import artifacts
+from stages import tensorfile
 from stages.nets.weights import decayed
 from stages.params import Recipe
 
@@ -85,13 +85,13 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
         }
-        artifacts.write_tensors(path, content, {"kind": "checkpoint", "key": key})
+        tensorfile.write(path, content, {"kind": "checkpoint", "key": key})
 
     def resume(self, path: Path, key: str) -> int:
         """Restore a checkpoint of this key and return its step; 0 if there is none."""
         if not path.exists():
             return 0
-        content, meta = artifacts.read_tensors(path)
+        content, meta = tensorfile.read(path)
         if meta != {"kind": "checkpoint", "key": key}:
             return 0
         self._copy(content["weights"])
