@@ -34,6 +34,7 @@ PARAMS = ("network", "base", "scaling", "phase")
 COMPLETE = b"complete\n"  # what the search's process tells the follower when the journal will not grow any more
 DELIVERED = "delivered "  # what the follower says at its end, and the number of runs
 ORPHANED = 3  # exit code of a follower whose search is gone
+CHARTED = ("accuracy", "probability", "score")  # logged at step = FLOPs: MLflow charts metrics over their steps
 POLL = 0.2  # seconds between looks at the journal
 PATIENCE = 30  # seconds that a follower waits for an earlier one, whose search was killed, to end
 PAGE = 1000  # runs per page of a query
@@ -239,7 +240,7 @@ class Runs:
             )
         numbers = {name: float(record[name]) for name in METRICS if record[name] is not None}
         lacks = {
-            "metrics": [Metric(name, value, now, 0) for name, value in numbers.items()],
+            "metrics": [Metric(name, value, now, step(name, numbers)) for name, value in numbers.items()],
             "params": [Param(name, str(record[name])) for name in PARAMS if name not in run.data.params],
             "tags": [RunTag("search_run", self.search_run)],
         }
@@ -256,6 +257,11 @@ class Runs:
         """Ask MLflow how many candidates have a complete run that belongs to this search run."""
         runs = self._load().values()
         return sum(run.info.status == "FINISHED" and run.data.tags["search_run"] == self.search_run for run in runs)
+
+
+def step(name: str, numbers: dict[str, float]) -> int:
+    """Return the step to log a metric at: MLflow's chart page then draws accuracy against FLOPs by itself."""
+    return int(numbers["flops"]) if name in CHARTED else 0
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def draw(paths: Paths) -> Path:
         axes.set(xscale="log", xlabel="FLOPs (multiply-accumulates of one image)", ylabel="test top-1, %")
         axes.set_title(f"{family.name}: the family and its {family.members[0].confidence:.0%} intervals")
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
         path = paths.family / FIGURE
         figure.savefig(path, metadata={"Date": None, "Creator": None})
         plt.close(figure)

@@ -1,5 +1,6 @@
 """Cost: the description's FLOPs and parameters against the real module and against EfficientNet."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -131,3 +132,11 @@ def test_halve_is_a_padded_convolutions_side(px, stride, k):
         torch.zeros(1, 1, px, px, device="meta"), torch.zeros(1, 1, k, k, device="meta"), None, stride, k // 2
     )
     assert out.shape[-1] == cost.halve(px, stride)
+
+
+@pytest.mark.parametrize(("se_from", "ratio", "width"), [("input", 0.25, 1), ("expanded", 0.25, 4), ("input", 0.1, 1)])
+def test_squeeze_widths_are_cut_off_but_never_0(params, se_from, ratio, width):
+    where = params.space.model_copy(update={"se_from": se_from, "se_ratio": ratio})
+    network = space.scale(where, BaseModel(((3,), (3,), (3,))), Scaling(1.0, 1.0, 8))
+    assert cost.se_width(network, w_in=7, hidden=19) == width
+    assert cost.se_width(dataclasses.replace(network, se_ratio=0.0), w_in=7, hidden=19) == 0

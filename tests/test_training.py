@@ -148,7 +148,7 @@ def test_a_resumed_run_repeats_no_finished_step(params, toy, tmp_path):
 def test_a_checkpoint_of_other_work_is_not_resumed(params, toy, tmp_path):
     path = tmp_path / "checkpoint.pt"
     with interrupted(after=9):
-        train_member(params, toy, path, key="other")
+        train_member(params, toy, path, key="other", seed=1)
     net, history = train_member(params, toy, path, key="this")
     whole, its_history = train_member(params, toy)
     assert history == its_history
