@@ -1,5 +1,6 @@
 """The search: it finds known optima, never believes a prediction, and continues to the same result when cut off."""
 
+import os
 import zlib
 from itertools import pairwise
 
@@ -255,12 +256,14 @@ def test_a_torn_last_line_is_measured_again(short, info, tmp_path):
         assert len(path.read_bytes().splitlines()) == len(full.splitlines())
 
 
-def test_an_untorn_journal_loses_nothing(tmp_path):
-    path = tmp_path / "journal.jsonl"
+def test_an_untorn_journal_loses_nothing(tmp_path, monkeypatch):
+    path, fsync, synced = tmp_path / "journal.jsonl", os.fsync, []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(descriptor) or fsync(descriptor))
     first = Journal(path, "key")
     for i in range(3):
         first.append({"i": i, "score": 0.1 + 0.2})
         assert path.read_bytes().count(b"\n") == 2 + i, "a record must be on disk when append returns"
+        assert len(synced) == 2 + i
     first.close()
     assert Journal(path, "key").records == [{"i": i, "score": 0.1 + 0.2} for i in range(3)]
 

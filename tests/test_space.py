@@ -128,7 +128,7 @@ def test_depth_is_the_exact_ceiling_for_every_two_decimals():
             exact = -(-layers * cents // 100)
             assert space.ceil(layers * (cents / 100)) == exact, (layers, cents)
             dusty += math.ceil(layers * (cents / 100)) != exact
-    assert dusty > 10, "the test is blind if no product carries dust"
+    assert dusty, "the test is blind if no product carries dust"
 
 
 def test_new_layers_repeat_the_last_kernel(params):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages import retrain, space, supernet, tensorfile
+from stages import cost, retrain, space, supernet, tensorfile
 from stages.nets import child
 from stages.params import Augment, Recipe
 from stages.training import loop
@@ -267,7 +267,7 @@ def test_order_depends_on_seed_and_step_alone():
     assert not torch.equal(Order(50, 16, 1).at(0), steps[0])
 
 
-def test_draws_are_a_function_of_seed_and_step(make_params, info):
+def test_draws_are_a_function_of_seed_and_step(make_params):
     params = make_params({"supernet": {"sampled": 3}})
     assert supernet.draws(params, 5) == supernet.draws(params, 5) != supernet.draws(params, 6)
     assert len(supernet.draws(params, 5)) == 3
@@ -275,7 +275,15 @@ def test_draws_are_a_function_of_seed_and_step(make_params, info):
     ends = [space.largest(params.space, params.scaling), space.smallest(params.space, params.scaling)]
     drawn = supernet.draws(sandwich, 5)
     assert [network for network, _ in drawn[:2]] == ends and drawn[2:] == supernet.draws(params, 5)
-    assert len(supernet.sampled_flops(sandwich, info)) == 5 * params.supernet.recipe.steps
+
+
+def test_the_histogram_counts_what_training_draws_and_what_the_other_sampling_would(params, info):
+    steps = params.supernet.recipe.steps
+    drawn = [pair for step in range(steps) for pair in supernet.draws(params, step)]
+    flops = [("hierarchical", stage, cost.flops(network, 1, 3)) for network, stage in drawn]
+    rows = supernet.sampled_flops(params, info)
+    assert rows[: len(flops)] == flops and {row[0] for row in rows[len(flops) :]} == {"uniform"}
+    assert len(rows) == 2 * len(flops) and [row[1:] for row in rows[len(flops) :]] != [row[1:] for row in flops]
 
 
 def test_images_are_resized_normalised_and_batched(toy):
