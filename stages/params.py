@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from stages.yamlfile import read as read_yaml
 
 
 def _number(value: Any) -> Any:
@@ -23,6 +24,12 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("should be odd")
+    return value
+
+
 Int = Annotated[int, BeforeValidator(_number)]
 Float = Annotated[float, BeforeValidator(_number)]
 Count = Annotated[Int, Field(ge=1)]
@@ -31,7 +38,7 @@ Positive = Annotated[Float, Field(gt=0)]
 Weight = Annotated[Float, Field(ge=0)]
 Share = Annotated[Float, Field(ge=0, le=1)]
 Inside = Annotated[Float, Field(gt=0, lt=1)]
-Kernel = Annotated[Int, Field(ge=1, le=15)]
+Kernel = Annotated[Int, Field(ge=1, le=15), AfterValidator(_odd)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
@@ -49,7 +56,7 @@ class Compute(Section):
 class Data(Section):
     name: Name
     source: Annotated[str, Field(min_length=1)]
-    channels: Literal[1, 3]
+    channels: Annotated[Literal[1, 3], BeforeValidator(_number)]
     size: Count
     select_fraction: Inside
     test_fraction: Inside
@@ -76,9 +83,9 @@ class SpaceStage(Section):
     kernels: Annotated[tuple[Kernel, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _odd_kernels(self):
-        if any(k % 2 == 0 for k in self.kernels) or len(set(self.kernels)) < len(self.kernels):
-            raise ValueError(f"kernels {list(self.kernels)} should be odd and each named once")
+    def _kernels_once(self):
+        if len(set(self.kernels)) < len(self.kernels):
+            raise ValueError(f"kernels {list(self.kernels)} should each be named once")
         return self
 
 
@@ -110,6 +117,13 @@ class Scalings(Section):
     tolerance: Inside
     tries: Count
     stages: Annotated[tuple[ScalingStage, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _base_first(self):
+        first = self.stages[0]
+        if (first.depths, first.widths, len(first.resolutions)) != ((1.0,), (1.0,), 1):
+            raise ValueError("stages[0] is the base itself: depths [1.0], widths [1.0] and one resolution")
+        return self
 
     def target(self, stage: int) -> float:
         """Return the FLOPs budget of a scaling stage: 2^stage times the base budget."""
@@ -235,19 +249,6 @@ class Params(Section):
 def load(path: Path | str) -> Params:
     """Read and check a params file; ``ValueError`` says which key is wrong and what is allowed."""
     return parse(read_yaml(path), str(path))
-
-
-def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a YAML mapping; ``ValueError`` names the file and the line that cannot be read."""
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); give an existing params file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds {type(content).__name__}, not sections; start from the params.yaml in git")
-    return content
 
 
 def parse(content: dict[str, Any], origin: str = "params.yaml") -> Params:

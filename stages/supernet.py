@@ -54,11 +54,11 @@ def run(params: Params, images: Images, info: DataInfo, on: torch.device, checkp
     order = Order(len(images), recipe.batch, section.seed)
 
     def backward(step: int) -> float:
-        generator = loop.step_generator(section.seed, step)
         index = order.at(step)
         floats, labels, total, teacher = images.floats(index), images.labels[index], 0.0, None
         chosen = draws(params, step)
         for network, _ in chosen:
+            generator = loop.step_generator(section.seed, step)  # the same view of the images for every network
             view = augment(floats, network.resolution, recipe.augment, generator)
             drop = drop_path(recipe.drop_path, generator)
             with loop.autocast(recipe, on):

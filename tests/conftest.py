@@ -42,7 +42,7 @@ TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small number
             {"tolerance": 0.3, "depths": [1.0, 1.4, 2.0], "widths": [1.2, 1.5, 2.0], "resolutions": [9, 12, 13]},
         ],
     },
-    "supernet": {"recipe": RECIPE},
+    "supernet": {"recipe": RECIPE, "stage_weights": None},
     "search": {"stage_weights": [1, 1, 1], "calibration": 32},
     "family": {"S0": {"multiple": 1, "seed": 0}, "S1": {"multiple": 2, "seed": 0}},
     "retrain": {"recipe": RECIPE, "calibration": 64},

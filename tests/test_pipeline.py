@@ -209,6 +209,32 @@ def test_the_family_flow_shows_unchanged_stages_as_cached_and_reruns_what_a_sear
     project.run("dvc", "checkout", "--quiet")
 
 
+DEPLOY = """
+import json, os, subprocess, sys
+from pathlib import Path
+from pipeline import server
+from prefect.client.orchestration import get_client
+with server.api(Path()) as url:
+    def prefect(*arguments):
+        environment = os.environ | {"PREFECT_API_URL": url}
+        subprocess.run([sys.executable, "-m", "prefect", *arguments], env=environment, check=True, timeout=200)
+    prefect("work-pool", "create", "gpu", "--type", "process")
+    prefect("--no-prompt", "deploy", "--all")
+    prefect("deployment", "run", "family/family", "--param", 'target="prepare"')
+    prefect("worker", "start", "--pool", "gpu", "--run-once")
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("family/family")
+        run = [r for r in client.read_flow_runs() if r.deployment_id == deployment.id][-1]
+    form = sorted(deployment.parameter_openapi_schema["properties"])
+print(json.dumps([deployment.work_pool_name, form, run.state_name]))
+"""
+
+
+def test_a_worker_of_the_gpu_pool_runs_the_deployed_family(project):
+    pool, form, state = project.ask(DEPLOY)
+    assert (pool, form, state) == ("gpu", ["overrides", "preset", "target"], "Completed")
+
+
 def test_an_experiment_changes_only_what_follows(project):
     printed = project.run("dvc", "exp", "run", "-S", "retrain.confidence=0.9")
     assert "Running stage 'retrain@S0'" in printed and "Running stage 'search'" not in printed

@@ -49,7 +49,9 @@ def remembering(measure: Measure, journal: Journal) -> tuple[Measure, Emit]:
 def journal_key(params: Params, paths: Paths) -> str:
     """Return the identity of a search: everything that its scores and choices depend on."""
     inputs = [paths.supernet / "weights.pt", paths.data / "info.json"]
-    return artifacts.digest(params.space, params.scaling, params.search, artifacts.code(), *inputs)
+    return artifacts.digest(
+        params.space, params.scaling, params.search, params.compute.device, artifacts.code(), *inputs
+    )
 
 
 def main(params: Params, paths: Paths) -> None:
