@@ -25,7 +25,7 @@ RUN mkdir -p stages/nets stages/search stages/training pipeline \
       --constraint "$(basename ${CONSTRAINTS})" --editable '.[test]'
 
 COPY --chown=scalenet . .
-ENV PATH=/home/scalenet/venv/bin:$PATH DO_NOT_TRACK=1 PYTHONUNBUFFERED=1
+ENV PATH=/home/scalenet/venv/bin:$PATH DO_NOT_TRACK=true MLFLOW_DISABLE_TELEMETRY=true PYTHONUNBUFFERED=1
 
 # DVC wants a repository to keep its lock file in; a context without .git gets one.
 RUN git rev-parse --git-dir || (git init --quiet && git add --all \

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from pipeline import Unavailable
+
 
 def parser() -> argparse.ArgumentParser:
     """Describe the commands."""
@@ -34,7 +36,14 @@ def overrides(pairs: list[str]) -> dict[str, Any]:
     wrong = [pair for pair in pairs if "=" not in pair]
     if wrong:
         raise ValueError(f"--set {wrong[0]!r}: expected KEY=VALUE, such as search.population=16")
-    return {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+    return {key: _value(key, text) for key, _, text in (pair.partition("=") for pair in pairs)}
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--set {key}={text}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -61,4 +70,4 @@ if __name__ == "__main__":
         raise SystemExit(main(parser().parse_args()))
     except ValueError as error:
         print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(3 if isinstance(error, Unavailable) else 2) from None

@@ -25,7 +25,7 @@ from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import tracking
+from pipeline import Unavailable, tracking
 from stages.params import Params
 
 METRICS = ("accuracy", "probability", "score", "predicted", "flops", "params", "depth", "width", "resolution")
@@ -74,10 +74,10 @@ def _finish(follower: Follower, target: list[str]) -> int | None:
         follower = Follower(target)
         delivered = follower.finish()
     if delivered is None:
-        raise ValueError(f"candidates of {journal} could not be delivered to MLflow: {follower.said}")
+        raise Unavailable(f"candidates of {journal} could not be delivered to MLflow: {follower.said}")
     records = read_journal(journal, key)
     if delivered != len(records or ()):
-        raise ValueError(f"{journal} holds {len(records or ())} candidates, but MLflow has {delivered} of them")
+        raise Unavailable(f"{journal} holds {len(records or ())} candidates, but MLflow has {delivered} of them")
     return None if records is None else delivered
 
 

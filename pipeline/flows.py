@@ -6,6 +6,7 @@ DVC decides whether a stage runs; Prefect shows when, where and how it ran. Pref
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,14 +22,14 @@ from prefect.flow_engine import run_flow
 from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, Failed, Pending
 
-from pipeline import delivery, home, server, settings, tracking
+from pipeline import Unavailable, delivery, home, server, settings, tracking
 from stages import params as stage_params
 from stages import run_room
 from stages.artifacts import Paths
 from stages.params import Params
 
 PARENT = "SCALENET_PARENT_TASK_RUN"  # the family flow's task run, handed to the stage through DVC
-REFUSED = 2  # exit code of a stage whose input is wrong: trying again would not help
+CODES = {"Refused": 2, "Unavailable": 3}  # exit codes: wrong input, not worth another try; a server that is away
 
 
 # --- one stage ------------------------------------------------------------------------------------
@@ -40,10 +41,15 @@ def run_stage(root: Path, stage: str, member: str | None) -> int:
     with server.api(home(root)):
         stage_flow = Flow(_execute, name=stage, flow_run_name=" ".join(filter(None, (stage, member))))
         state = run_flow(stage_flow, **_parent(stage_flow, member), return_type="state")
-    if state.is_failed() and state.name == "Refused":
-        print(f"{stage}: {state.message}", file=sys.stderr)
-        return REFUSED
-    return 0 if state.is_completed() else 1
+    return _exit_code(state, f"{stage}: ")
+
+
+def _exit_code(state: State, prefix: str = "") -> int:
+    """Say why a flow did not complete, if it did not, and return what its process ends with."""
+    if state.is_completed():
+        return 0
+    print(f"{prefix}{state.message}", file=sys.stderr)
+    return CODES.get(state.name, 1)
 
 
 def _parent(stage_flow: Flow, member: str | None) -> dict[str, Any]:
@@ -64,7 +70,7 @@ def _execute(stage: str, member: str | None = None) -> State:
     try:
         _track(stage_params.load(root / "params.yaml"), Paths(root), stage, member)
     except ValueError as error:
-        return Failed(name="Refused", message=str(error))
+        return Failed(name="Unavailable" if isinstance(error, Unavailable) else "Refused", message=str(error))
     return Completed(message=f"{stage} done")
 
 
@@ -102,12 +108,14 @@ def family(preset: str | None = None, overrides: dict[str, Any] | None = None, t
     """Build the family: reproduce every stage of dvc.yaml in order, each as a task.
 
     preset: a file of presets/, such as ``tiny``; overrides: params.yaml keys, such as
-    ``{"search.population": 16}``; target: the last stage wanted, such as ``search`` or ``retrain@S2``.
+    ``{"search.population": 16}``; both are written to params.yaml and stay there. target: the last stage
+    wanted, such as ``search`` or ``retrain@S2``.
     """
     root = Path.cwd()
     try:
-        settings.apply(root, preset, overrides or {})
-        stages = graph(root, target)
+        with settings.kept_if_refused(root):
+            settings.apply(root, preset, overrides or {})
+            stages = graph(root, target)
     except ValueError as error:
         return Failed(name="Refused", message=str(error))
     for stage in stages:
@@ -160,7 +168,7 @@ def reproduce(stage: str) -> State:
         tail, code = _run(command, environment)
         ran = _runs_under(client, task_run.id) - before
     if code:
-        refused = f"exited with {REFUSED}" in tail
+        refused = re.search(rf"exited with {CODES['Refused']}$", tail, re.MULTILINE)
         return Failed(name="Refused" if refused else "Failed", message=_reason(tail))
     return Completed(message="ran") if ran else Completed(name="Cached", message="DVC found it unchanged")
 
@@ -198,7 +206,4 @@ def run_family(root: Path, preset: str | None, overrides: dict[str, Any], target
     """Run the family flow in this process; return its exit code."""
     with server.api(home(root)):
         state = family(preset=preset, overrides=overrides, target=target, return_state=True)
-    if not state.is_completed():
-        print(state.message, file=sys.stderr)
-        return REFUSED if state.name == "Refused" else 1
-    return 0
+    return _exit_code(state)

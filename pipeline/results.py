@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from pipeline import registry, report, tracking
+from pipeline import registry, report, server, tracking
 from stages import params as stage_params
 from stages.artifacts import Family, Paths
 
@@ -40,35 +41,34 @@ def register(root: Path) -> int:
 
 
 def ui(root: Path) -> int:
-    """Serve MLflow and Prefect on loopback until interrupted."""
-    mlflow = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        tracking.uri(root),
-        "--host",
-        "127.0.0.1",
-    ]
-    mlflow += ["--port", str(PORTS["mlflow"]), "--workers", "1"]
-    prefect = [sys.executable, "-m", "prefect", "server", "start", "--port", str(PORTS["prefect"])]
-    environment = os.environ | {
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "PREFECT_SERVER_UI_API_URL": "/api",
-        "DO_NOT_TRACK": "1",
-    }
-    for name, port in PORTS.items():
-        print(f"{name:8} http://127.0.0.1:{port}")
-    servers = [subprocess.Popen(command, env=environment, cwd=root) for command in (mlflow, prefect)]
+    """Serve MLflow and Prefect on loopback until interrupted; of a configured server, print the address."""
+    python, servers = [sys.executable, "-m"], {}
+    if tracking.local_database(root):
+        store = ["--backend-store-uri", tracking.uri(root), "--port", str(PORTS["mlflow"]), "--workers", "1"]
+        servers["mlflow"] = [*python, "mlflow", "server", "--host", "127.0.0.1", *store]
+    else:
+        print(f"mlflow   {tracking.uri(root)}")
+    if configured := server.configured():
+        print(f"prefect  {configured.removesuffix('/api')}")
+    else:
+        servers["prefect"] = [*python, "prefect", "server", "start", "--port", str(PORTS["prefect"])]
+    for name in servers:
+        print(f"{name:8} http://127.0.0.1:{PORTS[name]}", flush=True)
+    return _serve(list(servers.values()), root)
+
+
+def _serve(commands: list[list[str]], root: Path) -> int:
+    """Run servers until one of them ends or Ctrl-C; return the code of the one that failed, if any."""
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PREFECT_SERVER_UI_API_URL": "/api"}
+    processes = [subprocess.Popen(command, env=environment, cwd=root) for command in commands]
     try:
-        for server in servers:
-            server.wait()
+        while all(process.poll() is None for process in processes) and processes:
+            time.sleep(0.5)
+        return max((abs(process.poll() or 0) for process in processes), default=0)
     except KeyboardInterrupt:
-        pass
+        return 0
     finally:
-        for server in servers:
-            server.terminate()
-        for server in servers:
-            server.wait()
-    return 0
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()

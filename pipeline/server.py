@@ -20,6 +20,8 @@ from pathlib import Path
 
 import httpx
 
+from pipeline import Unavailable
+
 START_SECONDS = 120  # a slow machine's first start migrates an empty database
 IDLE_SECONDS = 60  # between two stages nobody holds the lease
 
@@ -36,7 +38,7 @@ def api(home: Path) -> Iterator[str]:
     """Yield the URL of a Prefect server; ``ValueError`` if the configured one does not answer."""
     if url := configured():
         if not answers(url, 5):
-            raise ValueError(
+            raise Unavailable(
                 f"PREFECT_API_URL {url} does not answer; start that server, or unset it to use a local one"
             )
         yield url
@@ -52,7 +54,7 @@ def api(home: Path) -> Iterator[str]:
             yield url
 
 
-def answers(url: str, seconds: float = 2) -> bool:
+def answers(url: str, seconds: float = 10) -> bool:
     """Tell whether a Prefect API answers."""
     try:
         return httpx.get(f"{url}/health", timeout=seconds).status_code == 200
@@ -78,7 +80,7 @@ def _local(folder: Path) -> str:
             if address.exists():
                 return address.read_text()
             time.sleep(0.1)
-        raise ValueError(f"Prefect's local server did not start; {folder / 'server.log'} says why")
+        raise Unavailable(f"Prefect's local server did not start; {folder / 'server.log'} says why")
 
 
 def keep(folder: Path) -> int:
@@ -87,18 +89,18 @@ def keep(folder: Path) -> int:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
-    environment = os.environ | {"PREFECT_SERVER_UI_API_URL": "/api", "DO_NOT_TRACK": "1"}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen([*command, "--no-services"], env=environment)
+    server = subprocess.Popen([*command, "--no-services"], env=os.environ | {"PREFECT_SERVER_UI_API_URL": "/api"})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server does not outlive its keeper
     try:
-        while server.poll() is None and not answers(url):
+        while server.poll() is None and not answers(url, 2):
             time.sleep(0.2)
         if server.poll() is None:
             _publish(folder, url)
-            _wait_until_idle(folder, server)
+            while server.poll() is None and not _withdrawn(folder):
+                time.sleep(1)
     finally:
-        (folder / "url").unlink(missing_ok=True)
-        server.send_signal(signal.SIGTERM)
+        server.terminate()
         server.wait(30)
     return 0
 
@@ -109,19 +111,32 @@ def _publish(folder: Path, url: str) -> None:
     temporary.replace(folder / "url")
 
 
-def _wait_until_idle(folder: Path, server: subprocess.Popen) -> None:
-    """Return when the lease has been free for ``IDLE_SECONDS`` or the server has ended."""
-    idle_since = None
-    while server.poll() is None:
-        with (folder / "lease").open("w") as lease:
-            try:
-                fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                idle_since = idle_since or time.monotonic()
-            except BlockingIOError:
-                idle_since = None
-        if idle_since and time.monotonic() - idle_since > IDLE_SECONDS:
-            return
+def _withdrawn(folder: Path) -> bool:
+    """Take the server's address back if nobody has held the lease for ``IDLE_SECONDS``; tell whether that is so.
+
+    Whoever wants a server holds ``starting`` while reading the address, and so do we while we withdraw it.
+    """
+    since = time.monotonic()
+    while time.monotonic() - since < IDLE_SECONDS:
+        if not _free(folder):
+            return False
         time.sleep(1)
+    with (folder / "starting").open("w") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        if not _free(folder):
+            return False
+        (folder / "url").unlink(missing_ok=True)
+        return True
+
+
+def _free(folder: Path) -> bool:
+    """Tell whether nobody holds the lease now."""
+    with (folder / "lease").open("w") as lease:
+        try:
+            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Param
     read_yaml(path)  # says what is wrong with a file that is no YAML
     content = yaml.load(path.read_text())
     if preset is not None:
-        merge(content, yaml.load(preset_path(root, preset).read_text()))
+        merge(content, _preset(root, preset, yaml))
     for key, value in overrides.items():
         assign(content, key, value)
     plain = YAML(typ="safe").load(_dump(yaml, content))
@@ -31,6 +32,25 @@ def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Param
     if plain != read_yaml(path):
         artifacts.write_bytes(path, _dump(yaml, content).encode())
     return params
+
+
+@contextmanager
+def kept_if_refused(root: Path) -> Iterator[None]:
+    """Put params.yaml back as it was if the body refuses what is asked for."""
+    path = root / "params.yaml"
+    before = path.read_bytes() if path.exists() else None
+    try:
+        yield
+    except ValueError:
+        if before is not None and path.read_bytes() != before:
+            artifacts.write_bytes(path, before)
+        raise
+
+
+def _preset(root: Path, preset: str, yaml: YAML) -> Any:
+    path = preset_path(root, preset)
+    read_yaml(path)  # says what is wrong with a file that is no YAML or holds no sections
+    return yaml.load(path.read_text())
 
 
 def preset_path(root: Path, preset: str) -> Path:

@@ -21,7 +21,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import home
+from pipeline import Unavailable, home
 from stages.params import Params
 
 DEPENDS = {  # the params of each stage, as in dvc.yaml
@@ -78,7 +78,7 @@ def connect(root: Path) -> MlflowClient:
                 _write_ahead(database)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = str(error).splitlines()[0][:300]
-        raise ValueError(
+        raise Unavailable(
             f"MLflow cannot be reached at {address} ({reason}); start that server, give another MLFLOW_TRACKING_URI, "
             "or unset it to use mlflow.db in the project's folder"
         ) from error

@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +54,12 @@ class Paths:
     def family(self) -> Path:
         return self.artifacts / "family"
 
+    @property
+    def members(self) -> Path:
+        return self.artifacts / "members"
+
     def member(self, name: str) -> Path:
-        return self.artifacts / "members" / name
+        return self.members / name
 
     def state(self, stage: str) -> Path:
         """The folder an interrupted stage resumes from, removed once all it made is delivered; DVC does not know it."""
@@ -227,7 +233,7 @@ def read_split(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as content:
             return content["pixels"], content["labels"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: cannot be read as a split ({error}); run `dvc repro` or `dvc pull`") from error
 
 

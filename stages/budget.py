@@ -1,4 +1,4 @@
-"""Which networks meet their FLOPs budgets: |F(α) - B₀| ≤ ε₀ and |F(scale(α, sᵢ)) - 2ⁱ·B₀| ≤ εᵢ (METHOD §1).
+"""Which networks meet their FLOPs budgets: |F(α) - B₀| ≤ ε₀ and |F(scale(α, sᵢ)) - 2ⁱ·B₀| ≤ εᵢ (docs/method.md §1).
 
 Infeasible is a flag of its own, never a score. A miss is a share of the budget; 0 is inside.
 """

@@ -26,7 +26,7 @@ def searched_stage(params: Params, multiple: float) -> int | None:
 
 
 def fit_laws(params: Params, strategies: list[Scaling]) -> Laws:
-    """Fit depth, width and resolution as functions of log₂ of the budget (METHOD §6).
+    """Fit depth, width and resolution as functions of log₂ of the budget (docs/method.md §6).
 
     Stage 0 is the base itself: every law passes through it.
     """

@@ -1,6 +1,6 @@
 """Laws that carry a searched family beyond its sizes: strategies by budget, accuracy by FLOPs, each with an interval.
 
-**Strategy laws** (METHOD section 6): y = log(v / v at the base) is a polynomial in φ = log₂(budget / base budget), with
+**Strategy laws** (method §6): y = log(v / v at the base) is a polynomial in φ = log₂(budget / base budget), with
 normal noise on y. A family of p coefficients is offered from 2p searched sizes on: as many residuals as coefficients.
 The base is given, not searched: it counts as none. The *value* is that of the family with the least leave-one-out
 error. The *interval* is not, for the winner's own covers the truth far too seldom: it is the hull of the exact Student
@@ -119,7 +119,7 @@ def _prediction(logs: tuple[float, float, float], start: float, confidence: floa
 
 
 def fit(phi: ArrayLike, values: ArrayLike, start: float, confidence: float) -> Law:
-    """Fit every family that the searched sizes allow and choose by leave-one-out error (METHOD section 6).
+    """Fit every family that the searched sizes allow and choose by leave-one-out error (docs/method.md §6).
 
     ``phi`` (n,): log₂ of each size's budget in base budgets; ``values`` (n,): its depth or width multiplier, or its
     resolution in px; ``start``: the base's value (1, 1, or px). A point at φ = 0 that equals ``start`` is the base,

@@ -136,6 +136,12 @@ class Augment(Section):
     scale: tuple[Positive, Positive]
     flip: bool
 
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)} should be [smallest zoom, largest zoom]")
+        return self
+
 
 class Recipe(Section):
     steps: Count

@@ -13,6 +13,7 @@ from stages import artifacts
 from stages.artifacts import SPLITS, DataInfo, Paths
 from stages.params import Data, Params
 
+BUNDLED = "data/digits"  # stands for scikit-learn's digits: a path, so that DVC can watch any source
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 
 
@@ -64,7 +65,7 @@ def split(params: Data, labelled: Labelled) -> dict[str, np.ndarray]:
 
 def read(params: Data, root: Path) -> Labelled:
     """Read the source: the bundled digits, or a folder with one sub-folder of images per class."""
-    return read_digits(params) if params.source == "digits" else read_folder(params, root / params.source)
+    return read_digits(params) if params.source == BUNDLED else read_folder(params, root / params.source)
 
 
 def read_digits(params: Data) -> Labelled:
@@ -79,7 +80,7 @@ def read_folder(params: Data, folder: Path) -> Labelled:
     """Read images from sub-folders named by class; ``ValueError`` names the folder or file that is wrong."""
     if not folder.is_dir():
         raise ValueError(
-            f"data.source: {folder} is no folder; give 'digits' or a folder with one sub-folder of images per class"
+            f"data.source: {folder} is no folder; give {BUNDLED!r} or a folder with one sub-folder of images per class"
         )
     classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     files = [(path, label) for label, name in enumerate(classes) for path in _images(folder / name)]

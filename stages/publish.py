@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +15,7 @@ from stages.space import Network
 
 
 def run(params: Params, info: DataInfo, members: list[Trained]) -> Family:
-    """Order the members by budget and fit the accuracy law (METHOD §6) if there are enough of them."""
+    """Order the members by budget and fit the accuracy law (docs/method.md §6) if there are enough of them."""
     members = sorted(members, key=lambda trained: trained.member.multiple)
     return Family(name=params.data.name, members=members, law=accuracy_law(params, members))
 
@@ -39,6 +40,8 @@ def main(params: Params, paths: Paths) -> None:
     info = DataInfo.read(paths.data / "info.json")
     family = run(params, info, [Trained.read(paths.member(name) / "trained.json") for name in params.family])
     family.write(paths.family / "family.json")
+    for left in set(paths.members.glob("*")) - {paths.member(name) for name in params.family}:
+        shutil.rmtree(left)  # a size that left the family: DVC hashes the folder, and its cache still has it
     columns = ("member", "flops", "params", "resolution", "accuracy", "low", "high", "network")
     rows = []
     for t in family.members:

@@ -69,7 +69,8 @@ def main(params: Params, paths: Paths, name: str) -> None:
     images = {key: on_device(split, info.mean, info.std, on) for key, split in splits.items()}
     train_on = join(images["train"], images["select"]) if params.retrain.use_select else images["train"]
     net = initial(params, member, info, inherit(params, member, paths)).to(on)
-    key = artifacts.digest(params.retrain, params.family[name], member, info, str(on), artifacts.code())
+    inputs = [] if params.retrain.init == "scratch" else [paths.supernet / "weights.pt"]
+    key = artifacts.digest(params.retrain, params.family[name], member, info, str(on), artifacts.code(), *inputs)
     history = train(params, net, train_on, params.family[name].seed, paths.state(name) / "checkpoint.pt", key)
     correct = count_correct(net, images["test"], params.retrain.batch)
     out = paths.member(name)

@@ -140,7 +140,7 @@ def ceil(value: float) -> int:
 
 
 def scale_width(space: Space, width: int, by: float) -> int:
-    """Scale a width and round it to the space's divisor, up or to the nearest (METHOD §2)."""
+    """Scale a width and round it to the space's divisor, up or to the nearest (docs/method.md §2)."""
     divisor, target = space.divisor, width * by
     if space.rounding == "up":
         return ceil(target / divisor) * divisor

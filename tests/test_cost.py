@@ -110,7 +110,7 @@ def test_cost_of_a_network_that_is_really_computed(params):
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_efficientnet_costs_exactly_what_timm_counts(name):
-    """METHOD §2's check of generality."""
+    """docs/method.md §2's check of generality."""
     where, row, base = efficientnet(), GOLDEN[name], BaseModel(KERNELS)
     assert space.contains(where, base)
     network = space.scale(where, base, Scaling(row["depth"], row["width"], row["resolution"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-FILES = ("stages", "pipeline", "presets", "params.yaml", "dvc.yaml", "prefect.yaml", ".gitignore", ".dvcignore")
+FILES = ("stages", "data", "pipeline", "presets", "params.yaml", "dvc.yaml", "prefect.yaml", ".gitignore", ".dvcignore")
 MEMBERS = ("S0", "S2", "S3")
 
 
@@ -34,7 +35,6 @@ class Project:
         self.environment |= {
             "HOME": str(folder / "home"),
             "PREFECT_HOME": str(folder / "prefect"),
-            "DO_NOT_TRACK": "1",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "GIT_CONFIG_GLOBAL": os.devnull,
             **{f"GIT_{who}_{what}": "t@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
@@ -307,7 +307,35 @@ def test_a_wrong_stage_is_refused(project, arguments):
 def test_a_dead_server_is_named(project):
     project.environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
     try:
-        printed = project.pipeline("stage", "prepare", code=2)
+        printed = project.pipeline("stage", "prepare", code=3)
         assert "PREFECT_API_URL" in printed and "Traceback" not in printed
     finally:
         del project.environment["PREFECT_API_URL"]
+
+
+def test_a_member_that_left_the_family_leaves_its_folder_too(project):
+    project.pipeline("family", "--set", "family={S0: {multiple: 1, seed: 0}, S2: {multiple: 4, seed: 0}}")
+    try:
+        assert sorted(path.name for path in (project.folder / "artifacts/members").iterdir()) == ["S0", "S2"]
+        assert "S3" not in project.pipeline("show")
+    finally:
+        project.run("git", "checkout", "--quiet", ".")
+        project.run("dvc", "checkout", "--quiet")
+
+
+def test_a_wrong_target_leaves_params_as_they_were(project):
+    before = project.read("params.yaml")
+    printed = project.pipeline("family", "--set", "search.seed=5", "--target", "serch", code=2)
+    assert "serch" in printed and "retrain@S0" in printed and "Traceback" not in printed
+    assert project.read("params.yaml") == before
+    assert "not valid YAML" in project.pipeline("params", "--set", "search.seed=[1", code=2)
+
+
+def test_the_guides_snippet_picks_the_largest_member_that_fits(project):
+    code = re.search(r"```python\n(import mlflow.*?)```", (ROOT / "docs/guide.md").read_text(), re.DOTALL)[1]
+    code = code.replace("500000", "70000")  # the tiny members' FLOPs
+    given = "import numpy as np\nimages = np.zeros((3, 1, 8, 8), dtype=np.float32)\n"
+    shape, member = project.ask(
+        f"import json\n{given}{code}\nprint(json.dumps([logits.shape, fits[0].tags['member']]))"
+    )
+    assert (shape, member) == ([3, 10], "S0")

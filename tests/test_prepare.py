@@ -13,7 +13,7 @@ from stages.artifacts import DataInfo, Paths
 from stages.params import Data
 from stages.prepare import Labelled
 
-DIGITS = {"name": "digits", "source": "digits", "channels": 1, "size": 8, "seed": 0}
+DIGITS = {"name": "digits", "source": "data/digits", "channels": 1, "size": 8, "seed": 0}
 
 
 def data(**changes) -> Data:
@@ -92,7 +92,9 @@ def test_splits_depend_on_the_seed_alone():
 @pytest.mark.parametrize("counts", [[2, 50], [50, 1], [0, 9]])
 def test_a_class_that_is_too_small_is_named(counts):
     small = int(np.argmin(counts))
-    with pytest.raises(ValueError, match=rf"data\.source 'digits'.*'c{small}' has {counts[small]} images.*add images"):
+    with pytest.raises(
+        ValueError, match=rf"data\.source 'data/digits'.*'c{small}' has {counts[small]} images.*add images"
+    ):
         made(counts)
 
 
@@ -189,7 +191,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
 
 
 def test_a_missing_folder_says_what_to_give(tmp_path):
-    with pytest.raises(ValueError, match=r"data\.source: .*nowhere is no folder; give 'digits' or a folder"):
+    with pytest.raises(ValueError, match=r"data\.source: .*nowhere is no folder; give 'data/digits' or a folder"):
         prepare.read(data(source="nowhere"), tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is no folder"):

@@ -234,7 +234,7 @@ def test_uniform_and_hierarchical_histograms_differ(params):
     even, starved = flops(uniform=False), flops(uniform=True)
     assert ks_2samp(even, starved).pvalue < 1e-9
     smallest = np.quantile(even, 0.1)
-    assert np.mean(np.array(starved) <= smallest) < 0.05  # METHOD §3: the smallest networks starve
+    assert np.mean(np.array(starved) <= smallest) < 0.05  # docs/method.md §3: the smallest networks starve
 
 
 @given(seed=SEEDS)

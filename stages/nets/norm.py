@@ -1,7 +1,7 @@
 """Batch norm in its three uses: on the batch's own statistics, recording them, and on recorded ones.
 
 No network here keeps running averages. Statistics are measured once, exactly, on images that are
-named ("recalibration", METHOD §4; "precise batch norm" in pycls), so that a score depends on them alone.
+named ("recalibration", docs/method.md §4; "precise batch norm" in pycls), so that a score depends on them alone.
 """
 
 from __future__ import annotations

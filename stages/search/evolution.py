@@ -1,4 +1,4 @@
-"""Markov chain-based evolution over states (base model, strategies) (ScaleNet §3.4, METHOD §5).
+"""Markov chain-based evolution over states (base model, strategies) (ScaleNet §3.4, docs/method.md §5).
 
 A transition improves the base model with the strategies fixed, then each stage's strategy with the
 base model fixed. Scores do not vary, so no transition can lower a state's score.
@@ -42,7 +42,7 @@ def search(ledger: Ledger, generator: np.random.Generator) -> list[State]:
 
 
 def first_strategies(ledger: Ledger, bases: list[BaseModel]) -> list[Scaling]:
-    """Choose each stage's strategy by its mean score over random base models (METHOD §5, S₀).
+    """Choose each stage's strategy by its mean score over random base models (docs/method.md §5, S₀).
 
     Only strategies that some base model of the space can share with the ones already chosen are candidates.
     """

@@ -60,6 +60,11 @@ def main(params: Params, paths: Paths) -> None:
     info = DataInfo.read(paths.data / "info.json")
     splits = [artifacts.read_split(paths.data / f"{name}.npz") for name in ("train", "select")]
     train, select = (on_device(split, info.mean, info.std, on) for split in splits)
+    if params.search.calibration > len(train):
+        raise ValueError(
+            f"search.calibration: {params.search.calibration} was given, but train has {len(train)} images; "
+            "give that or less"
+        )
     net = elastic.read(paths.supernet / "weights.pt", on)
     scorer = Scorer(net, train, select, params.search)
     journal = Journal(paths.state("search") / "candidates.jsonl", journal_key(params, paths))
