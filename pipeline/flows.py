@@ -18,6 +18,7 @@ from uuid import UUID
 from prefect import Flow, State, flow, get_run_logger, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentTaskRunId
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.flow_engine import run_flow
 from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, Failed, Pending
@@ -199,7 +200,12 @@ def _reason(tail: str) -> str:
 def _runs_under(client: Any, task_run_id: str) -> set[UUID]:
     """Return the flow runs that a task run has started: none if DVC ran no command."""
     parent = FlowRunFilterParentTaskRunId(any_=[UUID(str(task_run_id))])
-    return {run.id for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_task_run_id=parent))}
+    return {
+        run.id
+        for run in client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(parent_task_run_id=parent), sort=FlowRunSort.START_TIME_DESC, limit=200
+        )
+    }
 
 
 def run_family(root: Path, preset: str | None, overrides: dict[str, Any], target: str | None) -> int:

@@ -28,9 +28,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 # powers of φ in y; in order of their number of coefficients; ``compound`` is EfficientNet's
 FAMILIES = {"compound": (1,), "line": (0, 1), "bend": (1, 2), "curve": (0, 1, 2)}
@@ -208,7 +207,9 @@ class AccuracyLaw:
         return Prediction(value, max(0.0, float(low)), min(1.0, float(high)), self.confidence)
 
 
-def fit_accuracy(members: Sequence[Member], confidence: float, draws: int, generator: Generator) -> AccuracyLaw:
+def fit_accuracy(
+    members: Sequence[Member], confidence: float, draws: int, generator: np.random.Generator
+) -> AccuracyLaw:
     """Fit the accuracy law by weighted least squares, and again on ``draws`` parametric bootstrap draws.
 
     A draw gives every member new correct answers, out of tested / dispersion images, at the law's accuracy: scatter
@@ -296,5 +297,7 @@ def wilson(correct: int, tested: int, confidence: float) -> tuple[float, float]:
     if tested < 1 or not 0 <= correct <= tested:
         raise ValueError(f"0 ≤ correct ≤ tested and tested ≥ 1 are needed, given {correct} of {tested}")
     _check_confidence(confidence)
-    interval = stats.binomtest(correct, tested).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+    z, p = float(special.ndtri((1 + confidence) / 2)), correct / tested
+    middle, total = p + z**2 / (2 * tested), 1 + z**2 / tested
+    half = z * math.sqrt(p * (1 - p) / tested + z**2 / (4 * tested**2)) / total
+    return middle / total - half if correct else 0.0, middle / total + half if correct < tested else 1.0

@@ -172,28 +172,30 @@ def test_metrics_and_plots_show(project):
     assert "accuracy" in project.run("dvc", "metrics", "show")
     project.run("dvc", "plots", "show", "--out", "plots")
     page = project.read("plots/index.html")
-    assert "candidates" in page and "artifacts/family/family.csv" in page
+    assert "candidates" in page and "artifacts_family_family_csv" in page
     assert 'src="http' not in page  # it opens offline
 
 
 FLOW_STATES = """
 import json
-from prefect.client.orchestration import get_client
-with get_client(sync_client=True) as client:
-    flows = {f.id: f.name for f in client.read_flows()}
-    runs = sorted(client.read_flow_runs(), key=lambda r: r.created)
-    family = [r for r in runs if flows[r.flow_id] == 'family'][-1]
-    tasks = {t.name: t.state_name for t in client.read_task_runs() if t.flow_run_id == family.id}
-    ids = {t.id: t.name for t in client.read_task_runs()}
-    children = {ids[r.parent_task_run_id]: flows[r.flow_id] for r in runs if r.parent_task_run_id in ids}
-print(json.dumps([family.state_name, tasks, children]))
+from pathlib import Path
+import httpx
+from pipeline import server
+with server.api(Path()) as url:
+    kinds = ('flows', 'flow_runs', 'task_runs')
+    flows, runs, tasks = (httpx.post(f'{url}/{kind}/filter', json={}).json() for kind in kinds)
+names = {flow['id']: flow['name'] for flow in flows}
+family = sorted((r for r in runs if names[r['flow_id']] == 'family'), key=lambda r: r['created'])[-1]
+own = {t['id']: t for t in tasks if t['flow_run_id'] == family['id']}
+states = {t['name']: t['state_name'] for t in own.values()}
+children = {own[r['parent_task_run_id']]['name']: names[r['flow_id']] for r in runs if r['parent_task_run_id'] in own}
+print(json.dumps([family['state_name'], states, children]))
 """
 
 
 def states(project: Project) -> list:
     """Return the last family flow's state, its tasks' states and the stage flows under them, as the server tells."""
-    code = f"from pathlib import Path\nfrom pipeline import server\nwith server.api(Path()):\n    exec({FLOW_STATES!r})"
-    return project.ask(code)
+    return project.ask(FLOW_STATES)
 
 
 def test_the_family_flow_shows_unchanged_stages_as_cached_and_reruns_what_a_search_number_changes(project):
@@ -222,11 +224,10 @@ with server.api(Path()) as url:
     prefect("--no-prompt", "deploy", "--all")
     prefect("deployment", "run", "family/family", "--param", 'target="prepare"')
     prefect("worker", "start", "--pool", "gpu", "--run-once")
-    with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name("family/family")
-        run = [r for r in client.read_flow_runs() if r.deployment_id == deployment.id][-1]
-    form = sorted(deployment.parameter_openapi_schema["properties"])
-print(json.dumps([deployment.work_pool_name, form, run.state_name]))
+    deployment = httpx.get(f"{url}/deployments/name/family/family").json()
+    run = httpx.post(f"{url}/flow_runs/filter", json={"deployments": {"id": {"any_": [deployment["id"]]}}}).json()[0]
+form = sorted(deployment["parameter_openapi_schema"]["properties"])
+print(json.dumps([deployment["work_pool_name"], form, run["state_name"]]))
 """
 
 
