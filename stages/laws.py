@@ -24,7 +24,6 @@ Points on an exact law have no noise to show, and an interval of no width. **Acc
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -207,9 +206,7 @@ class AccuracyLaw:
         return Prediction(value, max(0.0, float(low)), min(1.0, float(high)), self.confidence)
 
 
-def fit_accuracy(
-    members: Sequence[Member], confidence: float, draws: int, generator: np.random.Generator
-) -> AccuracyLaw:
+def fit_accuracy(members: list[Member], confidence: float, draws: int, generator: np.random.Generator) -> AccuracyLaw:
     """Fit the accuracy law by weighted least squares, and again on ``draws`` parametric bootstrap draws.
 
     A draw gives every member new correct answers, out of tested / dispersion images, at the law's accuracy: scatter
@@ -233,7 +230,7 @@ def fit_accuracy(
     return AccuracyLaw(*law.tolist(), flops0, dispersion, confidence, tuple(map(tuple, refits.tolist())))
 
 
-def _check_members(members: Sequence[Member], draws: int) -> None:
+def _check_members(members: list[Member], draws: int) -> None:
     """Refuse members that cannot hold the law's three parameters, and counts that are none."""
     for m in members:
         if not (math.isfinite(m.flops) and m.flops > 0 and m.tested >= 1 and 0 <= m.correct <= m.tested):
@@ -282,12 +279,11 @@ def _linear(exponents: np.ndarray, log_flops: np.ndarray, y: np.ndarray, weights
     y, weights = y[..., None, :], weights[..., None, :]
     share = weights / weights.sum(-1, keepdims=True)
     x_mean, y_mean = (share * x).sum(-1), (share * y).sum(-1)
-    x_off = x - x_mean[..., None]
-    scale = np.maximum(0.0, -(share * x_off * y).sum(-1) / (share * x_off**2).sum(-1))
+    off = share * (x - x_mean[..., None])
+    scale = np.maximum(0.0, -(off * y).sum(-1) / (off * x).sum(-1))
     full = np.maximum(0.0, (share * x * (1 - y)).sum(-1) / (share * x**2).sum(-1))  # the best scale when top = 1
-    over = y_mean + scale * x_mean > 1
-    scale = np.where(over, full, scale)
-    top = np.where(over, 1.0, y_mean + scale * x_mean)
+    scale = np.where(y_mean + scale * x_mean > 1, full, scale)
+    top = np.minimum(1.0, y_mean + scale * x_mean)
     chi2 = (weights * (y - top[..., None] + scale[..., None] * x) ** 2).sum(-1)
     return np.stack(np.broadcast_arrays(top, scale, exponents), -1), chi2
 
@@ -298,6 +294,5 @@ def wilson(correct: int, tested: int, confidence: float) -> tuple[float, float]:
         raise ValueError(f"0 ≤ correct ≤ tested and tested ≥ 1 are needed, given {correct} of {tested}")
     _check_confidence(confidence)
     z, p = float(special.ndtri((1 + confidence) / 2)), correct / tested
-    middle, total = p + z**2 / (2 * tested), 1 + z**2 / tested
-    half = z * math.sqrt(p * (1 - p) / tested + z**2 / (4 * tested**2)) / total
-    return middle / total - half if correct else 0.0, middle / total + half if correct < tested else 1.0
+    middle, half = p + z**2 / (2 * tested), z * math.sqrt(p * (1 - p) / tested + z**2 / (4 * tested**2))
+    return max(0.0, (middle - half) / (1 + z**2 / tested)), min(1.0, (middle + half) / (1 + z**2 / tested))
