@@ -90,7 +90,7 @@ def keep(folder: Path) -> int:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen([*command, "--no-services"], env=os.environ | {"PREFECT_SERVER_UI_API_URL": "/api"})
+    server = subprocess.Popen(command, env=os.environ | {"PREFECT_SERVER_UI_API_URL": "/api"})
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server does not outlive its keeper
     try:
         while server.poll() is None and not answers(url, 2):
