@@ -25,7 +25,7 @@ from prefect.states import Completed, Failed, Pending
 
 from pipeline import Unavailable, delivery, home, server, settings, tracking
 from stages import params as stage_params
-from stages import run_room
+from stages import ROOMS, run_room
 from stages.artifacts import Paths
 from stages.params import Params
 
@@ -38,6 +38,8 @@ CODES = {"Refused": 2, "Unavailable": 3}  # exit codes: wrong input, not worth a
 
 def run_stage(root: Path, stage: str, member: str | None) -> int:
     """Run one stage as a Prefect flow in this process; return its exit code."""
+    if stage not in ROOMS:
+        raise ValueError(f"{stage!r} is no stage; there are {', '.join(ROOMS)}")
     stage_params.load(root / "params.yaml")  # refuse wrong params before anything starts
     with server.api(home(root)):
         stage_flow = Flow(_execute, name=stage, flow_run_name=" ".join(filter(None, (stage, member))))
@@ -161,7 +163,7 @@ def reproduce(stage: str) -> State:
     with get_client(sync_client=True) as client:
         environment = os.environ | {
             PARENT: str(task_run.id),
-            "PREFECT_API_URL": str(client.api_url),
+            "PREFECT_API_URL": str(client.api_url).rstrip("/"),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         }
         before = _runs_under(client, task_run.id)

@@ -57,7 +57,7 @@ def api(home: Path) -> Iterator[str]:
 def answers(url: str, seconds: float = 10) -> bool:
     """Tell whether a Prefect API answers."""
     try:
-        return httpx.get(f"{url}/health", timeout=seconds).status_code == 200
+        return httpx.get(f"{url.rstrip('/')}/health", timeout=seconds).status_code == 200
     except httpx.HTTPError:
         return False
 
