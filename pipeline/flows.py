@@ -24,8 +24,8 @@ from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, Failed, Pending
 
 from pipeline import Unavailable, delivery, home, server, settings, tracking
-from stages import params as stage_params
 from stages import ROOMS, run_room
+from stages import params as stage_params
 from stages.artifacts import Paths
 from stages.params import Params
 
