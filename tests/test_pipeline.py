@@ -214,8 +214,8 @@ def test_the_family_flow_shows_unchanged_stages_as_cached_and_reruns_what_a_sear
 DEPLOY = """
 import json, os, subprocess, sys
 from pathlib import Path
+import httpx
 from pipeline import server
-from prefect.client.orchestration import get_client
 with server.api(Path()) as url:
     def prefect(*arguments):
         environment = os.environ | {"PREFECT_API_URL": url}
