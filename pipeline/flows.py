@@ -131,25 +131,18 @@ def family(preset: str | None = None, overrides: dict[str, Any] | None = None, t
 def graph(root: Path, target: str | None) -> list[str]:
     """Return the names of the stages that a target needs (all by default), each after those it depends on."""
     from dvc.repo import Repo
-    from networkx import lexicographical_topological_sort
+    from networkx import descendants, lexicographical_topological_sort
 
     with Repo(str(root)) as repo:
         stages = {stage.addressing: stage for stage in repo.index.stages}
         if target is not None and target not in stages:
             raise ValueError(f"target {target!r} is no stage of dvc.yaml; it has {', '.join(stages)}")
-        needs = repo.index.graph
-        wanted = set(needs) if target is None else {stages[target], *_ancestors(needs, stages[target])}
+        needs = repo.index.graph  # edges point from a stage to what it needs
+        wanted = set(needs) if target is None else {stages[target], *descendants(needs, stages[target])}
         order = {name: i for i, name in enumerate(stages)}
         dependencies_first = needs.subgraph(wanted).reverse()
         ranked = lexicographical_topological_sort(dependencies_first, key=lambda stage: order[stage.addressing])
         return [stage.addressing for stage in ranked]
-
-
-def _ancestors(needs: Any, stage: Any) -> set[Any]:
-    """Return all that a stage depends on: DVC's edges point from a stage to what it needs."""
-    from networkx import descendants
-
-    return descendants(needs, stage)
 
 
 def _again(_task: Any, _run: Any, state: State) -> bool:
