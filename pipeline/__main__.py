@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-from pipeline import Unavailable
+from pipeline import Unavailable, home, warm
+
+WARM = {"stage": True, "family": True, "register": False, "show": False}  # run by the warm process; whether as a flow
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,9 +48,17 @@ def _value(key: str, text: str) -> Any:
         raise ValueError(f"--set {key}={text}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Run a command in the current folder; heavy imports wait until a command needs them."""
-    root = Path.cwd()
+def execute(arguments: argparse.Namespace) -> int:
+    """Do a command in the current folder and return its exit code: 2 for wrong input, 3 for an absent server."""
+    try:
+        return _dispatch(arguments, Path.cwd())
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 3 if isinstance(error, Unavailable) else 2
+
+
+def _dispatch(arguments: argparse.Namespace, root: Path) -> int:
+    """Call a command's function; imports wait until a command needs them."""
     if arguments.command == "params":
         from pipeline import settings
 
@@ -65,9 +75,13 @@ def main(arguments: argparse.Namespace) -> int:
     return {"register": results.register, "show": results.show, "ui": results.ui}[arguments.command](root)
 
 
+def main(words: list[str]) -> int:
+    """Run a command: in a child of the warm process if it needs the libraries that take seconds to import."""
+    arguments = parser().parse_args(words)
+    if arguments.command in WARM:
+        return warm.run(home(Path.cwd()), words, WARM[arguments.command])
+    return execute(arguments)
+
+
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(parser().parse_args()))
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(3 if isinstance(error, Unavailable) else 2) from None
+    raise SystemExit(main(sys.argv[1:]))

@@ -5,6 +5,7 @@ DVC decides whether a stage runs; Prefect shows when, where and how it ran. Pref
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -43,7 +44,7 @@ def run_stage(root: Path, stage: str, member: str | None) -> int:
     stage_params.load(root / "params.yaml")  # refuse wrong params before anything starts
     with server.api(home(root)):
         stage_flow = Flow(_execute, name=stage, flow_run_name=" ".join(filter(None, (stage, member))))
-        state = run_flow(stage_flow, **_parent(stage_flow, member), return_type="state")
+        state = asyncio.run(run_flow(stage_flow, **_parent(stage_flow, member), return_type="state"))
     return _exit_code(state, f"{stage}: ")
 
 
@@ -67,8 +68,11 @@ def _parent(stage_flow: Flow, member: str | None) -> dict[str, Any]:
     return {"flow_run": run, "parameters": parameters}
 
 
-def _execute(stage: str, member: str | None = None) -> State:
-    """Run a stage: params and documents in; documents, tracked runs and registered models out."""
+async def _execute(stage: str, member: str | None = None) -> State:
+    """Run a stage: params and documents in; documents, tracked runs and registered models out.
+
+    It awaits nothing. It is a coroutine because Prefect ends the others by waiting a second for their heartbeat.
+    """
     root = Path.cwd()
     try:
         _track(stage_params.load(root / "params.yaml"), Paths(root), stage, member)
@@ -156,7 +160,6 @@ def reproduce(stage: str) -> State:
     with get_client(sync_client=True) as client:
         environment = os.environ | {
             PARENT: str(task_run.id),
-            "PREFECT_API_URL": str(client.api_url).rstrip("/"),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         }
         before = _runs_under(client, task_run.id)

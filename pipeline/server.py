@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from pipeline import Unavailable
 
 START_SECONDS = 120  # a slow machine's first start migrates an empty database
@@ -35,7 +33,7 @@ def configured() -> str | None:
 
 @contextmanager
 def api(home: Path) -> Iterator[str]:
-    """Yield the URL of a Prefect server; ``ValueError`` if the configured one does not answer."""
+    """Yield the URL of a Prefect server; ``Unavailable`` if the configured one does not answer."""
     if url := configured():
         if not answers(url, 5):
             raise Unavailable(
@@ -45,8 +43,7 @@ def api(home: Path) -> Iterator[str]:
         return
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    folder = home / ".state" / "prefect"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(home)
     with (folder / "lease").open("w") as lease:
         fcntl.flock(lease, fcntl.LOCK_SH)
         url = _local(folder)
@@ -54,8 +51,22 @@ def api(home: Path) -> Iterator[str]:
             yield url
 
 
+def begin(home: Path) -> None:
+    """Start the local server, if it is wanted and not there, without waiting until it answers."""
+    if configured() is None and not (_folder(home) / "url").exists():
+        _start(_folder(home))
+
+
+def _folder(home: Path) -> Path:
+    folder = home / ".state" / "prefect"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def answers(url: str, seconds: float = 10) -> bool:
     """Tell whether a Prefect API answers."""
+    import httpx
+
     try:
         return httpx.get(f"{url.rstrip('/')}/health", timeout=seconds).status_code == 200
     except httpx.HTTPError:
@@ -65,26 +76,44 @@ def answers(url: str, seconds: float = 10) -> bool:
 def _local(folder: Path) -> str:
     """Return the local server's URL, starting it if there is none."""
     with (folder / "starting").open("w") as starting:
-        fcntl.flock(starting, fcntl.LOCK_EX)  # one starter at a time; the others find it running
-        address = folder / "url"
-        if address.exists() and answers(url := address.read_text()):
-            return url
-        address.unlink(missing_ok=True)
-        with (folder / "server.log").open("w") as log:
-            keeper = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.server", str(folder)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+        fcntl.flock(starting, fcntl.LOCK_EX)  # one process at a time looks for it
+        address, keeper = folder / "url", None
+        if address.exists() and not answers(address.read_text()):
+            address.unlink()  # its keeper was killed
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and keeper.poll() is None:
+        while time.monotonic() < deadline:
             if address.exists():
                 return address.read_text()
+            if keeper and keeper.poll():
+                break
+            if _free(folder / "keeper") and (keeper is None or keeper.poll() == 0):
+                keeper = _start(folder)
             time.sleep(0.1)
         raise Unavailable(f"Prefect's local server did not start; {folder / 'server.log'} says why")
 
 
+def _start(folder: Path) -> subprocess.Popen:
+    """Start a keeper; it ends at once if there is another one."""
+    with (folder / "server.log").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline.server", str(folder)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+
+
 def keep(folder: Path) -> int:
-    """Run a server until nobody has held the lease for a while."""
+    """Run a server until nobody has held the lease for a while; do nothing if another keeper does."""
+    with (folder / "keeper").open("w") as keeper:
+        try:
+            fcntl.flock(keeper, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        os.ftruncate(sys.stdout.fileno(), 0)  # the log of the server before
+        return _run(folder)
+
+
+def _run(folder: Path) -> int:
+    """Run a server until nobody has held the lease for a while; 1 if it did not start, or ended by itself."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -97,12 +126,14 @@ def keep(folder: Path) -> int:
             time.sleep(0.2)
         if server.poll() is None:
             _publish(folder, url)
-            while server.poll() is None and not _withdrawn(folder):
-                time.sleep(1)
+        while server.poll() is None:
+            if _withdrawn(folder):
+                return 0
+            time.sleep(1)
+        return 1
     finally:
         server.terminate()
         server.wait(30)
-    return 0
 
 
 def _publish(folder: Path, url: str) -> None:
@@ -118,22 +149,22 @@ def _withdrawn(folder: Path) -> bool:
     """
     since = time.monotonic()
     while time.monotonic() - since < IDLE_SECONDS:
-        if not _free(folder):
+        if not _free(folder / "lease"):
             return False
         time.sleep(1)
     with (folder / "starting").open("w") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
-        if not _free(folder):
+        if not _free(folder / "lease"):
             return False
         (folder / "url").unlink(missing_ok=True)
         return True
 
 
-def _free(folder: Path) -> bool:
-    """Tell whether nobody holds the lease now."""
-    with (folder / "lease").open("w") as lease:
+def _free(file: Path) -> bool:
+    """Tell whether nobody holds a lock on this file now."""
+    with file.open("w") as lock:
         try:
-            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
     return True
