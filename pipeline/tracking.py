@@ -22,16 +22,10 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import Unavailable, home
+from stages import yamlfile
 from stages.params import Params
 
-DEPENDS = {  # the params of each stage, as in dvc.yaml
-    "prepare": ("data",),
-    "supernet": ("space", "scaling", "supernet"),
-    "search": ("space", "scaling", "search"),
-    "extrapolate": ("space", "scaling", "extrapolate", "family"),
-    "retrain": ("retrain", "family.{member}"),
-    "publish": ("publish", "family", "scaling.budget"),
-}
+GRAPH = Path(__file__).parents[1] / "dvc.yaml"
 FOLDERS = {"prepare": ("data",), "extrapolate": ("law", "plan"), "publish": ("family",)}  # others: as the stage
 SHOWN = (".json", ".csv", ".svg", ".png")
 SMALL = 2**20  # bytes; larger files are DVC's
@@ -193,8 +187,9 @@ def _end_failed(client: MlflowClient, run: str, error: BaseException) -> None:
 
 
 def stage_params(params: Params, stage: str, member: str | None) -> dict[str, str]:
-    """Return what a stage depends on, flattened to text: ``search.population``, ``space.stages.0.width``."""
-    wanted = tuple(f"{name}.".format(member=member) for name in DEPENDS[stage])
+    """Return what dvc.yaml says a stage depends on, flattened to text: ``search.population``, ``space.stem.width``."""
+    entry = yamlfile.read(GRAPH)["stages"][stage]
+    wanted = tuple(name.replace("${key}", member or "") + "." for name in entry.get("do", entry)["params"])
     leaves = flatten(params.model_dump(mode="json"))
     return {
         name: value if isinstance(value, str) else json.dumps(value)

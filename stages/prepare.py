@@ -84,10 +84,15 @@ def read_folder(params: Data, folder: Path) -> Labelled:
         )
     classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     files = [(path, label) for label, name in enumerate(classes) for path in _images(folder / name)]
-    if len({label for _, label in files}) < max(2, len(classes)):
+    filled = {label for _, label in files}
+    empty = [name for label, name in enumerate(classes) if label not in filled]
+    if len(classes) < 2 or empty:
+        found = (
+            f"it has {len(classes)}: {', '.join(classes) or 'none'}" if not empty else f"{', '.join(empty)} has none"
+        )
         raise ValueError(
-            f"data.source: {folder} needs at least two sub-folders, each with images ({', '.join(sorted(SUFFIXES))}); "
-            f"it has {len(classes)}: {', '.join(classes[:8]) or 'none'}"
+            f"data.source: {folder} needs at least two sub-folders, each with images "
+            f"({', '.join(sorted(SUFFIXES))}); {found}"
         )
     pixels = np.stack([_read_image(path, params) for path, _ in files])
     return Labelled(pixels, np.array([label for _, label in files], dtype=np.int64), classes)

@@ -149,7 +149,7 @@ def scale_width(space: Space, width: int, by: float) -> int:
 
 
 def scale(space: Space, base: BaseModel, by: Scaling) -> Network:
-    """Return the network that strategy ``by`` makes of ``base`` (ScaleNet §3.1).
+    """Return the network that strategy ``by`` makes of ``base`` (docs/method.md §2).
 
     A stage of n layers gets ⌈n·d⌉, the new ones repeating its last kernel; widths are multiplied by w.
     """
@@ -249,7 +249,7 @@ class Sample:
 
 
 class Sampler:
-    """Draws networks level by level: scaling stage, strategy, base model (ScaleNet §3.3)."""
+    """Draws networks level by level: scaling stage, strategy, base model (docs/method.md §3)."""
 
     def __init__(self, space: Space, scalings: Scalings, weights: tuple[float, ...] | None, uniform: bool):
         self.space, self.uniform = space, uniform

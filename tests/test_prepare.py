@@ -210,7 +210,7 @@ def test_a_folder_needs_two_classes(tmp_path, classes):
 
 def test_a_class_without_images_is_refused(folder):
     (folder / "birds").mkdir()
-    with pytest.raises(ValueError, match=r"each with images.*birds"):
+    with pytest.raises(ValueError, match=r"each with images.*birds has none"):
         prepare.read_folder(data(), folder)
 
 

@@ -1,4 +1,4 @@
-"""The super-supernet: one set of weights that holds every network of every scaling stage (ScaleNet §3.2).
+"""The super-supernet: one set of weights that holds every network of every scaling stage (docs/method.md §3).
 
 A network uses the first layers of each stage and a slice of every tensor. Slices start at channel 0
 (``left``) or end at the last one (``right``); training both sides in turn trains every channel equally

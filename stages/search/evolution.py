@@ -1,4 +1,4 @@
-"""Markov chain-based evolution over states (base model, strategies) (ScaleNet §3.4, docs/method.md §5).
+"""Markov chain-based evolution over states (base model, strategies) (Xie et al. 2022; docs/method.md §5).
 
 A transition improves the base model with the strategies fixed, then each stage's strategy with the
 base model fixed. Scores do not vary, so no transition can lower a state's score.

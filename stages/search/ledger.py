@@ -75,7 +75,7 @@ class Ledger:
         return candidate
 
     def total(self, base: BaseModel, strategies: list[Scaling]) -> float:
-        """Return a state's score: the weighted mean over the scaling stages (ScaleNet Eq. 4)."""
+        """Return a state's score: the weighted mean over the scaling stages (docs/method.md §5)."""
         weights = self.params.search.stage_weights
         scores = [self.score(stage, base, by) for stage, by in enumerate(strategies)]
         return float(np.dot(weights, scores) / sum(weights))
