@@ -351,3 +351,17 @@ def test_deployed_takes_images_as_they_are_stored(params, resolution):
         torch.testing.assert_close(deployed(stored), own.eval()(view))
         # one image's logits do not depend on its batch
         torch.testing.assert_close(deployed(stored[:1]), deployed(stored)[:1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_layers_see_their_channels_last(params, monkeypatch, channels):
+    """An image of one channel is in both memory formats; depthwise gradients are 4 times slower in the other one."""
+    network, seen, conv2d = next(networks(params, seed=0)), [], F.conv2d
+
+    def watched(x, *args, **kwargs):
+        seen.append(x.is_contiguous(memory_format=torch.channels_last))
+        return conv2d(x, *args, **kwargs)
+
+    monkeypatch.setattr(F, "conv2d", watched)
+    child.build(network, channels, 3, torch.Generator()).train()(images_for(network, channels=channels))
+    assert len(seen) > 1 and all(seen[1:])

@@ -56,8 +56,8 @@ def norms(shapes: Mapping[str, Shape]) -> dict[str, int]:
 def forward(network: Network, weights: Mapping[str, Tensor], images: Tensor, norm: Norm, drop: Drop | None) -> Tensor:
     """Apply a network to images (N, C, H, W) and return logits (N, classes)."""
     act = ACTIVATIONS[network.activation]
-    x = images.contiguous(memory_format=torch.channels_last)
-    x = act(_conv(weights, "stem", x, norm, network.stem_stride))
+    x = act(_conv(weights, "stem", images, norm, network.stem_stride))
+    x = x.contiguous(memory_format=torch.channels_last)  # not the images: with one channel they would stay as they are
     done, depth = 0, network.depth
     for i, stage in enumerate(network.stages):
         for j in range(len(stage.kernels)):
@@ -72,8 +72,13 @@ def forward(network: Network, weights: Mapping[str, Tensor], images: Tensor, nor
 
 
 def _conv(weights: Mapping[str, Tensor], name: str, x: Tensor, norm: Norm, stride: int = 1) -> Tensor:
-    """Convolve (depthwise if the kernel has one input channel of several), then normalise."""
+    """Convolve (depthwise if the kernel has one input channel of several), then normalise.
+
+    A 1x1 kernel is a matrix product over the channels, which is quicker as such (docs/performance.md).
+    """
     kernel = weights[f"{name}/weight"]
+    if kernel.shape[-1] == 1:
+        return norm(f"{name}/norm", F.linear(x.permute(0, 2, 3, 1), kernel.flatten(1)).permute(0, 3, 1, 2))
     x = F.conv2d(x, kernel, None, stride, kernel.shape[-1] // 2, groups=x.shape[1] // kernel.shape[1])
     return norm(f"{name}/norm", x)
 
@@ -84,11 +89,9 @@ def _residual(weights: Mapping[str, Tensor], name: str, x: Tensor, norm: Norm, a
         x = act(_conv(weights, f"{name}/expand", x, norm))
     x = act(_conv(weights, f"{name}/depth", x, norm, stride))
     if f"{name}/squeeze/weight" in weights:
-        gate = F.conv2d(
-            x.mean((2, 3), keepdim=True), weights[f"{name}/squeeze/weight"], weights[f"{name}/squeeze/bias"]
-        )
-        gate = F.conv2d(act(gate), weights[f"{name}/excite/weight"], weights[f"{name}/excite/bias"])
-        x = x * gate.sigmoid()
+        gate = F.linear(x.mean((2, 3)), weights[f"{name}/squeeze/weight"].flatten(1), weights[f"{name}/squeeze/bias"])
+        gate = F.linear(act(gate), weights[f"{name}/excite/weight"].flatten(1), weights[f"{name}/excite/bias"])
+        x = x * gate.sigmoid()[:, :, None, None]
     return _conv(weights, f"{name}/project", x, norm)
 
 

@@ -54,7 +54,7 @@ class Training:
         with_decay, without = decayed(tensors)
         groups = [{"params": with_decay, "weight_decay": recipe.weight_decay}, {"params": without, "weight_decay": 0.0}]
         self.tensors, self.recipe = tensors, recipe
-        self.optimizer = torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0)
+        self.optimizer = torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0, foreach=True)
         self.average = Average(tensors, recipe.ema)
         self.history: History = []
 
