@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Nothing here reports to anybody: Prefect and MLflow read these when they are imported.
-os.environ.setdefault("DO_NOT_TRACK", "true")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Prefect and MLflow read these when they are imported, and so does whatever a stage starts.
+DEFAULTS = {
+    "DO_NOT_TRACK": "true",  # nothing here reports to anybody
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",  # no lines and bars between a stage's own
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
 
 
 class Unavailable(ValueError):

@@ -11,7 +11,13 @@ import yaml
 
 from pipeline import Unavailable, home, warm
 
-WARM = {"stage": True, "family": True, "register": False, "show": False}  # run by the warm process; whether as a flow
+WARM = {
+    "stage": True,
+    "family": True,
+    "register": False,
+    "show": False,
+    "deliver": False,
+}  # run by the warm process; whether as a flow
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--target", help="the last stage wanted, such as search or retrain@S2")
     commands.add_parser("register", help="put the members that lie here (after dvc pull) into the model registry")
     commands.add_parser("show", help="print the family")
+    commands.add_parser("deliver", help="what a search starts to log its candidates").add_argument("target", nargs="*")
     commands.add_parser("ui", help="open MLflow and Prefect over this folder's results")
     return top
 
@@ -70,6 +77,10 @@ def _dispatch(arguments: argparse.Namespace, root: Path) -> int:
         if arguments.command == "stage":
             return flows.run_stage(root, arguments.name, arguments.member)
         return flows.run_family(root, arguments.preset, overrides(arguments.set), arguments.target)
+    if arguments.command == "deliver":
+        from pipeline import delivery
+
+        return delivery.deliver(arguments.target)
     from pipeline import results
 
     return {"register": results.register, "show": results.show, "ui": results.ui}[arguments.command](root)

@@ -87,11 +87,9 @@ class Follower:
     def __init__(self, target: list[str]):
         self.said = ""
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the follower has ended)
-        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.delivery", *target],
-            stdin=subprocess.PIPE, bufsize=0, stdout=self._output, stderr=self._output,
-            env=os.environ | {"PYTHONPATH": path},
+            [sys.executable, "-m", "pipeline", "deliver", *target],
+            stdin=subprocess.PIPE, bufsize=0, stdout=self._output, stderr=self._output, cwd=Path(__file__).parents[1],
             start_new_session=True,  # Ctrl-C reaches the search, which then tells the follower
         )  # fmt: skip
 
@@ -126,7 +124,7 @@ def read_journal(journal: Path, key: str, skip: int = 0) -> list[dict[str, Any]]
 # --- in the follower's process --------------------------------------------------------------------
 
 
-def main(arguments: list[str]) -> int:
+def deliver(arguments: list[str]) -> int:
     """Follow a journal until told that it is complete; print how many of its candidates MLflow then has."""
     root, experiment, journal, key, search_run = arguments
     os.nice(NICE)
@@ -262,7 +260,3 @@ class Runs:
 def step(name: str, numbers: dict[str, float]) -> int:
     """Return the step to log a metric at: MLflow's chart page then draws accuracy against FLOPs by itself."""
     return int(numbers["flops"]) if name in CHARTED else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

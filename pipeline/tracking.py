@@ -30,10 +30,6 @@ FOLDERS = {"prepare": ("data",), "extrapolate": ("law", "plan"), "publish": ("fa
 SHOWN = (".json", ".csv", ".svg", ".png")
 SMALL = 2**20  # bytes; larger files are DVC's
 BATCH = {"metrics": 1000, "params": 100}  # MLflow's limits of one log_batch
-QUIET = {  # no lines and bars between a stage's own
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 PATIENCE = {  # of the first contact with a server, so that a wrong address is told in seconds
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
@@ -59,8 +55,6 @@ def uri(root: Path) -> str:
 def connect(root: Path) -> MlflowClient:
     """Return a client of the project's store; ``ValueError`` within seconds if it cannot be reached."""
     address, database = uri(root), local_database(root)
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     with _environment({"MLFLOW_TRACKING_URI": address, "MLFLOW_REGISTRY_URI": address}):  # MLflow sets them for good
         mlflow.set_tracking_uri(address)
         mlflow.set_registry_uri(address)

@@ -47,7 +47,10 @@ GRACE_SECONDS = 10  # between asking a child to end and ending it
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 128 + signal.SIGINT  # the shell's exit code for it
 # variables that no library reads while it is imported; any other makes another warm process
-PASSING = re.compile(r"PWD|OLDPWD|SHLVL|_|COLUMNS|LINES|MFLAGS|MAKE\w*|DVC_\w+|PREFECT__\w+|SCALENET_\w+")
+PASSING = re.compile(
+    r"PWD|OLDPWD|SHLVL|_|COLUMNS|LINES|MFLAGS|MAKE\w*|DVC_\w+|PREFECT__\w+|SCALENET_\w+"
+    r"|MLFLOW_(TRACKING|REGISTRY|HTTP)_\w+|PYTEST_\w+"
+)
 
 
 # --- in the command's process ---------------------------------------------------------------------
