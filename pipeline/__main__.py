@@ -11,13 +11,8 @@ import yaml
 
 from pipeline import Unavailable, home, warm
 
-WARM = {
-    "stage": True,
-    "family": True,
-    "register": False,
-    "show": False,
-    "deliver": False,
-}  # run by the warm process; whether as a flow
+WARM = ("stage", "family", "register", "show", "deliver", "export")  # run by the warm process
+SERVED = ("stage", "family")  # flows: a Prefect server is wanted
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("register", help="put the members that lie here (after dvc pull) into the model registry")
     commands.add_parser("show", help="print the family")
     commands.add_parser("deliver", help="what a search starts to log its candidates").add_argument("target", nargs="*")
+    export = commands.add_parser("export", help="what publishing starts to store a member's program")
+    for name in ("root", "member", "model"):
+        export.add_argument(name)
     commands.add_parser("ui", help="open MLflow and Prefect over this folder's results")
     return top
 
@@ -81,6 +79,10 @@ def _dispatch(arguments: argparse.Namespace, root: Path) -> int:
         from pipeline import delivery
 
         return delivery.deliver(arguments.target)
+    if arguments.command == "export":
+        from pipeline import program
+
+        return program.export(Path(arguments.root), arguments.member, arguments.model)
     from pipeline import results
 
     return {"register": results.register, "show": results.show, "ui": results.ui}[arguments.command](root)
@@ -90,7 +92,7 @@ def main(words: list[str]) -> int:
     """Run a command: in a child of the warm process if it needs the libraries that take seconds to import."""
     arguments = parser().parse_args(words)
     if arguments.command in WARM:
-        return warm.run(home(Path.cwd()), words, WARM[arguments.command])
+        return warm.run(home(Path.cwd()), words, arguments.command in SERVED)
     return execute(arguments)
 
 

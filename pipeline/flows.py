@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -75,20 +76,24 @@ async def _execute(stage: str, member: str | None = None) -> State:
     """
     root = Path.cwd()
     try:
-        _track(stage_params.load(root / "params.yaml"), Paths(root), stage, member)
+        seconds = _track(stage_params.load(root / "params.yaml"), Paths(root), stage, member)
     except ValueError as error:
         return Failed(name="Unavailable" if isinstance(error, Unavailable) else "Refused", message=str(error))
-    return Completed(message=f"{stage} done")
+    return Completed(message=f"computed for {seconds:.1f} s")
 
 
-def _track(params: Params, paths: Paths, stage: str, member: str | None) -> None:
+def _track(params: Params, paths: Paths, stage: str, member: str | None) -> float:
+    """Run a stage under MLflow's eyes; return the seconds that its room took."""
     root, tags = paths.root, {"prefect_flow_run": flow_run.id or ""}
     with tracking.stage_run(root, params, stage, member, tags) as run_id:
         with _delivery(params, paths, run_id) if stage == "search" else nullcontext():
+            start = time.perf_counter()
             run_room(params, paths, stage, member)
+            seconds = time.perf_counter() - start
         if stage == "publish":
             _publish(params, paths)
     shutil.rmtree(paths.state(member or stage), ignore_errors=True)
+    return seconds
 
 
 def _publish(params: Params, paths: Paths) -> None:

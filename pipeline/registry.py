@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import statistics
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version as installed
 from pathlib import Path
 
-import mlflow
-import numpy as np
-import torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, Metric
+from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 
-from pipeline import tracking
-from stages import artifacts, retrain
+from pipeline import program, tracking
 from stages.artifacts import DataInfo, Family, Paths, Trained
-from stages.nets.child import Deployed
 from stages.params import Params
 
 IDENTITY = ("member", "weights", "data", "interval")  # tags; a version with the same ones is the same member
-REPEATS = 30  # timed forward passes behind a latency
-CLOSE = 1e-4  # allowed difference between a member's logits and its exported program's, as a share of the largest
-PACKAGES = ("torch", "mlflow", "numpy")  # all that loading a member needs
 PAGE = 200
 
 
@@ -66,10 +54,12 @@ def register(root: Path, params: Params) -> dict[str, str]:
     registry = Registry(client, model_name(params), experiment, tracking.revision(root))
     _create(registry)
     known = {identity(version.tags): str(version.version) for version in _versions(client, registry.name)}
-    found = {}
-    for trained in family.members:
-        key = identity(tags(trained, info))
-        found[trained.member.name] = known.get(key) or _publish(registry, trained, info, paths)
+    keys = {trained.member.name: identity(tags(trained, info)) for trained in family.members}
+    new = [trained for trained in family.members if keys[trained.member.name] not in known]
+    for trained in new:
+        program.weights(paths, trained)  # refused before anything is stored
+    made = dict(zip((trained.member.name for trained in new), _publish(registry, new, info, paths), strict=True))
+    found = {name: made.get(name) or known[key] for name, key in keys.items()}
     _point(registry, found)
     return found
 
@@ -157,26 +147,36 @@ def _point(registry: Registry, found: dict[str, str]) -> None:
             registry.client.delete_registered_model_alias(registry.name, name)
 
 
-def _publish(registry: Registry, trained: Trained, info: DataInfo, paths: Paths) -> str:
-    """Log one member's model with its numbers; return the version made of it."""
-    client, file = registry.client, paths.member(trained.member.name) / "weights.pt"
-    if not file.exists() or artifacts.digest(file) != trained.weights:
-        raise ValueError(f"{file}: missing, or not the weights that were tested; run `dvc repro` or `dvc pull`")
-    deployed = Deployed(retrain.load(file, trained.member, info), info.mean, info.std).eval()
-    about = tags(trained, info) | ({"revision": registry.revision} if registry.revision else {})
+def _publish(registry: Registry, members: list[Trained], info: DataInfo, paths: Paths) -> list[str]:
+    """Log members' models with their numbers; return the versions made of them, in order."""
+    models = [_create_model(registry, trained, info) for trained in members]
+    exports = [
+        (paths.root, trained.member.name, model.model_id) for trained, model in zip(members, models, strict=True)
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process of its own: exporting takes seconds
+        list(pool.map(program.export_apart, exports))
+    return [_create_version(registry, *pair, info, paths) for pair in zip(members, models, strict=True)]
+
+
+def _create_model(registry: Registry, trained: Trained, info: DataInfo) -> LoggedModel:
     run = _source_run(registry, trained)
-    model = client.create_logged_model(registry.experiment, alias(trained.member.name), run, about)
-    client.log_outputs(run, [LoggedModelOutput(model.model_id, 0)])
-    images = example(info)
-    with torch.no_grad(), _quiet(), _one_thread():
-        _log_model(deployed, info, images[:2], model.model_id)
-        _check(deployed, images, model.model_id, trained.member.name)
-        latency = measure_latency(deployed, images[:1])
-    now = int(time.time() * 1000)
-    metrics = numbers(trained, latency)
-    client.log_batch(run, [Metric(k, float(v), now, 0, model_id=model.model_id) for k, v in metrics.items()])
-    source = f"models:/{model.model_id}"
-    return str(client.create_model_version(registry.name, source, run, about, model_id=model.model_id).version)
+    about = _about(registry, trained, info)
+    model = registry.client.create_logged_model(registry.experiment, alias(trained.member.name), run, about)
+    registry.client.log_outputs(run, [LoggedModelOutput(model.model_id, 0)])
+    return model
+
+
+def _about(registry: Registry, trained: Trained, info: DataInfo) -> dict[str, str]:
+    return tags(trained, info) | ({"revision": registry.revision} if registry.revision else {})
+
+
+def _create_version(registry: Registry, trained: Trained, model: LoggedModel, info: DataInfo, paths: Paths) -> str:
+    latency = program.latency(program.deployed(paths, trained, info), program.example(info)[:1])
+    now, run, model_id = int(time.time() * 1000), model.source_run_id, model.model_id
+    metrics = [Metric(k, float(v), now, 0, model_id=model_id) for k, v in numbers(trained, latency).items()]
+    registry.client.log_batch(run, metrics)
+    about, source = _about(registry, trained, info), f"models:/{model_id}"
+    return str(registry.client.create_model_version(registry.name, source, run, about, model_id=model_id).version)
 
 
 def _source_run(registry: Registry, trained: Trained) -> str:
@@ -192,74 +192,3 @@ def _source_run(registry: Registry, trained: Trained) -> str:
     run = registry.client.create_run(registry.experiment, tags=tags, run_name=name).info.run_id
     registry.client.set_terminated(run, "FINISHED")
     return run
-
-
-# --- the model ------------------------------------------------------------------------------------
-
-
-def example(info: DataInfo) -> np.ndarray:
-    """Return images to export and check with: noise (7, C, size, size) in eighths, which are short in JSON."""
-    shape = (7, info.channels, info.size, info.size)
-    return np.random.default_rng(0).integers(0, 9, shape).astype(np.float32) / 8
-
-
-def _log_model(deployed: Deployed, info: DataInfo, images: np.ndarray, model_id: str) -> None:
-    """Store a member as a torch.export program: loads without this project's code, executes nothing."""
-    image = (info.channels, info.size, info.size)
-    signature = ModelSignature(  # without names: with one, pyfunc would hand the program a dictionary
-        Schema([TensorSpec(np.dtype("float32"), (-1, *image))]),
-        Schema([TensorSpec(np.dtype("float32"), (-1, len(info.classes)))]),
-    )
-    mlflow.pytorch.log_model(
-        deployed,
-        model_id=model_id,
-        signature=signature,
-        input_example=images,  # two images: one would freeze the batch size
-        serialization_format="pt2",
-        pip_requirements=[f"{name}=={installed(name).partition('+')[0]}" for name in PACKAGES],
-        validate_serving_input=False,
-    )
-
-
-def _check(deployed: Deployed, images: np.ndarray, model_id: str, member: str) -> None:
-    """Load what was stored and compare its logits; ``ValueError`` if they are others."""
-    stored = mlflow.pytorch.load_model(f"models:/{model_id}")
-    own, other = (net(torch.from_numpy(images)).detach() for net in (deployed, stored))
-    miss = float((own - other).abs().max() / own.abs().max().clamp_min(1e-12))
-    if not miss <= CLOSE:
-        raise ValueError(
-            f"{member}: the exported program's logits differ by {miss:.2g} of the largest (allowed: {CLOSE:g}); "
-            "this torch exports it wrongly, use the version in constraints.txt"
-        )
-
-
-def measure_latency(deployed: Deployed, image: np.ndarray) -> float:
-    """Return the median milliseconds of a forward pass of one image on one CPU thread."""
-    images, times = torch.from_numpy(image), []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        deployed(images)
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what MLflow says of every export."""
-    logger = logging.getLogger("mlflow")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

@@ -5,15 +5,14 @@ Infeasible is a flag of its own, never a score. A miss is a share of the budget;
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
 from stages import cost, space
 from stages.params import Scalings, Space
-from stages.space import BaseModel, Scaling, scale
+from stages.space import BaseModel, Scaling
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,11 @@ class Budget:
 
     def flops(self, base: BaseModel, by: Scaling) -> int:
         """Return the multiply-accumulates of a scaled base model."""
-        return self._flops(base, by)
+        return int(self._table.costs(self._table.encode([(base, by)]))[0, 0])
 
     @cached_property
-    def _flops(self) -> Callable[[BaseModel, Scaling], int]:
-        """Count each network once: a search asks for the same ones thousands of times."""
-        return lru_cache(1 << 17)(lambda base, by: cost.flops(scale(self.space, base, by), self.channels, self.classes))
+    def _table(self) -> cost.Table:
+        return cost.Table(self.space, space.all_strategies(self.scalings), self.channels, self.classes)
 
     def miss(self, base: BaseModel, by: Scaling, stage: int) -> float:
         """Return by how much a scaled base model misses its stage's budget."""

@@ -148,6 +148,12 @@ def scale_width(space: Space, width: int, by: float) -> int:
     return rounded + divisor if rounded < 0.9 * target else rounded
 
 
+def deepen(kernels: tuple[int, ...], by: Scaling) -> tuple[int, ...]:
+    """Return the kernels of a stage's ⌈n·d⌉ layers, the new ones repeating the last."""
+    layers = ceil(len(kernels) * by.depth)
+    return (kernels + kernels[-1:] * layers)[:layers]
+
+
 def scale(space: Space, base: BaseModel, by: Scaling) -> Network:
     """Return the network that strategy ``by`` makes of ``base`` (docs/method.md §2).
 
@@ -155,9 +161,7 @@ def scale(space: Space, base: BaseModel, by: Scaling) -> Network:
     """
     stages = []
     for kernels, stage in zip(base.kernels, space.stages, strict=True):
-        layers = ceil(len(kernels) * by.depth)
-        kernels = (kernels + kernels[-1:] * layers)[:layers]
-        stages.append(Stage(kernels, stage.stride, stage.expand, scale_width(space, stage.width, by.width)))
+        stages.append(Stage(deepen(kernels, by), stage.stride, stage.expand, scale_width(space, stage.width, by.width)))
     head = scale_width(space, space.head.width, by.width) if space.scale_head else space.head.width
     return Network(
         resolution=by.resolution,

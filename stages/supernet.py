@@ -17,7 +17,7 @@ from stages.nets import elastic
 from stages.nets.blocks import drop_path
 from stages.nets.elastic import Elastic
 from stages.params import Params
-from stages.space import Network
+from stages.space import Network, Sample
 from stages.training import loop
 from stages.training.augmentation import augment
 from stages.training.data import Images, Order, on_device
@@ -32,17 +32,25 @@ class Trained:
     sampled: list[tuple[str, int, int]]  # (sampling, scaling stage, FLOPs), both ways of sampling
 
 
-def draws(params: Params, step: int) -> list[tuple[Network, int]]:
-    """Return a step's networks and their scaling stages: the largest and smallest if asked, then random ones."""
+def samples(params: Params, step: int) -> list[Sample]:
+    """Return a step's random networks."""
     section = params.supernet
     generator = np.random.default_rng([section.seed, step])
     sampler = space.Sampler(params.space, params.scaling, section.stage_weights, section.sampling == "uniform")
-    samples = [sampler.draw(generator) for _ in range(section.sampled)]
-    chosen = [(sample.network, sample.stage) for sample in samples]
-    if section.sandwich:
-        ends = space.largest(params.space, params.scaling), space.smallest(params.space, params.scaling)
-        chosen = [(ends[0], len(params.scaling.stages) - 1), (ends[1], 0), *chosen]
-    return chosen
+    return [sampler.draw(generator) for _ in range(section.sampled)]
+
+
+def ends(params: Params) -> list[tuple[Network, int]]:
+    """Return the largest and the smallest network and their scaling stages: the sandwich rule's; none without it."""
+    if not params.supernet.sandwich:
+        return []
+    last = len(params.scaling.stages) - 1
+    return [(space.largest(params.space, params.scaling), last), (space.smallest(params.space, params.scaling), 0)]
+
+
+def draws(params: Params, step: int) -> list[tuple[Network, int]]:
+    """Return a step's networks and their scaling stages."""
+    return [*ends(params), *((sample.network, sample.stage) for sample in samples(params, step))]
 
 
 def run(params: Params, images: Images, info: DataInfo, on: torch.device, checkpoint: Path | None, key: str) -> Trained:
@@ -83,12 +91,17 @@ def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None, smoothing: flo
 
 def sampled_flops(params: Params, info: DataInfo) -> list[tuple[str, int, int]]:
     """Return (sampling, scaling stage, FLOPs) of every network that training samples, and of the other way's."""
+    steps, images = range(params.supernet.recipe.steps), (info.channels, len(info.classes))
+    table = cost.Table(params.space, space.all_strategies(params.scaling), *images)
+    fixed = [(stage, cost.flops(network, *images)) for network, stage in ends(params)]
     rows = []
     for sampling in ("hierarchical", "uniform"):
         section = params.supernet.model_copy(update={"sampling": sampling})
         either = params.model_copy(update={"supernet": section})
-        every = (pair for step in range(section.recipe.steps) for pair in draws(either, step))
-        rows += [(sampling, stage, cost.flops(net, info.channels, len(info.classes))) for net, stage in every]
+        drawn = [sample for step in steps for sample in samples(either, step)]
+        flops = table.costs(table.encode((sample.base, sample.scaling) for sample in drawn))[:, 0]
+        random = [(sample.stage, int(count)) for sample, count in zip(drawn, flops, strict=True)]
+        rows += [(sampling, *row) for row in random + fixed * len(steps)]
     return rows
 
 

@@ -140,3 +140,16 @@ def test_squeeze_widths_are_cut_off_but_never_0(params, se_from, ratio, width):
     network = space.scale(where, BaseModel(((3,), (3,), (3,))), Scaling(1.0, 1.0, 8))
     assert cost.se_width(network, w_in=7, hidden=19) == width
     assert cost.se_width(dataclasses.replace(network, se_ratio=0.0), w_in=7, hidden=19) == 0
+
+
+@given(seed=st.integers(0, 2**32 - 1), channels=st.sampled_from([1, 3]), ratio=st.sampled_from([0, 0.25]))
+@settings(max_examples=20)
+def test_a_table_gives_the_same_integers(params, seed, channels, ratio):
+    where, generator = params.space.model_copy(update={"se_ratio": ratio}), np.random.default_rng(seed)
+    every = space.all_strategies(params.scaling)
+    pairs = [(space.sample_base(where, generator), every[int(generator.integers(len(every)))]) for _ in range(8)]
+    table = cost.Table(where, every, channels, 3)
+    networks = [space.scale(where, *pair) for pair in pairs]
+    expected = [[cost.flops(net, channels, 3), cost.params(net, channels, 3)] for net in networks]
+    assert table.costs(table.encode(pairs)).tolist() == expected
+    assert table.costs(table.encode([])).shape == (0, 2)

@@ -15,7 +15,7 @@ import torch
 from mlflow.models import Model
 from mlflow.pytorch import _pickle_globals
 
-from pipeline import registry, tracking
+from pipeline import program, registry, tracking
 from stages import artifacts, cost, retrain, tensorfile
 from stages.artifacts import DataInfo, Family, Member, Paths, Trained
 from stages.nets import child
@@ -171,8 +171,8 @@ def test_model_declares_its_signature_and_packages(built):
 def test_same_weights_make_no_new_version_and_new_ones_move_the_alias(built, params, monkeypatch):
     root, members, versions = built
     made = []
-    log_model = registry._log_model
-    monkeypatch.setattr(registry, "_log_model", lambda *given: made.append(given) or log_model(*given))
+    apart = program.export_apart
+    monkeypatch.setattr(program, "export_apart", lambda given: made.append(given) or apart(given))
     assert registry.register(root, params) == versions and not made
     publish(root, [train(Paths(root), "S0", SMALLER, 2)])  # S0 changed, S1 left the family
     assert registry.versions(root, params) == {}
@@ -197,7 +197,7 @@ def test_aliases_stay_if_a_member_cannot_be_registered(built, params, monkeypatc
 
 def test_an_export_with_other_logits_is_refused(monkeypatch):
     net = child.build(Network.parse(SMALL), 1, 3, torch.Generator().manual_seed(0)).eval()
-    deployed, images = Deployed(net, INFO.mean, INFO.std), registry.example(INFO)
-    monkeypatch.setattr(registry.mlflow.pytorch, "load_model", lambda uri: lambda images: deployed(images) * 1.001)
+    deployed, images = Deployed(net, INFO.mean, INFO.std), program.example(INFO)
+    monkeypatch.setattr(program.mlflow.pytorch, "load_model", lambda uri: lambda images: deployed(images) * 1.001)
     with pytest.raises(ValueError, match=r"S0: the exported program's logits differ by 0\.001"):
-        registry._check(deployed, images, "m-1", "S0")
+        program.check(deployed, images, "m-1", "S0")

@@ -45,12 +45,12 @@ def calibrate(
     ``apply(images, norm)`` is a network's forward pass; each batch runs on its own statistics.
     """
     moments: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    own = on_batch(weights)
 
     def record(name: str, x: Tensor) -> Tensor:
-        variance, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
-        moments.setdefault(name, []).append((mean, variance))
-        return own(name, x)
+        weight, bias = weights[f"{name}/weight"], weights[f"{name}/bias"]
+        x, mean, inverse_deviation = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, EPS)
+        moments.setdefault(name, []).append((mean, inverse_deviation.pow(-2) - EPS))
+        return x
 
     for images in batches:
         apply(images, record)

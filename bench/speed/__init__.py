@@ -1,0 +1,1 @@
+"""One script a row of docs/performance.md: ``python -m bench.speed.step``."""

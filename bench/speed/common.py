@@ -1,0 +1,84 @@
+"""What the speed benchmarks share: interleaved repeats, paired ratios, and one JSON file a script."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "mlflow", "prefect", "dvc")
+Times = dict[str, list[float]]  # variant -> seconds of each repeat
+
+
+def options(doc: str | None, repeats: int, **more: Any) -> argparse.Namespace:
+    """Read ``--repeats``, ``--device`` and a script's own options, given as name=default."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    for name, default in more.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    return parser.parse_args()
+
+
+def interleaved(variants: Mapping[str, Callable[[], Any]], repeats: int, device: str = "cpu") -> Times:
+    """Time every variant once a round, so that a machine that drifts treats all alike; the first round is dropped."""
+    torch.set_num_threads(1)
+    times: Times = {name: [] for name in variants}
+    for _ in range(repeats + 1):
+        for name, run in variants.items():
+            _wait(device)
+            start = time.perf_counter()
+            run()
+            _wait(device)
+            times[name].append(time.perf_counter() - start)
+    return {name: seconds[1:] for name, seconds in times.items()}
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def ratio(times: Times, of: str, to: str) -> dict[str, float]:
+    """Return the least, the median and the largest ratio of two variants' times, paired by round."""
+    return spread([a / b for a, b in zip(times[of], times[to], strict=True)])
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return the least, the median and the largest of some numbers."""
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def show(what: str, values: Mapping[str, float], unit: str = "") -> None:
+    """Print one figure."""
+    print(f"{what:58} {values['median']:9.4g} {unit} ({values['min']:.4g} to {values['max']:.4g})", flush=True)
+
+
+def write(name: str, device: str, **content: Any) -> None:
+    """Write a script's figures with the machine and the versions they belong to."""
+    machine = {"processor": processor(), "system": platform.platform(), "python": platform.python_version()}
+    if device.startswith("cuda"):
+        machine["gpu"] = torch.cuda.get_device_name(device)
+    about = {"date": date.today().isoformat(), "machine": machine, "versions": {p: version(p) for p in PACKAGES}}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}-{device.partition(':')[0]}.json").write_text(json.dumps(about | content, indent=2) + "\n")
+
+
+def processor() -> str:
+    """Name the processor, its vector instructions and how many cores there are."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (
+        f"{names[0] if names else platform.processor()}, {torch.backends.cpu.get_cpu_capability()}, {len(names)} cores"
+    )

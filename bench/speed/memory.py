@@ -1,0 +1,66 @@
+"""Memory of super-supernet training against that of training its largest child alone: peaks of two processes."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from bench.speed.common import options, show, spread, write
+from bench.speed.step import CLASSES, networks, stepper
+from stages import params as stage_params
+from stages import space
+from stages.nets import child, elastic
+
+STEPS = 6
+
+
+def peak(what: str, batch: int, device: str) -> float:
+    """Train for a few steps in this process; return the bytes that training added at its peak."""
+    params, generator = stage_params.load(Path("params.yaml")), torch.Generator().manual_seed(0)
+    largest, shape = space.largest(params.space, params.scaling), (params.data.channels, CLASSES)
+    torch.set_num_threads(1)
+    torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))  # the libraries' own memory
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    images = torch.randn(batch, shape[0], largest.resolution, largest.resolution, device=device)
+    if what == "alone":
+        alone = child.build(largest, *shape, generator).to(device).train()
+        steps = [stepper(params, alone, alone, images)]
+    else:
+        shared = elastic.build(params.space, params.scaling, shape, "left", generator).to(device)
+        training = stepper(params, shared, lambda x: shared(x, drawn[0]), images)
+        drawn, steps = [largest], [training]
+        for network in networks(params):  # sampled ones between the largest
+            drawn.append(network)
+    for _ in range(STEPS):
+        steps[0]()
+        if what == "inside":
+            drawn.append(drawn.pop(0))
+    if device.startswith("cuda"):
+        return float(torch.cuda.max_memory_allocated())
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+
+
+def main() -> None:
+    """Measure both in processes of their own, in turns."""
+    chosen = options(__doc__, repeats=5, batch=256, what="")
+    if chosen.what:
+        print(peak(chosen.what, chosen.batch, chosen.device))
+        return
+    peaks: dict[str, list[float]] = {"inside": [], "alone": []}
+    for _ in range(chosen.repeats):
+        for what, found in peaks.items():
+            command = [sys.executable, "-m", "bench.speed.memory", "--what", what, "--batch", str(chosen.batch)]
+            done = subprocess.run([*command, "--device", chosen.device], capture_output=True, text=True, check=True)
+            found.append(float(done.stdout))
+    share = spread([a / b for a, b in zip(peaks["inside"], peaks["alone"], strict=True)])
+    show("memory inside / alone", share)
+    megabytes = {what: spread([value / 2**20 for value in found]) for what, found in peaks.items()}
+    write("memory", chosen.device, ratio=share, megabytes=megabytes, batch=chosen.batch, repeats=chosen.repeats)
+
+
+if __name__ == "__main__":
+    main()
