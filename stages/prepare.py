@@ -105,6 +105,7 @@ def _images(folder: Path) -> list[Path]:
 def _read_image(path: Path, params: Data) -> np.ndarray:
     try:
         with Image.open(path) as image:
+            image.draft(None, (params.size, params.size))  # a JPEG far larger than that is decoded at 1/2, 1/4 or 1/8
             return _as_array(image, params)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable image ({error}); replace it or take it out of the folder") from error

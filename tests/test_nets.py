@@ -365,3 +365,15 @@ def test_layers_see_their_channels_last(params, monkeypatch, channels):
     monkeypatch.setattr(F, "conv2d", watched)
     child.build(network, channels, 3, torch.Generator()).train()(images_for(network, channels=channels))
     assert len(seen) > 1 and all(seen[1:])
+
+
+def test_folded_norms_give_the_logits_of_recorded_ones(params):
+    for network in networks(params, seed=3, count=2):
+        own = child.build(network, 1, 3, torch.Generator().manual_seed(1))
+        spread(own.weights)
+        own.calibrate([images_for(network, count=16)])
+        folded = norm.fold(dict(own.weights.items()), own.eval().statistics())
+        assert not any("/norm/" in name for name in folded)
+        images = images_for(network, seed=2)
+        with torch.no_grad():
+            torch.testing.assert_close(blocks.forward(network, folded, images, norm.identity, None), own(images))

@@ -232,3 +232,15 @@ def test_an_image_that_claims_to_be_enormous_is_named(folder, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     with pytest.raises(ValueError, match=r"cats/0\.png: not a readable image"):
         prepare.read_folder(data(), folder)
+
+
+def test_a_large_jpeg_is_read_as_a_smaller_one(tmp_path):
+    """Decoding a JPEG at a fraction of its size gives what decoding it whole and shrinking it gives, nearly."""
+    side = np.arange(128)
+    picture = np.stack([side[:, None] + 0 * side, 0 * side[:, None] + side, side[:, None] // 2 + side // 2], -1)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture.astype(np.uint8)).save(tmp_path / name / "0.jpg", quality=95)
+    pixels = prepare.read_folder(data(channels=3, size=16), tmp_path).pixels[0]
+    whole = np.asarray(Image.fromarray(picture.astype(np.uint8)).resize((16, 16), Image.Resampling.BICUBIC))
+    assert abs(pixels.transpose(1, 2, 0).astype(int) - whole).max() <= 4

@@ -13,7 +13,7 @@ from stages import cost, retrain, space, supernet, tensorfile
 from stages.nets import child
 from stages.params import Augment, Recipe
 from stages.training import loop
-from stages.training.augmentation import affine, augment
+from stages.training.augmentation import affine, augment, grid
 from stages.training.data import Order, join
 
 CPU = torch.device("cpu")
@@ -362,3 +362,10 @@ def test_rotation_turns_the_picture(still, monkeypatch):
     out = augment(pictures(), 8, by, generator())
     turned = [torch.rot90(pictures(), turns, (2, 3)) for turns in (1, -1)]
     assert any(torch.allclose(out, one, atol=1e-5) for one in turned)
+
+
+def test_the_grid_is_pytorchs():
+    theta = affine(5, Augment(rotate=20, shift=0.2, scale=(0.7, 1.4), flip=True), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        grid(theta, 7), torch.nn.functional.affine_grid(theta, [5, 1, 7, 7], align_corners=False)
+    )

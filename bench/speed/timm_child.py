@@ -1,6 +1,7 @@
 """A standalone child against timm's EfficientNet of the identical structure: forward, and forward with backward.
 
-timm runs in whichever memory format is quicker for it. Needs the extra ``bench``.
+What is deployed of a child has its norms folded; timm's model is taken as it comes, in whichever memory format is
+quicker for it. Needs the extra ``bench``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from bench.speed.common import Times, interleaved, options, ratio, show, write
 from stages import cost
 from stages.nets import child
+from stages.nets.child import Deployed
 from stages.space import Network
 
 B0 = (
@@ -33,13 +35,15 @@ def timm_model(classes: int) -> torch.nn.Module:
     return timm.create_model("efficientnet_b0", num_classes=classes, drop_rate=0.0, drop_path_rate=0.0)
 
 
-def passes(net: torch.nn.Module, images: torch.Tensor) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Return a forward pass in evaluation mode, and a forward and backward pass in training mode."""
+def passes(net: torch.nn.Module, images: torch.Tensor, deploy: Callable) -> tuple[Callable[[], None], ...]:
+    """Return a forward pass of what is deployed, and a forward and backward pass in training mode."""
     labels = torch.arange(len(images), device=images.device) % 10
+
+    deployed = deploy(net.eval())
 
     @torch.no_grad()
     def forward() -> None:
-        net.eval()(images)
+        deployed(images)
 
     def both() -> None:
         net.train()
@@ -62,9 +66,10 @@ def main() -> None:
     other = timm_model(10).to(chosen.device)
     assert sum(p.numel() for p in other.parameters()) == cost.params(network, 3, 10)
     images = torch.randn(chosen.batch, 3, chosen.px, chosen.px, device=chosen.device)
-    runs = {"ours": passes(own, images), "timm": passes(other, images)}
+    runs = {"ours": passes(own, images, lambda net: Deployed(net, [0.0] * 3, [1.0] * 3).to(chosen.device))}
+    runs["timm"] = passes(other, images, lambda net: net)
     last = timm_model(10).to(chosen.device, memory_format=torch.channels_last)
-    runs["timm, channels-last"] = passes(last, images.contiguous(memory_format=torch.channels_last))
+    runs["timm, channels-last"] = passes(last, images.contiguous(memory_format=torch.channels_last), lambda net: net)
     found = {}
     for at, what in enumerate(("forward", "forward and backward")):
         times = interleaved({name: pair[at] for name, pair in runs.items()}, chosen.repeats, chosen.device)

@@ -74,12 +74,13 @@ def forward(network: Network, weights: Mapping[str, Tensor], images: Tensor, nor
 def _conv(weights: Mapping[str, Tensor], name: str, x: Tensor, norm: Norm, stride: int = 1) -> Tensor:
     """Convolve (depthwise if the kernel has one input channel of several), then normalise.
 
-    A 1x1 kernel is a matrix product over the channels, which is quicker as such (docs/performance.md).
+    A folded convolution (nets/norm.py) has a bias. A 1x1 kernel is a matrix product over the channels, which is
+    quicker as such (docs/performance.md).
     """
-    kernel = weights[f"{name}/weight"]
+    kernel, bias = weights[f"{name}/weight"], weights.get(f"{name}/bias")
     if kernel.shape[-1] == 1:
-        return norm(f"{name}/norm", F.linear(x.permute(0, 2, 3, 1), kernel.flatten(1)).permute(0, 3, 1, 2))
-    x = F.conv2d(x, kernel, None, stride, kernel.shape[-1] // 2, groups=x.shape[1] // kernel.shape[1])
+        return norm(f"{name}/norm", F.linear(x.permute(0, 2, 3, 1), kernel.flatten(1), bias).permute(0, 3, 1, 2))
+    x = F.conv2d(x, kernel, bias, stride, kernel.shape[-1] // 2, groups=x.shape[1] // kernel.shape[1])
     return norm(f"{name}/norm", x)
 
 

@@ -29,8 +29,8 @@ class Child(nn.Module):
         """Map images (N, C, R, R) to logits (N, classes)."""
         if self.training:
             return blocks.forward(self.network, self.weights, images, norm.on_batch(self.weights), drop)
-        statistics = {name: self._statistics(name) for name in self._norms()}
-        return blocks.forward(self.network, self.weights, images, norm.on_statistics(self.weights, statistics), None)
+        by = norm.on_statistics(self.weights, self.statistics())
+        return blocks.forward(self.network, self.weights, images, by, None)
 
     @torch.no_grad()
     def calibrate(self, batches: list[Tensor]) -> None:
@@ -43,8 +43,10 @@ class Child(nn.Module):
             for buffer, value in zip(self._statistics(name), measured, strict=True):
                 buffer.copy_(value)
 
-    def _norms(self) -> list[str]:
-        return [name.removesuffix("/mean") for name in self._buffers if name.endswith("/mean")]
+    def statistics(self) -> norm.Statistics:
+        """Return the mean and variance of every norm."""
+        names = [name.removesuffix("/mean") for name in self._buffers if name.endswith("/mean")]
+        return {name: self._statistics(name) for name in names}
 
     def _statistics(self, name: str) -> tuple[Tensor, Tensor]:
         return self.get_buffer(f"{name}/mean"), self.get_buffer(f"{name}/variance")
@@ -58,18 +60,25 @@ def build(network: Network, channels: int, classes: int, generator: torch.Genera
 
 
 class Deployed(nn.Module):
-    """A calibrated child with its preprocessing: images as they are stored, scaled to 0…1, in; logits out."""
+    """A calibrated child as it is deployed: images as they are stored, scaled to 0…1, in; logits out.
+
+    Its norms are folded into its convolutions.
+    """
 
     def __init__(self, child: Child, mean: list[float], std: list[float]):
         super().__init__()
-        self.child = child
+        self.network = child.network
+        with torch.no_grad():
+            folded = norm.fold(dict(child.weights.items()), child.statistics())
+        self.weights = nn.ParameterDict({name: nn.Parameter(tensor.detach()) for name, tensor in folded.items()})
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, C, H, W), float32 in 0…1, to logits (N, classes)."""
-        return self.child(resize((images - self.mean) / self.std, self.child.network.resolution))
+        images = resize((images - self.mean) / self.std, self.network.resolution)
+        return blocks.forward(self.network, self.weights, images, norm.identity, None)
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:

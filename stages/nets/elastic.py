@@ -55,8 +55,8 @@ def _calibrated(network: Network, own: Mapping[str, Tensor], calibration: list[T
     def apply(images: Tensor, by: blocks.Norm) -> Tensor:
         return blocks.forward(network, own, images, by, None)
 
-    measured = norm.on_statistics(own, norm.calibrate(apply, own, calibration))
-    return lambda images: apply(images, measured)
+    folded = norm.fold(own, norm.calibrate(apply, own, calibration))
+    return lambda images: blocks.forward(network, folded, images, norm.identity, None)
 
 
 def _stored(name: str, shape: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Batch norm in its three uses: on the batch's own statistics, recording them, and on recorded ones.
+"""Batch norm in its uses: on the batch's own statistics, recording them, on recorded ones, folded into kernels.
 
 No network here keeps running averages. Statistics are measured once, exactly, on images that are
 named ("recalibration", docs/method.md §4; "precise batch norm" in pycls), so that a score depends on them alone.
@@ -35,6 +35,25 @@ def on_statistics(weights: Mapping[str, Tensor], statistics: Statistics) -> Norm
         return F.batch_norm(x, mean, variance, weights[f"{name}/weight"], weights[f"{name}/bias"], False, 0.0, EPS)
 
     return norm
+
+
+def fold(weights: Mapping[str, Tensor], statistics: Statistics) -> dict[str, Tensor]:
+    """Return the weights of the same network with its recorded norms taken into the convolutions before them.
+
+    Evaluation then needs no norm (``identity``); logits differ from ``on_statistics`` by rounding.
+    """
+    folded = {name: tensor for name, tensor in weights.items() if "/norm/" not in name}
+    for name, (mean, variance) in statistics.items():
+        scale = weights[f"{name}/weight"] * torch.rsqrt(variance + EPS)
+        layer = name.removesuffix("/norm")
+        folded[f"{layer}/weight"] = weights[f"{layer}/weight"] * scale[:, None, None, None]
+        folded[f"{layer}/bias"] = weights[f"{name}/bias"] - mean * scale
+    return folded
+
+
+def identity(name: str, x: Tensor) -> Tensor:
+    """Leave activations as they are: after folding."""
+    return x
 
 
 def calibrate(

@@ -14,8 +14,15 @@ from stages.params import Augment
 def augment(images: Tensor, resolution: int, by: Augment, generator: torch.Generator) -> Tensor:
     """Map images (N, C, H, W) to (N, C, resolution, resolution), each by a random affine map of its own."""
     theta = affine(len(images), by, generator).to(images.device)
-    grid = F.affine_grid(theta, [len(images), images.shape[1], resolution, resolution], align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    where = grid(theta, resolution)
+    return F.grid_sample(images, where, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def grid(theta: Tensor, resolution: int) -> Tensor:
+    """Return where each output pixel looks (N, resolution, resolution, 2): F.affine_grid is slower on a CPU."""
+    centres = (torch.arange(resolution, device=theta.device) * 2 + 1) / resolution - 1
+    rows = centres[:, None] * theta[:, None, :, 1] + theta[:, None, :, 2]
+    return torch.addcmul(rows[:, :, None], centres[:, None], theta[:, None, None, :, 0])
 
 
 def affine(count: int, by: Augment, generator: torch.Generator) -> Tensor:

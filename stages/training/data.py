@@ -26,7 +26,7 @@ class Images:
 
     def floats(self, index: Tensor | slice) -> Tensor:
         """Return chosen images as normalised float32 (N, C, H, W)."""
-        return (self.pixels[index].float() / 255 - self.mean) / self.std
+        return torch.addcmul(-self.mean / self.std, self.pixels[index].float(), 1 / (255 * self.std))
 
     def resized(self, resolution: int, batch: int, count: int | None = None) -> list[Tensor]:
         """Return the first ``count`` images (all by default) at a resolution, in batches."""
