@@ -74,12 +74,12 @@ def main() -> None:
     found: dict[str, dict[int, float]] = {"remembered ms": {}, "delivered ms": {}, "step ns/px": {}}
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        for count in (100, 1000, 10000):
+        counts = [count for count in (100, 1000, 10000) if count <= chosen.candidates]
+        for count in counts:
             journal = Journal(root / f"{count}.jsonl", "growth")
             found["remembered ms"][count] = remembered(params, count, journal)
             journal.close()
-        for count in (n for n in (100, 1000, 10000) if n <= chosen.candidates):
-            found["delivered ms"][count] = delivered(params, count, root, root / "10000.jsonl")
+            found["delivered ms"][count] = delivered(params, count, root, root / f"{count}.jsonl")
     for px in (8, 16, 32, 64):
         found["step ns/px"][px] = computed(params, px, chosen.repeats)
     for what, values in found.items():
