@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 
 from bench.speed.common import interleaved, options, ratio, show, spread, write
@@ -80,7 +79,7 @@ def main() -> None:
     show("of it not computing", spread(shares))
     show("dvc repro with nothing to do / dvc status", nothing)
     found = {"seconds": spread(totals), "not_computing": spread(shares), "nothing_to_do": nothing, "computed": stages}
-    write("family", "cpu", **found, preset=chosen.preset, repeats=chosen.repeats, at=datetime.now().isoformat())
+    write("family", "cpu", **found, preset=chosen.preset, repeats=chosen.repeats)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a unit costs as its number grows: candidates remembered and delivered, pixels computed, members planned."""
+"""What a unit costs as its number grows: candidates remembered and delivered, pixels computed."""
 
 from __future__ import annotations
 

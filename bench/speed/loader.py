@@ -8,7 +8,6 @@ resizes and flips a whole batch in one resampling.
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +124,7 @@ def main() -> None:
     show(f"JPEG folder, 256 to 128 px, {EPOCHS} epochs: ours / usual", found["jpeg"])
     found["waiting"] = waiting(20 * chosen.repeats)
     show("data / step, default run's smallest network", found["waiting"])
-    write("loader", "cpu", ratio=found, images=chosen.images, epochs=EPOCHS, repeats=chosen.repeats, at=time.time())
+    write("loader", "cpu", ratio=found, images=chosen.images, epochs=EPOCHS, repeats=chosen.repeats)
 
 
 if __name__ == "__main__":
