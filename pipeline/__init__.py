@@ -15,6 +15,9 @@ DEFAULTS = {
 os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
 
 
+REFUSED, UNAVAILABLE = 2, 3  # exit codes: wrong input, not worth another try; a server that is away
+
+
 class Unavailable(ValueError):
     """A server that a stage needs does not answer: worth another try, unlike wrong input."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from pipeline import Unavailable, home, warm
+from pipeline import REFUSED, UNAVAILABLE, Unavailable, home, warm
 
 WARM = ("stage", "family", "register", "show", "deliver", "export")  # run by the warm process
 SERVED = ("stage", "family")  # flows: a Prefect server is wanted
@@ -59,7 +59,7 @@ def execute(arguments: argparse.Namespace) -> int:
         return _dispatch(arguments, Path.cwd())
     except ValueError as error:
         print(error, file=sys.stderr)
-        return 3 if isinstance(error, Unavailable) else 2
+        return UNAVAILABLE if isinstance(error, Unavailable) else REFUSED
 
 
 def _dispatch(arguments: argparse.Namespace, root: Path) -> int:

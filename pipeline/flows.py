@@ -25,14 +25,14 @@ from prefect.flow_engine import run_flow
 from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, Failed, Pending
 
-from pipeline import Unavailable, delivery, home, server, settings, tracking
+from pipeline import REFUSED, UNAVAILABLE, Unavailable, delivery, home, server, settings, tracking
 from stages import ROOMS, run_room
 from stages import params as stage_params
 from stages.artifacts import Paths
 from stages.params import Params
 
 PARENT = "SCALENET_PARENT_TASK_RUN"  # the family flow's task run, handed to the stage through DVC
-CODES = {"Refused": 2, "Unavailable": 3}  # exit codes: wrong input, not worth another try; a server that is away
+CODES = {"Refused": REFUSED, "Unavailable": UNAVAILABLE}  # exit code by the name of a flow's state
 
 
 # --- one stage ------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def reproduce(stage: str) -> State:
         tail, code = _run(command, environment)
         ran = _runs_under(client, task_run.id) - before
     if code:
-        refused = re.search(rf"exited with {CODES['Refused']}$", tail, re.MULTILINE)
+        refused = re.search(rf"exited with {REFUSED}$", tail, re.MULTILINE)
         return Failed(name="Refused" if refused else "Failed", message=_reason(tail))
     return Completed(message="ran") if ran else Completed(name="Cached", message="DVC found it unchanged")
 

@@ -18,7 +18,7 @@ import torch
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from pipeline import Unavailable, tracking
+from pipeline import UNAVAILABLE, Unavailable, tracking
 from stages import artifacts, retrain
 from stages.artifacts import DataInfo, Family, Paths, Trained
 from stages.nets.child import Deployed
@@ -52,7 +52,7 @@ def export_apart(export: tuple[Path, str, str]) -> None:
     command = [sys.executable, "-m", "pipeline", "export", *map(str, export)]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     if done.returncode:
-        refused = Unavailable if done.returncode == 3 else ValueError
+        refused = Unavailable if done.returncode == UNAVAILABLE else ValueError
         raise refused(f"{export[1]} could not be exported: {done.stderr.strip()}")
 
 
