@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from stages.explain import explain
 from stages.yamlfile import read as read_yaml
 
 
@@ -58,6 +58,7 @@ class Data(Section):
     source: Annotated[str, Field(min_length=1)]
     channels: Annotated[Literal[1, 3], BeforeValidator(_number)]
     size: Count
+    per_class: Count | None
     select_fraction: Inside
     test_fraction: Inside
     seed: Seed
@@ -130,11 +131,20 @@ class Scalings(Section):
         return self.budget * 2**stage
 
 
+class RandAugment(Section):
+    ops: Annotated[Int, Field(ge=0)]
+    magnitude: Annotated[Float, Field(ge=0, le=10)]
+
+
 class Augment(Section):
     rotate: Annotated[Float, Field(ge=0, le=180)]
     shift: Share
     scale: tuple[Positive, Positive]
     flip: bool
+    randaugment: RandAugment
+    erase: Share
+    mixup: Weight
+    cutmix: Weight
 
     @model_validator(mode="after")
     def _ordered(self):
@@ -262,39 +272,5 @@ def parse(content: dict[str, Any], origin: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(content)
     except pydantic.ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
+        lines = [explain(item, Params) for item in error.errors()]
         raise ValueError("\n".join(f"{origin}: {line}" for line in lines)) from error
-
-
-def _explain(error: Any) -> str:
-    """Turn one validation error into: key, what was given, what is allowed."""
-    key = ".".join(str(part) for part in error["loc"]) or "params"
-    if error["type"] == "extra_forbidden":
-        allowed = _siblings(error["loc"])
-        close = difflib.get_close_matches(str(error["loc"][-1]), allowed, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"{key}: unknown key; {hint}allowed here: {', '.join(allowed)}"
-    if error["type"] == "missing":
-        return f"{key}: missing; add it (the params.yaml in git shows its unit and meaning)"
-    reason = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error" and isinstance(error["input"], dict | Params):
-        return f"{key}: {reason}"
-    return f"{key}: {error['input']!r} was given; {reason[:1].lower() + reason[1:]}"
-
-
-def _siblings(loc: tuple[Any, ...]) -> list[str]:
-    """Return the keys allowed beside the last one of a path into Params."""
-    model: Any = Params
-    for part in loc[:-1]:
-        if isinstance(part, int) or part not in model.model_fields:
-            continue
-        model = _section_of(model.model_fields[part].annotation) or model
-    return sorted(model.model_fields)
-
-
-def _section_of(annotation: Any) -> type[Section] | None:
-    """Return the Section inside an annotation such as ``tuple[SpaceStage, ...]``."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    inner = [_section_of(arg) for arg in getattr(annotation, "__args__", ())]
-    return next((section for section in inner if section), None)

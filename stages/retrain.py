@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stages import artifacts, device, tensorfile
@@ -28,10 +27,10 @@ def train(params: Params, net: Child, images: Images, seed: int, checkpoint=None
     def backward(step: int) -> float:
         generator = loop.step_generator(seed, step)
         index = order.at(step)
-        view = augment(images.floats(index), resolution, recipe.augment, generator)
+        view, targets = augment(images, index, resolution, recipe.augment, generator)
         with loop.autocast(recipe, on):
             logits = net(view, drop_path(recipe.drop_path, generator))
-        loss = F.cross_entropy(logits.float(), images.labels[index], label_smoothing=recipe.label_smoothing)
+        loss = targets.loss(logits, recipe.label_smoothing)
         loss.backward()
         return loss.item()
 

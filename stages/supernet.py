@@ -19,7 +19,7 @@ from stages.nets.elastic import Elastic
 from stages.params import Params
 from stages.space import Network, Sample
 from stages.training import loop
-from stages.training.augmentation import augment
+from stages.training.augmentation import Targets, augment
 from stages.training.data import Images, Order, on_device
 
 
@@ -63,15 +63,15 @@ def run(params: Params, images: Images, info: DataInfo, on: torch.device, checkp
 
     def backward(step: int) -> float:
         index = order.at(step)
-        floats, labels, total, teacher = images.floats(index), images.labels[index], 0.0, None
+        total, teacher = 0.0, None
         chosen = draws(params, step)
         for network, _ in chosen:
             generator = loop.step_generator(section.seed, step)  # the same view of the images for every network
-            view = augment(floats, network.resolution, recipe.augment, generator)
+            view, targets = augment(images, index, network.resolution, recipe.augment, generator)
             drop = drop_path(recipe.drop_path, generator)
             with loop.autocast(recipe, on):
                 logits = net(view, network, net.sides[step % len(net.sides)], drop)
-                loss = _loss(logits, labels, teacher, recipe.label_smoothing) / len(chosen)
+                loss = _loss(logits, targets, teacher, recipe.label_smoothing) / len(chosen)
             loss.backward()
             total += loss.item()
             if section.distill and teacher is None:
@@ -82,11 +82,9 @@ def run(params: Params, images: Images, info: DataInfo, on: torch.device, checkp
     return Trained(net, history, sampled_flops(params, info))
 
 
-def _loss(logits: Tensor, labels: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:
+def _loss(logits: Tensor, targets: Targets, teacher: Tensor | None, smoothing: float) -> Tensor:
     """Cross-entropy with the labels, or with the largest network's predictions (in-place distillation, BigNAS)."""
-    if teacher is not None:
-        return F.cross_entropy(logits.float(), teacher)
-    return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+    return targets.loss(logits, smoothing) if teacher is None else F.cross_entropy(logits.float(), teacher)
 
 
 def sampled_flops(params: Params, info: DataInfo) -> list[tuple[str, int, int]]:

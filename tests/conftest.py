@@ -21,7 +21,8 @@ settings.load_profile("scalenet")
 
 ROOT = Path(__file__).parents[1]
 RECIPE = {"steps": 20, "batch": 16, "lr": 0.3, "warmup": 3, "ema": 0.8, "log": 4, "checkpoint": 8}
-STILL = {"rotate": 0, "shift": 0, "scale": [1, 1], "flip": False}
+STILL = {"rotate": 0, "shift": 0, "scale": [1, 1], "flip": False, "erase": 0, "mixup": 0, "cutmix": 0}
+STILL["randaugment"] = {"ops": 0, "magnitude": 0}
 TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small numbers
     "space": {
         "stem": {"width": 4},

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from stages import ROOMS
 from stages import params as stage_params
+from stages.budget import Budget
 
 ROOT = Path(__file__).parent.parent
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -103,7 +105,9 @@ def test_every_preset_is_valid():
     for preset in (ROOT / "presets").glob("*.yaml"):
         content = stage_params.read_yaml(ROOT / "params.yaml")
         merge(content, stage_params.read_yaml(preset))
-        stage_params.parse(content, preset.name)
+        params = stage_params.parse(content, preset.name)
+        budget = Budget(params.space, params.scaling, params.data.channels, classes=10)
+        budget.check(np.random.default_rng(0), params.scaling.tries)  # some network meets every budget
 
 
 def test_readme_commands_are_the_ones_ci_runs():

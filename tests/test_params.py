@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from stages import params as params_module
+from stages.explain import _section_of
 from stages.params import Params, load, parse, read_yaml
 
 COMMITTED = read_yaml(ROOT / "params.yaml")
@@ -60,7 +60,7 @@ def test_no_section_has_a_default():
     def sections(model):
         yield model
         for field in model.model_fields.values():
-            inner = params_module._section_of(field.annotation)
+            inner = _section_of(field.annotation)
             if inner:
                 yield from sections(inner)
 

@@ -1,31 +1,45 @@
 """Preparing data: fair splits, any image file, and errors that name the folder, file or class."""
 
+import io
+import tarfile
 import time
+import zipfile
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from stages import artifacts, prepare
+from stages import artifacts, prepare, sources
 from stages.artifacts import DataInfo, Paths
 from stages.params import Data
-from stages.prepare import Labelled
+from stages.sources import Source
 
-DIGITS = {"name": "digits", "source": "data/digits", "channels": 1, "size": 8, "seed": 0}
+DIGITS = {"name": "digits", "source": "data/digits", "channels": 1, "size": 8, "per_class": None, "seed": 0}
 
 
 def data(**changes) -> Data:
     return Data.model_validate(DIGITS | {"select_fraction": 0.2, "test_fraction": 0.2} | changes)
 
 
-def made(counts, **changes):
-    """Split a data set with so many images of each class; every image is its own number."""
-    labels = np.repeat(np.arange(len(counts)), counts)
-    numbers = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
-    labelled = Labelled(numbers, labels.astype(np.int64), [f"c{i}" for i in range(len(counts))])
-    return prepare.split(data(**changes), labelled), labelled
+def made(counts, own=(), **changes):
+    """Split a data set with so many images of each class; of each, the first ``own[split]`` are in that split."""
+    labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
+    splits = np.full(len(labels), "train" if own else "", dtype="<U6")
+    for name, count in dict(own).items():
+        for label in range(len(counts)):
+            start = int((splits[labels == label] == "train").argmax())
+            splits[np.flatnonzero(labels == label)[start : start + count]] = name
+    source = Source([f"c{i}" for i in range(len(counts))], labels, splits, lambda index: index.reshape(-1, 1, 1, 1))
+    return prepare.split(data(**changes), source), source
+
+
+def everything(params, root):
+    """Return a source's images, labels and classes, all decoded."""
+    source = sources.find(params, root)
+    return source.pixels(np.arange(len(source.labels))), source.labels, source.classes
 
 
 # --- splits ---------------------------------------------------------------------------------------
@@ -33,7 +47,7 @@ def made(counts, **changes):
 
 @pytest.fixture(scope="module")
 def digits():
-    return prepare.run(data(), prepare.read_digits(data()))
+    return prepare.run(data(), sources.digits(data()))
 
 
 def test_digits_are_split_once_and_whole(digits):
@@ -68,18 +82,18 @@ def test_pixels_are_normalised_by_train_alone(digits):
 @pytest.mark.parametrize("counts", [[3, 100], [3, 3, 3], [4, 50, 7, 90], [30, 20]])
 @pytest.mark.parametrize("fractions", [(0.2, 0.2), (0.05, 0.3), (0.4, 0.1)])
 def test_every_split_has_every_class(counts, fractions):
-    parts, labelled = made(counts, select_fraction=fractions[0], test_fraction=fractions[1])
+    parts, source = made(counts, select_fraction=fractions[0], test_fraction=fractions[1])
     assert list(parts) == ["train", "select", "test"]
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(sum(counts)))
     for indices in parts.values():
-        assert set(labelled.labels[indices]) == set(range(len(counts)))
+        assert set(source.labels[indices]) == set(range(len(counts)))
 
 
 def test_the_first_part_of_a_split_is_a_fair_sample():
     """Batch norm is calibrated on the first images of train: they must not be those of the first class."""
-    parts, labelled = made([100, 100])
+    parts, source = made([100, 100])
     for indices in parts.values():
-        first = labelled.labels[indices[: len(indices) // 4]]
+        first = source.labels[indices[: len(indices) // 4]]
         assert 0.2 < first.mean() < 0.8
 
 
@@ -118,17 +132,40 @@ def test_the_room_writes_the_same_bytes_every_time(make_params, tmp_path, monkey
 
 
 def test_the_digest_tells_data_apart(digits):
-    labelled = prepare.read_digits(data())
-    other = prepare.run(data(seed=1), labelled)[0]
-    swapped = Labelled(labelled.pixels, np.roll(labelled.labels, 1), labelled.classes)
+    source = sources.digits(data())
+    other = prepare.run(data(seed=1), source)[0]
+    swapped = replace(source, labels=np.roll(source.labels, 1))
     digests = {digits[0].digest, other.digest, prepare.run(data(), swapped)[0].digest}
-    assert len(digests) == 3 and prepare.run(data(), labelled)[0] == digits[0]
+    assert len(digests) == 3 and prepare.run(data(), source)[0] == digits[0]
 
 
 def test_digits_come_in_other_sizes_and_in_colour():
-    labelled = prepare.read_digits(data(channels=3, size=12))
-    assert labelled.pixels.shape == (1797, 3, 12, 12)
-    assert (labelled.pixels[:, 0] == labelled.pixels[:, 2]).all()
+    pixels, _, _ = everything(data(channels=3, size=12), None)
+    assert pixels.shape == (1797, 3, 12, 12) and (pixels[:, 0] == pixels[:, 2]).all()
+
+
+@pytest.mark.parametrize(("own", "drawn"), [({"test": 10}, {"select"}), ({"test": 10, "select": 5}, set())])
+def test_splits_of_the_sources_own_are_taken_whole(own, drawn):
+    parts, source = made([60, 60, 60], own)
+    for name, count in own.items():
+        assert len(parts[name]) == 3 * count and (source.own[parts[name]] == name).all()
+    for name in {"train", *drawn}:
+        assert (source.own[parts[name]] == "train").all()
+    assert len(parts["train"]) == 3 * (40 if drawn else 45)
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(180))
+
+
+def test_a_balanced_subset_leaves_the_sources_own_test_whole():
+    parts, source = made([60, 50, 40], {"test": 10}, per_class=20)
+    assert {name: np.bincount(source.labels[i]).tolist() for name, i in parts.items()} == {
+        "train": [16] * 3,
+        "select": [4] * 3,
+        "test": [10] * 3,
+    }
+    whole, _ = made([60, 50, 40], per_class=20)
+    assert {name: len(i) for name, i in whole.items()} == {"train": 36, "select": 12, "test": 12}
+    more, _ = made([60, 50, 40], {"test": 10}, per_class=30)
+    assert set(parts["train"]) < set(np.concatenate([more["train"], more["select"]])), "a smaller subset is a part"
 
 
 # --- folders --------------------------------------------------------------------------------------
@@ -155,17 +192,17 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 8), (3, 13), (1, 1)])
 def test_a_folder_of_any_images_is_read(folder, channels, size):
-    labelled = prepare.read(data(source=folder.name, channels=channels, size=size), folder.parent)
-    assert labelled.classes == ["cats", "dogs"] and labelled.labels.tolist() == [0] * 5 + [1] * 5
-    assert labelled.pixels.shape == (10, channels, size, size) and labelled.pixels.dtype == np.uint8
-    assert (labelled.pixels[:4] == 40).all()
-    dog = labelled.pixels[5].mean((1, 2))
+    pixels, labels, classes = everything(data(source=folder.name, channels=channels, size=size), folder.parent)
+    assert classes == ["cats", "dogs"] and labels.tolist() == [0] * 5 + [1] * 5
+    assert pixels.shape == (10, channels, size, size) and pixels.dtype == np.uint8
+    assert (pixels[:4] == 40).all()
+    dog = pixels[5].mean((1, 2))
     expected = (200, 100, 50) if channels == 3 else (0.299 * 200 + 0.587 * 100 + 0.114 * 50,)
     assert dog == pytest.approx(expected, abs=4)
 
 
 def test_a_folder_becomes_splits(folder):
-    info, splits = prepare.run(data(source=str(folder)), prepare.read(data(source=str(folder)), folder))
+    info, splits = prepare.run(data(source=str(folder)), sources.find(data(source=str(folder)), folder))
     assert info.counts == {"train": 6, "select": 2, "test": 2} and info.classes == ["cats", "dogs"]
     assert all(set(split["labels"]) == {0, 1} for split in splits.values())
 
@@ -177,8 +214,7 @@ def test_images_are_cropped_at_the_centre(tmp_path):
         (tmp_path / name).mkdir()
         Image.fromarray(picture).save(tmp_path / name / "wide.png")
         Image.fromarray(picture.T).save(tmp_path / name / "tall.png")
-    labelled = prepare.read_folder(data(size=6), tmp_path)
-    assert (labelled.pixels == 255).all()
+    assert (everything(data(size=6, source="."), tmp_path)[0] == 255).all()
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
@@ -186,52 +222,50 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.fromarray(steps).save(tmp_path / name / "deep.png")
-    labelled = prepare.read_folder(data(), tmp_path)
-    assert np.abs(labelled.pixels[0, 0].astype(int) - steps // 256).max() <= 1
+    pixels = everything(data(source="."), tmp_path)[0]
+    assert np.abs(pixels[0, 0].astype(int) - steps // 256).max() <= 1
 
 
 def test_a_missing_folder_says_what_to_give(tmp_path):
-    with pytest.raises(ValueError, match=r"data\.source: .*nowhere is no folder; give 'data/digits' or a folder"):
-        prepare.read(data(source="nowhere"), tmp_path)
+    with pytest.raises(ValueError, match=r"data\.source: .*nowhere does not exist; give 'data/digits', or a folder"):
+        sources.find(data(source="nowhere"), tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="is no folder"):
-        prepare.read(data(source="file"), tmp_path)
+    with pytest.raises(ValueError, match=r"file is neither a folder nor an archive; give"):
+        sources.find(data(source="file"), tmp_path)
 
 
 @pytest.mark.parametrize("classes", [[], ["one"]])
 def test_a_folder_needs_two_classes(tmp_path, classes):
     for name in classes:
         save(tmp_path / name / "0.png")
-    with pytest.raises(
-        ValueError, match=rf"at least two sub-folders.*it has {len(classes)}: {(classes or ['none'])[0]}"
-    ):
-        prepare.read_folder(data(), tmp_path)
+    with pytest.raises(ValueError, match=rf"at least two folders.*it has {len(classes)}: {(classes or ['none'])[0]}"):
+        sources.find(data(source="."), tmp_path)
 
 
 def test_a_class_without_images_is_refused(folder):
     (folder / "birds").mkdir()
     with pytest.raises(ValueError, match=r"each with images.*birds has none"):
-        prepare.read_folder(data(), folder)
+        everything(data(source="."), folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"])
 def test_an_unreadable_image_is_named(folder, content):
     (folder / "dogs" / "broken.png").write_bytes(content)
     with pytest.raises(ValueError, match=r"dogs/broken\.png: not a readable image .*take it out"):
-        prepare.read_folder(data(), folder)
+        everything(data(source="."), folder)
 
 
 def test_a_cut_off_image_is_named(folder):
     whole = (folder / "dogs" / "0.JPG").read_bytes()
     (folder / "dogs" / "0.JPG").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"dogs/0\.JPG: not a readable image"):
-        prepare.read_folder(data(), folder)
+        everything(data(source="."), folder)
 
 
 def test_an_image_that_claims_to_be_enormous_is_named(folder, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     with pytest.raises(ValueError, match=r"cats/0\.png: not a readable image"):
-        prepare.read_folder(data(), folder)
+        everything(data(source="."), folder)
 
 
 def test_a_large_jpeg_is_read_as_a_smaller_one(tmp_path):
@@ -241,6 +275,109 @@ def test_a_large_jpeg_is_read_as_a_smaller_one(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.fromarray(picture.astype(np.uint8)).save(tmp_path / name / "0.jpg", quality=95)
-    pixels = prepare.read_folder(data(channels=3, size=16), tmp_path).pixels[0]
+    pixels = everything(data(channels=3, size=16, source="."), tmp_path)[0][0]
     whole = np.asarray(Image.fromarray(picture.astype(np.uint8)).resize((16, 16), Image.Resampling.BICUBIC))
     assert abs(pixels.transpose(1, 2, 0).astype(int) - whole).max() <= 4
+
+
+# --- archives and splits of their own -------------------------------------------------------------
+
+
+def picture(value):
+    content = io.BytesIO()
+    Image.new("RGB", (9, 9), (value, value, value)).save(content, "png")
+    return content.getvalue()
+
+
+def contents(prefix="", splits=("train", "test"), count=6):
+    """Name images by split and class; every image is a grey level of its own."""
+    names = [f"{prefix}{split}/{label}/{i}.png" for split in splits for label in ("ant", "bee") for i in range(count)]
+    return {name: picture(i) for i, name in enumerate(names)}
+
+
+def packed(path, files, folders=()):
+    """Write an archive of the kind that its name says, with hidden files that nobody should read."""
+    files = files | {"__MACOSX/train/ant/0.png": b"", "train/ant/._0.png": b"", "notes.txt": b"hello"}
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return path
+    with tarfile.open(path, "w:" + path.suffix[1:].replace("tar", "")) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        for name in folders:
+            member = tarfile.TarInfo(name)
+            member.type = tarfile.DIRTYPE
+            archive.addfile(member)
+    return path
+
+
+def unpacked(path, files):
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["folder", "a.zip", "a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2"])
+@pytest.mark.parametrize("prefix", ["", "birds/v2/"])
+def test_a_folder_and_an_archive_of_it_are_the_same(tmp_path, kind, prefix):
+    files = contents(prefix)
+    unpacked(tmp_path / kind, files) if kind == "folder" else packed(tmp_path / kind, files)
+    pixels, _, classes = everything(data(source=kind), tmp_path)
+    assert classes == ["ant", "bee"] and sorted(pixels[:, 0, 0, 0].tolist()) == list(range(24))
+    info, splits = prepare.run(data(source=kind), sources.find(data(source=kind), tmp_path))
+    assert info.counts == {"train": 10, "select": 2, "test": 12}
+    assert sorted(splits["test"]["pixels"][:, 0, 0, 0].tolist()) == list(range(12, 24))
+    for split in splits.values():  # levels 0-5 and 12-17 are ants
+        assert (split["labels"] == split["pixels"][:, 0, 0, 0] % 12 // 6).all()
+
+
+@pytest.mark.parametrize(
+    ("splits", "counts"),
+    [
+        (("train", "test"), {"train": 10, "select": 2, "test": 12}),
+        (("train", "val", "test"), {"train": 12, "select": 12, "test": 12}),
+        (("Train", "Validation"), {"train": 10, "select": 2, "test": 12}),
+        (("train",), {"train": 8, "select": 2, "test": 2}),
+    ],
+)
+def test_folders_named_as_splits_are_splits(tmp_path, splits, counts):
+    packed(tmp_path / "a.zip", contents(splits=splits))
+    assert prepare.run(data(source="a.zip"), sources.find(data(source="a.zip"), tmp_path))[0].counts == counts
+
+
+def test_a_class_may_be_called_test(tmp_path):
+    unpacked(tmp_path / "a", {f"{name}/{i}.png": picture(i) for name in ("test", "train", "exam") for i in range(5)})
+    source = sources.find(data(source="a"), tmp_path)
+    assert source.classes == ["exam", "test", "train"] and set(source.own) == {""}
+
+
+def test_a_split_that_lacks_a_class_is_named(tmp_path):
+    files = {name: content for name, content in contents().items() if "test/bee" not in name}
+    packed(tmp_path / "a.tar", files)
+    with pytest.raises(ValueError, match=r"a\.tar .*bee has none in its test split"):
+        sources.find(data(source="a.tar"), tmp_path)
+
+
+def test_an_empty_class_folder_of_an_archive_is_named(tmp_path):
+    packed(tmp_path / "a.tar", contents(), folders=("train/wasp", "test/wasp"))
+    with pytest.raises(ValueError, match="wasp has none in its test split"):
+        sources.find(data(source="a.tar"), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar.gz", "a.tar.xz"])
+def test_a_cut_off_archive_is_refused(tmp_path, kind):
+    path = packed(tmp_path / kind, {name: np.random.default_rng(0).bytes(9000) for name in contents()})
+    path.write_bytes(path.read_bytes()[:-20000])
+    with pytest.raises(ValueError, match=r"data\.source: .*a\.(zip|tar).*(cannot be read|neither a folder nor)"):
+        everything(data(source=kind), tmp_path)
+
+
+def test_an_unreadable_image_in_an_archive_is_named(tmp_path):
+    packed(tmp_path / "a.zip", contents() | {"train/bee/x.png": b"no image"})
+    with pytest.raises(ValueError, match=r"a\.zip/train/bee/x\.png: not a readable image .*take it out of the source"):
+        everything(data(source="a.zip"), tmp_path)

@@ -13,8 +13,9 @@ from stages import cost, retrain, space, supernet, tensorfile
 from stages.nets import child
 from stages.params import Augment, Recipe
 from stages.training import loop
-from stages.training.augmentation import affine, augment, grid
-from stages.training.data import Order, join
+from stages.training.augmentation import Targets, affine, augment, erase, grid, mix
+from stages.training.data import Images, Order, join
+from stages.training.randaugment import COLOURS, compose, places, randaugment
 
 CPU = torch.device("cpu")
 QUICK = {
@@ -313,25 +314,31 @@ def pictures(count=4, size=8, channels=2):
     return torch.rand(count, channels, size, size, generator=generator(1))
 
 
-@pytest.mark.parametrize("resolution", [8, 9, 13, 16, 24])
+def seen(images, resolution, by, random=None):
+    """Return a view of images given in 0…1, as the networks get them."""
+    source = Images(images * 255, torch.arange(len(images)), torch.zeros(1), torch.ones(1))
+    return augment(source, torch.arange(len(images)), resolution, by, random or generator())[0]
+
+
+@pytest.mark.parametrize("resolution", [3, 5, 8, 9, 13, 16, 24])
 def test_no_augmentation_is_resizing(still, resolution):
     by = Augment.model_validate(still)
     expected = child.resize(pictures(), resolution)
-    torch.testing.assert_close(augment(pictures(), resolution, by, generator()), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(seen(pictures(), resolution, by), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_augmentation_is_a_function_of_its_generator(params):
     by = params.retrain.recipe.augment
-    first, second, other = (augment(pictures(), 11, by, generator(seed)) for seed in (0, 0, 1))
+    first, second, other = (seen(pictures(), 11, by, generator(seed)) for seed in (0, 0, 1))
     assert first.shape == (4, 2, 11, 11) and torch.equal(first, second) and not torch.allclose(first, other)
-    alike = augment(pictures()[:1].expand(4, -1, -1, -1), 11, by, generator())
+    alike = seen(pictures()[:1].expand(4, -1, -1, -1), 11, by)
     assert not torch.allclose(alike[0], alike[1]), "each image needs a map of its own"
 
 
 def test_flip_mirrors_half_of_the_images(still):
     by = Augment.model_validate(still | {"flip": True})
     images = pictures(200)
-    out = augment(images, 8, by, generator())
+    out = seen(images, 8, by)
     kept = [torch.allclose(a, b, atol=1e-5) for a, b in zip(out, images, strict=True)]
     mirrored = [torch.allclose(a, b.flip(-1), atol=1e-5) for a, b in zip(out, images, strict=True)]
     assert all(a != b for a, b in zip(kept, mirrored, strict=True)) and 70 < sum(kept) < 130
@@ -339,7 +346,7 @@ def test_flip_mirrors_half_of_the_images(still):
 
 def test_zoom_enlarges_the_centre(still):
     by = Augment.model_validate(still | {"scale": [2, 2]})
-    torch.testing.assert_close(augment(pictures(), 4, by, generator()), pictures()[..., 2:6, 2:6], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(seen(pictures(), 4, by), pictures()[..., 2:6, 2:6], rtol=1e-4, atol=1e-5)
 
 
 def test_affine_maps_stay_in_their_ranges(still):
@@ -359,13 +366,161 @@ def test_affine_maps_stay_in_their_ranges(still):
 def test_rotation_turns_the_picture(still, monkeypatch):
     by = Augment.model_validate(still | {"rotate": 90})
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(*shape))
-    out = augment(pictures(), 8, by, generator())
+    out = seen(pictures(), 8, by)
     turned = [torch.rot90(pictures(), turns, (2, 3)) for turns in (1, -1)]
     assert any(torch.allclose(out, one, atol=1e-5) for one in turned)
 
 
-def test_the_grid_is_pytorchs():
-    theta = affine(5, Augment(rotate=20, shift=0.2, scale=(0.7, 1.4), flip=True), torch.Generator().manual_seed(0))
+def test_the_grid_is_pytorchs(still):
+    by = still | {"rotate": 20, "shift": 0.2, "scale": (0.7, 1.4), "flip": True}
+    theta = affine(5, Augment.model_validate(by), generator())
     torch.testing.assert_close(
         grid(theta, 7), torch.nn.functional.affine_grid(theta, [5, 1, 7, 7], align_corners=False)
     )
+
+
+# --- mixing, erasing, RandAugment -----------------------------------------------------------------
+
+
+def mixed(still, count=64, **alpha):
+    """Mix images that are each their own number; return the view, its targets and the labels."""
+    images = torch.arange(count).float().view(-1, 1, 1, 1).expand(-1, 2, 8, 8)
+    by = Augment.model_validate(still | alpha)
+    return *mix(images, torch.arange(count), by, generator()), torch.arange(count)
+
+
+def test_nothing_is_mixed_unless_asked_for(still):
+    view, targets, labels = mixed(still)
+    assert targets.partners is None and torch.equal(targets.labels, labels) and (view[:, 0, 0, 0] == labels).all()
+
+
+def test_mixup_blends_by_the_share_of_the_loss(still):
+    view, targets, labels = mixed(still, mixup=1.0)
+    expected = targets.share * labels + (1 - targets.share) * targets.partners
+    assert 0 < targets.share < 1 and sorted(targets.partners.tolist()) == labels.tolist()
+    torch.testing.assert_close(view[:, 1, 3, 5], expected)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cutmix_pastes_one_box_of_the_partner(still, seed):
+    images = torch.arange(8).float().view(-1, 1, 1, 1).expand(-1, 1, 9, 9)
+    by = Augment.model_validate(still | {"cutmix": 1.0})
+    view, targets = mix(images, torch.arange(8), by, generator(seed))
+    for picture, own, other in zip(view[:, 0], targets.labels, targets.partners, strict=True):
+        pasted = picture == other
+        if own != other:
+            assert ((picture == own) | pasted).all() and (~pasted).float().mean() == pytest.approx(targets.share)
+            rows, columns = pasted.any(1), pasted.any(0)
+            assert torch.equal(pasted, rows[:, None] & columns[None]), "the box is a rectangle"
+
+
+def test_with_both_each_step_takes_one(still):
+    by = Augment.model_validate(still | {"mixup": 1.0, "cutmix": 1.0})
+    images = torch.arange(8).float().view(-1, 1, 1, 1).expand(-1, 1, 9, 9)
+    views = [mix(images, torch.arange(8), by, generator(seed))[0] for seed in range(30)]
+    blended = sum(bool((view != view.round()).any()) for view in views)
+    assert 5 < blended < 25
+
+
+def test_the_loss_of_a_mixture_is_the_mixture_of_losses():
+    logits, labels, partners = (
+        torch.randn(6, 3, generator=generator()),
+        torch.tensor([0, 1, 2, 0, 1, 2]),
+        torch.arange(6) % 2,
+    )
+    soft = 0.3 * nn.functional.one_hot(labels, 3) + 0.7 * nn.functional.one_hot(partners, 3)
+    expected = nn.functional.cross_entropy(logits, soft.float(), label_smoothing=0.1)
+    torch.testing.assert_close(Targets(labels, partners, 0.3).loss(logits, 0.1), expected)
+
+
+def test_erasing_fills_one_rectangle_of_some_images():
+    images = torch.full((400, 3, 20, 20), 7.0)
+    out = erase(images, 0.5, generator())
+    gone = (out != 7).all(1)
+    hit = gone.flatten(1).any(1)
+    assert 150 < hit.sum() < 250 and (images == 7).all(), "the images themselves stay as they are"
+    for box, picture in zip(gone[hit], out[hit], strict=True):
+        assert torch.equal(box, box.any(1)[:, None] & box.any(0)[None])
+        assert len(picture[:, box].unique(dim=1)[0]) == 1, "one colour"
+        assert 0 < box.float().mean() < 0.45
+    assert gone[hit].float().mean() == pytest.approx(0.17, abs=0.04)
+    assert torch.equal(erase(images, 0.0, generator()), images)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colour_operations_stay_in_range_and_move_with_strength(channels):
+    images = torch.rand(5, channels, 12, 12, generator=generator())
+    for operation in COLOURS:
+        for sign in (-1, 1):
+            out = operation(images, torch.full((5, 1, 1, 1), sign * 0.9))
+            assert out.shape == images.shape and out.min() >= 0 and out.max() <= 1, operation
+            weak = operation(images, torch.full((5, 1, 1, 1), sign * 1e-6))
+            if operation.__name__ not in ("autocontrast", "equalize"):
+                assert (weak - images).abs().max() < 0.004 < (out - images).abs().max() or operation.__name__ in (
+                    "identity",
+                    *(("colour",) if channels == 1 else ()),
+                ), operation
+
+
+def test_colour_operations_are_pillows():
+    """The same operations in Pillow, on bytes; of a large image, because its equalising of a small one is coarse."""
+    from PIL import Image, ImageEnhance, ImageOps
+
+    content = torch.randint(0, 200, (300, 300, 3), generator=generator()).to(torch.uint8).numpy()
+    picture, images = Image.fromarray(content), torch.from_numpy(content).permute(2, 0, 1)[None] / 255
+    pillow = {
+        "autocontrast": ImageOps.autocontrast(picture),
+        "equalize": ImageOps.equalize(picture),
+        "solarize": ImageOps.solarize(picture, 128),
+        "posterize": ImageOps.posterize(picture, 6),
+        "colour": ImageEnhance.Color(picture).enhance(1.45),
+        "contrast": ImageEnhance.Contrast(picture).enhance(1.45),
+        "brightness": ImageEnhance.Brightness(picture).enhance(1.45),
+        "sharpness": ImageEnhance.Sharpness(picture).enhance(1.45),
+    }
+    ours = {operation.__name__: operation(images, torch.full((1, 1, 1, 1), 0.5)) for operation in COLOURS}
+    for name, expected in pillow.items():
+        difference = (ours[name][0].permute(1, 2, 0) * 255 - torch.from_numpy(np.array(expected)).float()).abs()
+        difference = difference[1:-1, 1:-1] if name == "sharpness" else difference  # Pillow leaves the border
+        assert difference.max() <= (5 if name == "equalize" else 2), (name, difference.max())
+
+
+def test_place_operations_are_the_maps_they_are_named_after():
+    strength = torch.full((5,), 1.0)
+    rotate, shear_x, shear_y, shift_x, shift_y = places(torch.arange(5), strength)
+    angle = torch.rad2deg(torch.atan2(rotate[1, 0], rotate[0, 0]))
+    assert angle == pytest.approx(30, abs=1e-3) and torch.linalg.det(rotate[:, :2]) == pytest.approx(1)
+    assert shear_x.tolist() == [[1, pytest.approx(0.3), 0], [0, 1, 0]]
+    assert shear_y.tolist() == [[1, 0, 0], [pytest.approx(0.3), 1, 0]]
+    assert shift_x[:, 2].tolist() == [pytest.approx(0.9), 0] and shift_y[:, 2].tolist() == [0, pytest.approx(0.9)]
+    assert torch.equal(places(torch.tensor([-1]), strength[:1])[0], torch.eye(2, 3))
+
+
+def test_maps_compose_as_functions():
+    first, second = torch.randn(4, 2, 3, generator=generator()), torch.randn(4, 2, 3, generator=generator(1))
+    point = torch.randn(4, 2, 1, generator=generator(2))
+
+    def apply(by, at):
+        return by[:, :, :2] @ at + by[:, :, 2:]
+
+    torch.testing.assert_close(apply(compose(first, second), point), apply(second, apply(first, point)))
+
+
+def test_randaugment_draws_for_each_image_and_leaves_its_input(still):
+    by = Augment.model_validate(still | {"randaugment": {"ops": 2, "magnitude": 9}}).randaugment
+    images = torch.rand(1, 3, 16, 16, generator=generator()).expand(300, -1, -1, -1)
+    before = images.clone()
+    out, maps = randaugment(images, by, generator())
+    again = randaugment(images, by, generator())
+    assert torch.equal(images, before) and torch.equal(out, again[0]) and torch.equal(maps, again[1])
+    recoloured = (out != images).flatten(1).any(1)
+    moved = (maps != torch.eye(2, 3)).flatten(1).any(1)
+    assert recoloured.float().mean() == pytest.approx(1 - (6 / 14) ** 2, abs=0.1)  # 5 places and the identity do not
+    assert moved.float().mean() == pytest.approx(1 - (9 / 14) ** 2, abs=0.1)
+
+
+def test_every_augmentation_together_is_a_function_of_its_generator(still):
+    every = {"randaugment": {"ops": 2, "magnitude": 9}, "erase": 0.5, "cutmix": 1.0, "mixup": 0.2, "flip": True}
+    by = Augment.model_validate(still | every)
+    first, again = (seen(pictures(channels=3), 11, by, generator(4)) for _ in range(2))
+    assert torch.equal(first, again) and torch.isfinite(first).all()

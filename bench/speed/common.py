@@ -66,12 +66,17 @@ def show(what: str, values: Mapping[str, float], unit: str = "") -> None:
 
 def write(name: str, device: str, **content: Any) -> None:
     """Write a script's figures with the machine and the versions they belong to."""
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{name}-{device.partition(':')[0]}.json"
+    file.write_text(json.dumps(about(device) | content, indent=2) + "\n")
+
+
+def about(device: str) -> dict[str, Any]:
+    """Return the day, the machine and the versions."""
     machine = {"processor": processor(), "system": platform.platform(), "python": platform.python_version()}
     if device.startswith("cuda"):
         machine["gpu"] = torch.cuda.get_device_name(device)
-    about = {"date": date.today().isoformat(), "machine": machine, "versions": {p: version(p) for p in PACKAGES}}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}-{device.partition(':')[0]}.json").write_text(json.dumps(about | content, indent=2) + "\n")
+    return {"date": date.today().isoformat(), "machine": machine, "versions": {p: version(p) for p in PACKAGES}}
 
 
 def processor() -> str:

@@ -18,14 +18,14 @@ from torch.utils.data import DataLoader, Dataset
 from bench.speed.common import interleaved, options, ratio, show, write
 from bench.speed.step import networks, stepper
 from stages import params as stage_params
-from stages import prepare
+from stages import sources
 from stages.nets import child
-from stages.params import Augment
+from stages.params import Data
 from stages.training.augmentation import augment
 from stages.training.data import Order, on_device
 from stages.training.loop import step_generator
 
-BY = Augment(rotate=0, shift=0.1, scale=(0.8, 1.2), flip=True)
+CROP = {"rotate": 0, "shift": 0.1, "scale": (0.8, 1.2), "flip": True}
 EPOCHS = 3  # what is decoded once is used this often
 
 
@@ -60,9 +60,10 @@ def usual(images: list, px: int, batch: int) -> None:
 def ours(pixels: np.ndarray, px: int, batch: int) -> None:
     """Crop, resize and flip the same number of images from bytes."""
     images = on_device((pixels, np.zeros(len(pixels), np.int64)), [0.5] * 3, [1.0] * 3, torch.device("cpu"))
+    by = stage_params.load(Path("params.yaml")).retrain.recipe.augment.model_copy(update=CROP)
     order = Order(len(pixels), batch, 0)
     for step in range(EPOCHS * len(pixels) // batch):
-        augment(images.floats(order.at(step)), px, BY, step_generator(0, step))
+        augment(images, order.at(step), px, by, step_generator(0, step))
 
 
 def folder(root: Path, images: np.ndarray) -> list[Path]:
@@ -74,6 +75,12 @@ def folder(root: Path, images: np.ndarray) -> list[Path]:
     return paths
 
 
+def decoded(data: Data, root: Path) -> np.ndarray:
+    """Return a folder's images as the pipeline keeps them."""
+    source = sources.labelled(data, sources.folder(root))
+    return source.pixels(np.arange(len(source.labels)))
+
+
 def waiting(repeats: int) -> dict[str, float]:
     """Return the share of a default training step that goes into its data."""
     params = stage_params.load(Path("params.yaml"))
@@ -82,10 +89,10 @@ def waiting(repeats: int) -> dict[str, float]:
     pixels = np.random.default_rng(0).integers(0, 255, (1000, 1, 8, 8), dtype=np.uint8)
     images = on_device((pixels, np.zeros(1000, np.int64)), [0.5], [1.0], torch.device("cpu"))
     index, by = torch.arange(params.retrain.recipe.batch), params.retrain.recipe.augment
-    view = augment(images.floats(index), network.resolution, by, step_generator(0, 0))
+    view, _ = augment(images, index, network.resolution, by, step_generator(0, 0))
     times = interleaved(
         {
-            "data": lambda: augment(images.floats(index), network.resolution, by, step_generator(0, 1)),
+            "data": lambda: augment(images, index, network.resolution, by, step_generator(0, 1)),
             "step": stepper(params, net, net, view),
         },
         repeats,
@@ -116,7 +123,7 @@ def main() -> None:
         times = interleaved(
             {
                 "usual": lambda: usual(paths, 128, chosen.batch),
-                "ours": lambda: ours(prepare.read_folder(data, Path(root)).pixels, 128, chosen.batch),
+                "ours": lambda: ours(decoded(data, Path(root)), 128, chosen.batch),
             },
             max(2, chosen.repeats // 2),
         )

@@ -28,6 +28,10 @@ class Images:
         """Return chosen images as normalised float32 (N, C, H, W)."""
         return torch.addcmul(-self.mean / self.std, self.pixels[index].float(), 1 / (255 * self.std))
 
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Return images (N, C, H, W) in 0…1 as ``floats`` gives them."""
+        return (pixels - self.mean) / self.std
+
     def resized(self, resolution: int, batch: int, count: int | None = None) -> list[Tensor]:
         """Return the first ``count`` images (all by default) at a resolution, in batches."""
         stop = min(count or len(self), len(self))

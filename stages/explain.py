@@ -1,0 +1,41 @@
+"""What is wrong with a key of params.yaml, in one line: what was given, what is allowed, what is close to it."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def explain(error: Any, model: type[BaseModel]) -> str:
+    """Turn one validation error of a model into: key, what was given, what is allowed."""
+    key = ".".join(str(part) for part in error["loc"]) or "params"
+    if error["type"] == "extra_forbidden":
+        allowed = _siblings(error["loc"], model)
+        close = difflib.get_close_matches(str(error["loc"][-1]), allowed, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"{key}: unknown key; {hint}allowed here: {', '.join(allowed)}"
+    if error["type"] == "missing":
+        return f"{key}: missing; add it (the params.yaml in git shows its unit and meaning)"
+    reason = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error" and isinstance(error["input"], dict | BaseModel):
+        return f"{key}: {reason}"
+    return f"{key}: {error['input']!r} was given; {reason[:1].lower() + reason[1:]}"
+
+
+def _siblings(loc: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
+    """Return the keys allowed beside the last one of a path into a model."""
+    for part in loc[:-1]:
+        if isinstance(part, int) or part not in model.model_fields:
+            continue
+        model = _section_of(model.model_fields[part].annotation) or model
+    return sorted(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the model inside an annotation such as ``tuple[SpaceStage, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = [_section_of(arg) for arg in getattr(annotation, "__args__", ())]
+    return next((section for section in inner if section), None)
