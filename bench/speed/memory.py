@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from bench.speed.common import options, show, spread, write
-from bench.speed.step import CLASSES, networks, stepper
+from bench.speed.common import CLASSES, options, show, spread, write
+from bench.speed.step import networks, stepper
 from stages import params as stage_params
 from stages import space
 from stages.nets import child, elastic
