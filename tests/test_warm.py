@@ -139,3 +139,11 @@ def test_a_stale_address_is_replaced(folder):
     os.kill(warm, signal.SIGKILL)
     assert gone(warm)
     assert tell(folder)[3] == "hello"
+
+
+def test_the_libraries_leave_cuda_alone():
+    """CUDA that is initialised before a fork is unusable in the child, so every stage on a GPU would fail."""
+    code = "from importlib import import_module; from pipeline import warm; import torch\n"
+    code += "[import_module(name) for name in warm.LIBRARIES]; print(torch.cuda.is_initialized())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

@@ -15,6 +15,12 @@ from typing import Any
 
 import torch
 
+from pipeline import settings
+from stages import params as stage_params
+from stages.artifacts import DataInfo
+from stages.params import Params
+
+CLASSES = 10
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "mlflow", "prefect", "dvc")
 Times = dict[str, list[float]]  # variant -> seconds of each repeat
@@ -23,11 +29,27 @@ Times = dict[str, list[float]]  # variant -> seconds of each repeat
 def options(doc: str | None, repeats: int, **more: Any) -> argparse.Namespace:
     """Read ``--repeats``, ``--device`` and a script's own options, given as name=default."""
     parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--repeats", type=int, default=repeats)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    for name, default in more.items():
+    defaults = {"repeats": repeats, "device": "cuda" if torch.cuda.is_available() else "cpu"} | more
+    for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     return parser.parse_args()
+
+
+def params_of(preset: str) -> Params:
+    """Return params.yaml as a preset makes it, and as it is for an empty name; the file is left alone."""
+    content = stage_params.read_yaml("params.yaml")
+    if preset:
+        settings.merge(content, stage_params.read_yaml(settings.preset_path(Path.cwd(), preset)))
+    return stage_params.parse(content)
+
+
+def invented(params: Params) -> DataInfo:
+    """Describe images that nobody took, shaped as the params' own."""
+    channels, size, classes = params.data.channels, params.data.size, [str(i) for i in range(CLASSES)]
+    return DataInfo(
+        name="invented", source="none", channels=channels, size=size, classes=classes, counts={},
+        mean=[0.5] * channels, std=[0.25] * channels, digest="0",
+    )  # fmt: skip
 
 
 def interleaved(variants: Mapping[str, Callable[[], Any]], repeats: int, device: str = "cpu") -> Times:

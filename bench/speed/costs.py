@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 
-from bench.speed.common import options, show, spread, write
-from pipeline import settings
+from bench.speed.common import options, params_of, show, spread, write
 from stages import cost, space
-from stages import params as stage_params
 
 
 def main() -> None:
     """Encode random networks, look their costs up, compare with the layer-by-layer count."""
     chosen = options(__doc__, repeats=9, preset="imagenet")
-    content = stage_params.read_yaml("params.yaml")
-    settings.merge(content, stage_params.read_yaml(settings.preset_path(Path.cwd(), chosen.preset)))
-    params = stage_params.parse(content)
+    params = params_of(chosen.preset)
     every, generator = space.all_strategies(params.scaling), np.random.default_rng(0)
     start = time.perf_counter()
     table = cost.Table(params.space, every, 3, 1000)

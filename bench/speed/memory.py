@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from bench.speed.common import options, show, spread, write
-from bench.speed.step import CLASSES, networks, stepper
+from bench.speed.common import CLASSES, options, show, spread, write
+from bench.speed.step import networks, stepper
 from stages import params as stage_params
 from stages import space
 from stages.nets import child, elastic
@@ -27,18 +27,14 @@ def peak(what: str, batch: int, device: str) -> float:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     images = torch.randn(batch, shape[0], largest.resolution, largest.resolution, device=device)
     if what == "alone":
-        alone = child.build(largest, *shape, generator).to(device).train()
-        steps = [stepper(params, alone, alone, images)]
+        net = child.build(largest, *shape, generator).to(device).train()
+        step = stepper(params, net, net, images)
     else:
-        shared = elastic.build(params.space, params.scaling, shape, "left", generator).to(device)
-        training = stepper(params, shared, lambda x: shared(x, drawn[0]), images)
-        drawn, steps = [largest], [training]
-        for network in networks(params):  # sampled ones between the largest
-            drawn.append(network)
+        net = elastic.build(params.space, params.scaling, shape, "left", generator).to(device)
+        drawn = iter([largest, *networks(params)])  # a step takes the next: the largest, then sampled ones
+        step = stepper(params, net, lambda x: net(x, next(drawn)), images)
     for _ in range(STEPS):
-        steps[0]()
-        if what == "inside":
-            drawn.append(drawn.pop(0))
+        step()
     if device.startswith("cuda"):
         return float(torch.cuda.max_memory_allocated())
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)

@@ -9,15 +9,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bench.speed.common import interleaved, options, ratio, show, spread, write
+from bench.speed.common import CLASSES, interleaved, options, ratio, show, spread, write
 from stages import params as stage_params
 from stages import space
 from stages.nets import child, elastic
 from stages.params import Params
 from stages.space import Network
 from stages.training.loop import Training
-
-CLASSES = 10
 
 
 def stepper(params: Params, net: torch.nn.Module, apply: Callable, images: torch.Tensor) -> Callable[[], None]:
