@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BENCH  := $(VENV)/.bench-installed
 
 # dvc.yaml says `python`; it should be this environment's
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: family test lint ui clean
+.PHONY: family test bench-smoke ui clean
 
 family: $(STAMP) ## search, retrain and publish the family S0…S5
 	$(BIN)/dvc repro
@@ -18,6 +19,9 @@ test: $(STAMP) ## lint and run the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
+bench-smoke: $(STAMP) $(BENCH) ## run every benchmark on toy sizes
+	$(BIN)/python -m bench.smoke
+
 ui: $(STAMP) ## open MLflow and Prefect on loopback over this folder's results
 	$(BIN)/python -m pipeline ui
 
@@ -27,4 +31,8 @@ clean: ## forget the environment (artifacts and tracking stay)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(BENCH): pyproject.toml constraints.txt | $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,bench]'
 	touch $@

@@ -12,7 +12,7 @@ import numpy as np
 
 from stages import cost, space
 from stages.params import Scalings, Space
-from stages.space import BaseModel, Scaling
+from stages.space import BaseModel, Sample, Scaling
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,10 @@ class Budget:
 
     def feasible(self, base: BaseModel, stage: int) -> list[Scaling]:
         """List the strategies of a scaling stage that bring a base model to the stage's budget."""
-        return [by for by in space.strategies(self.scalings, stage) if self.miss(base, by, stage) == 0]
+        every = space.strategies(self.scalings, stage)
+        flops = self._table.costs(self._table.encode((base, by) for by in every))[:, 0]
+        tolerance = self.scalings.stages[stage].tolerance
+        return [by for by, count in zip(every, flops, strict=True) if self._outside(int(count), stage, tolerance) == 0]
 
     def draw(self, generator: np.random.Generator, tries: int, strategies: list[Scaling] | None = None) -> BaseModel:
         """Draw a random feasible base model; ``ValueError`` says what the nearest one misses."""
@@ -78,3 +81,30 @@ class Budget:
             f"FLOPs; its strategies give {min(flops)} to {max(flops)}: change its depths, widths, resolutions or "
             "tolerance, or scaling.budget"
         )
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """Draws level by level, but only what a search may choose: a scaling stage, a base model, a strategy for both.
+
+    Where a stage offers strategies that no base model can afford, most of hierarchical sampling's networks are larger
+    or smaller than any candidate: training goes into them, and into channels and layers that none uses.
+    """
+
+    budget: Budget
+    weights: tuple[float, ...] | None
+    tries: int
+
+    @cached_property
+    def _probabilities(self) -> np.ndarray:
+        return space.stage_probabilities(self.budget.scalings, self.weights)
+
+    def draw(self, generator: np.random.Generator) -> Sample:
+        """Draw one network: a base model within its own budget, and a strategy that meets the stage's with it."""
+        stage = int(generator.choice(len(self._probabilities), p=self._probabilities))
+        for _ in range(self.tries):
+            base = self.budget.draw(generator, self.tries)
+            if options := self.budget.feasible(base, stage):
+                by = options[int(generator.integers(len(options)))]
+                return Sample(stage, base, by, space.scale(self.budget.space, base, by))
+        raise ValueError(self.budget.empty([base], stage))

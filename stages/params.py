@@ -179,7 +179,7 @@ class Recipe(Section):
 class Supernet(Section):
     seed: Seed
     coupling: Literal["left", "bilateral"]
-    sampling: Literal["hierarchical", "uniform"]
+    sampling: Literal["budgeted", "hierarchical", "uniform"]
     stage_weights: tuple[Weight, ...] | None
     sampled: Count
     sandwich: bool

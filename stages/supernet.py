@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from stages import artifacts, cost, device, space
 from stages.artifacts import DataInfo, Paths
-from stages.budget import Budget
+from stages.budget import Budget, Budgeted
 from stages.nets import elastic
 from stages.nets.blocks import drop_path
 from stages.nets.elastic import Elastic
@@ -22,6 +23,9 @@ from stages.training import loop
 from stages.training.augmentation import Targets, augment
 from stages.training.data import Images, Order, on_device
 
+SAMPLINGS = ("budgeted", "hierarchical", "uniform")
+Draw = Callable[[np.random.Generator], Sample]
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -29,15 +33,22 @@ class Trained:
 
     elastic: Elastic
     history: loop.History
-    sampled: list[tuple[str, int, int]]  # (sampling, scaling stage, FLOPs), both ways of sampling
+    sampled: list[tuple[str, int, int]]  # (sampling, scaling stage, FLOPs), every way of sampling
 
 
-def samples(params: Params, step: int) -> list[Sample]:
-    """Return a step's random networks."""
+def sampler(params: Params, info: DataInfo, sampling: str) -> Draw:
+    """Return how a way of sampling draws a network."""
     section = params.supernet
-    generator = np.random.default_rng([section.seed, step])
-    sampler = space.Sampler(params.space, params.scaling, section.stage_weights, section.sampling == "uniform")
-    return [sampler.draw(generator) for _ in range(section.sampled)]
+    if sampling == "budgeted":
+        budget = Budget(params.space, params.scaling, info.channels, len(info.classes))
+        return Budgeted(budget, section.stage_weights, params.scaling.tries).draw
+    return space.Sampler(params.space, params.scaling, section.stage_weights, sampling == "uniform").draw
+
+
+def samples(params: Params, draw: Draw, step: int) -> list[Sample]:
+    """Return a step's random networks."""
+    generator = np.random.default_rng([params.supernet.seed, step])
+    return [draw(generator) for _ in range(params.supernet.sampled)]
 
 
 def ends(params: Params) -> list[tuple[Network, int]]:
@@ -48,9 +59,9 @@ def ends(params: Params) -> list[tuple[Network, int]]:
     return [(space.largest(params.space, params.scaling), last), (space.smallest(params.space, params.scaling), 0)]
 
 
-def draws(params: Params, step: int) -> list[tuple[Network, int]]:
+def draws(params: Params, draw: Draw, step: int) -> list[tuple[Network, int]]:
     """Return a step's networks and their scaling stages."""
-    return [*ends(params), *((sample.network, sample.stage) for sample in samples(params, step))]
+    return [*ends(params), *((sample.network, sample.stage) for sample in samples(params, draw, step))]
 
 
 def run(params: Params, images: Images, info: DataInfo, on: torch.device, checkpoint: Path | None, key: str) -> Trained:
@@ -60,11 +71,12 @@ def run(params: Params, images: Images, info: DataInfo, on: torch.device, checkp
     shape = info.channels, len(info.classes)
     net = elastic.build(params.space, params.scaling, shape, section.coupling, generator).to(on)
     order = Order(len(images), recipe.batch, section.seed)
+    draw = sampler(params, info, section.sampling)
 
     def backward(step: int) -> float:
         index = order.at(step)
         total, teacher = 0.0, None
-        chosen = draws(params, step)
+        chosen = draws(params, draw, step)
         for network, _ in chosen:
             generator = loop.step_generator(section.seed, step)  # the same view of the images for every network
             view, targets = augment(images, index, network.resolution, recipe.augment, generator)
@@ -88,15 +100,14 @@ def _loss(logits: Tensor, targets: Targets, teacher: Tensor | None, smoothing: f
 
 
 def sampled_flops(params: Params, info: DataInfo) -> list[tuple[str, int, int]]:
-    """Return (sampling, scaling stage, FLOPs) of every network that training samples, and of the other way's."""
+    """Return (sampling, scaling stage, FLOPs) of every network that training samples, and of the other ways'."""
     steps, images = range(params.supernet.recipe.steps), (info.channels, len(info.classes))
     table = cost.Table(params.space, space.all_strategies(params.scaling), *images)
     fixed = [(stage, cost.flops(network, *images)) for network, stage in ends(params)]
     rows = []
-    for sampling in ("hierarchical", "uniform"):
-        section = params.supernet.model_copy(update={"sampling": sampling})
-        either = params.model_copy(update={"supernet": section})
-        drawn = [sample for step in steps for sample in samples(either, step)]
+    for sampling in SAMPLINGS:
+        draw = sampler(params, info, sampling)
+        drawn = [sample for step in steps for sample in samples(params, draw, step)]
         flops = table.costs(table.encode((sample.base, sample.scaling) for sample in drawn))[:, 0]
         random = [(sample.stage, int(count)) for sample, count in zip(drawn, flops, strict=True)]
         rows += [(sampling, *row) for row in random + fixed * len(steps)]

@@ -1,5 +1,7 @@
 """Networks: slices of the super-supernet equal standalone children, and every number has a second derivation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -377,3 +379,17 @@ def test_folded_norms_give_the_logits_of_recorded_ones(params):
         images = images_for(network, seed=2)
         with torch.no_grad():
             torch.testing.assert_close(blocks.forward(network, folded, images, norm.identity, None), own(images))
+
+
+def test_layers_with_a_skip_start_as_the_identity(params):
+    """The second layer of a stage, freshly initialised, hands its input on: deep networks learn as early as shallow."""
+    base = space.BaseModel(((3,), (3, 5, 3), (3, 3)))
+    network = space.scale(params.space, base, space.Scaling(1.0, 1.0, 9))
+    shallow = replace(network, stages=tuple(replace(stage, kernels=stage.kernels[:1]) for stage in network.stages))
+    deep = child.build(network, 1, 3, torch.Generator().manual_seed(0)).train()
+    images = torch.randn(4, 1, 9, 9)
+    short = child.Child(shallow, 1, 3).train()
+    short.weights.load_state_dict({name: deep.weights[name] for name in short.weights})
+    torch.testing.assert_close(deep(images), short(images))
+    deep(images).sum().backward()
+    assert deep.weights["stages/1/2/project/norm/weight"].grad.abs().max() > 0, "and can leave it"

@@ -110,7 +110,7 @@ def resumed_from(path) -> int:
 def test_an_interrupted_supernet_resumes_to_the_same_bits(make_params, toy, info, tmp_path, section):
     params = make_params({"space": QUICK, "supernet": section})
     whole, path = train_supernet(params, toy, info), tmp_path / "checkpoint.pt"
-    per_step = len(supernet.draws(params, 0))
+    per_step = len(drawn_at(params, info, 0))
     with interrupted(after=10 * per_step + 1):  # within step 10
         train_supernet(params, toy, info, path)
     assert resumed_from(path) == 8
@@ -268,23 +268,52 @@ def test_order_depends_on_seed_and_step_alone():
     assert not torch.equal(Order(50, 16, 1).at(0), steps[0])
 
 
-def test_draws_are_a_function_of_seed_and_step(make_params):
-    params = make_params({"supernet": {"sampled": 3}})
-    assert supernet.draws(params, 5) == supernet.draws(params, 5) != supernet.draws(params, 6)
-    assert len(supernet.draws(params, 5)) == 3
-    sandwich = make_params({"supernet": {"sampled": 3, "sandwich": True}})
+def drawn_at(params, info, step):
+    """Return the networks and scaling stages of a step."""
+    return supernet.draws(params, supernet.sampler(params, info, params.supernet.sampling), step)
+
+
+@pytest.mark.parametrize("sampling", supernet.SAMPLINGS)
+def test_draws_are_a_function_of_seed_and_step(make_params, info, sampling):
+    params = make_params({"supernet": {"sampled": 3, "sampling": sampling}})
+    assert drawn_at(params, info, 5) == drawn_at(params, info, 5) != drawn_at(params, info, 6)
+    assert len(drawn_at(params, info, 5)) == 3
+    sandwich = make_params({"supernet": {"sampled": 3, "sampling": sampling, "sandwich": True}})
     ends = [space.largest(params.space, params.scaling), space.smallest(params.space, params.scaling)]
-    drawn = supernet.draws(sandwich, 5)
-    assert [network for network, _ in drawn[:2]] == ends and drawn[2:] == supernet.draws(params, 5)
+    drawn = drawn_at(sandwich, info, 5)
+    assert [network for network, _ in drawn[:2]] == ends and drawn[2:] == drawn_at(params, info, 5)
 
 
-def test_the_histogram_counts_what_training_draws_and_what_the_other_sampling_would(params, info):
-    steps = params.supernet.recipe.steps
-    drawn = [pair for step in range(steps) for pair in supernet.draws(params, step)]
-    flops = [("hierarchical", stage, cost.flops(network, 1, 3)) for network, stage in drawn]
+@pytest.mark.parametrize("sampling", supernet.SAMPLINGS)
+def test_the_histogram_counts_what_training_draws_and_what_the_other_samplings_would(make_params, info, sampling):
+    params = make_params({"supernet": {"sampling": sampling}})
+    drawn = [pair for step in range(params.supernet.recipe.steps) for pair in drawn_at(params, info, step)]
+    flops = [(sampling, stage, cost.flops(network, 1, 3)) for network, stage in drawn]
     rows = supernet.sampled_flops(params, info)
-    assert rows[: len(flops)] == flops and {row[0] for row in rows[len(flops) :]} == {"uniform"}
-    assert len(rows) == 2 * len(flops) and [row[1:] for row in rows[len(flops) :]] != [row[1:] for row in flops]
+    assert [row for row in rows if row[0] == sampling] == flops
+    ways = [tuple(row[1:] for row in rows if row[0] == way) for way in supernet.SAMPLINGS]
+    assert {len(way) for way in ways} == {len(flops)} and len(set(ways)) == 3
+
+
+def test_budgeted_sampling_draws_what_a_search_may_choose(make_params, info):
+    params = make_params({"supernet": {"sampling": "budgeted", "stage_weights": [1, 2, 1]}})
+    draw, generator = supernet.sampler(params, info, "budgeted"), np.random.default_rng(0)
+    drawn = [draw(generator) for _ in range(200)]
+    for sample in drawn:
+        tolerance, target = params.scaling.stages[sample.stage].tolerance, params.scaling.target(sample.stage)
+        assert abs(cost.flops(sample.network, 1, 3) - target) <= tolerance * target * (1 + 1e-9)
+        assert sample.network == space.scale(params.space, sample.base, sample.scaling)
+    counts = np.bincount([sample.stage for sample in drawn])
+    assert 70 < counts[1] < 130 and len({sample.base for sample in drawn}) > 20
+    assert len({sample.scaling for sample in drawn}) > 4
+
+
+def test_budgeted_sampling_refuses_a_stage_that_nothing_reaches(make_params, info):
+    stages = make_params().model_dump(mode="json")["scaling"]["stages"]
+    stages[2] |= {"depths": [1.0], "widths": [1.0], "resolutions": [8]}
+    params = make_params({"scaling": {"stages": stages}, "supernet": {"stage_weights": [0, 0, 1]}})
+    with pytest.raises(ValueError, match=r"scaling\.stages\[2\]: no strategy comes within"):
+        supernet.sampler(params, info, "budgeted")(np.random.default_rng(0))
 
 
 def test_images_are_resized_normalised_and_batched(toy):

@@ -74,7 +74,8 @@ def child_step(params: Params, network: Network, images: Images, backend: str) -
 def measure(params: Params, images: Images, shared: Callable[[int], float], at: int, chosen: Any) -> dict[str, Any]:
     """Return both rates of one step's networks, and the ratios to the compiled ones and to the plain ones."""
     torch.compiler.reset()
-    networks = [network for network, _ in supernet.draws(params, at)]
+    draw = supernet.sampler(params, invented(params), params.supernet.sampling)
+    networks = [network for network, _ in supernet.draws(params, draw, at)]
     variants: dict[str, Callable[[], Any]] = {"super-supernet": lambda: shared(at)}
     for name, backend in (("compiled", chosen.backend), ("plain", "")):
         steps = [child_step(params, network, images, backend) for network in networks]

@@ -11,10 +11,16 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def initialise(tensors: Mapping[str, Tensor], generator: torch.Generator) -> None:
-    """Fill tensors in place, by name: He-normal kernels (fan out), unit norms, a small classifier."""
+    """Fill tensors in place, by name: He-normal kernels (fan out), unit norms, a small classifier.
+
+    Layers that always have a skip (a stage's second and later) start as the identity: the scale of their last norm is
+    zero (Goyal et al. 2017, §5.1), without which deep networks learn late (docs/performance.md).
+    """
     for name in sorted(tensors):
         tensor = tensors[name]
-        if name.endswith("/norm/weight"):
+        if name.endswith("/project/norm/weight") and name.split("/")[2] != "0":
+            tensor.zero_()
+        elif name.endswith("/norm/weight"):
             tensor.fill_(1.0)
         elif name.endswith("/bias"):
             tensor.zero_()

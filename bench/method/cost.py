@@ -1,0 +1,99 @@
+"""What the search costs beside one-shot NAS for each size, and beside training every strategy of the grid.
+
+Multiply-accumulates are exact: a training step counts three forward passes (forward, and twice that backward) for every
+network that its seed draws; scoring counts the images that recalibrate and those that are scored. Seconds are one
+run's, super-supernet and search. One-shot NAS for a size beyond the search is not run: its training's
+multiply-accumulates are exact, its search's share and the seconds for each are those of the largest size that was run.
+The grid is every feasible strategy of every scaling stage for one base model, trained from scratch: FLOPs are exact,
+seconds those of trainings measured at that size.
+"""
+
+from __future__ import annotations
+
+from bench.method import lab as labs
+from bench.method.family import members, one_shot_lab, stage_of
+from bench.method.lab import Lab
+from stages import cost, supernet
+from stages.artifacts import Member
+from stages.space import BaseModel, scale
+
+PASSES = 3  # forward, the inputs' gradients, the weights' gradients
+MEASURED = ("supernet", "search")
+
+
+def training_macs(lab: Lab) -> int:
+    """Return the multiply-accumulates of a super-supernet's training: all the networks that its seed draws."""
+    section = lab.params.supernet
+    drawn = supernet.sampled_flops(lab.params, lab.info)
+    batch = min(section.recipe.batch, lab.info.counts["train"])
+    return PASSES * batch * sum(flops for sampling, _, flops in drawn if sampling == section.sampling)
+
+
+def scoring_macs(lab: Lab) -> int:
+    """Return the multiply-accumulates of a search: every candidate on the images that recalibrate and that score."""
+    text = (lab.paths.search / "candidates.csv").read_text().splitlines()
+    column = text[0].split(",").index("flops")
+    images = lab.params.search.calibration + lab.info.counts["select"]
+    return images * sum(int(line.split(",")[column]) for line in text[1:])
+
+
+def spent(lab: Lab) -> dict[str, float]:
+    """Return what a lab's super-supernet and search took."""
+    seconds = lab.room(*MEASURED).seconds()
+    return {"macs": training_macs(lab) + scoring_macs(lab), "seconds": sum(seconds[room] for room in MEASURED)}
+
+
+def one_shot(lab: Lab, plan: list[Member]) -> dict[str, dict]:
+    """Return what each size's own search takes; the sizes beyond the search are priced, not run."""
+    found: dict[str, dict] = {}
+    for member in plan:
+        own = one_shot_lab(lab, member.multiple)
+        if stage_of(lab, member) is not None:
+            found[member.name] = spent(own) | {"measured": True}
+            share = scoring_macs(own) / training_macs(own)
+            price = found[member.name]["seconds"] / found[member.name]["macs"]
+        else:
+            macs = training_macs(own) * (1 + share)
+            found[member.name] = {"macs": macs, "seconds": macs * price, "measured": False}
+    return found
+
+
+def grid(lab: Lab, plan: list[Member]) -> dict[str, float]:
+    """Return what training the found base by every feasible strategy of every scaling stage would take."""
+    base, recipe, total = (
+        BaseModel.parse(plan[0].base),
+        lab.params.retrain.recipe,
+        {"macs": 0, "seconds": 0.0, "networks": 0},
+    )
+    for member in plan:
+        stage = stage_of(lab, member)
+        if stage is None:
+            continue
+        trained = lab.trained([(member.network, 0)])[member.network, 0]
+        every = {str(scale(lab.params.space, base, by)): by for by in lab.budget.feasible(base, stage)}
+        flops = [cost.flops(scale(lab.params.space, base, by), *lab.shape) for by in every.values()]
+        total["macs"] += PASSES * recipe.steps * recipe.batch * sum(flops)
+        total["seconds"] += trained["seconds"] * sum(flops) / member.flops
+        total["networks"] += len(flops)
+    return total
+
+
+def main() -> None:
+    """Add up, and print the ratios."""
+    chosen = labs.options(__doc__)
+    lab = labs.open_lab(chosen)
+    plan = members(lab)
+    own, sizes, strategies = spent(lab), one_shot(lab, plan), grid(lab, plan)
+    searched = {name: row for name, row in sizes.items() if row["measured"]}
+    ratios = {}
+    for what in ("macs", "seconds"):
+        ratios[f"searched sizes, {what}"] = sum(row[what] for row in searched.values()) / own[what]
+        ratios[f"whole family, {what}"] = sum(row[what] for row in sizes.values()) / own[what]
+        ratios[f"grid of strategies, {what}"] = strategies[what] / own[what]
+    for what, ratio in ratios.items():
+        print(f"{what:32} {ratio:.2f} times ours")
+    labs.write(lab, chosen, "cost", ours=own, one_shot=sizes, grid=strategies, ratios=ratios)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Best measured score against the number of measured candidates, for four ways to search.
+
+One trained super-supernet scores for all, and every score is kept on file: what seeds have in common is measured once.
+A search counts a candidate (a network of one scaling stage) when it first asks for it. What is compared is the score of
+a whole state: the weighted mean over the scaling stages of one base model under one strategy for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+from pymoo.algorithms.soo.nonconvex.ga import GA
+from pymoo.core.problem import ElementwiseProblem
+from pymoo.core.termination import NoTermination
+from pymoo.operators.crossover.ux import UniformCrossover
+from pymoo.operators.mutation.pm import PM
+from pymoo.operators.repair.rounding import RoundingRepair
+from pymoo.operators.sampling.rnd import IntegerRandomSampling
+
+from bench.method import lab as labs
+from bench.method.lab import Lab
+from stages import artifacts, device, space
+from stages.artifacts import Candidate, Journal
+from stages.nets import elastic
+from stages.search import evolution
+from stages.search.ledger import Ledger
+from stages.search.scoring import Measure, Measurement, Scorer
+from stages.space import BaseModel, Network, Scaling
+from stages.training.data import on_device
+
+
+class Spent(Exception):
+    """The evaluations that a search may make are made."""
+
+
+@dataclass
+class Trace:
+    """A budget of evaluations, and the best state's score when each was made."""
+
+    allowed: int
+    best: list[float] = field(default_factory=list)
+    top: float = 0.0
+
+    def emit(self, candidate: Candidate, seconds: float) -> None:
+        """Count a candidate."""
+        if len(self.best) == self.allowed:
+            raise Spent
+        self.best.append(self.top)
+
+    def state(self, score: float) -> None:
+        """Note a whole state's score."""
+        self.top = max(self.top, score)
+        if self.best:
+            self.best[-1] = self.top
+
+
+class Noting(Ledger):
+    """A ledger that tells a trace of every whole state."""
+
+    trace: Trace
+
+    def total(self, base: BaseModel, strategies: list[Scaling]) -> float:
+        score = super().total(base, strategies)
+        self.trace.state(score)
+        return score
+
+
+def ledger(lab: Lab, measure: Measure, trace: Trace) -> Noting:
+    """Return an empty ledger whose candidates count for a trace."""
+    made = Noting(lab.params, lab.info, measure, trace.emit)
+    made.trace = trace
+    return made
+
+
+def random_search(own: Noting, generator: np.random.Generator) -> None:
+    """Measure random feasible states."""
+    while True:
+        state = random_state(own, generator)
+        if state:
+            own.total(*state)
+
+
+def random_state(own: Noting, generator: np.random.Generator) -> tuple[BaseModel, list[Scaling]] | None:
+    """Draw a feasible base model and one of its feasible strategies for each stage."""
+    base = own.budget.draw(generator, own.params.scaling.tries)
+    options = [own.budget.feasible(base, stage) for stage in range(len(own.params.scaling.stages))]
+    if not all(options):
+        return None
+    return base, [every[int(generator.integers(len(every)))] for every in options]
+
+
+def markov_chain(own: Noting, generator: np.random.Generator) -> None:
+    """Run the search of stages/search, over and over until the evaluations are spent."""
+    while True:
+        evolution.search(own, generator)
+
+
+class States(ElementwiseProblem):
+    """States as whole numbers for pymoo: depths and kernels of the base model, then a strategy for each stage."""
+
+    def __init__(self, own: Noting):
+        self.own = own
+        self.offered = [space.strategies(own.params.scaling, i) for i in range(len(own.params.scaling.stages))]
+        upper = [
+            n for stage in own.params.space.stages for n in (stage.depth - 1, *[len(stage.kernels) - 1] * stage.depth)
+        ]
+        upper += [len(every) - 1 for every in self.offered]
+        super().__init__(n_var=len(upper), n_obj=1, n_ieq_constr=1, xl=0, xu=np.array(upper), vtype=int)
+
+    def decode(self, x: np.ndarray) -> tuple[BaseModel, list[Scaling]]:
+        """Return the state that numbers stand for."""
+        genes, kernels = iter(x.tolist()), []
+        for stage in self.own.params.space.stages:
+            depth, *chosen = (next(genes) for _ in range(1 + stage.depth))
+            kernels.append(tuple(stage.kernels[i] for i in chosen[: depth + 1]))
+        return BaseModel(tuple(kernels)), [every[next(genes)] for every in self.offered]
+
+    def _evaluate(self, x: np.ndarray, out: dict, *args, **kwargs) -> None:
+        base, strategies = self.decode(x)
+        miss = self.own.budget.total_miss(base, strategies)
+        out["G"], out["F"] = [miss], [0.0 if miss else -self.own.total(base, strategies)]
+
+
+def plain_evolution(own: Noting, generator: np.random.Generator) -> None:
+    """Run pymoo's genetic algorithm over whole states, as the reference does; infeasible states cost nothing."""
+    whole = {"vtype": float, "repair": RoundingRepair()}
+    algorithm = GA(
+        pop_size=own.params.search.population,
+        sampling=IntegerRandomSampling(),
+        crossover=UniformCrossover(repair=RoundingRepair()),
+        mutation=PM(prob_var=own.params.search.mutation, eta=3, **whole),
+        eliminate_duplicates=True,
+    )
+    algorithm.setup(States(own), termination=NoTermination(), seed=int(generator.integers(2**31)))
+    for _ in range(100 * own.params.scaling.tries):
+        algorithm.next()
+
+
+SEARCHES: dict[str, tuple[Callable[[Noting, np.random.Generator], None], dict]] = {
+    "random": (random_search, {}),
+    "plain evolution": (plain_evolution, {}),
+    "Markov chain": (markov_chain, {"surrogate": 1}),
+    "Markov chain, surrogate": (markov_chain, {}),
+}
+
+
+def remembered(lab: Lab) -> tuple[Measure, Journal]:
+    """Return a measure that scores a network once ever."""
+    on = device.prepare(lab.params.compute)
+    net = elastic.read(lab.room("supernet").paths.supernet / "weights.pt", on)
+    splits = (artifacts.read_split(lab.paths.data / f"{name}.npz") for name in ("train", "select"))
+    scorer = Scorer(net, *(on_device(split, lab.info.mean, lab.info.std, on) for split in splits), lab.params.search)
+    journal = Journal(
+        lab.root / "scores.jsonl", artifacts.digest(lab.params.search.metric, lab.params.search.calibration)
+    )
+    known = {
+        record["network"]: Measurement(record["accuracy"], record["probability"], 0.0) for record in journal.records
+    }
+
+    def measure(network: Network) -> Measurement:
+        if str(network) not in known:
+            found = scorer(network)
+            known[str(network)] = found
+            journal.append({"network": str(network), "accuracy": found.accuracy, "probability": found.probability})
+        return known[str(network)]
+
+    return measure, journal
+
+
+def traced(lab: Lab, measure: Measure, name: str, seed: int, allowed: int) -> list[float]:
+    """Return the best state's score after each evaluation of one search."""
+    run, over = SEARCHES[name]
+    section = lab.params.search.model_copy(update=over)
+    own = ledger(Lab(lab.params.model_copy(update={"search": section}), lab.root), measure, trace := Trace(allowed))
+    with suppress(Spent):
+        run(own, np.random.default_rng([3, seed]))
+    return trace.best
+
+
+def first_reach(best: list[float], goal: float) -> int | None:
+    """Return how many evaluations it took to reach a score."""
+    return next((i + 1 for i, score in enumerate(best) if score >= goal), None)
+
+
+def main() -> None:
+    """Trace every search with every seed."""
+    chosen = labs.options(__doc__, evaluations=600)
+    lab = labs.open_lab(chosen)
+    measure, journal = remembered(lab)
+    traces: dict[str, list[list[float]]] = {}
+    for name in SEARCHES:
+        traces[name] = [traced(lab, measure, name, seed, chosen.evaluations) for seed in range(chosen.seeds)]
+        print(f"{name:26}", "  ".join(f"{trace[-1]:.4f} ({len(trace)})" for trace in traces[name]), flush=True)
+    journal.close()
+    goals = [trace[-1] for trace in traces["plain evolution"]]
+    reached = {name: [first_reach(t, g) for t, g in zip(every, goals, strict=True)] for name, every in traces.items()}
+    labs.write(lab, chosen, "efficiency", traces=traces, plain_final=goals, evaluations_to_reach=reached)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Whether the laws hold: a hidden searched stage predicted, and the accuracy of the sizes beyond the search.
+
+The last searched stage is hidden; the laws of the others plan a network for its budget. It, and the network that was
+searched there, are trained with the same seeds. The accuracy law is fitted to the searched sizes' first seed and holds
+its predictions for the larger ones against what these reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+
+from bench.method import lab as labs
+from bench.method import statistics
+from bench.method.family import members, stage_of
+from bench.method.lab import Lab
+from bench.method.match import equal_cost
+from stages import extrapolate, laws
+from stages.artifacts import Member
+from stages.space import BaseModel, Scaling
+
+
+def hidden(lab: Lab, plan: list[Member], seeds: int) -> dict | None:
+    """Predict the last searched stage from the others, train both at equal FLOPs; None with fewer than 4 stages."""
+    strategies = [Scaling.parse(text) for text in lab.found.strategies]
+    if len(strategies) < 4:
+        return None
+    last = next(member for member in plan if stage_of(lab, member) == len(strategies) - 1)
+    base = BaseModel.parse(last.base)
+    fitted = extrapolate.fit_laws(lab.params, strategies[:-1])
+    by = extrapolate.move(lab.params, lab.info, base, fitted, last.multiple)
+    network = str(equal_cost(lab, lab.params.space, base, by, last.flops))
+    jobs = [(name, seed) for seed in range(seeds) for name in (last.network, network)]
+    outcome = lab.trained(jobs)
+    searched, predicted = (
+        [outcome[name, seed]["accuracy"] for seed in range(seeds)] for name in (last.network, network)
+    )
+    return {
+        "intervals": extrapolate.hidden(lab.params, strategies),
+        "searched": {"network": last.network, "scaling": last.scaling, "accuracies": searched},
+        "predicted": {"network": network, "scaling": str(by), "accuracies": predicted},
+        "predicted_less_searched": statistics.paired(predicted, searched),
+    }
+
+
+def accuracy(lab: Lab, plan: list[Member], seeds: int) -> list[dict]:
+    """Hold the accuracy law of the searched sizes against what the others reach."""
+    outcome = lab.trained((member.network, seed) for member in plan for seed in range(seeds))
+    section, rows = lab.params.publish, []
+    points = [
+        laws.Member(member.flops, outcome[member.network, 0]["correct"], outcome[member.network, 0]["tested"])
+        for member in plan
+        if stage_of(lab, member) is not None
+    ]
+    law = laws.fit_accuracy(points, section.confidence, section.draws, np.random.default_rng(section.seed))
+    for member in plan:
+        reached = statistics.mean([outcome[member.network, seed]["accuracy"] for seed in range(seeds)])
+        at = asdict(law.predict(member.flops))
+        inside = at["low"] <= reached["mean"] <= at["high"]
+        beyond = stage_of(lab, member) is None
+        rows.append({"member": member.name, "beyond": beyond, "predicted": at, "reached": reached, "inside": inside})
+    return rows
+
+
+def main() -> None:
+    """Hide and predict."""
+    chosen = labs.options(__doc__)
+    lab = labs.open_lab(chosen)
+    plan = members(lab)
+    stage, rows = hidden(lab, plan, chosen.seeds), accuracy(lab, plan, chosen.seeds)
+    if stage:
+        print(
+            f"hidden stage: searched {stage['searched']['scaling']}, predicted {stage['predicted']['scaling']}", end=" "
+        )
+        print(f"({stage['predicted_less_searched']['mean']:+.2%})")
+    for row in rows:
+        law, reached = row["predicted"]["value"], row["reached"]["mean"]
+        print(f"{row['member']}: law {law:.2%}, reached {reached:.2%}, inside {row['inside']}")
+    labs.write(lab, chosen, "extrapolation", seeds=chosen.seeds, hidden=stage, accuracy=rows)
+
+
+if __name__ == "__main__":
+    main()

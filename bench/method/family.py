@@ -1,0 +1,160 @@
+"""The family against what a practitioner would do instead, at equal FLOPs (±1 %), recipe and seeds.
+
+- ``ours``: searched base, searched strategies, and the law's beyond the search.
+- ``EfficientNet's law``: the same base, scaled by (1.2, 1.1, 1.15) per doubling.
+- ``random base``: a random feasible base for each seed, the searched strategies.
+- ``random strategies``: the searched base, random feasible strategies for each seed.
+- ``one-shot per size``: a super-supernet and a search for each size, in the space that EfficientNet's law widens,
+  deepens and sharpens for it: what NAS costs without a scaling strategy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bench.method import lab as labs
+from bench.method import statistics
+from bench.method.lab import Lab
+from bench.method.match import equal_cost
+from stages import cost
+from stages.artifacts import Member
+from stages.extrapolate import EFFICIENTNET, searched_stage
+from stages.params import Space
+from stages.space import BaseModel, Network, Scaling, ceil, scale_width, strategies
+
+Arm = Callable[[Lab, Member, int], str | None]  # (lab, our member, seed) -> network; None where an arm has no such size
+
+
+def members(lab: Lab) -> list[Member]:
+    """Return our family's plan, smallest first."""
+    lab.room("supernet", "search", "extrapolate")
+    return [Member.read(lab.paths.plan / f"{name}.json") for name in lab.params.family]
+
+
+def stage_of(lab: Lab, member: Member) -> int | None:
+    """Return the scaling stage that a member was searched in."""
+    return searched_stage(lab.params, member.multiple)
+
+
+def ours(lab: Lab, member: Member, seed: int) -> str:
+    """Return our own network."""
+    return member.network
+
+
+def law(lab: Lab, multiple: float) -> Scaling:
+    """Return the strategy of EfficientNet's law for a budget (Tan & Le 2019, eq. 3)."""
+    phi, start = math.log2(multiple), strategies(lab.params.scaling, 0)[0].resolution
+    depth, width, resolution = (EFFICIENTNET[name] ** phi for name in ("depth", "width", "resolution"))
+    return Scaling(round(depth, 3), round(width, 3), round(start * resolution))
+
+
+def efficientnet(lab: Lab, member: Member, seed: int) -> str:
+    """Scale our base by EfficientNet's law."""
+    if member.multiple == 1:
+        return member.network
+    base = BaseModel.parse(member.base)
+    return str(equal_cost(lab, lab.params.space, base, law(lab, member.multiple), member.flops))
+
+
+def random_base(lab: Lab, member: Member, seed: int) -> str | None:
+    """Scale a random base, feasible under all searched strategies, by them."""
+    if stage_of(lab, member) is None:
+        return None
+    chosen = [Scaling.parse(text) for text in lab.found.strategies]
+    base = lab.budget.draw(np.random.default_rng([1, seed]), 20 * lab.params.scaling.tries, chosen)
+    return str(equal_cost(lab, lab.params.space, base, Scaling.parse(member.scaling), member.flops))
+
+
+def random_strategies(lab: Lab, member: Member, seed: int) -> str | None:
+    """Scale our base by random feasible strategies."""
+    stage, base = stage_of(lab, member), BaseModel.parse(member.base)
+    if stage is None:
+        return None
+    options = lab.budget.feasible(base, stage)
+    by = options[int(np.random.default_rng([2, seed, stage]).integers(len(options)))]
+    return member.network if stage == 0 else str(equal_cost(lab, lab.params.space, base, by, member.flops))
+
+
+def widened(space: Space, by: Scaling) -> Space:
+    """Return the space whose base models are as wide, and up to as deep, as a strategy would make them."""
+    content = space.model_dump()
+    content["stem"]["width"] = scale_width(space, space.stem.width, by.width)
+    for stage in content["stages"]:
+        stage["width"] = scale_width(space, stage["width"], by.width)
+        stage["depth"] = ceil(stage["depth"] * by.depth)
+    return Space.model_validate(content)
+
+
+def one_shot_lab(lab: Lab, multiple: float) -> Lab:
+    """Return the lab of one size's own super-supernet and search."""
+    by, first = law(lab, multiple), lab.params.scaling.stages[0]
+    stage = {"tolerance": first.tolerance, "depths": [1.0], "widths": [1.0], "resolutions": [by.resolution]}
+    return lab.variant(
+        {
+            "space": widened(lab.params.space, by).model_dump(mode="json"),
+            "scaling": {"budget": lab.params.scaling.budget * multiple, "stages": [stage]},
+            "supernet": {"stage_weights": None},
+            "search": {"stage_weights": [1.0]},
+        }
+    )
+
+
+def one_shot(lab: Lab, member: Member, seed: int) -> str | None:
+    """Search this size alone."""
+    if stage_of(lab, member) is None:
+        return None
+    own = one_shot_lab(lab, member.multiple).room("supernet", "search")
+    by = Scaling(1.0, 1.0, own.params.scaling.stages[0].resolutions[0])
+    return str(equal_cost(own, own.params.space, BaseModel.parse(own.found.base), by, member.flops))
+
+
+ARMS: dict[str, Arm] = {
+    "ours": ours,
+    "EfficientNet's law": efficientnet,
+    "random base": random_base,
+    "random strategies": random_strategies,
+    "one-shot per size": one_shot,
+}
+
+
+def compared(lab: Lab, plan: list[Member], seeds: int) -> dict[str, dict[str, Any]]:
+    """Train every arm's networks; return, by arm and size, networks, FLOPs, accuracies and the difference from ours."""
+    chosen = {
+        (arm, member.name): [network_of(lab, member, seed) for seed in range(seeds)]
+        for arm, network_of in ARMS.items()
+        for member in plan
+    }
+    chosen = {key: networks for key, networks in chosen.items() if None not in networks}
+    outcome = lab.trained((network, seed) for networks in chosen.values() for seed, network in enumerate(networks))
+    rows: dict[str, dict[str, Any]] = {arm: {} for arm in ARMS}
+    for (arm, size), networks in chosen.items():
+        accuracies = [outcome[network, seed]["accuracy"] for seed, network in enumerate(networks)]
+        rows[arm][size] = {
+            "networks": networks,
+            "flops": [cost.flops(Network.parse(network), *lab.shape) for network in networks],
+            "accuracies": accuracies,
+            **statistics.mean(accuracies),
+            "ours_less_this": statistics.paired(rows["ours"][size]["accuracies"] if rows["ours"] else [], accuracies)
+            if arm != "ours"
+            else None,
+        }
+    return rows
+
+
+def main() -> None:
+    """Search, plan, train and compare."""
+    chosen = labs.options(__doc__)
+    lab = labs.open_lab(chosen)
+    plan = members(lab)
+    rows = compared(lab, plan, chosen.seeds)
+    for arm, sizes in rows.items():
+        print(f"{arm:20}", "  ".join(f"{size} {row['mean']:.2%}" for size, row in sizes.items()))
+    labs.write(lab, chosen, "family", seeds=chosen.seeds, members=[m.model_dump() for m in plan], arms=rows)
+
+
+if __name__ == "__main__":
+    main()

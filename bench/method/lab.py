@@ -1,0 +1,193 @@
+"""A folder where a preset's rooms run once, variants of it beside each other, and networks are trained once each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property, lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from bench.speed.common import about
+from pipeline import settings
+from stages import artifacts, device, params, prepare, retrain, run_room, sources
+from stages.artifacts import DataInfo, Found, Paths
+from stages.budget import Budget
+from stages.nets import child
+from stages.params import Params
+from stages.space import Network
+from stages.training.data import Images, join, on_device
+
+RESULTS = Path(__file__).parent / "results"
+Job = tuple[str, int]  # (network, seed)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Params and the folder of what they made. Everything in it is made once: a script that stops goes on there."""
+
+    params: Params
+    root: Path
+    workers: int = 1
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.root)
+
+    @cached_property
+    def info(self) -> DataInfo:
+        return DataInfo.read(self.paths.data / "info.json")
+
+    @cached_property
+    def budget(self) -> Budget:
+        return Budget(self.params.space, self.params.scaling, *self.shape)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (channels, classes) of the images."""
+        return self.info.channels, len(self.info.classes)
+
+    @property
+    def found(self) -> Found:
+        return Found.read(self.paths.search / "found.json")
+
+    def prepared(self) -> Lab:
+        """Split the images, if that has not been done; the source is relative to the current folder."""
+        if not (self.paths.data / "info.json").exists():
+            info, splits = prepare.run(self.params.data, sources.find(self.params.data, Path.cwd()))
+            for name, arrays in splits.items():
+                artifacts.write_arrays(self.paths.data / f"{name}.npz", arrays)
+            info.write(self.paths.data / "info.json")
+        return self
+
+    def variant(self, over: dict[str, Any]) -> Lab:
+        """Return the same lab with some params changed: a folder of its own, on the same images."""
+        content = json.loads(self.params.model_dump_json())
+        settings.merge(content, over)
+        changed = params.parse(content)
+        sections = (changed.space, changed.scaling, changed.supernet, changed.search, changed.compute.device)
+        root = self.home / "variants" / artifacts.digest(*sections)
+        if not (root / "artifacts/data").exists():
+            root.mkdir(parents=True, exist_ok=True)
+            artifacts.write_bytes(root / "params.json", changed.model_dump_json(indent=2).encode())
+            (root / "artifacts").mkdir(exist_ok=True)
+            (root / "artifacts/data").symlink_to((self.home / "artifacts/data").resolve())
+        return replace(self, params=changed, root=root)
+
+    @property
+    def home(self) -> Path:
+        """The folder that variants share: trained networks depend on none of what they change."""
+        return self.root.parent.parent if self.root.parent.name == "variants" else self.root
+
+    def room(self, *names: str) -> Lab:
+        """Run rooms that have not been run here, and remember the seconds each took in all."""
+        for name in names:
+            if name in self.seconds():
+                continue
+            start = time.perf_counter()
+            run_room(self.params, self.paths, name)
+            shutil.rmtree(self.paths.state(name), ignore_errors=True)
+            artifacts.write_json(self.root / "seconds.json", self.seconds() | {name: time.perf_counter() - start})
+        return self
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each room took here."""
+        file = self.root / "seconds.json"
+        return artifacts.read_json(file) if file.exists() else {}
+
+    # --- networks trained from scratch ------------------------------------------------------------
+
+    def trained(self, jobs: Iterable[Job]) -> dict[Job, dict[str, Any]]:
+        """Train networks with retrain's recipe, each with its seed, and test them; what is on file is not trained."""
+        jobs = list(dict.fromkeys(jobs))
+        todo = [job for job in jobs if not self._file(*job).exists()]
+        if todo:
+            with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
+                done = [pool.submit(_train, self, *job) for job in todo]
+                for future in tqdm(done, desc="networks trained", disable=None):
+                    future.result()
+        return {job: artifacts.read_json(self._file(*job)) for job in jobs}
+
+    def _file(self, network: str, seed: int) -> Path:
+        key = artifacts.digest(network, seed, self.params.retrain, self.info.digest, self.params.compute.device)
+        return self.home / "trained" / f"{key}.json"
+
+
+def _train(lab: Lab, network: str, seed: int) -> None:
+    """Train one network and write what came of it."""
+    on = device.prepare(lab.params.compute)
+    train, test = _images(lab, on)
+    start = time.perf_counter()
+    net = child.build(Network.parse(network), *lab.shape, torch.Generator().manual_seed(seed)).to(on)
+    history = retrain.train(lab.params, net, train, seed)
+    seconds = time.perf_counter() - start
+    correct = retrain.count_correct(net, test, lab.params.retrain.batch)
+    outcome = {
+        "network": network,
+        "seed": seed,
+        "correct": correct,
+        "tested": len(test),
+        "accuracy": correct / len(test),
+    }
+    artifacts.write_json(lab._file(network, seed), outcome | {"loss": history[-1][1], "seconds": round(seconds, 2)})
+
+
+@lru_cache(maxsize=1)
+def _loaded(data: Path, on: torch.device) -> dict[str, Images]:
+    info = DataInfo.read(data / "info.json")
+    splits = {name: artifacts.read_split(data / f"{name}.npz") for name in artifacts.SPLITS}
+    return {name: on_device(split, info.mean, info.std, on) for name, split in splits.items()}
+
+
+def _images(lab: Lab, on: torch.device) -> tuple[Images, Images]:
+    """Return what the family is trained on and what tests it."""
+    images = _loaded(lab.home / "artifacts/data", on)
+    return join(images["train"], images["select"]) if lab.params.retrain.use_select else images["train"], images["test"]
+
+
+# --- scripts --------------------------------------------------------------------------------------
+
+
+def options(doc: str | None, **more: Any) -> argparse.Namespace:
+    """Read a script's options, given as name=default, beside those of all."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--preset", default="cifar10-cpu", help="a file of presets/, over params.yaml")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
+    parser.add_argument("--workers", type=int, default=2, help="networks trained side by side")
+    parser.add_argument("--work", type=Path, default=Path("bench/work"), help="folder of what is made on the way")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    for name, default in more.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    return parser.parse_args()
+
+
+def open_lab(chosen: argparse.Namespace) -> Lab:
+    """Return the lab of a preset, its images prepared."""
+    content = params.read_yaml("params.yaml")
+    settings.merge(content, params.read_yaml(f"presets/{chosen.preset}.yaml"))
+    return Lab(params.parse(content), chosen.work / chosen.preset, chosen.workers).prepared()
+
+
+def write(lab: Lab, chosen: argparse.Namespace, name: str, **content: Any) -> None:
+    """Write a script's raw numbers with the command, the code and the machine that they belong to."""
+    revision = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    on = str(device.prepare(lab.params.compute))
+    head = {
+        "command": f"python -m bench.method.{name} --preset {chosen.preset}",
+        "date": date.today().isoformat(),
+        "revision": revision,
+        "data": lab.info.digest,
+        **about(on),
+    }
+    artifacts.write_json(chosen.results / chosen.preset / f"{name}.json", head | content)

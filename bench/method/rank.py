@@ -1,0 +1,122 @@
+"""Whether shared weights rank networks as training from scratch does, and what moves that.
+
+For each scaling stage, random feasible networks are scored with the super-supernet and trained from scratch;
+Kendall's τ between both, with a bootstrap interval. Variants of the super-supernet score the same networks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.method import lab as labs
+from bench.method.lab import Lab
+from bench.method.statistics import kendall
+from stages import artifacts, device
+from stages.artifacts import Journal
+from stages.nets import elastic
+from stages.search.scoring import Scorer
+from stages.space import Network, scale
+from stages.training.data import on_device
+
+VARIANTS = {
+    "default": {},
+    "uniform sampling": {"sampling": "uniform"},
+    "stages by their number of strategies": {"stage_weights": None},
+    "bilateral coupling": {"coupling": "bilateral"},
+    "sandwich rule": {"sandwich": True, "sampled": 1},
+    "sandwich rule and distillation": {"sandwich": True, "sampled": 1, "distill": True},
+    "half the steps": {"recipe": {"steps": 0.5}},
+    "twice the steps": {"recipe": {"steps": 2.0}},
+}
+CALIBRATION = (0.125, 0.5, 2, 4)  # of the default number of images
+
+
+def networks(lab: Lab, count: int) -> list[tuple[int, str]]:
+    """Draw feasible networks of every scaling stage: a base model, then one of its feasible strategies."""
+    generator, drawn = np.random.default_rng(0), {}
+    for stage in range(len(lab.params.scaling.stages)):
+        chosen: dict[str, None] = {}
+        for _ in range(lab.params.scaling.tries):
+            base = lab.budget.draw(generator, lab.params.scaling.tries)
+            options = lab.budget.feasible(base, stage)
+            if options and len(chosen) < count:
+                by = options[int(generator.integers(len(options)))]
+                chosen[str(scale(lab.params.space, base, by))] = None
+        drawn[stage] = list(chosen)
+    return [(stage, network) for stage, names in drawn.items() for network in names]
+
+
+def scores(lab: Lab, chosen: list[tuple[int, str]], calibration: int | None = None) -> list[dict[str, float]]:
+    """Score networks with a lab's super-supernet; a journal remembers them."""
+    search = lab.params.search
+    search = search.model_copy(update={"calibration": calibration or search.calibration})
+    on = device.prepare(lab.params.compute)
+    net = elastic.read(lab.room("supernet").paths.supernet / "weights.pt", on)
+    splits = (artifacts.read_split(lab.paths.data / f"{name}.npz") for name in ("train", "select"))
+    scorer = Scorer(net, *(on_device(split, lab.info.mean, lab.info.std, on) for split in splits), search)
+    journal = Journal(lab.root / f"scores-{search.calibration}.jsonl", artifacts.digest(search))
+    known = {record["network"]: record for record in journal.records}
+    for _, network in chosen:
+        if network not in known:
+            measured = scorer(Network.parse(network))
+            known[network] = {"network": network} | {k: getattr(measured, k) for k in ("accuracy", "probability")}
+            journal.append(known[network])
+    journal.close()
+    return [known[network] for _, network in chosen]
+
+
+def scaled(recipe: dict[str, float], over: dict[str, float]) -> dict[str, int]:
+    """Return a recipe's changes, given as factors of its steps."""
+    return {name: round(recipe[name] * factor) for name, factor in over.items()}
+
+
+def taus(lab: Lab, chosen: list[tuple[int, str]], trained: list[float], measured: list[dict[str, float]]) -> dict:
+    """Return Kendall's τ of each stage and their mean, by the search's own metric and by the other one."""
+    stages = sorted({stage for stage, _ in chosen})
+    found: dict[str, dict] = {}
+    for metric in ("probability", "accuracy"):
+        rows = {
+            str(stage): kendall(
+                [m[metric] for m, (at, _) in zip(measured, chosen, strict=True) if at == stage],
+                [t for t, (at, _) in zip(trained, chosen, strict=True) if at == stage],
+            )
+            for stage in stages
+        }
+        found[metric] = rows | {"mean": float(np.mean([row["tau"] for row in rows.values()]))}
+    return found
+
+
+def variant(lab: Lab, over: dict) -> Lab:
+    """Return a lab whose super-supernet is trained in another way."""
+    recipe = lab.params.supernet.recipe.model_dump()
+    changes = over | ({"recipe": scaled(recipe, over["recipe"])} if "recipe" in over else {})
+    if "recipe" in changes:
+        every = changes["recipe"]["steps"]
+        changes["recipe"] |= {"log": max(1, every // 20), "checkpoint": max(1, every // 20) * 4}
+    return lab.variant({"supernet": changes})
+
+
+def main() -> None:
+    """Train the networks, then score them with every variant."""
+    chosen = labs.options(__doc__, networks=20)
+    lab = labs.open_lab(chosen)
+    drawn = networks(lab, chosen.networks)
+    outcome = lab.trained((network, 0) for _, network in drawn)
+    trained = [outcome[network, 0]["accuracy"] for _, network in drawn]
+    found, raw = {}, {}
+    for name, over in VARIANTS.items():
+        own = variant(lab, over)
+        raw[name] = scores(own, drawn)
+        found[name] = taus(lab, drawn, trained, raw[name])
+        print(f"{name:40} {found[name]['probability']['mean']:.3f}", flush=True)
+    for factor in CALIBRATION:
+        count = min(round(lab.params.search.calibration * factor), lab.info.counts["train"])
+        name = f"{count} images recalibrate"
+        raw[name] = scores(variant(lab, {}), drawn, count)
+        found[name] = taus(lab, drawn, trained, raw[name])
+    rows = [{"stage": s, "network": n, "trained": t} for (s, n), t in zip(drawn, trained, strict=True)]
+    labs.write(lab, chosen, "rank", networks=rows, scores=raw, tau=found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What hierarchical sampling trains: the FLOPs it draws, beside uniform draws, and the ends of the space after both.
+
+Accuracies are those of shared weights on ``select``, after recalibration.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.method import lab as labs
+from bench.method.lab import Lab
+from bench.method.rank import scores, variant
+from stages import cost, space, supernet
+
+BINS = 16
+
+
+def histogram(lab: Lab) -> dict:
+    """Return how often each way draws networks, by FLOPs (logarithmic bins), over a whole training."""
+    rows = supernet.sampled_flops(lab.params, lab.info)
+    flops = [count for _, _, count in rows]
+    edges = np.geomspace(min(flops), max(flops) * 1.0001, BINS + 1)
+    ways = {way: [count for name, _, count in rows if name == way] for way in ("hierarchical", "uniform")}
+    return {"edges": edges.tolist()} | {way: np.histogram(counts, edges)[0].tolist() for way, counts in ways.items()}
+
+
+def ends(lab: Lab) -> list[tuple[str, str]]:
+    """Return the smallest and the largest network of the space, and the extremes of each scaling stage's FLOPs."""
+    params, found = lab.params, {}
+    found["smallest"] = space.smallest(params.space, params.scaling)
+    for stage in range(len(params.scaling.stages)):
+        every = sorted(
+            (
+                space.scale(params.space, space.uniform_base(params.space, pick, depth), by)
+                for by in space.strategies(params.scaling, stage)
+                for pick, depth in ((min, lambda _: 1), (max, lambda most: most))
+            ),
+            key=lambda network: cost.flops(network, *lab.shape),
+        )
+        found[f"stage {stage}, smallest"], found[f"stage {stage}, largest"] = every[0], every[-1]
+    found["largest"] = space.largest(params.space, params.scaling)
+    return [(name, str(network)) for name, network in found.items()]
+
+
+def main() -> None:
+    """Train both ways and score the ends."""
+    chosen = labs.options(__doc__)
+    lab = labs.open_lab(chosen)
+    extremes = ends(lab)
+    found = {
+        way: scores(variant(lab, {} if way == "hierarchical" else {"sampling": way}), [(0, n) for _, n in extremes])
+        for way in ("hierarchical", "uniform")
+    }
+    rows = [
+        {"what": what, "network": network} | {way: found[way][i]["accuracy"] for way in found}
+        for i, (what, network) in enumerate(extremes)
+    ]
+    for row in rows:
+        print(f"{row['what']:20} hierarchical {row['hierarchical']:.2%}, uniform {row['uniform']:.2%}")
+    labs.write(lab, chosen, "sampling", histogram=histogram(lab), ends=rows)
+
+
+if __name__ == "__main__":
+    main()

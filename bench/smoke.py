@@ -1,0 +1,76 @@
+"""Run every benchmark on toy sizes, in a folder of its own: that none rots, not what any of them measures."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+
+FILES = ("bench", "stages", "data/digits", "pipeline", "presets", "params.yaml", "dvc.yaml", ".dvc", ".dvcignore")
+TOY = "--preset bench-smoke --seeds 2 --workers 1 --work work --results results"
+METHOD = [  # each finds what it shares with those before it
+    f"bench.method.family {TOY}",
+    f"bench.method.rank {TOY} --networks 3",
+    f"bench.method.cost {TOY}",
+    f"bench.method.efficiency {TOY} --evaluations 12",
+    f"bench.method.extrapolation {TOY}",
+    f"bench.method.sampling {TOY}",
+    "bench.method.report --results results --out results.md",
+]
+SPEED = [
+    "bench.speed.family --preset tiny",
+    "pipeline params --preset tiny",
+    "stages prepare",
+    "stages supernet",
+    "bench.speed.tracking --repeats 1",
+    "bench.speed.scoring --repeats 1",
+    "bench.speed.costs --repeats 1",
+    "bench.speed.depthwise --repeats 1",
+    "bench.speed.step --repeats 1",
+    "bench.speed.timm_child --repeats 1",
+    "bench.speed.memory --repeats 1",
+    "bench.speed.loader --repeats 1 --images 64",
+    "bench.speed.growth --repeats 1 --candidates 100",
+    "bench.speed.gpu --repeats 1 --device cpu --preset tiny",
+]
+
+
+def project(folder: Path) -> None:
+    """Copy what the scripts read, so that no figure of the project is overwritten."""
+    hidden = shutil.ignore_patterns("work", "__pycache__", "tmp", "cache")
+    for name in FILES:
+        source, target = Path(name), folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target, ignore=hidden) if source.is_dir() else shutil.copy2(source, target)
+
+
+def run(folder: Path, commands: list[str]) -> list[str]:
+    """Run commands one after the other; return what went wrong."""
+    failures = []
+    for command in commands:
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", *command.split()], cwd=folder, capture_output=True, text=True)
+        print(f"{time.perf_counter() - start:5.1f} s  {command}", flush=True)
+        if done.returncode:
+            failures.append(f"python -m {command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return failures
+
+
+def main() -> int:
+    """Run the method's and the speed benchmarks side by side; 1 if one of them fails."""
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor() as pool:
+        folder = Path(name)
+        project(folder)
+        failures = list(chain(*pool.map(lambda commands: run(folder, commands), (METHOD, SPEED))))
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,109 @@
+"""The benchmarks' own reasoning: equal cost, fair counting, intervals, and a report that says what was measured."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bench.method import family, report, statistics
+from bench.method.lab import Lab
+from bench.method.match import equal_cost
+from stages import cost, space
+from stages.space import BaseModel, Scaling
+
+
+@pytest.fixture
+def lab(make_params, info, tmp_path):
+    """Return a lab with prepared (imaginary) images."""
+    made = Lab(make_params(), tmp_path / "lab")
+    info.write(made.paths.data / "info.json")
+    return made
+
+
+def test_a_baseline_costs_what_ours_does(lab):
+    generator = np.random.default_rng(0)
+    for stage in range(3):
+        for _ in range(5):
+            base = lab.budget.draw(generator, 300)
+            options = lab.budget.feasible(base, stage)
+            if not options:
+                continue
+            flops = round(1.15 * lab.budget.flops(base, options[-1]))
+            network = equal_cost(lab, lab.params.space, base, options[-1], flops)
+            assert cost.flops(network, *lab.shape) == pytest.approx(flops, rel=0.02)  # tiny networks have gaps
+            assert abs(network.resolution - options[-1].resolution) <= 3
+
+
+def test_the_nearest_relative_is_the_strategy_itself(lab):
+    base, by = BaseModel(((3,), (3, 5), (3,))), Scaling(1.0, 1.25, 11)
+    flops = cost.flops(space.scale(lab.params.space.model_copy(update={"divisor": 1}), base, by), *lab.shape)
+    assert equal_cost(lab, lab.params.space, base, by, flops).resolution == 11
+
+
+def test_a_cost_out_of_reach_is_refused(lab):
+    with pytest.raises(ValueError, match="no relative comes near 1000000000 FLOPs"):
+        equal_cost(lab, lab.params.space, BaseModel(((3,), (3,), (3,))), Scaling(1.0, 1.0, 8), 10**9)
+
+
+def test_efficientnets_law_is_its_own(lab):
+    assert family.law(lab, 1) == Scaling(1.0, 1.0, 8)
+    assert family.law(lab, 8) == Scaling(1.728, 1.331, 12)  # 1.2³, 1.1³, 8·1.15³
+
+
+def test_a_size_of_its_own_is_as_large_as_the_law_would_make_it(lab):
+    own = family.one_shot_lab(lab, 4)
+    assert [stage.width for stage in own.params.space.stages] == [8, 12, 12]  # 1.21 times 4 8 8, to multiples of 4
+    assert [stage.depth for stage in own.params.space.stages] == [2, 5, 3]  # 1.44 times 1 3 2, up
+    assert own.params.scaling.budget == 4 * lab.params.scaling.budget and own.home == lab.home
+    assert (own.root / "artifacts/data/info.json").exists(), "on the same images"
+
+
+def test_variants_share_what_they_have_in_common(lab):
+    other = lab.variant({"supernet": {"sampling": "uniform"}})
+    assert other.root != lab.root and other.variant({}).root == other.root
+    assert lab._file("n", 0) == other._file("n", 0) != lab._file("n", 1)
+
+
+def test_paired_differences_are_those_of_scipy():
+    ours, theirs = [0.50, 0.52, 0.49], [0.47, 0.48, 0.48]
+    found = statistics.paired(ours, theirs)
+    assert found["mean"] == pytest.approx(0.08 / 3) and found["p"] == pytest.approx(0.0942, abs=1e-3)
+    assert found["low"] < 0 < found["high"], "three seeds that disagree are not beyond noise"
+    assert statistics.paired([0.5], [0.4]) == {"mean": pytest.approx(0.1), "low": None, "high": None, "p": None}
+    assert statistics.paired([0.5, 0.6], [0.5, 0.6])["p"] is None
+
+
+def test_kendall_has_an_interval_that_shrinks_with_networks():
+    generator = np.random.default_rng(0)
+
+    def width(count):
+        truth = generator.random(count)
+        found = statistics.kendall(truth + 0.6 * generator.random(count), truth, draws=300)
+        assert found["low"] <= found["tau"] <= found["high"]
+        return found["high"] - found["low"]
+
+    assert width(200) < width(12)
+
+
+def result(name, **content):
+    head = {"command": f"python -m bench.method.{name} --preset p", "date": "2026-01-01", "revision": "abc"}
+    return head | {"machine": {"processor": "cpu"}, "versions": {"torch": "2"}, "seeds": 2} | content
+
+
+def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
+    member = {"name": "S1", "flops": 2e6, "base": "k3", "scaling": "d1-w1-r8"}
+    ours = {"mean": 0.5, "low": 0.4, "high": 0.6, "flops": [2e6, 1.99e6], "ours_less_this": None}
+
+    def arm(low, high):
+        return {"S1": ours | {"ours_less_this": {"mean": (low + high) / 2, "low": low, "high": high, "p": 0.04}}}
+
+    arms = {"ours": {"S1": ours}, "worse": arm(0.01, 0.03), "alike": arm(-0.01, 0.02), "better": arm(-0.05, -0.01)}
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/family.json").write_text(json.dumps(result("family", arms=arms, members=[member])))
+    text = report.report(tmp_path)
+    assert "`python -m bench.method.family --preset p`: 2 seeds, cpu, torch 2, 2026-01-01, code abc." in text
+    assert "worse: +2.0 points on average over 1 sizes; ours better beyond noise at 1, worse at 0" in text
+    assert "alike: +0.5 points on average over 1 sizes; ours better beyond noise at 0, worse at 0" in text
+    assert "better: -3.0 points on average over 1 sizes; ours better beyond noise at 0, worse at 1" in text
+    assert "within 0.5% of ours in FLOPs" in text
+    assert "| ours | 50.0 [40.0, 60.0] |" in text and "S1 (2 M)" in text
