@@ -65,9 +65,9 @@ def accuracy(lab: Lab, plan: list[Member], seeds: int) -> list[dict]:
 
 def main() -> None:
     """Hide and predict."""
-    chosen = labs.options(__doc__)
+    chosen = labs.options(__doc__, sizes="")
     lab = labs.open_lab(chosen)
-    plan = members(lab)
+    plan = members(lab, chosen.sizes)
     stage, rows = hidden(lab, plan, chosen.seeds), accuracy(lab, plan, chosen.seeds)
     if stage:
         print(

@@ -29,10 +29,11 @@ from stages.space import BaseModel, Network, Scaling, ceil, scale_width, strateg
 Arm = Callable[[Lab, Member, int], str | None]  # (lab, our member, seed) -> network; None where an arm has no such size
 
 
-def members(lab: Lab) -> list[Member]:
-    """Return our family's plan, smallest first."""
+def members(lab: Lab, sizes: str = "") -> list[Member]:
+    """Return our family's plan, smallest first; of it ``sizes`` (S0,S1) if some are named."""
     lab.room("supernet", "search", "extrapolate")
-    return [Member.read(lab.paths.plan / f"{name}.json") for name in lab.params.family]
+    wanted = sizes.split(",") if sizes else lab.params.family
+    return [Member.read(lab.paths.plan / f"{name}.json") for name in lab.params.family if name in wanted]
 
 
 def stage_of(lab: Lab, member: Member) -> int | None:
@@ -147,9 +148,9 @@ def compared(lab: Lab, plan: list[Member], seeds: int) -> dict[str, dict[str, An
 
 def main() -> None:
     """Search, plan, train and compare."""
-    chosen = labs.options(__doc__)
+    chosen = labs.options(__doc__, sizes="")
     lab = labs.open_lab(chosen)
-    plan = members(lab)
+    plan = members(lab, chosen.sizes)
     rows = compared(lab, plan, chosen.seeds)
     for arm, sizes in rows.items():
         print(f"{arm:20}", "  ".join(f"{size} {row['mean']:.2%}" for size, row in sizes.items()))

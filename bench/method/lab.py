@@ -162,7 +162,7 @@ def _images(lab: Lab, on: torch.device) -> tuple[Images, Images]:
 def options(doc: str | None, **more: Any) -> argparse.Namespace:
     """Read a script's options, given as name=default, beside those of all."""
     parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--preset", default="cifar10-cpu", help="a file of presets/, over params.yaml")
+    parser.add_argument("--preset", default="cifar10-cpu", help="a file of presets/; digits is params.yaml itself")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
     parser.add_argument("--workers", type=int, default=2, help="networks trained side by side")
     parser.add_argument("--work", type=Path, default=Path("bench/work"), help="folder of what is made on the way")
@@ -175,7 +175,8 @@ def options(doc: str | None, **more: Any) -> argparse.Namespace:
 def open_lab(chosen: argparse.Namespace) -> Lab:
     """Return the lab of a preset, its images prepared."""
     content = params.read_yaml("params.yaml")
-    settings.merge(content, params.read_yaml(f"presets/{chosen.preset}.yaml"))
+    if chosen.preset != content["data"]["name"]:
+        settings.merge(content, params.read_yaml(settings.preset_path(Path.cwd(), chosen.preset)))
     return Lab(params.parse(content), chosen.work / chosen.preset, chosen.workers).prepared()
 
 

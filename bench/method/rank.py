@@ -13,9 +13,10 @@ from bench.method.lab import Lab
 from bench.method.statistics import kendall
 from stages import artifacts, device
 from stages.artifacts import Journal
+from stages.budget import Budgeted
 from stages.nets import elastic
 from stages.search.scoring import Scorer
-from stages.space import Network, scale
+from stages.space import Network
 from stages.training.data import on_device
 
 VARIANTS = {
@@ -33,17 +34,14 @@ CALIBRATION = (0.125, 0.5, 2, 4)  # of the default number of images
 
 def networks(lab: Lab, count: int) -> list[tuple[int, str]]:
     """Draw feasible networks of every scaling stage: a base model, then one of its feasible strategies."""
-    generator, drawn = np.random.default_rng(0), {}
+    drawn: list[tuple[int, str]] = []
     for stage in range(len(lab.params.scaling.stages)):
-        chosen: dict[str, None] = {}
-        for _ in range(lab.params.scaling.tries):
-            base = lab.budget.draw(generator, lab.params.scaling.tries)
-            options = lab.budget.feasible(base, stage)
-            if options and len(chosen) < count:
-                by = options[int(generator.integers(len(options)))]
-                chosen[str(scale(lab.params.space, base, by))] = None
-        drawn[stage] = list(chosen)
-    return [(stage, network) for stage, names in drawn.items() for network in names]
+        weights = tuple(float(i == stage) for i in range(len(lab.params.scaling.stages)))
+        draw, generator = Budgeted(lab.budget, weights, lab.params.scaling.tries).draw, np.random.default_rng(stage)
+        samples = (draw(generator) for _ in range(3 * count))
+        names = dict.fromkeys(str(sample.network) for sample in samples)
+        drawn += [(stage, name) for name in list(names)[:count]]
+    return drawn
 
 
 def scores(lab: Lab, chosen: list[tuple[int, str]], calibration: int | None = None) -> list[dict[str, float]]:
