@@ -2,6 +2,7 @@
 
 For each scaling stage, random feasible networks are scored with the super-supernet and trained from scratch;
 Kendall's τ between both, with a bootstrap interval. Variants of the super-supernet score the same networks.
+``--stages 0,1`` leaves the other scaling stages out; ``--variants default,bilateral`` the other variants.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from stages.training.data import on_device
 
 VARIANTS = {
     "default": {},
-    "uniform sampling": {"sampling": "uniform"},
-    "stages by their number of strategies": {"stage_weights": None},
-    "bilateral coupling": {"coupling": "bilateral"},
-    "sandwich rule": {"sandwich": True, "sampled": 1},
-    "sandwich rule and distillation": {"sandwich": True, "sampled": 1, "distill": True},
-    "half the steps": {"recipe": {"steps": 0.5}},
-    "twice the steps": {"recipe": {"steps": 2.0}},
+    "hierarchical": {"sampling": "hierarchical"},
+    "uniform": {"sampling": "uniform"},
+    "by-count": {"stage_weights": None},  # a scaling stage is drawn as often as it has strategies
+    "bilateral": {"coupling": "bilateral"},
+    "sandwich": {"sandwich": True, "sampled": 1},
+    "distilled": {"sandwich": True, "sampled": 1, "distill": True},
+    "half-steps": {"recipe": {"steps": 0.5}},
+    "double-steps": {"recipe": {"steps": 2.0}},
 }
 CALIBRATION = (0.125, 0.5, 2, 4)  # of the default number of images
 
@@ -94,26 +96,33 @@ def variant(lab: Lab, over: dict) -> Lab:
     return lab.variant({"supernet": changes})
 
 
+def show(name: str, found: dict) -> None:
+    """Print the mean τ of a variant by either metric."""
+    means = (f"by {metric} {row['mean']:+.3f}" for metric, row in found.items())
+    print(f"{name:24}", ", ".join(means), flush=True)
+
+
 def main() -> None:
     """Train the networks, then score them with every variant."""
-    chosen = labs.options(__doc__, networks=20)
+    chosen = labs.options(__doc__, networks=20, stages="", variants=",".join(VARIANTS))
     lab = labs.open_lab(chosen)
-    drawn = networks(lab, chosen.networks)
+    drawn = [pair for pair in networks(lab, chosen.networks) if str(pair[0]) in (chosen.stages or str(pair[0]))]
     outcome = lab.trained((network, 0) for _, network in drawn)
     trained = [outcome[network, 0]["accuracy"] for _, network in drawn]
     found, raw = {}, {}
-    for name, over in VARIANTS.items():
-        own = variant(lab, over)
+    for name in chosen.variants.split(","):
+        own = variant(lab, VARIANTS[name])
         raw[name] = scores(own, drawn)
         found[name] = taus(lab, drawn, trained, raw[name])
-        print(f"{name:40} {found[name]['probability']['mean']:.3f}", flush=True)
+        show(name, found[name])
     for factor in CALIBRATION:
         count = min(round(lab.params.search.calibration * factor), lab.info.counts["train"])
         name = f"{count} images recalibrate"
         raw[name] = scores(variant(lab, {}), drawn, count)
         found[name] = taus(lab, drawn, trained, raw[name])
+        show(name, found[name])
     rows = [{"stage": s, "network": n, "trained": t} for (s, n), t in zip(drawn, trained, strict=True)]
-    labs.write(lab, chosen, "rank", networks=rows, scores=raw, tau=found)
+    labs.write(lab, chosen, "rank", metric=lab.params.search.metric, networks=rows, scores=raw, tau=found)
 
 
 if __name__ == "__main__":

@@ -117,22 +117,23 @@ def rank(result: Result) -> str:
     """Write the rank correlations."""
     found, stages = result["tau"], sorted({str(row["stage"]) for row in result["networks"]})
     counts = [sum(str(row["stage"]) == stage for row in result["networks"]) for stage in stages]
+    metric, other = sorted(("accuracy", "probability"), key=lambda name: name != result["metric"])
     named = [f"stage {s} ({n} networks)" for s, n in zip(stages, counts, strict=True)]
     rows = [
         [
             name,
-            *(tau(own["probability"][stage]) for stage in stages),
-            f"{own['probability']['mean']:.2f}",
-            f"{own['accuracy']['mean']:.2f}",
+            *(tau(own[metric][stage]) for stage in stages),
+            f"{own[metric]['mean']:.2f}",
+            f"{own[other]['mean']:.2f}",
         ]
         for name, own in found.items()
     ]
     return "\n".join(
         [
             f"## Rank correlation\n\n{origin(result)}",
-            "Kendall's τ between the score by shared weights (mean probability of the true class; in the last column",
-            "top-1) and test top-1 after training from scratch, 1 seed; bootstrap intervals over networks.\n",
-            table(["super-supernet", *named, "mean", "mean by top-1"], rows),
+            f"Kendall's τ between the score by shared weights ({metric}; in the last column {other}) and test top-1",
+            "after training from scratch, 1 seed; bootstrap intervals over networks.\n",
+            table(["super-supernet", *named, "mean", f"mean by {other}"], rows),
         ]
     )
 
@@ -225,7 +226,8 @@ def mean(values: list[float]) -> float:
 
 def sampling(result: Result) -> str:
     """Write what is sampled, and the ends."""
-    shares, ways = result["histogram"], ("hierarchical", "uniform")
+    shares = result["histogram"]
+    ways = [name for name in shares if name != "edges"]
     bins = [
         [f"{millions(low)} to {millions(high)}", *(percent(shares[way][i] / sum(shares[way])) for way in ways)]
         for i, (low, high) in enumerate(pairwise(shares["edges"]))

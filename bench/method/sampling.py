@@ -1,4 +1,4 @@
-"""What hierarchical sampling trains: the FLOPs it draws, beside uniform draws, and the ends of the space after both.
+"""What each way of sampling trains: the FLOPs that it draws, and how well the ends of the space do after it.
 
 Accuracies are those of shared weights on ``select``, after recalibration.
 """
@@ -20,7 +20,7 @@ def histogram(lab: Lab) -> dict:
     rows = supernet.sampled_flops(lab.params, lab.info)
     flops = [count for _, _, count in rows]
     edges = np.geomspace(min(flops), max(flops) * 1.0001, BINS + 1)
-    ways = {way: [count for name, _, count in rows if name == way] for way in ("hierarchical", "uniform")}
+    ways = {way: [count for name, _, count in rows if name == way] for way in supernet.SAMPLINGS}
     return {"edges": edges.tolist()} | {way: np.histogram(counts, edges)[0].tolist() for way, counts in ways.items()}
 
 
@@ -43,20 +43,17 @@ def ends(lab: Lab) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """Train both ways and score the ends."""
+    """Train every way and score the ends."""
     chosen = labs.options(__doc__)
     lab = labs.open_lab(chosen)
     extremes = ends(lab)
-    found = {
-        way: scores(variant(lab, {} if way == "hierarchical" else {"sampling": way}), [(0, n) for _, n in extremes])
-        for way in ("hierarchical", "uniform")
-    }
+    found = {way: scores(variant(lab, {"sampling": way}), [(0, n) for _, n in extremes]) for way in supernet.SAMPLINGS}
     rows = [
         {"what": what, "network": network} | {way: found[way][i]["accuracy"] for way in found}
         for i, (what, network) in enumerate(extremes)
     ]
     for row in rows:
-        print(f"{row['what']:20} hierarchical {row['hierarchical']:.2%}, uniform {row['uniform']:.2%}")
+        print(f"{row['what']:20}", ", ".join(f"{way} {row[way]:.2%}" for way in found))
     labs.write(lab, chosen, "sampling", histogram=histogram(lab), ends=rows)
 
 
