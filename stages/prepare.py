@@ -53,26 +53,33 @@ def split(params: Data, source: Source) -> dict[str, np.ndarray]:
     A split that the source comes with is taken whole; the others are drawn from what is in none, or in train.
     """
     generator = np.random.default_rng(params.seed)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
-    for label in range(len(source.classes)):
-        drawn = draw(params, source, label, generator)
-        for name in SPLITS:
-            whole = np.flatnonzero((source.labels == label) & (source.own == name))
-            parts[name].append(drawn.get(name, whole))
-    return {name: generator.permutation(np.concatenate(indices)) for name, indices in parts.items()}
+    given = set(source.own) & {"select", "test"}
+    free, parts = np.isin(source.own, ("", "train")), {name: [np.flatnonzero(source.own == name)] for name in given}
+    for label, pool in enumerate(_by_class(np.flatnonzero(free), source)):
+        for name, indices in draw(params, source.classes[label], pool, given, generator).items():
+            parts.setdefault(name, []).append(indices)
+    return {name: generator.permutation(np.concatenate(parts[name])) for name in SPLITS}
 
 
-def draw(params: Data, source: Source, label: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+def _by_class(indices: np.ndarray, source: Source) -> list[np.ndarray]:
+    """Return the indices of each class, in order."""
+    labels = source.labels[indices]
+    order = np.argsort(labels, kind="stable")
+    return np.split(indices[order], np.cumsum(np.bincount(labels, minlength=len(source.classes)))[:-1])
+
+
+def draw(
+    params: Data, name: str, pool: np.ndarray, given: set[str], generator: np.random.Generator
+) -> dict[str, np.ndarray]:
     """Draw one class's indices for train and for the splits that the source does not come with."""
-    free = (source.own == "") | (source.own == "train")
-    pool = generator.permutation(np.flatnonzero((source.labels == label) & free))[: params.per_class]
+    pool = generator.permutation(pool)[: params.per_class]
     shares = {"select": params.select_fraction, "test": params.test_fraction}
-    sizes = {name: max(1, round(len(pool) * s)) for name, s in shares.items() if name not in source.own}
+    sizes = {split: max(1, round(len(pool) * share)) for split, share in shares.items() if split not in given}
     left = len(pool) - sum(sizes.values())
     if left < 1:
-        taken = " and ".join(f"{name} takes {size}" for name, size in sizes.items())
+        taken = " and ".join(f"{split} takes {size}" for split, size in sizes.items())
         raise ValueError(
-            f"data.source {params.source!r}: class {source.classes[label]!r} has {len(pool)} images, of which {taken}, "
+            f"data.source {params.source!r}: class {name!r} has {len(pool)} images, of which {taken}, "
             "so none is left to train on: add images, lower the fractions or raise per_class"
         )
     cuts = np.cumsum([left, *sizes.values()])[:-1]

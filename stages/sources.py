@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
@@ -12,14 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 
 from stages.params import Data
 
 BUNDLED = "data/digits"  # stands for scikit-learn's digits: a path, so that DVC can watch any source
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
-OWN_SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(("val", "valid", "validation", "select"), "select")
+OWN_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "select"), "select"),
+}
 BROKEN = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, RuntimeError)
 WANTED = f"give {BUNDLED!r}, or a folder or an archive (.zip, .tar, .tar.gz, .tar.xz) with one folder of images a class"
 
@@ -83,19 +88,33 @@ def digits(params: Data) -> Source:
 
 
 def folder(path: Path) -> Files:
-    """List a folder's images."""
-    inside = [entry.relative_to(path).as_posix() for entry in sorted(path.rglob("*"))]
+    """List a folder's images; links are followed."""
+    names, folders = [], set()
+    for at, inside, files in os.walk(path, followlinks=True):
+        inside[:] = sorted(name for name in inside if _seen(name))
+        here = Path(at).relative_to(path)
+        folders |= {(here / name).as_posix() for name in inside}
+        names += [(here / name).as_posix() for name in files]
 
     def read(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-        return ((name, (path / name).read_bytes()) for name in sorted(wanted))
+        return ((name, _bytes(path / name)) for name in sorted(wanted))
 
-    return Files(path, _images(inside), {name for name in inside if (path / name).is_dir() and _seen(name)}, read)
+    return Files(path, _images(names), folders, read)
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _no_image(file, error) from error
 
 
 def tarred(path: Path) -> Files:
     """List a tar archive's images; it is read from front to back, once to list and once to decode."""
     with tarfile.open(path, "r|*") as archive:
-        members = [(_clean(member.name), member.isfile(), member.isdir()) for member in archive]
+        members = [
+            (_clean(member.name), member.isfile(), member.isdir()) for member in archive if not _link(path, member)
+        ]
 
     def read(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(path, "r|*") as archive:
@@ -105,6 +124,17 @@ def tarred(path: Path) -> Files:
 
     names = [name for name, is_file, _ in members if is_file]
     return Files(path, _images(names), {name for name, _, is_folder in members if is_folder and _seen(name)}, read)
+
+
+def _link(path: Path, member: tarfile.TarInfo) -> bool:
+    """Tell links from files; refuse a link that stands for an image, which would be missed in silence."""
+    linked = member.islnk() or member.issym()
+    if linked and _images([_clean(member.name)]):
+        raise ValueError(
+            f"data.source: {path} holds {member.name} as a link to another file; pack it with `tar "
+            "--hard-dereference --dereference`, or unpack it into a folder"
+        )
+    return linked
 
 
 def zipped(path: Path) -> Files:
@@ -140,26 +170,53 @@ def labelled(params: Data, files: Files) -> Source:
     Folders that hold everything are passed through. ``train`` beside ``test`` and/or ``val`` are splits; a lone
     ``val`` is the test, as on ImageNet.
     """
-    parts = [name.split("/") for name in files.names]
-    top = 0
-    while parts and len({own[top] for own in parts}) == 1 and min(map(len, parts)) > top + 2:
-        top += 1
-    splits = _own_splits({own[top] for own in parts if len(own) > top + 1})
+    parts = [tuple(name.split("/")) for name in files.names]
+    top = _root(parts)
+    splits = _own_splits(files.origin, {own[top:] for own in parts if len(own) > top + 1})
     at = top + bool(splits)
-    kept = [(name, own) for name, own in zip(files.names, parts, strict=True) if len(own) > at + 1]
+    kept = [own for own in parts if len(own) > at + 1]
     folders = {name.split("/")[at] for name in files.folders if name.count("/") == at}
-    classes = sorted(folders | {own[at] for _, own in kept})
-    labels = np.array([classes.index(own[at]) for _, own in kept], dtype=np.int64)
-    own = np.array([splits.get(own[top], "") for _, own in kept], dtype=str)
-    _check_classes(files.origin, classes, labels, own)
-    names = [name for name, _ in kept]
-    return Source(classes, labels, own, lambda index: decode(params, files, [names[i] for i in index]))
+    classes = sorted(folders | {own[at] for own in kept})
+    number = {name: i for i, name in enumerate(classes)}
+    labels = np.array([number[own[at]] for own in kept], dtype=np.int64)
+    own_split = np.array([splits.get(own[top], "") for own in kept], dtype=str)
+    _check_classes(files.origin, classes, labels, own_split)
+    names = ["/".join(own) for own in kept]
+    return Source(classes, labels, own_split, lambda index: decode(params, files, [names[i] for i in index]))
 
 
-def _own_splits(tops: set[str]) -> dict[str, str]:
-    """Return the split that each top folder stands for; none unless train and another are all there is."""
-    splits = {name: OWN_SPLITS.get(name.lower(), "") for name in tops}
-    if len(splits) < 2 or "" in splits.values() or "train" not in splits.values():
+def _root(parts: list[tuple[str, ...]]) -> int:
+    """Return how many leading folders hold everything but loose images."""
+    top = 0
+    while True:
+        inside = [own for own in parts if len(own) > top + 1]
+        if len({own[top] for own in inside}) != 1 or all(len(own) == top + 2 for own in inside):
+            return top
+        top += 1
+
+
+def _own_splits(origin: Path, parts: set[tuple[str, ...]]) -> dict[str, str]:
+    """Return the split that each top folder stands for; none unless train and another are all there is.
+
+    ``ValueError`` for a folder beside train that is no split, if both hold the same folders: an image would otherwise
+    be labelled by its split.
+    """
+    inside: dict[str, set[str]] = {}
+    for own in parts:
+        inside.setdefault(own[0], set()).update(own[1:-1][:1])
+    splits = {name: OWN_SPLITS.get(name.lower(), "") for name in inside}
+    train = next((name for name, split in splits.items() if split == "train" and inside[name]), None)
+    if train is None and len(splits) > 1 and all(splits.values()) and set.intersection(*inside.values()):
+        raise ValueError(f"data.source: {origin} has {', '.join(sorted(splits))} but no folder called train; add it")
+    if train is None or len(splits) < 2:
+        return {}
+    odd = sorted(name for name, split in splits.items() if not split)
+    if odd and any(inside[name] & inside[train] for name in splits if name != train):
+        raise ValueError(
+            f"data.source: {origin} has {', '.join(odd)} beside {train}; splits are called "
+            f"{', '.join(OWN_SPLITS)}: rename or take out {', '.join(odd)}"
+        )
+    if odd:
         return {}
     return splits if "test" in splits.values() else {name: s.replace("select", "test") for name, s in splits.items()}
 
@@ -201,9 +258,13 @@ def _decoded(params: Data, path: Path, content: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.draft(None, (params.size, params.size))  # a JPEG far larger than that is decoded at 1/2, 1/4 or 1/8
-            return as_array(image, params)
+            return as_array(ImageOps.exif_transpose(image), params)  # upright, as a camera noted it
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable image ({error}); replace it or take it out of the source") from error
+        raise _no_image(path, error) from error
+
+
+def _no_image(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path}: not a readable image ({error}); replace it or take it out of the source")
 
 
 def as_array(image: Image.Image, params: Data) -> np.ndarray:

@@ -24,6 +24,7 @@ from stages.training.augmentation import Targets, augment
 from stages.training.data import Images, Order, on_device
 
 SAMPLINGS = ("budgeted", "hierarchical", "uniform")
+HISTOGRAM = 2000  # steps whose networks' FLOPs are written down, for every way of sampling
 Draw = Callable[[np.random.Generator], Sample]
 
 
@@ -33,7 +34,7 @@ class Trained:
 
     elastic: Elastic
     history: loop.History
-    sampled: list[tuple[str, int, int]]  # (sampling, scaling stage, FLOPs), every way of sampling
+    sampled: list[tuple[str, int, int]]  # (sampling, scaling stage, FLOPs), every way of sampling, the first steps
 
 
 def sampler(params: Params, info: DataInfo, sampling: str) -> Draw:
@@ -90,8 +91,9 @@ def run(params: Params, images: Images, info: DataInfo, on: torch.device, checkp
                 teacher = logits.detach().softmax(1)
         return total
 
+    sampled = [row for way in SAMPLINGS for row in sampled_flops(params, info, way, HISTOGRAM)]
     history = loop.train(net.weights, recipe, backward, checkpoint, key)
-    return Trained(net, history, sampled_flops(params, info))
+    return Trained(net, history, sampled)
 
 
 def _loss(logits: Tensor, targets: Targets, teacher: Tensor | None, smoothing: float) -> Tensor:
@@ -99,19 +101,16 @@ def _loss(logits: Tensor, targets: Targets, teacher: Tensor | None, smoothing: f
     return targets.loss(logits, smoothing) if teacher is None else F.cross_entropy(logits.float(), teacher)
 
 
-def sampled_flops(params: Params, info: DataInfo) -> list[tuple[str, int, int]]:
-    """Return (sampling, scaling stage, FLOPs) of every network that training samples, and of the other ways'."""
-    steps, images = range(params.supernet.recipe.steps), (info.channels, len(info.classes))
+def sampled_flops(params: Params, info: DataInfo, sampling: str, most: int) -> list[tuple[str, int, int]]:
+    """Return (sampling, scaling stage, FLOPs) of the networks of the first ``most`` steps, were that way the chosen."""
+    images = info.channels, len(info.classes)
     table = cost.Table(params.space, space.all_strategies(params.scaling), *images)
     fixed = [(stage, cost.flops(network, *images)) for network, stage in ends(params)]
-    rows = []
-    for sampling in SAMPLINGS:
-        draw = sampler(params, info, sampling)
-        drawn = [sample for step in steps for sample in samples(params, draw, step)]
-        flops = table.costs(table.encode((sample.base, sample.scaling) for sample in drawn))[:, 0]
-        random = [(sample.stage, int(count)) for sample, count in zip(drawn, flops, strict=True)]
-        rows += [(sampling, *row) for row in random + fixed * len(steps)]
-    return rows
+    steps, draw = range(min(most, params.supernet.recipe.steps)), sampler(params, info, sampling)
+    drawn = [sample for step in steps for sample in samples(params, draw, step)]
+    flops = table.costs(table.encode((sample.base, sample.scaling) for sample in drawn))[:, 0]
+    random = [(sample.stage, int(count)) for sample, count in zip(drawn, flops, strict=True)]
+    return [(sampling, *row) for row in random + fixed * len(steps)]
 
 
 def main(params: Params, paths: Paths) -> None:

@@ -1,14 +1,17 @@
 """The benchmarks' own reasoning: equal cost, fair counting, intervals, and a report that says what was measured."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 
+from bench.method import cost as bench_cost
 from bench.method import family, report, statistics
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
-from stages import cost, space
+from stages import artifacts, cost, space, supernet
+from stages.search.scoring import Measurement
 from stages.space import BaseModel, Scaling
 
 
@@ -107,3 +110,71 @@ def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
     assert "better: -3.0 points on average over 1 sizes; ours better beyond noise at 0, worse at 1" in text
     assert "within 0.5% of ours in FLOPs" in text
     assert "| ours | 50.0 [40.0, 60.0] |" in text and "S1 (2 M)" in text
+
+
+# --- search efficiency ----------------------------------------------------------------------------
+
+
+def by_hash(network):
+    """Score a network by its name: a landscape without structure."""
+    value = int(artifacts.digest(str(network)), 16) % 10**6 / 10**6
+    return Measurement(value, value, 0.0)
+
+
+@pytest.mark.parametrize("name", ["random", "plain evolution", "Markov chain", "Markov chain, surrogate"])
+def test_every_search_spends_its_evaluations_and_no_more(lab, name):
+    efficiency = pytest.importorskip("bench.method.efficiency", reason="needs the bench extra")
+    for allowed in (1, 40):
+        best = efficiency.traced(lab, by_hash, name, 0, allowed)
+        assert len(best) == allowed and best == sorted(best)
+    assert best[-1] > 0.3 and efficiency.traced(lab, by_hash, name, 0, 40) == best
+    assert efficiency.traced(lab, by_hash, name, 1, 40) != best
+
+
+def test_a_small_space_ends_a_search(make_params, info, tmp_path):
+    efficiency = pytest.importorskip("bench.method.efficiency", reason="needs the bench extra")
+    stages = [{"width": 8, "depth": 1, "stride": 1, "expand": 1, "kernels": [3, 5]}]
+    scaling = {
+        "tolerance": 0.9,
+        "tries": 20,
+        "stages": [{"tolerance": 0.9, "depths": [1.0], "widths": [1.0], "resolutions": [8]}],
+    }
+    over = {"stage_weights": [1]}
+    params = make_params(
+        {"space": {"stages": stages}, "scaling": scaling, "search": over, "supernet": {"stage_weights": None}}
+    )
+    small = Lab(params, tmp_path)
+    info.write(small.paths.data / "info.json")
+    for name in efficiency.SEARCHES:
+        assert len(efficiency.traced(small, by_hash, name, 0, 100)) == 2, "two kernels are all there is"
+
+
+def test_states_are_the_same_whatever_absent_layers_say(lab):
+    efficiency = pytest.importorskip("bench.method.efficiency", reason="needs the bench extra")
+    trace = efficiency.Trace(10)
+    states = efficiency.States(efficiency.ledger(lab, by_hash, trace))
+    x = np.random.default_rng(0).integers(0, states.xu + 1, (50, states.n_var))
+    plain = states.canonical(x.astype(float) + 0.2)
+    assert [states.decode(row) for row in plain] == [states.decode(row) for row in x]
+    assert (states.canonical(plain) == plain).all() and (plain <= x).all() and (plain != x).any()
+
+
+def test_training_costs_three_passes_of_what_is_drawn(lab):
+    drawn = supernet.sampled_flops(lab.params, lab.info, "hierarchical", 10**6)
+    recipe = lab.params.supernet.recipe
+    assert len(drawn) == recipe.steps * lab.params.supernet.sampled
+    assert bench_cost.training_macs(lab) == 3 * recipe.batch * sum(flops for _, _, flops in drawn)
+
+
+def test_an_interrupted_rooms_seconds_add_up(lab, monkeypatch):
+    def slow(*_):
+        time.sleep(0.05)
+        if calls.append(1) or len(calls) == 1:
+            raise KeyboardInterrupt
+
+    calls: list[int] = []
+    monkeypatch.setattr("bench.method.lab.run_room", slow)
+    with pytest.raises(KeyboardInterrupt):
+        lab.room("supernet")
+    assert lab.seconds() == {} and lab.room("supernet").seconds()["supernet"] >= 0.1
+    assert lab.room("supernet") and len(calls) == 2, "what is done is not done again"

@@ -381,3 +381,57 @@ def test_an_unreadable_image_in_an_archive_is_named(tmp_path):
     packed(tmp_path / "a.zip", contents() | {"train/bee/x.png": b"no image"})
     with pytest.raises(ValueError, match=r"a\.zip/train/bee/x\.png: not a readable image .*take it out of the source"):
         everything(data(source="a.zip"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (("train", "test", "unlabeled"), "has unlabeled beside train; splits are called train, .* take out unlabeled"),
+        (("train", "extra"), "has extra beside train"),
+        (("val", "test"), "has test, val but no folder called train"),
+    ],
+)
+def test_a_folder_beside_the_splits_is_no_class(tmp_path, splits, message):
+    unpacked(tmp_path / "a", contents(splits=splits))
+    with pytest.raises(ValueError, match=message):
+        sources.find(data(source="a"), tmp_path)
+
+
+@pytest.mark.parametrize("loose", ["logo.png", "birds/logo.png", "birds/v2/train/logo.png"])
+def test_loose_images_change_nothing(tmp_path, loose):
+    unpacked(tmp_path / "a", contents("birds/v2/") | {loose: picture(0)})
+    source = sources.find(data(source="a"), tmp_path)
+    assert source.classes == ["ant", "bee"] and len(source.labels) == 24
+
+
+def test_links_of_a_folder_are_followed(tmp_path):
+    unpacked(tmp_path / "real", contents(splits=("train",)))
+    (tmp_path / "a").mkdir()
+    for name in ("ant", "bee"):
+        (tmp_path / "a" / name).symlink_to(tmp_path / "real/train" / name)
+    assert len(sources.find(data(source="a"), tmp_path).labels) == 12
+    (tmp_path / "real/train/bee/0.png").unlink()
+    (tmp_path / "real/train/bee/0.png").symlink_to("nowhere.png")
+    with pytest.raises(ValueError, match=r"bee/0\.png: not a readable image .*take it out"):
+        everything(data(source="a"), tmp_path)
+
+
+def test_a_linked_image_in_an_archive_is_refused(tmp_path):
+    path = packed(tmp_path / "a.tar", contents())
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo("train/ant/again.png")
+        member.type, member.linkname = tarfile.LNKTYPE, "train/ant/0.png"
+        archive.addfile(member)
+    with pytest.raises(ValueError, match=r"again\.png as a link .*unpack it into a folder"):
+        sources.find(data(source="a.tar"), tmp_path)
+
+
+def test_a_photo_is_turned_upright(tmp_path):
+    bright = np.zeros((8, 8), np.uint8)
+    bright[0] = 255  # the top row, noted as the right column
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        exif = Image.Exif()
+        exif[0x0112] = 6  # turn by 90 degrees to the right
+        Image.fromarray(bright).save(tmp_path / name / "0.png", exif=exif)
+    assert (everything(data(source="."), tmp_path)[0][0, 0, :, -1] == 255).all()

@@ -289,10 +289,10 @@ def test_the_histogram_counts_what_training_draws_and_what_the_other_samplings_w
     params = make_params({"supernet": {"sampling": sampling}})
     drawn = [pair for step in range(params.supernet.recipe.steps) for pair in drawn_at(params, info, step)]
     flops = [(sampling, stage, cost.flops(network, 1, 3)) for network, stage in drawn]
-    rows = supernet.sampled_flops(params, info)
-    assert [row for row in rows if row[0] == sampling] == flops
-    ways = [tuple(row[1:] for row in rows if row[0] == way) for way in supernet.SAMPLINGS]
-    assert {len(way) for way in ways} == {len(flops)} and len(set(ways)) == 3
+    ways = {way: supernet.sampled_flops(params, info, way, 10**6) for way in supernet.SAMPLINGS}
+    assert ways[sampling] == flops and {len(rows) for rows in ways.values()} == {len(flops)}
+    assert len({tuple(row[1:] for row in rows) for rows in ways.values()}) == 3
+    assert supernet.sampled_flops(params, info, sampling, 2) == flops[: 2 * params.supernet.sampled]
 
 
 def test_budgeted_sampling_draws_what_a_search_may_choose(make_params, info):

@@ -4,11 +4,15 @@ Multiply-accumulates are exact: a training step counts three forward passes (for
 network that its seed draws; scoring counts the images that recalibrate and those that are scored. Seconds are one
 run's, super-supernet and search. One-shot NAS for a size beyond the search is not run: its training's
 multiply-accumulates are exact, its search's share and the seconds for each are those of the largest size that was run.
-The grid is every feasible strategy of every scaling stage for one base model, trained from scratch: FLOPs are exact,
-seconds those of trainings measured at that size.
+Each size's own super-supernet gets as many steps as ours has for all sizes together: a recipe trains a network as long,
+however many share it. The grid is every feasible strategy of every scaling stage for our base model, trained from
+scratch: FLOPs are exact, seconds those of trainings measured at that size, with others beside them (``--workers``).
+What is compared with the grid includes training the members that were searched: the grid has trained them.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from bench.method import lab as labs
 from bench.method.family import members, one_shot_lab, stage_of
@@ -24,9 +28,9 @@ MEASURED = ("supernet", "search")
 def training_macs(lab: Lab) -> int:
     """Return the multiply-accumulates of a super-supernet's training: all the networks that its seed draws."""
     section = lab.params.supernet
-    drawn = supernet.sampled_flops(lab.params, lab.info)
+    drawn = supernet.sampled_flops(lab.params, lab.info, section.sampling, section.recipe.steps)
     batch = min(section.recipe.batch, lab.info.counts["train"])
-    return PASSES * batch * sum(flops for sampling, _, flops in drawn if sampling == section.sampling)
+    return PASSES * batch * sum(flops for _, _, flops in drawn)
 
 
 def scoring_macs(lab: Lab) -> int:
@@ -58,12 +62,12 @@ def one_shot(lab: Lab, plan: list[Member]) -> dict[str, dict]:
     return found
 
 
-def grid(lab: Lab, plan: list[Member]) -> dict[str, float]:
+def grid(lab: Lab, plan: list[Member]) -> dict[str, Any]:
     """Return what training the found base by every feasible strategy of every scaling stage would take."""
     base, recipe, total = (
         BaseModel.parse(plan[0].base),
         lab.params.retrain.recipe,
-        {"macs": 0, "seconds": 0.0, "networks": 0},
+        {"macs": 0, "seconds": 0.0, "networks": 0, "ours": {"macs": 0, "seconds": 0.0}},
     )
     for member in plan:
         stage = stage_of(lab, member)
@@ -75,6 +79,8 @@ def grid(lab: Lab, plan: list[Member]) -> dict[str, float]:
         total["macs"] += PASSES * recipe.steps * recipe.batch * sum(flops)
         total["seconds"] += trained["seconds"] * sum(flops) / member.flops
         total["networks"] += len(flops)
+        total["ours"]["macs"] += PASSES * recipe.steps * recipe.batch * member.flops
+        total["ours"]["seconds"] += trained["seconds"]
     return total
 
 
@@ -89,7 +95,7 @@ def main() -> None:
     for what in ("macs", "seconds"):
         ratios[f"searched sizes, {what}"] = sum(row[what] for row in searched.values()) / own[what]
         ratios[f"whole family, {what}"] = sum(row[what] for row in sizes.values()) / own[what]
-        ratios[f"grid of strategies, {what}"] = strategies[what] / own[what]
+        ratios[f"grid of strategies, {what}"] = strategies[what] / (own[what] + strategies["ours"][what])
     for what, ratio in ratios.items():
         print(f"{what:32} {ratio:.2f} times ours")
     labs.write(lab, chosen, "cost", ours=own, one_shot=sizes, grid=strategies, ratios=ratios)

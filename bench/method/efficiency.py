@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from pymoo.algorithms.soo.nonconvex.ga import GA
 from pymoo.core.problem import ElementwiseProblem
+from pymoo.core.repair import Repair
 from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
 from pymoo.operators.mutation.pm import PM
-from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.operators.sampling.rnd import IntegerRandomSampling
 
 from bench.method import lab as labs
@@ -58,29 +58,45 @@ class Trace:
 
 
 class Noting(Ledger):
-    """A ledger that tells a trace of every whole state."""
+    """A ledger that tells a trace of every state: a base model whose every scaling stage has a measured strategy."""
 
     trace: Trace
+    tops: dict[BaseModel, dict[int, float]]
 
-    def total(self, base: BaseModel, strategies: list[Scaling]) -> float:
-        score = super().total(base, strategies)
-        self.trace.state(score)
+    def score(self, stage: int, base: BaseModel, by: Scaling) -> float:
+        score = super().score(stage, base, by)
+        own, weights = self.tops.setdefault(base, {}), self.params.search.stage_weights
+        own[stage] = max(score, own.get(stage, 0.0))
+        if len(own) == len(weights):
+            self.trace.state(sum(w * own[i] for i, w in enumerate(weights)) / sum(weights))
         return score
 
 
 def ledger(lab: Lab, measure: Measure, trace: Trace) -> Noting:
     """Return an empty ledger whose candidates count for a trace."""
     made = Noting(lab.params, lab.info, measure, trace.emit)
-    made.trace = trace
+    made.trace, made.tops = trace, {}
     return made
+
+
+def until_stale(own: Noting, once: Callable[[], object], patience: int) -> None:
+    """Repeat until so many rounds in a row ask for nothing new: a small space is known before the budget is spent."""
+    stale = 0
+    while stale < patience:
+        before = len(own.candidates)
+        once()
+        stale = 0 if len(own.candidates) > before else stale + 1
 
 
 def random_search(own: Noting, generator: np.random.Generator) -> None:
     """Measure random feasible states."""
-    while True:
+
+    def once() -> None:
         state = random_state(own, generator)
         if state:
             own.total(*state)
+
+    until_stale(own, once, own.params.scaling.tries)
 
 
 def random_state(own: Noting, generator: np.random.Generator) -> tuple[BaseModel, list[Scaling]] | None:
@@ -93,9 +109,13 @@ def random_state(own: Noting, generator: np.random.Generator) -> tuple[BaseModel
 
 
 def markov_chain(own: Noting, generator: np.random.Generator) -> None:
-    """Run the search of stages/search, over and over until the evaluations are spent."""
-    while True:
-        evolution.search(own, generator)
+    """Run the search of stages/search, from new random base models again and again."""
+
+    def once() -> None:
+        with suppress(ValueError):  # base models whose strategies share no other: a start like any that found nothing
+            evolution.search(own, generator)
+
+    until_stale(own, once, 5)
 
 
 class States(ElementwiseProblem):
@@ -118,25 +138,44 @@ class States(ElementwiseProblem):
             kernels.append(tuple(stage.kernels[i] for i in chosen[: depth + 1]))
         return BaseModel(tuple(kernels)), [every[next(genes)] for every in self.offered]
 
+    def canonical(self, x: np.ndarray) -> np.ndarray:
+        """Return the same states (n, genes) with 0 for the kernels of layers that they do not have."""
+        x, at = np.rint(x).astype(int), 0
+        for stage in self.own.params.space.stages:
+            layers = np.arange(stage.depth)
+            x[:, at + 1 : at + 1 + stage.depth] *= layers <= x[:, [at]]
+            at += 1 + stage.depth
+        return x
+
     def _evaluate(self, x: np.ndarray, out: dict, *args, **kwargs) -> None:
         base, strategies = self.decode(x)
         miss = self.own.budget.total_miss(base, strategies)
         out["G"], out["F"] = [miss], [0.0 if miss else -self.own.total(base, strategies)]
 
 
+class Canonical(Repair):
+    """Whole numbers, and one for each state, so that pymoo sees duplicates."""
+
+    def _do(self, problem: States, X: np.ndarray, **kwargs) -> np.ndarray:
+        return problem.canonical(X)
+
+
 def plain_evolution(own: Noting, generator: np.random.Generator) -> None:
-    """Run pymoo's genetic algorithm over whole states, as the reference does; infeasible states cost nothing."""
-    whole = {"vtype": float, "repair": RoundingRepair()}
-    algorithm = GA(
-        pop_size=own.params.search.population,
-        sampling=IntegerRandomSampling(),
-        crossover=UniformCrossover(repair=RoundingRepair()),
-        mutation=PM(prob_var=own.params.search.mutation, eta=3, **whole),
-        eliminate_duplicates=True,
-    )
-    algorithm.setup(States(own), termination=NoTermination(), seed=int(generator.integers(2**31)))
-    for _ in range(100 * own.params.scaling.tries):
-        algorithm.next()
+    """Run pymoo's genetic algorithm over whole states, again and again; infeasible states cost nothing."""
+
+    def once() -> None:
+        algorithm = GA(
+            pop_size=own.params.search.population,
+            sampling=IntegerRandomSampling(),
+            crossover=UniformCrossover(),
+            mutation=PM(prob_var=own.params.search.mutation, eta=3, vtype=float),
+            repair=Canonical(),
+            eliminate_duplicates=True,
+        )
+        algorithm.setup(States(own), termination=NoTermination(), seed=int(generator.integers(2**31)))
+        until_stale(own, algorithm.next, 20)
+
+    until_stale(own, once, 5)
 
 
 SEARCHES: dict[str, tuple[Callable[[Noting, np.random.Generator], None], dict]] = {
@@ -150,12 +189,11 @@ SEARCHES: dict[str, tuple[Callable[[Noting, np.random.Generator], None], dict]] 
 def remembered(lab: Lab) -> tuple[Measure, Journal]:
     """Return a measure that scores a network once ever."""
     on = device.prepare(lab.params.compute)
-    net = elastic.read(lab.room("supernet").paths.supernet / "weights.pt", on)
+    weights = lab.room("supernet").paths.supernet / "weights.pt"
+    net = elastic.read(weights, on)
     splits = (artifacts.read_split(lab.paths.data / f"{name}.npz") for name in ("train", "select"))
     scorer = Scorer(net, *(on_device(split, lab.info.mean, lab.info.std, on) for split in splits), lab.params.search)
-    journal = Journal(
-        lab.root / "scores.jsonl", artifacts.digest(lab.params.search.metric, lab.params.search.calibration)
-    )
+    journal = Journal(lab.root / "scores.jsonl", artifacts.digest(lab.params.search.calibration, weights))
     known = {
         record["network"]: Measurement(record["accuracy"], record["probability"], 0.0) for record in journal.records
     }

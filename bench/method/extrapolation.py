@@ -1,8 +1,8 @@
 """Whether the laws hold: a hidden searched stage predicted, and the accuracy of the sizes beyond the search.
 
-The last searched stage is hidden; the laws of the others plan a network for its budget. It, and the network that was
-searched there, are trained with the same seeds. The accuracy law is fitted to the searched sizes' first seed and holds
-its predictions for the larger ones against what these reach.
+The last searched stage is hidden from the laws (not from the search of the base model); those of the others plan a
+network for its budget. It, and the network that was searched there, are trained with the same seeds at equal FLOPs.
+The accuracy law is fitted to the searched sizes' first seed; its predictions are held against what each size reaches.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def hidden(lab: Lab, plan: list[Member], seeds: int) -> dict | None:
     strategies = [Scaling.parse(text) for text in lab.found.strategies]
     if len(strategies) < 4:
         return None
-    last = next(member for member in plan if stage_of(lab, member) == len(strategies) - 1)
+    last = next((member for member in plan if stage_of(lab, member) == len(strategies) - 1), None)
+    if last is None:
+        raise SystemExit("--sizes leaves out the last searched size, which is the one to hide; name it too")
     base = BaseModel.parse(last.base)
     fitted = extrapolate.fit_laws(lab.params, strategies[:-1])
     by = extrapolate.move(lab.params, lab.info, base, fitted, last.multiple)

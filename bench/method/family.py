@@ -1,4 +1,4 @@
-"""The family against what a practitioner would do instead, at equal FLOPs (±1 %), recipe and seeds.
+"""The family against what a practitioner would do instead, at equal FLOPs (±1 %, see match.py), recipe and seeds.
 
 - ``ours``: searched base, searched strategies, and the law's beyond the search.
 - ``EfficientNet's law``: the same base, scaled by (1.2, 1.1, 1.15) per doubling.
@@ -32,8 +32,9 @@ Arm = Callable[[Lab, Member, int], str | None]  # (lab, our member, seed) -> net
 def members(lab: Lab, sizes: str = "") -> list[Member]:
     """Return our family's plan, smallest first; of it ``sizes`` (S0,S1) if some are named."""
     lab.room("supernet", "search", "extrapolate")
-    wanted = sizes.split(",") if sizes else lab.params.family
-    return [Member.read(lab.paths.plan / f"{name}.json") for name in lab.params.family if name in wanted]
+    wanted = sizes.split(",") if sizes else list(lab.params.family)
+    plan = [Member.read(lab.paths.plan / f"{name}.json") for name in wanted]
+    return sorted(plan, key=lambda member: member.multiple)
 
 
 def stage_of(lab: Lab, member: Member) -> int | None:
@@ -139,9 +140,9 @@ def compared(lab: Lab, plan: list[Member], seeds: int) -> dict[str, dict[str, An
             "flops": [cost.flops(Network.parse(network), *lab.shape) for network in networks],
             "accuracies": accuracies,
             **statistics.mean(accuracies),
-            "ours_less_this": statistics.paired(rows["ours"][size]["accuracies"] if rows["ours"] else [], accuracies)
-            if arm != "ours"
-            else None,
+            "ours_less_this": None
+            if networks == rows["ours"].get(size, {}).get("networks") or arm == "ours"
+            else statistics.paired(rows["ours"][size]["accuracies"], accuracies),
         }
     return rows
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -76,8 +78,10 @@ class Lab:
         content = json.loads(self.params.model_dump_json())
         settings.merge(content, over)
         changed = params.parse(content)
-        sections = (changed.space, changed.scaling, changed.supernet, changed.search, changed.compute.device)
-        root = self.home / "variants" / artifacts.digest(*sections)
+        identity = _identity(changed)
+        if self.home.name.endswith(identity):
+            return replace(self, params=changed, root=self.home)
+        root = self.home / "variants" / identity
         if not (root / "artifacts/data").exists():
             root.mkdir(parents=True, exist_ok=True)
             artifacts.write_bytes(root / "params.json", changed.model_dump_json(indent=2).encode())
@@ -93,13 +97,22 @@ class Lab:
     def room(self, *names: str) -> Lab:
         """Run rooms that have not been run here, and remember the seconds each took in all."""
         for name in names:
-            if name in self.seconds():
-                continue
-            start = time.perf_counter()
-            run_room(self.params, self.paths, name)
-            shutil.rmtree(self.paths.state(name), ignore_errors=True)
-            artifacts.write_json(self.root / "seconds.json", self.seconds() | {name: time.perf_counter() - start})
+            if name not in self.seconds():
+                self._timed(name)
         return self
+
+    def _timed(self, name: str) -> None:
+        """Run a room; the seconds of calls that were stopped count too, as what they left is resumed."""
+        begun, start = self.root / f".{name}.seconds", time.perf_counter()
+        before = float(begun.read_text()) if begun.exists() else 0.0
+        try:
+            run_room(self.params, self.paths, name)
+        finally:
+            spent = before + time.perf_counter() - start
+            artifacts.write_bytes(begun, str(spent).encode())
+        shutil.rmtree(self.paths.state(name), ignore_errors=True)
+        artifacts.write_json(self.root / "seconds.json", self.seconds() | {name: spent})
+        begun.unlink()
 
     def seconds(self) -> dict[str, float]:
         """Return how long each room took here."""
@@ -124,6 +137,16 @@ class Lab:
         return self.home / "trained" / f"{key}.json"
 
 
+def _identity(of: Params) -> str:
+    """Return the hash of what a super-supernet and a search depend on."""
+    return artifacts.digest(of.data, of.space, of.scaling, of.supernet, of.search, of.compute.device)
+
+
+def revision() -> str:
+    """Return the commit of the code, and whether it has been changed since."""
+    return subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+
+
 def _train(lab: Lab, network: str, seed: int) -> None:
     """Train one network and write what came of it."""
     on = device.prepare(lab.params.compute)
@@ -140,7 +163,8 @@ def _train(lab: Lab, network: str, seed: int) -> None:
         "tested": len(test),
         "accuracy": correct / len(test),
     }
-    artifacts.write_json(lab._file(network, seed), outcome | {"loss": history[-1][1], "seconds": round(seconds, 2)})
+    more = {"loss": history[-1][1], "seconds": round(seconds, 2), "revision": revision()}
+    artifacts.write_json(lab._file(network, seed), outcome | more)
 
 
 @lru_cache(maxsize=1)
@@ -177,17 +201,19 @@ def open_lab(chosen: argparse.Namespace) -> Lab:
     content = params.read_yaml("params.yaml")
     if chosen.preset != content["data"]["name"]:
         settings.merge(content, params.read_yaml(settings.preset_path(Path.cwd(), chosen.preset)))
-    return Lab(params.parse(content), chosen.work / chosen.preset, chosen.workers).prepared()
+    parsed = params.parse(content)
+    root = chosen.work / f"{chosen.preset}-{_identity(parsed)}"  # changed params are another lab
+    artifacts.write_bytes(root / "params.json", parsed.model_dump_json(indent=2).encode())
+    return Lab(parsed, root, chosen.workers).prepared()
 
 
 def write(lab: Lab, chosen: argparse.Namespace, name: str, **content: Any) -> None:
     """Write a script's raw numbers with the command, the code and the machine that they belong to."""
-    revision = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     on = str(device.prepare(lab.params.compute))
     head = {
-        "command": f"python -m bench.method.{name} --preset {chosen.preset}",
+        "command": shlex.join(["python", "-m", f"bench.method.{name}", *sys.argv[1:]]),
         "date": date.today().isoformat(),
-        "revision": revision,
+        "revision": revision(),
         "data": lab.info.digest,
         **about(on),
     }

@@ -51,10 +51,11 @@ def scores(lab: Lab, chosen: list[tuple[int, str]], calibration: int | None = No
     search = lab.params.search
     search = search.model_copy(update={"calibration": calibration or search.calibration})
     on = device.prepare(lab.params.compute)
-    net = elastic.read(lab.room("supernet").paths.supernet / "weights.pt", on)
+    weights = lab.room("supernet").paths.supernet / "weights.pt"
+    net = elastic.read(weights, on)
     splits = (artifacts.read_split(lab.paths.data / f"{name}.npz") for name in ("train", "select"))
     scorer = Scorer(net, *(on_device(split, lab.info.mean, lab.info.std, on) for split in splits), search)
-    journal = Journal(lab.root / f"scores-{search.calibration}.jsonl", artifacts.digest(search))
+    journal = Journal(lab.root / f"scores-{search.calibration}.jsonl", artifacts.digest(search, weights))
     known = {record["network"]: record for record in journal.records}
     for _, network in chosen:
         if network not in known:

@@ -70,7 +70,8 @@ def family(result: Result) -> str:
             f"Base `{members[0]['base']}`; {strategies}.",
             f"Every network is within {furthest(arms, members):.1%} of ours in FLOPs and trained by the same recipe.\n",
             table(head, means),
-            "Ours less the baseline, in points, paired by seed, with the p-value of a paired t test:\n",
+            "One search; seeds vary the trainings, and in the random arms the network too. Ours less the baseline, in",
+            "points, paired by seed, with the p-value of a paired t test (not corrected for the number of tests):\n",
             table(["ours less", *sizes], beside),
             verdict(arms),
             "",
@@ -88,9 +89,9 @@ def seeds(result: Result) -> str:
     return f"{result['seeds']} seeds, "
 
 
-def difference(row: Result) -> str:
-    """Write a paired difference."""
-    if row["mean"] == 0 and row["low"] in (None, 0):
+def difference(row: Result | None) -> str:
+    """Write a paired difference; none between a network and itself."""
+    if row is None:
         return "the same network"
     p = "" if row["p"] is None else f", p = {row['p']:.2g}"
     return interval(row, "+") + p
@@ -100,8 +101,7 @@ def verdict(arms: dict[str, Any]) -> str:
     """Say at how many sizes ours is beyond noise of each baseline, either way, and the mean difference."""
     lines = []
     for arm, rows in arms.items():
-        own = [row["ours_less_this"] for row in rows.values() if arm != "ours"]
-        own = [row for row in own if row["mean"] != 0]
+        own = [row["ours_less_this"] for row in rows.values() if row["ours_less_this"]]
         if own:
             better = sum(row["low"] is not None and row["low"] > 0 for row in own)
             worse = sum(row["high"] is not None and row["high"] < 0 for row in own)
@@ -145,7 +145,7 @@ def tau(row: Result) -> str:
 def cost(result: Result) -> str:
     """Write what searching costs."""
     own, sizes, grid = result["ours"], result["one_shot"], result["grid"]
-    rows = [["ours, the whole family", f"{own['macs']:.3g}", f"{own['seconds']:.0f}", "run"]]
+    rows = [["ours: super-supernet and search", f"{own['macs']:.3g}", f"{own['seconds']:.0f}", "run"]]
     for name, row in sizes.items():
         rows.append(
             [
@@ -198,7 +198,8 @@ def extrapolation(result: Result) -> str:
             for what in ("searched", "predicted")
         ]
         text += (
-            "The last searched stage, hidden and predicted by the laws of the others, both at the same FLOPs:\n\n"
+            "The last searched stage, hidden from the laws and predicted by those of the others (its width then moved "
+            "to equal FLOPs):\n\n"
             f"{table(['', 'strategy', 'test top-1, %'], own)}\n"
             f"Predicted less searched: {difference(hidden['predicted_less_searched'])} points.\n\n"
         )

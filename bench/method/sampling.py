@@ -17,10 +17,11 @@ BINS = 16
 
 def histogram(lab: Lab) -> dict:
     """Return how often each way draws networks, by FLOPs (logarithmic bins), over a whole training."""
-    rows = supernet.sampled_flops(lab.params, lab.info)
-    flops = [count for _, _, count in rows]
+    steps = lab.params.supernet.recipe.steps
+    rows = {way: supernet.sampled_flops(lab.params, lab.info, way, steps) for way in supernet.SAMPLINGS}
+    ways = {way: [count for _, _, count in drawn] for way, drawn in rows.items()}
+    flops = [count for counts in ways.values() for count in counts]
     edges = np.geomspace(min(flops), max(flops) * 1.0001, BINS + 1)
-    ways = {way: [count for name, _, count in rows if name == way] for way in supernet.SAMPLINGS}
     return {"edges": edges.tolist()} | {way: np.histogram(counts, edges)[0].tolist() for way, counts in ways.items()}
 
 

@@ -1,4 +1,4 @@
-"""Augmentation on the device: one resampling crops, rotates, zooms and mirrors; then mixing and erasing."""
+"""Augmentation on the device: one resampling crops, rotates, zooms and mirrors; then erasing and mixing."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ def augment(
         floats = resize(floats, side)  # antialiased, as in evaluation: the resampling alone would skip pixels
     where = grid(theta.to(floats.device), resolution)
     view = F.grid_sample(floats, where, mode="bilinear", padding_mode="reflection", align_corners=False)
-    view, targets = mix(view, images.labels[index], by, generator)
-    return erase(view, by.erase, generator), targets
+    return mix(erase(view, by.erase, generator), images.labels[index], by, generator)
 
 
 def grid(theta: Tensor, resolution: int) -> Tensor:

@@ -95,7 +95,7 @@ def randaugment(images: Tensor, by: RandAugment, generator: torch.Generator) -> 
             if len(rows):
                 on = rows.to(images.device)
                 images[on] = operation(images[on], strength[rows].view(-1, 1, 1, 1).to(images.device))
-        maps = compose(maps, places(chosen - len(COLOURS), strength))
+        maps = compose(places(chosen - len(COLOURS), strength), maps)  # maps look back: the last is asked first
     return images, maps
 
 
