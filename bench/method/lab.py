@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -14,8 +15,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property, lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -126,7 +128,7 @@ class Lab:
         jobs = list(dict.fromkeys(jobs))
         todo = [job for job in jobs if not self._file(*job).exists()]
         if todo:
-            with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
+            with ProcessPoolExecutor(self.workers, get_context("spawn"), _end_with_parent) as pool:
                 done = [pool.submit(_train, self, *job) for job in todo]
                 for future in tqdm(done, desc="networks trained", disable=None):
                     future.result()
@@ -145,6 +147,16 @@ def _identity(of: Params) -> str:
 def revision() -> str:
     """Return the commit of the code, and whether it has been changed since."""
     return subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+
+
+def _end_with_parent() -> None:
+    """End this worker when the script that started it is killed."""
+
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def _train(lab: Lab, network: str, seed: int) -> None:
