@@ -11,32 +11,43 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
-FILES = ("bench", "stages", "data/digits", "pipeline", "presets", "params.yaml", "dvc.yaml", ".dvc", ".dvcignore")
+FILES = (
+    "bench",
+    "stages",
+    "data/digits",
+    "pipeline",
+    "presets",
+    "params.yaml",
+    "dvc.yaml",
+    ".dvc",
+    ".dvcignore",
+    ".gitignore",
+)
 TOY = "--preset bench-smoke --seeds 2 --workers 1 --work work --results results"
 METHOD = [  # each finds what it shares with those before it
     f"bench.method.family {TOY}",
-    f"bench.method.rank {TOY} --networks 3",
+    f"bench.method.rank {TOY} --networks 3 --variants default,uniform,distilled",
     f"bench.method.cost {TOY}",
     f"bench.method.efficiency {TOY} --evaluations 12",
     f"bench.method.extrapolation {TOY}",
     f"bench.method.sampling {TOY}",
     "bench.method.report --results results --out results.md",
+    "bench.speed.family --preset tiny",
 ]
 SPEED = [
-    "bench.speed.family --preset tiny",
-    "pipeline params --preset tiny",
-    "stages prepare",
-    "stages supernet",
-    "bench.speed.tracking --repeats 1",
-    "bench.speed.scoring --repeats 1",
     "bench.speed.costs --repeats 1",
     "bench.speed.depthwise --repeats 1",
     "bench.speed.step --repeats 1",
     "bench.speed.timm_child --repeats 1",
     "bench.speed.memory --repeats 1",
     "bench.speed.loader --repeats 1 --images 64",
-    "bench.speed.growth --repeats 1 --candidates 100",
-    "bench.speed.gpu --repeats 1 --device cpu --preset tiny",
+    "bench.speed.growth --repeats 1 --candidates 100 --most 100",
+    "bench.speed.gpu --repeats 1 --device cpu --preset tiny --steps 1",
+    "pipeline params --preset tiny",  # the last two measure a built project
+    "stages prepare",
+    "stages supernet",
+    "bench.speed.scoring --repeats 1",
+    "bench.speed.tracking --repeats 1",
 ]
 
 
@@ -64,9 +75,10 @@ def run(folder: Path, commands: list[str]) -> list[str]:
 def main() -> int:
     """Run the method's and the speed benchmarks side by side; 1 if one of them fails."""
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor() as pool:
-        folder = Path(name)
-        project(folder)
-        failures = list(chain(*pool.map(lambda commands: run(folder, commands), (METHOD, SPEED))))
+        lanes = {Path(name) / "method": METHOD, Path(name) / "speed": SPEED}
+        for folder in lanes:
+            project(folder)
+        failures = list(chain(*pool.map(run, lanes.keys(), lanes.values())))
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures else 0

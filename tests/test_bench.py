@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bench.method import cost as bench_cost
 from bench.method import family, report, statistics
@@ -74,6 +75,13 @@ def test_paired_differences_are_those_of_scipy():
     assert found["low"] < 0 < found["high"], "three seeds that disagree are not beyond noise"
     assert statistics.paired([0.5], [0.4]) == {"mean": pytest.approx(0.1), "low": None, "high": None, "p": None}
     assert statistics.paired([0.5, 0.6], [0.5, 0.6])["p"] is None
+
+
+def test_kendall_is_scipys():
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, 6, 30), generator.integers(0, 6, 30)
+    assert statistics.kendall(x, y)["tau"] == pytest.approx(stats.kendalltau(x, y).statistic)
+    assert statistics.kendall([1, 1, 1], [1, 2, 3]) == {"tau": None, "low": None, "high": None}
 
 
 def test_kendall_has_an_interval_that_shrinks_with_networks():

@@ -83,7 +83,8 @@ def taus(lab: Lab, chosen: list[tuple[int, str]], trained: list[float], measured
             )
             for stage in stages
         }
-        found[metric] = rows | {"mean": float(np.mean([row["tau"] for row in rows.values()]))}
+        known = [row["tau"] for row in rows.values() if row["tau"] is not None]
+        found[metric] = rows | {"mean": sum(known) / len(known) if known else None}
     return found
 
 
@@ -99,7 +100,7 @@ def variant(lab: Lab, over: dict) -> Lab:
 
 def show(name: str, found: dict) -> None:
     """Print the mean τ of a variant by either metric."""
-    means = (f"by {metric} {row['mean']:+.3f}" for metric, row in found.items())
+    means = (f"by {metric} {row['mean'] or 0:+.3f}" for metric, row in found.items())
     print(f"{name:24}", ", ".join(means), flush=True)
 
 

@@ -123,8 +123,7 @@ def rank(result: Result) -> str:
         [
             name,
             *(tau(own[metric][stage]) for stage in stages),
-            f"{own[metric]['mean']:.2f}",
-            f"{own[other]['mean']:.2f}",
+            *("–" if own[name]["mean"] is None else f"{own[name]['mean']:.2f}" for name in (metric, other)),
         ]
         for name, own in found.items()
     ]
@@ -139,7 +138,7 @@ def rank(result: Result) -> str:
 
 
 def tau(row: Result) -> str:
-    return f"{row['tau']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    return "–" if row["tau"] is None else f"{row['tau']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
 
 
 def cost(result: Result) -> str:

@@ -27,13 +27,20 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float | 
     return mean(differences) | {"p": float(stats.ttest_rel(ours, theirs).pvalue)}
 
 
-def kendall(scores: Sequence[float], accuracies: Sequence[float], seed: int = 0, draws: int = 2000) -> dict[str, float]:
-    """Return Kendall's τ (b) with its bootstrap interval over networks."""
-    scores, accuracies = np.asarray(scores), np.asarray(accuracies)
-    generator = np.random.default_rng(seed)
-    taus = []
-    for _ in range(draws):
-        rows = generator.integers(len(scores), size=len(scores))
-        taus.append(stats.kendalltau(scores[rows], accuracies[rows]).statistic)
-    low, high = np.nanquantile(taus, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return {"tau": float(stats.kendalltau(scores, accuracies).statistic), "low": float(low), "high": float(high)}
+def kendall(scores: Sequence[float], accuracies: Sequence[float], seed: int = 0, draws: int = 2000) -> dict:
+    """Return Kendall's τ-b with its bootstrap interval over networks; None where either side is constant."""
+    rows = np.random.default_rng(seed).integers(len(scores), size=(draws, len(scores)))
+    all_of_them = np.arange(len(scores))[None]
+    with np.errstate(invalid="ignore"):
+        tau, drawn = _tau(scores, accuracies, all_of_them)[0], _tau(scores, accuracies, rows)
+    if np.isnan(tau):
+        return {"tau": None, "low": None, "high": None}
+    low, high = np.nanquantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return {"tau": float(tau), "low": min(float(low), float(tau)), "high": max(float(high), float(tau))}
+
+
+def _tau(x: Sequence[float], y: Sequence[float], rows: np.ndarray) -> np.ndarray:
+    """Return τ-b of each sample, given as rows of indices (draws, n)."""
+    signs = [np.sign(np.subtract.outer(values, values)) for values in (np.asarray(x, float), np.asarray(y, float))]
+    a, b = (sign[rows[:, :, None], rows[:, None, :]] for sign in signs)
+    return (a * b).sum((1, 2)) / np.sqrt((a**2).sum((1, 2)) * (b**2).sum((1, 2)))

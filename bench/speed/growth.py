@@ -125,19 +125,19 @@ def computed(params: Params, px: int, repeats: int) -> float:
 
 
 def main() -> None:
-    """Grow one thing at a time; ``--candidates 10000`` takes MLflow's runs that far as well, for minutes."""
-    chosen = options(__doc__, repeats=5, candidates=1000, preset="imagenet")
+    """Grow one thing at a time to ``--most`` of it; ``--candidates 10000`` takes MLflow's runs that far, for minutes."""
+    chosen = options(__doc__, repeats=5, most=CANDIDATES[-1], candidates=1000, preset="imagenet")
     torch.set_num_threads(1)
     params, larger = params_of(""), params_of(chosen.preset)
     rows = ("remembered ms", "remembered KiB", "delivered ms", "planned ms", "published ms", "step ns/px")
     found: dict[str, dict[int, float]] = {row: {} for row in rows}
     with tempfile.TemporaryDirectory() as name:
-        for count in CANDIDATES:
+        for count in (count for count in CANDIDATES if count <= chosen.most):
             journal = Path(name) / f"{count}.jsonl"
             found["remembered ms"][count], found["remembered KiB"][count] = remembered(larger, count, journal)
             if count <= chosen.candidates:
                 found["delivered ms"][count] = delivered(larger, count, Path(name), journal)
-    for count in MEMBERS:
+    for count in (count for count in MEMBERS if count <= chosen.most):
         found["planned ms"][count], found["published ms"][count] = planned(params, count, chosen.repeats)
     for px in PIXELS:
         found["step ns/px"][px] = computed(params, px, chosen.repeats)
