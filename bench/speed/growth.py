@@ -125,7 +125,7 @@ def computed(params: Params, px: int, repeats: int) -> float:
 
 
 def main() -> None:
-    """Grow one thing at a time to ``--most`` of it; ``--candidates 10000`` takes MLflow's runs that far, for minutes."""
+    """Grow one thing at a time, to ``--most`` of it; MLflow's runs to ``--candidates`` (10,000 take minutes)."""
     chosen = options(__doc__, repeats=5, most=CANDIDATES[-1], candidates=1000, preset="imagenet")
     torch.set_num_threads(1)
     params, larger = params_of(""), params_of(chosen.preset)
