@@ -66,7 +66,7 @@ def family(result: Result) -> str:
     strategies = ", ".join(f"{m['name']} {m['scaling']}" for m in members)
     return "\n".join(
         [
-            f"## The family against baselines\n\n{origin(result, seeds(result))}",
+            f"### The family against baselines\n\n{origin(result, seeds(result))}",
             f"Base `{members[0]['base']}`; {strategies}.",
             f"Every network is within {furthest(arms, members):.1%} of ours in FLOPs and trained by the same recipe.\n",
             table(head, means),
@@ -129,7 +129,7 @@ def rank(result: Result) -> str:
     ]
     return "\n".join(
         [
-            f"## Rank correlation\n\n{origin(result)}",
+            f"### Rank correlation\n\n{origin(result)}",
             f"Kendall's τ between the score by shared weights ({metric}; in the last column {other}) and test top-1",
             "after training from scratch, 1 seed; bootstrap intervals over networks.\n",
             table(["super-supernet", *named, "mean", f"mean by {other}"], rows),
@@ -164,7 +164,8 @@ def cost(result: Result) -> str:
     )
     ratios = [f"* {what}: {ratio:.2f} times ours" for what, ratio in result["ratios"].items()]
     head = ["search", "multiply-accumulates", "seconds", ""]
-    return f"## Search cost\n\n{origin(result)}\n{table(head, rows)}\n" + "\n".join(ratios) + "\n"
+    note = "Seconds depend on what else the machine was doing; multiply-accumulates do not. `priced` was not run.\n"
+    return f"### Search cost\n\n{origin(result)}\n{note}\n{table(head, rows)}\n" + "\n".join(ratios) + "\n"
 
 
 def efficiency(result: Result) -> str:
@@ -180,7 +181,7 @@ def efficiency(result: Result) -> str:
     head = ["search", *(f"after {n}" for n in at), "to plain evolution's final score, by seed"]
     return "\n".join(
         [
-            f"## Search efficiency\n\n{origin(result, f'{len(next(iter(traces.values())))} seeds, ')}",
+            f"### Search efficiency\n\n{origin(result, f'{len(next(iter(traces.values())))} seeds, ')}",
             "Best measured score of a state (mean over seeds) after so many measured candidates.\n",
             table(head, rows),
         ]
@@ -189,7 +190,7 @@ def efficiency(result: Result) -> str:
 
 def extrapolation(result: Result) -> str:
     """Write how the laws held."""
-    text = f"## Extrapolation\n\n{origin(result, seeds(result))}\n"
+    text = f"### Extrapolation\n\n{origin(result, seeds(result))}\n"
     hidden = result["hidden"]
     if hidden:
         own = [
@@ -235,7 +236,7 @@ def sampling(result: Result) -> str:
     ends = [[row["what"], *(percent(row[way]) for way in ways)] for row in result["ends"]]
     return "\n".join(
         [
-            f"## Sampling\n\n{origin(result)}",
+            f"### Sampling\n\n{origin(result)}",
             "Share of the networks drawn in a training, %:\n",
             table(["FLOPs", *ways], bins),
             "Top-1 by shared weights on `select`, %, after training with each:\n",
@@ -258,7 +259,7 @@ def report(results: Path) -> str:
     """Return the document: a part for each preset, a section for each script that was run."""
     text = HEAD
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
-        text += f"\n# Preset {folder.name}\n"
+        text += f"\n## Preset {folder.name}\n"
         for name, section in SECTIONS.items():
             file = folder / f"{name}.json"
             if file.exists():
