@@ -173,9 +173,9 @@ def plain_evolution(own: Noting, generator: np.random.Generator) -> None:
             eliminate_duplicates=True,
         )
         algorithm.setup(States(own), termination=NoTermination(), seed=int(generator.integers(2**31)))
-        until_stale(own, algorithm.next, 20)
+        until_stale(own, algorithm.next, 10)
 
-    until_stale(own, once, 5)
+    until_stale(own, once, 3)
 
 
 SEARCHES: dict[str, tuple[Callable[[Noting, np.random.Generator], None], dict]] = {
