@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 
 import torch
 
 from stages.params import Compute
+
+M_TRIM_THRESHOLD, M_MMAP_MAX, MOST = -1, -4, 2**31 - 1  # of glibc's malloc.h
 
 
 def prepare(compute: Compute) -> torch.device:
@@ -22,7 +26,18 @@ def prepare(compute: Compute) -> torch.device:
                 f"compute.device is {compute.device!r}, but {count} CUDA devices are here; use auto or cpu"
             )
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    _keep_memory()
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory that it has not written
     return torch.device(name)
+
+
+def _keep_memory() -> None:
+    """Let glibc keep what tensors free for those that come: handed back, each activation is a page fault a page."""
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "gnu_get_libc_version"):
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, MOST)
