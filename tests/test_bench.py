@@ -12,6 +12,7 @@ from bench.method import family, report, statistics
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from stages import artifacts, cost, space, supernet
+from stages.artifacts import Member
 from stages.search.scoring import Measurement
 from stages.space import BaseModel, Scaling
 
@@ -103,7 +104,8 @@ def result(name, **content):
 
 def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
     member = {"name": "S1", "flops": 2e6, "base": "k3", "scaling": "d1-w1-r8"}
-    ours = {"mean": 0.5, "low": 0.4, "high": 0.6, "flops": [2e6, 1.99e6], "ours_less_this": None}
+    ours = {"mean": 0.5, "low": 0.4, "high": 0.6, "accuracies": [0.4, 0.6], "flops": [2e6, 1.99e6]}
+    ours["ours_less_this"] = None
 
     def arm(low, high):
         return {"S1": ours | {"ours_less_this": {"mean": (low + high) / 2, "low": low, "high": high, "p": 0.04}}}
@@ -112,12 +114,27 @@ def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
     (tmp_path / "p").mkdir()
     (tmp_path / "p/family.json").write_text(json.dumps(result("family", arms=arms, members=[member])))
     text = report.report(tmp_path)
-    assert "`python -m bench.method.family --preset p`: 2 seeds, cpu, torch 2, 2026-01-01, code abc." in text
+    assert "`python -m bench.method.family --preset p`: cpu, torch 2, 2026-01-01, code abc." in text
     assert "worse: +2.0 points on average over 1 sizes; ours better beyond noise at 1, worse at 0" in text
     assert "alike: +0.5 points on average over 1 sizes; ours better beyond noise at 0, worse at 0" in text
     assert "better: -3.0 points on average over 1 sizes; ours better beyond noise at 0, worse at 1" in text
     assert "within 0.5% of ours in FLOPs" in text
-    assert "| ours | 50.0 [40.0, 60.0] |" in text and "S1 (2 M)" in text
+    assert "| ours | 50.0 [40.0, 60.0] n=2 |" in text and "S1 (2 M)" in text
+
+
+def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
+    """Arms with fewer seeds are paired with the first of ours."""
+    by = {"ours": 1.0, "EfficientNet's law": 1.25, "random base": 1.5, "random strategies": 1.0}
+    base = BaseModel(((3,), (3, 5), (3,)))
+    names = {arm: str(space.scale(lab.params.space, base, Scaling(1.0, width, 8))) for arm, width in by.items()}
+    monkeypatch.setattr(family, "ARMS", {arm: lambda *_, name=name: name for arm, name in names.items()})
+    monkeypatch.setattr(Lab, "trained", lambda _, jobs: {job: {"accuracy": len(job[0]) / 1e3 + job[1]} for job in jobs})
+    rows = family.compared(lab, [Member.model_construct(name="S1")], 2, family.seeds_of("S1=4,S9=7"))
+    counts = {arm: len(row["S1"]["accuracies"]) for arm, row in rows.items()}
+    assert counts == {"ours": 4, "EfficientNet's law": 4, "random base": 2, "random strategies": 2}
+    theirs = (len(names["ours"]) - len(names["random base"])) / 1e3
+    assert rows["random base"]["S1"]["ours_less_this"]["mean"] == pytest.approx(theirs)
+    assert rows["random strategies"]["S1"]["ours_less_this"] is None, "the same network"
 
 
 # --- search efficiency ----------------------------------------------------------------------------

@@ -234,7 +234,7 @@ def short(make_params):
 
 def test_an_interrupted_search_continues_to_the_identical_result(short, info, tmp_path):
     whole, all_calls = journalled(short, info, tmp_path / "whole.jsonl")
-    assert len(all_calls) > 30
+    assert len(all_calls) > 1 + 9 + 7, "what the cut runs measure"
     calls, result = [], None
     for limit in (1, 9, 0, 7, None):
         result, more = journalled(short, info, tmp_path / "cut.jsonl", limit)

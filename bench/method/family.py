@@ -6,6 +6,8 @@
 - ``random strategies``: the searched base, random feasible strategies for each seed.
 - ``one-shot per size``: a super-supernet and a search for each size, in the space that EfficientNet's law widens,
   deepens and sharpens for it: what NAS costs without a scaling strategy.
+
+``--more S1=12,S2=8`` trains ours and EfficientNet's law with so many seeds at these sizes, all else with ``--seeds``.
 """
 
 from __future__ import annotations
@@ -121,12 +123,20 @@ ARMS: dict[str, Arm] = {
     "random strategies": random_strategies,
     "one-shot per size": one_shot,
 }
+PRINCIPAL = ("ours", "EfficientNet's law")  # the comparison that --more is for
 
 
-def compared(lab: Lab, plan: list[Member], seeds: int) -> dict[str, dict[str, Any]]:
+def seeds_of(text: str) -> dict[str, int]:
+    """Read ``--more``: trainings by size."""
+    return {size: int(count) for size, _, count in (part.partition("=") for part in text.split(",") if part)}
+
+
+def compared(lab: Lab, plan: list[Member], seeds: int, more: dict[str, int]) -> dict[str, dict[str, Any]]:
     """Train every arm's networks; return, by arm and size, networks, FLOPs, accuracies and the difference from ours."""
     chosen = {
-        (arm, member.name): [network_of(lab, member, seed) for seed in range(seeds)]
+        (arm, member.name): [network_of(lab, member, seed) for seed in range(max(seeds, more.get(member.name, 0)))]
+        if arm in PRINCIPAL
+        else [network_of(lab, member, seed) for seed in range(seeds)]
         for arm, network_of in ARMS.items()
         for member in plan
     }
@@ -140,19 +150,24 @@ def compared(lab: Lab, plan: list[Member], seeds: int) -> dict[str, dict[str, An
             "flops": [cost.flops(Network.parse(network), *lab.shape) for network in networks],
             "accuracies": accuracies,
             **statistics.mean(accuracies),
-            "ours_less_this": None
-            if networks == rows["ours"].get(size, {}).get("networks") or arm == "ours"
-            else statistics.paired(rows["ours"][size]["accuracies"], accuracies),
+            "ours_less_this": None if arm == "ours" else beside(rows["ours"][size], networks, accuracies),
         }
     return rows
 
 
+def beside(ours: dict[str, Any], networks: list[str], accuracies: list[float]) -> dict[str, float | None] | None:
+    """Compare ours with an arm over the seeds that both have; None where they are the same networks."""
+    if networks == ours["networks"][: len(networks)]:
+        return None
+    return statistics.paired(ours["accuracies"][: len(networks)], accuracies)
+
+
 def main() -> None:
     """Search, plan, train and compare."""
-    chosen = labs.options(__doc__, sizes="")
+    chosen = labs.options(__doc__, sizes="", more="")
     lab = labs.open_lab(chosen)
     plan = members(lab, chosen.sizes)
-    rows = compared(lab, plan, chosen.seeds)
+    rows = compared(lab, plan, chosen.seeds, seeds_of(chosen.more))
     for arm, sizes in rows.items():
         print(f"{arm:20}", "  ".join(f"{size} {row['mean']:.2%}" for size, row in sizes.items()))
     labs.write(lab, chosen, "family", seeds=chosen.seeds, members=[m.model_dump() for m in plan], arms=rows)

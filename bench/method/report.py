@@ -57,7 +57,10 @@ def family(result: Result) -> str:
     arms, members = result["arms"], result["members"]
     sizes = [member["name"] for member in members]
     head = ["test top-1, %", *(f"{m['name']} ({millions(m['flops'])})" for m in members)]
-    means = [[arm, *(interval(rows[s]) if s in rows else "–" for s in sizes)] for arm, rows in arms.items()]
+    means = [
+        [arm, *(f"{interval(rows[s])} n={len(rows[s]['accuracies'])}" if s in rows else "–" for s in sizes)]
+        for arm, rows in arms.items()
+    ]
     beside = [
         [arm, *(difference(rows[size]["ours_less_this"]) if size in rows else "–" for size in sizes)]
         for arm, rows in arms.items()
@@ -66,12 +69,12 @@ def family(result: Result) -> str:
     strategies = ", ".join(f"{m['name']} {m['scaling']}" for m in members)
     return "\n".join(
         [
-            f"### The family against baselines\n\n{origin(result, seeds(result))}",
+            f"### The family against baselines\n\n{origin(result)}",
             f"Base `{members[0]['base']}`; {strategies}.",
             f"Every network is within {furthest(arms, members):.1%} of ours in FLOPs and trained by the same recipe.\n",
             table(head, means),
-            "One search; seeds vary the trainings, and in the random arms the network too. Ours less the baseline, in",
-            "points, paired by seed, with the p-value of a paired t test (not corrected for the number of tests):\n",
+            "One search; n seeds vary the trainings, and in the random arms the network too. Ours less the baseline,",
+            "in points, paired by seed, with the p-value of a paired t test (not corrected for the number of tests):\n",
             table(["ours less", *sizes], beside),
             verdict(arms),
             "",

@@ -44,14 +44,22 @@ def search(ledger: Ledger, generator: np.random.Generator) -> list[State]:
 def first_strategies(ledger: Ledger, bases: list[BaseModel]) -> list[Scaling]:
     """Choose each stage's strategy by its mean score over random base models (docs/method.md §5, S₀).
 
-    Only strategies that some base model of the space can share with the ones already chosen are candidates.
+    Only strategies that some base model of the space can share with the ones already chosen are candidates. With a
+    surrogate only the most promising are measured after the first base model, and the others count as predicted.
     """
+    stages = range(len(ledger.params.scaling.stages))
+    for base in bases:
+        ledger.learn()
+        for stage in stages:
+            for by in ledger.promising(base, ledger.budget.feasible(base, stage)):
+                ledger.score(stage, base, by)
+    ledger.learn()
     chosen: list[Scaling] = []
-    for stage in range(len(ledger.params.scaling.stages)):
+    for stage in stages:
         scores: dict[Scaling, list[float]] = {}
         for base in bases:
             for by in ledger.budget.feasible(base, stage):
-                scores.setdefault(by, []).append(ledger.score(stage, base, by))
+                scores.setdefault(by, []).append(ledger.expected(stage, base, by))
         if not scores:
             raise ValueError(ledger.budget.empty(bases, stage))
         ranked = sorted(scores, key=lambda by: (-fmean(scores[by]), str(by)))
@@ -73,11 +81,12 @@ def _shared(ledger: Ledger, strategies: list[Scaling]) -> bool:
 
 
 def best_strategies(ledger: Ledger, base: BaseModel, current: list[Scaling]) -> list[Scaling]:
-    """Return each stage's best feasible strategy for a base model; the current one wins ties."""
+    """Return each stage's best feasible strategy for a base model, of the promising ones; the current one wins ties."""
     ledger.phase, ledger.generation = "strategies", 0
+    ledger.learn()
     best = []
     for stage, now in enumerate(current):
-        options = ledger.budget.feasible(base, stage)
+        options = {now, *ledger.promising(base, ledger.budget.feasible(base, stage))}
         ranked = sorted(options, key=lambda by: (-ledger.score(stage, base, by), by != now, str(by)))
         best.append(ranked[0])
     return best

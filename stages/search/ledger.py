@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,7 +90,23 @@ class Ledger:
 
     def guess(self, base: BaseModel, strategies: list[Scaling]) -> float:
         """Return the surrogate's prediction of a state's score."""
-        networks = [scale(self.params.space, base, by) for by in strategies]
-        predicted = self.surrogate.predict([(network, self.flops_of(network)) for network in networks])
         weights = self.params.search.stage_weights
-        return float(np.dot(weights, predicted) / sum(weights))
+        return float(np.dot(weights, self._predict(base, strategies)) / sum(weights))
+
+    def expected(self, stage: int, base: BaseModel, by: Scaling) -> float:
+        """Return a candidate's score: the measured one, else the surrogate's prediction; measured without a model."""
+        if self.surrogate and str(scale(self.params.space, base, by)) not in self.candidates:
+            return self._predict(base, [by])[0]
+        return self.score(stage, base, by)
+
+    def promising(self, base: BaseModel, options: list[Scaling]) -> list[Scaling]:
+        """Return the strategies that deserve measuring: all, or the surrogate's best 1 in ``search.surrogate``."""
+        if not self.surrogate or not options:
+            return options
+        guesses = dict(zip(options, self._predict(base, options), strict=True))
+        ranked = sorted(options, key=lambda by: (-guesses[by], str(by)))
+        return ranked[: math.ceil(len(options) / self.params.search.surrogate)]
+
+    def _predict(self, base: BaseModel, strategies: list[Scaling]) -> list[float]:
+        networks = [scale(self.params.space, base, by) for by in strategies]
+        return self.surrogate.predict([(network, self.flops_of(network)) for network in networks])
