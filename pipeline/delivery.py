@@ -1,8 +1,8 @@
 """Every candidate becomes an MLflow run of its own, exactly once, off the search's critical path.
 
 The search appends records to its journal, which is the truth. A follower process tails that file and makes
-the runs. It knows by their tag ``candidate`` (the search's key and the network) which runs exist already, so a
-killed and restarted search neither loses nor repeats one.
+the runs. It knows by their tag ``candidate`` (the search's key and the candidate's identity) which runs exist already,
+so a killed and restarted search neither loses nor repeats one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import Unavailable, tracking
+from stages.artifacts import identity
 from stages.params import Params
 
 METRICS = ("accuracy", "probability", "score", "predicted", "flops", "params", "depth", "width", "resolution")
@@ -227,7 +228,7 @@ class Runs:
 
     def deliver(self, record: dict[str, Any]) -> None:
         """Make a candidate's run, or what it lacks: a killed follower leaves one half-written."""
-        candidate, now = f"{self.key} {record['network']}", int(time.time() * 1000)
+        candidate, now = f"{self.key} {identity(record)}", int(time.time() * 1000)
         run = self.known.get(candidate)
         if run is None:
             run = self.client.create_run(

@@ -101,6 +101,9 @@ class DataInfo(Document):
     digest: str
 
 
+FINETUNED = "finetuned"  # the phase of candidates whose slice was trained on alone
+
+
 class Candidate(Document):
     """One measured network of the search, in the order of measuring."""
 
@@ -123,6 +126,11 @@ class Candidate(Document):
     generation: int
 
 
+def identity(record: Mapping[str, Any]) -> str:
+    """Return what tells a candidate from every other of its search: its network, and whether it was fine-tuned."""
+    return f"{record['network']} {FINETUNED}" if record["phase"] == FINETUNED else record["network"]
+
+
 class State(Document):
     """A state (base model, strategies) of the Markov chain and its score."""
 
@@ -133,7 +141,7 @@ class State(Document):
 
 
 class Found(Document):
-    """What the search found: the last state of its chain, and the way there."""
+    """What the search found: its chain's last state, with fine-tuning's strategies and score, and the way there."""
 
     format: Literal[1] = 1
     base: str

@@ -193,6 +193,12 @@ class Supernet(Section):
         return self
 
 
+class Finetune(Section):
+    steps: Annotated[Int, Field(ge=0)]
+    lr: Positive
+    share: Annotated[Float, Field(gt=0, le=1)]
+
+
 class Search(Section):
     seed: Seed
     metric: Literal["probability", "accuracy"]
@@ -207,6 +213,7 @@ class Search(Section):
     mutation: Share
     crossover: Share
     surrogate: Count
+    finetune: Finetune
 
 
 class Extrapolate(Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,35 +9,17 @@ from stages import artifacts, device, tensorfile
 from stages.artifacts import DataInfo, Member, Paths, Trained
 from stages.laws import wilson
 from stages.nets import child, elastic
-from stages.nets.blocks import drop_path
 from stages.nets.child import Child
 from stages.params import Params
 from stages.space import Network
-from stages.training import loop
-from stages.training.augmentation import augment
-from stages.training.data import Images, Order, chunks, join, on_device
+from stages.training import fixed, loop
+from stages.training.data import Images, chunks, join, on_device
 
 
 def train(params: Params, net: Child, images: Images, seed: int, checkpoint=None, key: str = "") -> loop.History:
     """Train a child in place and calibrate its norms on the images it was trained on."""
-    recipe, resolution = params.retrain.recipe, net.network.resolution
-    order, on = Order(len(images), recipe.batch, seed), images.pixels.device
-
-    def backward(step: int) -> float:
-        generator = loop.step_generator(seed, step)
-        index = order.at(step)
-        view, targets = augment(images, index, resolution, recipe.augment, generator)
-        with loop.autocast(recipe, on):
-            logits = net(view, drop_path(recipe.drop_path, generator))
-        loss = targets.loss(logits, recipe.label_smoothing)
-        loss.backward()
-        return loss.item()
-
-    history = loop.train(net.train().weights, recipe, backward, checkpoint, key)
-    size = min(params.retrain.calibration, len(images))
-    first = torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:size])
-    net.calibrate([child.resize(images.floats(first), resolution)])
-    net.eval()
+    history = fixed.train(net, images, params.retrain.recipe, seed, checkpoint, key)
+    fixed.calibrate(net, images, params.retrain.calibration, seed)
     return history
 
 

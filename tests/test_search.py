@@ -15,6 +15,7 @@ from stages.budget import Budget
 from stages.nets import elastic
 from stages.nets.child import Child
 from stages.search import evolution, room
+from stages.search.finetuning import Finetuner
 from stages.search.ledger import Ledger
 from stages.search.scoring import Measurement, Scorer
 from stages.search.surrogate import Surrogate
@@ -213,6 +214,74 @@ def test_the_surrogate_pays_at_the_same_number_of_measurements(make_params, info
     assert mean_score(8) > mean_score(1)
 
 
+# --- fine-tuning ----------------------------------------------------------------------------------
+
+
+def coarse(network: Network) -> float:
+    """Return a score that likes low resolutions: what fine-tuning contradicts."""
+    return round(0.9 - 0.02 * network.resolution, 6)
+
+
+def fine(network: Network) -> float:
+    """Return a score that likes high resolutions."""
+    return round(0.1 + 0.02 * network.resolution, 6)
+
+
+@pytest.mark.parametrize(("share", "surrogate"), [(0.5, 1), (1.0, 1), (0.5, 3)])
+def test_fine_tuning_chooses_among_the_best_by_shared_weights(make_params, info, share, surrogate):
+    params = make_params({"search": {"finetune": {"steps": 2, "lr": 0.1, "share": share}, "surrogate": surrogate}})
+    tuned = Toy(fine)
+    found, candidates = room.run(params, info, Toy(coarse), ignore, tuned)
+    base, budget = BaseModel.parse(found.base), budget_of(params, info)
+    for stage, (text, last) in enumerate(zip(found.strategies, found.chain[-1].strategies, strict=True)):
+        options = budget.feasible(base, stage)
+        ours = [c for c in candidates if c.phase == "finetuned" and c.stage == stage]
+        assert {Scaling.parse(c.scaling) for c in ours} <= set(options)
+        assert len(ours) <= int(np.ceil(share * len(options))) + 1
+        assert Scaling.parse(text).resolution == max(c.resolution for c in ours)
+        tried = {c.network for c in ours}  # two strategies may make one network
+        assert str(scale(params.space, base, Scaling.parse(last))) in tried, "the chain's own choice is tuned too"
+        if share == 1:
+            assert tried == {str(scale(params.space, base, by)) for by in options}
+    networks = [scale(params.space, base, Scaling.parse(text)) for text in found.strategies]
+    assert found.score == pytest.approx(np.mean([fine(network) for network in networks]))
+    assert [c.number for c in candidates] == list(range(len(candidates))) and found.measured == len(candidates)
+    top = room.summary(params, found, candidates)
+    assert [top[f"accuracy_stage{i}"] for i in range(3)] == [fine(network) for network in networks]
+
+
+def test_a_search_cut_off_while_fine_tuning_continues(make_params, info, tmp_path):
+    params = make_params({"search": {"finetune": {"steps": 2, "lr": 0.1, "share": 1.0}}})
+
+    def run(path, limit):
+        journal = Journal(path, "key")
+        shared, tuned = Toy(coarse), Toy(fine, limit)
+        try:
+            return room.run(params, info, *room.remembering(journal, shared, tuned)), shared.calls, tuned.calls
+        except Interruption:
+            return None, shared.calls, tuned.calls
+        finally:
+            journal.close()
+
+    whole, _, every = run(tmp_path / "whole.jsonl", None)
+    cut, _, first = run(tmp_path / "cut.jsonl", 2)
+    again, shared, rest = run(tmp_path / "cut.jsonl", None)
+    assert cut is None and again == whole and shared == [] and first + rest == every
+
+
+def test_fine_tuning_improves_a_slice_and_leaves_the_shared_weights(make_params, toy):
+    params = make_params({"search": {"finetune": {"steps": 40, "lr": 0.1, "share": 1.0}, "calibration": 64}})
+    net = elastic.build(params.space, params.scaling, (1, 3), "left", torch.Generator().manual_seed(0))
+    before = {name: tensor.clone() for name, tensor in net.weights.items()}
+    network = sampled(params, 1, seed=4)[0][0]
+    shared = Scorer(net, toy(96), toy(60, seed=1), params.search)(network)
+    measures = [Finetuner(net, toy(96), toy(60, seed=1), params) for _ in range(2)]
+    first, second = (measure(network) for measure in measures)
+    assert (first.accuracy, first.probability) == (second.accuracy, second.probability)
+    assert first.accuracy > shared.accuracy + 0.2 and first.probability > shared.probability
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.weights.items())
+
+
 # --- interruption ---------------------------------------------------------------------------------
 
 
@@ -220,7 +289,7 @@ def journalled(params, info, path, limit=None, key="key"):
     """Run a search on a journal; return its result (None if it broke off) and what it measured."""
     toy, journal = Toy(rugged, limit), Journal(path, key)
     try:
-        return room.run(params, info, *room.remembering(toy, journal)), toy.calls
+        return room.run(params, info, *room.remembering(journal, toy)), toy.calls
     except Interruption:
         return None, toy.calls
     finally:

@@ -1,9 +1,10 @@
 """What the search costs beside one-shot NAS for each size, and beside training every strategy of the grid.
 
 Multiply-accumulates are exact: a training step counts three forward passes (forward, and twice that backward) for every
-network that its seed draws; scoring counts the images that recalibrate and those that are scored. Seconds are one
-run's, super-supernet and search. One-shot NAS for a size beyond the search is not run: its training's
-multiply-accumulates are exact, its search's share and the seconds for each are those of the largest size that was run.
+network that its seed draws, and for every candidate that is fine-tuned; scoring counts the images that recalibrate and
+those that are scored. Seconds are one run's, super-supernet and search. One-shot NAS for a size beyond the search is
+not run: its training's multiply-accumulates are exact, its search's share and the seconds for each are those of the
+largest size that was run.
 Each size's own super-supernet gets as many steps as ours has for all sizes together: a recipe trains a network as long,
 however many share it. The grid is every feasible strategy of every scaling stage for our base model, trained from
 scratch: FLOPs are exact, seconds those of trainings measured at that size, with others beside them (``--workers``).
@@ -12,13 +13,14 @@ What is compared with the grid includes training the members that were searched:
 
 from __future__ import annotations
 
+import csv
 from typing import Any
 
 from bench.method import lab as labs
 from bench.method.family import members, one_shot_lab, stage_of
 from bench.method.lab import Lab
 from stages import cost, supernet
-from stages.artifacts import Member
+from stages.artifacts import FINETUNED, Member
 from stages.space import BaseModel, scale
 
 PASSES = 3  # forward, the inputs' gradients, the weights' gradients
@@ -34,11 +36,11 @@ def training_macs(lab: Lab) -> int:
 
 
 def scoring_macs(lab: Lab) -> int:
-    """Return the multiply-accumulates of a search: every candidate on the images that recalibrate and that score."""
-    text = (lab.paths.search / "candidates.csv").read_text().splitlines()
-    column = text[0].split(",").index("flops")
-    images = lab.params.search.calibration + lab.info.counts["select"]
-    return images * sum(int(line.split(",")[column]) for line in text[1:])
+    """Return the multiply-accumulates of a search: its candidates on images that recalibrate, score and fine-tune."""
+    search, text = lab.params.search, (lab.paths.search / "candidates.csv").read_text().splitlines()
+    images = search.calibration + lab.info.counts["select"]
+    tuning = PASSES * search.finetune.steps * min(lab.params.supernet.recipe.batch, lab.info.counts["train"])
+    return sum(int(row["flops"]) * (images + tuning * (row["phase"] == FINETUNED)) for row in csv.DictReader(text))
 
 
 def spent(lab: Lab) -> dict[str, float]:

@@ -102,7 +102,7 @@ def one_shot_lab(lab: Lab, multiple: float) -> Lab:
             "space": widened(lab.params.space, by).model_dump(mode="json"),
             "scaling": {"budget": lab.params.scaling.budget * multiple, "stages": [stage]},
             "supernet": {"stage_weights": None},
-            "search": {"stage_weights": [1.0]},
+            "search": {"stage_weights": [1.0], "finetune": {"steps": 0}},  # with one strategy there is none to choose
         }
     )
 

@@ -6,6 +6,7 @@ base model fixed. Scores do not vary, so no transition can lower a state's score
 
 from __future__ import annotations
 
+from math import ceil
 from statistics import fmean
 
 import numpy as np
@@ -86,9 +87,24 @@ def best_strategies(ledger: Ledger, base: BaseModel, current: list[Scaling]) -> 
     ledger.learn()
     best = []
     for stage, now in enumerate(current):
-        options = {now, *ledger.promising(base, ledger.budget.feasible(base, stage))}
+        options = dict.fromkeys([now, *ledger.promising(base, ledger.budget.feasible(base, stage))])
         ranked = sorted(options, key=lambda by: (-ledger.score(stage, base, by), by != now, str(by)))
         best.append(ranked[0])
+    return best
+
+
+def decide(ledger: Ledger, tuned: Ledger, base: BaseModel, current: list[Scaling]) -> list[Scaling]:
+    """Return each stage's best strategy after fine-tuning, of a share that is best by shared weights; ``current`` too.
+
+    ``tuned`` measures fine-tuned networks. Fine-tuning costs many times a score, and the shared weights' best half
+    holds its favourite nearly always; the current strategy wins ties.
+    """
+    best = []
+    for stage, now in enumerate(current):
+        options = ledger.budget.feasible(base, stage)
+        ranked = sorted(options, key=lambda by: (-ledger.expected(stage, base, by), str(by)))
+        short = dict.fromkeys([now, *ranked[: ceil(len(options) * ledger.params.search.finetune.share)]])
+        best.append(min(short, key=lambda by: (-tuned.score(stage, base, by), by != now, str(by))))
     return best
 
 

@@ -29,6 +29,7 @@ class Ledger:
     measure: Measure
     emit: Emit
     candidates: dict[str, Candidate] = field(default_factory=dict)
+    first: int = 0  # number of its first candidate: those before it are another ledger's
     phase: str = "start"
     iteration: int = 0
     generation: int = 0
@@ -53,7 +54,7 @@ class Ledger:
         predicted = self.surrogate.predict([(network, self.flops_of(network))])[0] if self.surrogate else None
         result = self.measure(network)
         candidate = Candidate(
-            number=len(self.candidates),
+            number=self.first + len(self.candidates),
             network=str(network),
             base=str(base),
             scaling=str(by),

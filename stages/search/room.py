@@ -5,52 +5,66 @@ from __future__ import annotations
 import numpy as np
 
 from stages import artifacts, device
-from stages.artifacts import Candidate, DataInfo, Found, Journal, Paths, State
+from stages.artifacts import FINETUNED, Candidate, DataInfo, Found, Journal, Paths, State, identity
 from stages.nets import elastic
 from stages.params import Params
 from stages.search import evolution
+from stages.search.finetuning import Finetuner
 from stages.search.ledger import Emit, Ledger
 from stages.search.scoring import Measure, Measurement, Scorer
 from stages.space import BaseModel, Network, Scaling, scale
 from stages.training.data import on_device
 
 
-def run(params: Params, info: DataInfo, measure: Measure, emit: Emit) -> tuple[Found, list[Candidate]]:
-    """Search; return the last state of the chain and every measured candidate in order."""
+def run(
+    params: Params, info: DataInfo, measure: Measure, emit: Emit, finetuned: Measure | None = None
+) -> tuple[Found, list[Candidate]]:
+    """Search; return the last state of the chain, or what fine-tuning made of it, and every candidate in order."""
     ledger = Ledger(params, info, measure, emit)
     chain: list[State] = evolution.search(ledger, np.random.default_rng(params.search.seed))
-    last = chain[-1]
-    candidates = list(ledger.candidates.values())
-    found = Found(base=last.base, strategies=last.strategies, score=last.score, chain=chain, measured=len(candidates))
+    last, candidates = chain[-1], list(ledger.candidates.values())
+    strategies, score = last.strategies, last.score
+    if finetuned:
+        tuned = Ledger(params, info, finetuned, emit, first=len(candidates), phase=FINETUNED, iteration=last.iteration)
+        base = BaseModel.parse(last.base)
+        chosen = evolution.decide(ledger, tuned, base, [Scaling.parse(text) for text in strategies])
+        strategies, score = [str(by) for by in chosen], tuned.total(base, chosen)
+        candidates += tuned.candidates.values()
+    found = Found(base=last.base, strategies=strategies, score=score, chain=chain, measured=len(candidates))
     return found, candidates
 
 
-def remembering(measure: Measure, journal: Journal) -> tuple[Measure, Emit]:
-    """Return a measure that knows the journal's networks, and the emit that adds to it.
+def remembering(journal: Journal, measure: Measure, finetuned: Measure | None = None) -> tuple[Measure, Emit, Measure]:
+    """Return measures that know the journal's networks, and between them the emit that adds to it.
 
     The search is a function of its seed and its scores. Running it again over the journal's scores is how
     an interrupted search continues, to the identical result.
     """
-    known = {record["network"]: record for record in journal.records}
+    known = {identity(record): record for record in journal.records}
 
-    def recall(network: Network) -> Measurement:
-        record = known.get(str(network))
-        if record is None:
-            return measure(network)
-        return Measurement(record["accuracy"], record["probability"], record["seconds"])
+    def recalling(phase: str | None, new: Measure) -> Measure:
+        def recall(network: Network) -> Measurement:
+            record = known.get(identity({"network": str(network), "phase": phase}))
+            if record is None:
+                return new(network)
+            return Measurement(record["accuracy"], record["probability"], record["seconds"])
+
+        return recall
 
     def emit(candidate: Candidate, seconds: float) -> None:
-        if candidate.network not in known:
-            journal.append(candidate.model_dump() | {"seconds": round(seconds, 4)})
+        record = candidate.model_dump()
+        if identity(record) not in known:
+            journal.append(record | {"seconds": round(seconds, 4)})
 
-    return recall, emit
+    return recalling(None, measure), emit, finetuned and recalling(FINETUNED, finetuned)
 
 
 def journal_key(params: Params, paths: Paths) -> str:
     """Return the identity of a search: everything that its scores and choices depend on."""
     inputs = [paths.supernet / "weights.pt", paths.data / "info.json"]
+    recipe = params.supernet.recipe  # fine-tuning's, but for steps and rate
     return artifacts.digest(
-        params.space, params.scaling, params.search, params.compute.device, artifacts.code(), *inputs
+        params.space, params.scaling, params.search, recipe, params.compute.device, artifacts.code(), *inputs
     )
 
 
@@ -67,9 +81,10 @@ def main(params: Params, paths: Paths) -> None:
         )
     net = elastic.read(paths.supernet / "weights.pt", on)
     scorer = Scorer(net, train, select, params.search)
+    finetuned = Finetuner(net, train, select, params) if params.search.finetune.steps else None
     journal = Journal(paths.state("search") / "candidates.jsonl", journal_key(params, paths))
     try:
-        found, candidates = run(params, info, *remembering(scorer, journal))
+        found, candidates = run(params, info, *remembering(journal, scorer, finetuned))
     finally:
         journal.close()
     columns = list(Candidate.model_fields)
@@ -82,8 +97,8 @@ def main(params: Params, paths: Paths) -> None:
 
 def summary(params: Params, found: Found, candidates: list[Candidate]) -> dict[str, float]:
     """Return the search's metrics: its score, and the top-1 of what it found in each scaling stage."""
-    by_network = {candidate.network: candidate for candidate in candidates}
+    accuracies = {candidate.network: candidate.accuracy for candidate in candidates}  # fine-tuned ones come last
     base = BaseModel.parse(found.base)
     networks = [str(scale(params.space, base, Scaling.parse(text))) for text in found.strategies]
-    accuracies = {f"accuracy_stage{i}": by_network[network].accuracy for i, network in enumerate(networks)}
+    accuracies = {f"accuracy_stage{i}": accuracies[network] for i, network in enumerate(networks)}
     return {"score": found.score, "measured": found.measured} | accuracies

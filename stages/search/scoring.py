@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from stages.nets.elastic import Elastic
 from stages.params import Search
@@ -44,11 +45,15 @@ class Scorer:
         start = time.perf_counter()
         calibration = self.train.resized(network.resolution, self.params.calibration, self.params.calibration)
         logits_of = self.elastic.evaluator(network, calibration)
-        correct, probability = 0, 0.0
-        views = self.select.resized(network.resolution, self.params.batch)
-        for images, labels in chunks(views, self.select.labels):
-            logits = logits_of(images).double()
-            correct += int((logits.argmax(1) == labels).sum())
-            probability += float(logits.softmax(1).gather(1, labels[:, None]).sum())
-        count = len(self.select)
-        return Measurement(correct / count, round(probability / count, 6), time.perf_counter() - start)
+        accuracy, probability = judged(logits_of, self.select, network.resolution, self.params.batch)
+        return Measurement(accuracy, probability, time.perf_counter() - start)
+
+
+def judged(logits_of: Callable[[Tensor], Tensor], images: Images, resolution: int, batch: int) -> tuple[float, float]:
+    """Return the top-1 and the mean probability of the true class that a network reaches on images."""
+    correct, probability = 0, 0.0
+    for views, labels in chunks(images.resized(resolution, batch), images.labels):
+        logits = logits_of(views).double()
+        correct += int((logits.argmax(1) == labels).sum())
+        probability += float(logits.softmax(1).gather(1, labels[:, None]).sum())
+    return correct / len(images), round(probability / len(images), 6)
