@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from bench.method import cost as bench_cost
-from bench.method import family, report, statistics
+from bench.method import family, rank, report, statistics
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from stages import artifacts, cost, space, supernet
@@ -67,6 +67,20 @@ def test_variants_share_what_they_have_in_common(lab):
     other = lab.variant({"supernet": {"sampling": "uniform"}})
     assert other.root != lab.root and other.variant({}).root == other.root
     assert lab._file("n", 0) == other._file("n", 0) != lab._file("n", 1)
+
+
+def test_variants_cost_what_the_default_does(make_params, info, tmp_path):
+    made = Lab(make_params({"supernet": {"recipe": {"steps": 60, "warmup": 6, "log": 2, "checkpoint": 4}}}), tmp_path)
+    info.write(made.paths.data / "info.json")
+    for over in ({"sandwich": True, "sampled": 1}, {"sampled": 4}):
+        other = rank.variant(made, over)
+        assert bench_cost.training_macs(other) == pytest.approx(bench_cost.training_macs(made), rel=0.15), (
+            "in few steps"
+        )
+        assert other.params.supernet.recipe.steps < 60 and other.params.supernet.recipe.warmup < 6
+    double = rank.variant(made, {"recipe": {"steps": 2.0}})
+    assert (double.params.supernet.recipe.steps, double.params.supernet.recipe.warmup) == (120, 12)
+    assert rank.variant(made, {}).params == made.params == rank.variant(made, {"sampling": "hierarchical"}).params
 
 
 def test_paired_differences_are_those_of_scipy():

@@ -1,22 +1,29 @@
 """Whether shared weights rank networks as training from scratch does, and what moves that.
 
 For each scaling stage, random feasible networks are scored with the super-supernet and trained from scratch;
-Kendall's τ between both, with a bootstrap interval. Variants of the super-supernet score the same networks.
-``--stages 0,1`` leaves the other scaling stages out; ``--variants default,bilateral`` the other variants.
+Kendall's τ between both, with a bootstrap interval. Variants of the super-supernet score the same networks; but for
+``half-steps`` and ``double-steps`` each is trained with the default's arithmetic, so with as many steps as that buys.
+``fine-tuned`` is the default's slices trained on alone for ``search.finetune``. ``--stages 0,1`` leaves the other
+scaling stages out; ``--variants default,bilateral`` the other variants.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from bench.method import lab as labs
+from bench.method.cost import training_macs
 from bench.method.lab import Lab
 from bench.method.statistics import kendall
 from stages import artifacts, device
 from stages.artifacts import Journal
 from stages.budget import Budgeted
 from stages.nets import elastic
-from stages.search.scoring import Scorer
+from stages.search.finetuning import Finetuner
+from stages.search.scoring import Measure, Scorer
 from stages.space import Network
 from stages.training.data import on_device
 
@@ -26,6 +33,7 @@ VARIANTS = {
     "uniform": {"sampling": "uniform"},
     "by-count": {"stage_weights": None},  # a scaling stage is drawn as often as it has strategies
     "bilateral": {"coupling": "bilateral"},
+    "two-a-step": {"sampled": 2},  # two networks on the same images
     "sandwich": {"sandwich": True, "sampled": 1},
     "distilled": {"sandwich": True, "sampled": 1, "distill": True},
     "half-steps": {"recipe": {"steps": 0.5}},
@@ -47,28 +55,36 @@ def networks(lab: Lab, count: int) -> list[tuple[int, str]]:
 
 
 def scores(lab: Lab, chosen: list[tuple[int, str]], calibration: int | None = None) -> list[dict[str, float]]:
-    """Score networks with a lab's super-supernet; a journal remembers them."""
+    """Score networks with a lab's super-supernet, recalibrated on so many images."""
     search = lab.params.search
     search = search.model_copy(update={"calibration": calibration or search.calibration})
+    return _remembered(lab, chosen, f"scores-{search.calibration}", search, lambda *given: Scorer(*given, search))
+
+
+def finetuned(lab: Lab, chosen: list[tuple[int, str]]) -> list[dict[str, float]]:
+    """Score networks after fine-tuning their slices."""
+    needs = [lab.params.search, lab.params.supernet.recipe]
+    return _remembered(lab, chosen, "finetuned", needs, lambda *given: Finetuner(*given, lab.params))
+
+
+def _remembered(
+    lab: Lab, chosen: list[tuple[int, str]], name: str, needs: Any, made: Callable[..., Measure]
+) -> list[dict[str, float]]:
+    """Measure networks on a lab's super-supernet; a journal remembers them."""
     on = device.prepare(lab.params.compute)
     weights = lab.room("supernet").paths.supernet / "weights.pt"
-    net = elastic.read(weights, on)
-    splits = (artifacts.read_split(lab.paths.data / f"{name}.npz") for name in ("train", "select"))
-    scorer = Scorer(net, *(on_device(split, lab.info.mean, lab.info.std, on) for split in splits), search)
-    journal = Journal(lab.root / f"scores-{search.calibration}.jsonl", artifacts.digest(search, weights))
+    splits = (artifacts.read_split(lab.paths.data / f"{split}.npz") for split in ("train", "select"))
+    images = [on_device(split, lab.info.mean, lab.info.std, on) for split in splits]
+    measure = made(elastic.read(weights, on), *images)
+    journal = Journal(lab.root / f"{name}.jsonl", artifacts.digest(needs, weights))
     known = {record["network"]: record for record in journal.records}
     for _, network in chosen:
         if network not in known:
-            measured = scorer(Network.parse(network))
+            measured = measure(Network.parse(network))
             known[network] = {"network": network} | {k: getattr(measured, k) for k in ("accuracy", "probability")}
             journal.append(known[network])
     journal.close()
     return [known[network] for _, network in chosen]
-
-
-def scaled(recipe: dict[str, float], over: dict[str, float]) -> dict[str, int]:
-    """Return a recipe's changes, given as factors of its steps."""
-    return {name: round(recipe[name] * factor) for name, factor in over.items()}
 
 
 def taus(lab: Lab, chosen: list[tuple[int, str]], trained: list[float], measured: list[dict[str, float]]) -> dict:
@@ -89,13 +105,18 @@ def taus(lab: Lab, chosen: list[tuple[int, str]], trained: list[float], measured
 
 
 def variant(lab: Lab, over: dict) -> Lab:
-    """Return a lab whose super-supernet is trained in another way."""
-    recipe = lab.params.supernet.recipe.model_dump()
-    changes = over | ({"recipe": scaled(recipe, over["recipe"])} if "recipe" in over else {})
-    if "recipe" in changes:
-        every = changes["recipe"]["steps"]
-        changes["recipe"] |= {"log": max(1, every // 20), "checkpoint": max(1, every // 20) * 4}
-    return lab.variant({"supernet": changes})
+    """Return a lab whose super-supernet is trained in another way: so many times the steps, else equal arithmetic."""
+    changes = dict(over)
+    factor = changes.pop("recipe", {}).get("steps")
+    plain = lab.variant({"supernet": changes})
+    if factor is None and plain.params == lab.params:
+        return plain
+    factor = factor or training_macs(lab) / training_macs(plain)
+    recipe = lab.params.supernet.recipe
+    steps, warmup = (max(1, round(factor * count)) for count in (recipe.steps, recipe.warmup))
+    every = max(1, steps // 20)
+    recipe = {"steps": steps, "warmup": warmup, "log": every, "checkpoint": 4 * every}
+    return lab.variant({"supernet": changes | {"recipe": recipe}})
 
 
 def show(name: str, found: dict) -> None:
@@ -117,6 +138,10 @@ def main() -> None:
         raw[name] = scores(own, drawn)
         found[name] = taus(lab, drawn, trained, raw[name])
         show(name, found[name])
+    if lab.params.search.finetune.steps:
+        raw["fine-tuned"] = finetuned(lab, drawn)
+        found["fine-tuned"] = taus(lab, drawn, trained, raw["fine-tuned"])
+        show("fine-tuned", found["fine-tuned"])
     for factor in CALIBRATION:
         count = min(round(lab.params.search.calibration * factor), lab.info.counts["train"])
         name = f"{count} images recalibrate"
