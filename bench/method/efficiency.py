@@ -2,7 +2,8 @@
 
 One trained super-supernet scores for all, and every score is kept on file: what seeds have in common is measured once.
 A search counts a candidate (a network of one scaling stage) when it first asks for it. What is compared is the score of
-a whole state: the weighted mean over the scaling stages of one base model under one strategy for each.
+a whole state: the weighted mean over the scaling stages of one base model under one strategy for each. Candidates are
+scored on ``--images`` of ``select``: what is compared is how they are searched.
 """
 
 from __future__ import annotations
@@ -186,14 +187,17 @@ SEARCHES: dict[str, tuple[Callable[[Noting, np.random.Generator], None], dict]] 
 }
 
 
-def remembered(lab: Lab) -> tuple[Measure, Journal]:
-    """Return a measure that scores a network once ever."""
+def remembered(lab: Lab, images: int) -> tuple[Measure, Journal]:
+    """Return a measure that scores a network once ever, on the first ``images`` of ``select``."""
     on = device.prepare(lab.params.compute)
     weights = lab.room("supernet").paths.supernet / "weights.pt"
     net = elastic.read(weights, on)
-    splits = (artifacts.read_split(lab.paths.data / f"{name}.npz") for name in ("train", "select"))
-    scorer = Scorer(net, *(on_device(split, lab.info.mean, lab.info.std, on) for split in splits), lab.params.search)
-    journal = Journal(lab.root / "scores.jsonl", artifacts.digest(lab.params.search.calibration, weights))
+    train, (pixels, labels) = (artifacts.read_split(lab.paths.data / f"{name}.npz") for name in ("train", "select"))
+    splits = (
+        on_device(split, lab.info.mean, lab.info.std, on) for split in (train, (pixels[:images], labels[:images]))
+    )
+    scorer = Scorer(net, *splits, lab.params.search)
+    journal = Journal(lab.root / f"scores-on-{images}.jsonl", artifacts.digest(lab.params.search.calibration, weights))
     known = {
         record["network"]: Measurement(record["accuracy"], record["probability"], 0.0) for record in journal.records
     }
@@ -225,9 +229,9 @@ def first_reach(best: list[float], goal: float) -> int | None:
 
 def main() -> None:
     """Trace every search with every seed."""
-    chosen = labs.options(__doc__, evaluations=600)
+    chosen = labs.options(__doc__, evaluations=600, images=500)
     lab = labs.open_lab(chosen)
-    measure, journal = remembered(lab)
+    measure, journal = remembered(lab, chosen.images)
     traces: dict[str, list[list[float]]] = {}
     for name in SEARCHES:
         traces[name] = [traced(lab, measure, name, seed, chosen.evaluations) for seed in range(chosen.seeds)]
@@ -235,7 +239,9 @@ def main() -> None:
     journal.close()
     goals = [trace[-1] for trace in traces["plain evolution"]]
     reached = {name: [first_reach(t, g) for t, g in zip(every, goals, strict=True)] for name, every in traces.items()}
-    labs.write(lab, chosen, "efficiency", traces=traces, plain_final=goals, evaluations_to_reach=reached)
+    labs.write(
+        lab, chosen, "efficiency", images=chosen.images, traces=traces, plain_final=goals, evaluations_to_reach=reached
+    )
 
 
 if __name__ == "__main__":

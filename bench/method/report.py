@@ -185,7 +185,8 @@ def efficiency(result: Result) -> str:
     return "\n".join(
         [
             f"### Search efficiency\n\n{origin(result, f'{len(next(iter(traces.values())))} seeds, ')}",
-            "Best measured score of a state (mean over seeds) after so many measured candidates.\n",
+            f"Best measured score of a state (mean over seeds) after so many candidates measured on {result['images']}",
+            "images of `select`.\n",
             table(head, rows),
         ]
     )
