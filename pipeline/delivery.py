@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import Unavailable, tracking
-from stages.artifacts import identity
+from stages.artifacts import FINETUNED, identity
 from stages.params import Params
 
 METRICS = ("accuracy", "probability", "score", "predicted", "flops", "params", "depth", "width", "resolution")
@@ -229,13 +229,14 @@ class Runs:
     def deliver(self, record: dict[str, Any]) -> None:
         """Make a candidate's run, or what it lacks: a killed follower leaves one half-written."""
         candidate, now = f"{self.key} {identity(record)}", int(time.time() * 1000)
+        tuned = f" {FINETUNED}" if record["phase"] == FINETUNED else ""
         run = self.known.get(candidate)
         if run is None:
             run = self.client.create_run(
                 self.experiment,
                 start_time=now - int(1000 * record["seconds"]),
                 tags={"candidate": candidate, "search_run": self.search_run},
-                run_name=f"s{record['stage']} {record['scaling']} {record['base']}",
+                run_name=f"s{record['stage']} {record['scaling']} {record['base']}{tuned}",
             )
         numbers = {name: float(record[name]) for name in METRICS if record[name] is not None}
         lacks = {

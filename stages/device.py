@@ -26,7 +26,8 @@ def prepare(compute: Compute) -> torch.device:
                 f"compute.device is {compute.device!r}, but {count} CUDA devices are here; use auto or cpu"
             )
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    _keep_memory()
+    else:
+        _keep_memory()
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory that it has not written

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from bench.method import cost as bench_cost
@@ -13,8 +14,9 @@ from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from stages import artifacts, cost, space, supernet
 from stages.artifacts import Member
+from stages.nets import elastic
 from stages.search.scoring import Measurement
-from stages.space import BaseModel, Scaling
+from stages.space import BaseModel, Network, Scaling
 
 
 @pytest.fixture
@@ -67,6 +69,13 @@ def test_variants_share_what_they_have_in_common(lab):
     other = lab.variant({"supernet": {"sampling": "uniform"}})
     assert other.root != lab.root and other.variant({}).root == other.root
     assert lab._file("n", 0) == other._file("n", 0) != lab._file("n", 1)
+
+
+@pytest.mark.parametrize("text", ["S1", "S1=", "S9=7", "S1=4;S2=3", "S1=-1"])
+def test_more_seeds_for_what_is_no_size_are_refused(text):
+    with pytest.raises(SystemExit, match="give a number of seeds for sizes of S1, S2: S1=12,S2=8"):
+        family.seeds_of(text, ["S1", "S2"])
+    assert family.seeds_of("", ["S1"]) == {} and family.seeds_of("S1=4,S2=12", ["S1", "S2"]) == {"S1": 4, "S2": 12}
 
 
 def test_variants_cost_what_the_default_does(make_params, info, tmp_path):
@@ -143,7 +152,7 @@ def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
     names = {arm: str(space.scale(lab.params.space, base, Scaling(1.0, width, 8))) for arm, width in by.items()}
     monkeypatch.setattr(family, "ARMS", {arm: lambda *_, name=name: name for arm, name in names.items()})
     monkeypatch.setattr(Lab, "trained", lambda _, jobs: {job: {"accuracy": len(job[0]) / 1e3 + job[1]} for job in jobs})
-    rows = family.compared(lab, [Member.model_construct(name="S1")], 2, family.seeds_of("S1=4,S9=7"))
+    rows = family.compared(lab, [Member.model_construct(name="S1")], 2, family.seeds_of("S1=4", ["S1"]))
     counts = {arm: len(row["S1"]["accuracies"]) for arm, row in rows.items()}
     assert counts == {"ours": 4, "EfficientNet's law": 4, "random base": 2, "random strategies": 2}
     theirs = (len(names["ours"]) - len(names["random base"])) / 1e3
@@ -203,6 +212,44 @@ def test_training_costs_three_passes_of_what_is_drawn(lab):
     recipe = lab.params.supernet.recipe
     assert len(drawn) == recipe.steps * lab.params.supernet.sampled
     assert bench_cost.training_macs(lab) == 3 * recipe.batch * sum(flops for _, _, flops in drawn)
+
+
+def test_fine_tuned_candidates_cost_their_training_too(lab):
+    lab.paths.search.mkdir(parents=True)
+    (lab.paths.search / "candidates.csv").write_text("flops,phase\n1000,bases\n10,finetuned\n")
+    search = lab.params.search.model_copy(
+        update={"finetune": lab.params.search.finetune.model_copy(update={"steps": 7})}
+    )
+    tuning = Lab(lab.params.model_copy(update={"search": search}), lab.root)
+    images, batch = search.calibration + lab.info.counts["select"], lab.params.supernet.recipe.batch
+    assert bench_cost.scoring_macs(tuning) == 1010 * images + 10 * 3 * 7 * batch
+
+
+def test_a_score_is_remembered_and_may_be_of_fewer_images(lab, toy, monkeypatch):
+    for name, count in (("train", 40), ("select", 30)):
+        split = toy(count)
+        arrays = {"pixels": split.pixels.numpy(), "labels": split.labels.numpy()}
+        artifacts.write_arrays(lab.paths.data / f"{name}.npz", arrays)
+    net = elastic.build(lab.params.space, lab.params.scaling, lab.shape, "left", torch.Generator().manual_seed(0))
+    elastic.write(lab.paths.supernet / "weights.pt", net, "left")
+    artifacts.write_json(lab.root / "seconds.json", {"supernet": 1.0})
+    sizes = []
+
+    def made(net, train, select):
+        sizes.append((len(train), len(select)))
+        return by_hash
+
+    network = Network.parse(str(space.smallest(lab.params.space, lab.params.scaling)))
+    for images in (None, 12):
+        measure, journal = lab.remembered(f"scores-{images}", [1], made, images)
+        assert measure(network) is measure(network)
+        journal.close()
+    assert sizes == [(40, 30), (40, 12)]
+    monkeypatch.setattr("test_bench.by_hash", None)
+    measure, journal = lab.remembered("scores-12", [1], made, 12)
+    journal.close()
+    assert measure(network).accuracy > 0, "from the journal"
+    assert rank.finetuned(lab, [(0, str(network))])[0]["network"] == str(network)
 
 
 def test_an_interrupted_rooms_seconds_add_up(lab, monkeypatch):

@@ -237,7 +237,10 @@ def test_fine_tuning_chooses_among_the_best_by_shared_weights(make_params, info,
         options = budget.feasible(base, stage)
         ours = [c for c in candidates if c.phase == "finetuned" and c.stage == stage]
         assert {Scaling.parse(c.scaling) for c in ours} <= set(options)
-        assert len(ours) <= int(np.ceil(share * len(options))) + 1
+        if surrogate == 1:
+            ranked = sorted(options, key=lambda by: (-coarse(scale(params.space, base, by)), str(by)))
+            best = {str(scale(params.space, base, by)) for by in ranked[: int(np.ceil(share * len(options)))]}
+            assert best <= {c.network for c in ours} and len(ours) <= len(best) + 1
         assert Scaling.parse(text).resolution == max(c.resolution for c in ours)
         tried = {c.network for c in ours}  # two strategies may make one network
         assert str(scale(params.space, base, Scaling.parse(last))) in tried, "the chain's own choice is tuned too"
@@ -263,10 +266,44 @@ def test_a_search_cut_off_while_fine_tuning_continues(make_params, info, tmp_pat
         finally:
             journal.close()
 
-    whole, _, every = run(tmp_path / "whole.jsonl", None)
-    cut, _, first = run(tmp_path / "cut.jsonl", 2)
-    again, shared, rest = run(tmp_path / "cut.jsonl", None)
-    assert cut is None and again == whole and shared == [] and first + rest == every
+    whole, scored, tuned = run(tmp_path / "whole.jsonl", None)
+    cut, *first = run(tmp_path / "cut.jsonl", 2)
+    again, *rest = run(tmp_path / "cut.jsonl", None)
+    assert cut is None and again == whole
+    assert first[0] + rest[0] == scored and first[1] + rest[1] == tuned and len(first[1]) == 2
+
+
+def test_a_surrogate_leaves_most_strategies_unmeasured(make_params, info):
+    """Of the strategies of a base model, those it proposes are measured, and what was known stays an option."""
+
+    def ledger_of(surrogate):
+        params = make_params({"search": {"surrogate": surrogate, "random_bases": 4}})
+        return Ledger(params, info, Toy(linear), ignore)
+
+    generator = np.random.default_rng(0)
+    bases = [ledger_of(1).budget.draw(generator, 300) for _ in range(4)]
+    full, lean = ledger_of(1), ledger_of(4)
+    first = [evolution.first_strategies(ledger, bases) for ledger in (full, lean)]
+    assert len(lean.candidates) < 0.7 * len(full.candidates) and lean.surrogate is not None
+    by = lean.budget.feasible(bases[0], 2)
+    assert all(lean.measured(bases[0], one) for one in by), "the first base model is measured whole"
+    best = max(by, key=lambda one: linear(scale(lean.params.space, bases[0], one)))
+    chosen = evolution.best_strategies(lean, bases[0], [*first[1][:2], by[0]])
+    assert linear(scale(lean.params.space, bases[0], chosen[2])) == linear(scale(lean.params.space, bases[0], best))
+
+
+def test_a_slice_is_fine_tuned_from_the_shared_weights(make_params, toy):
+    """With a rate of next to nothing, what is scored is the slice itself."""
+    params = make_params({"search": {"finetune": {"steps": 1, "lr": 1e-9, "share": 1.0}, "calibration": 64}})
+    info = (1, 3)
+    net = elastic.build(params.space, params.scaling, info, "left", torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, tensor in net.weights.items():
+            tensor += 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(len(name)))
+    network = sampled(params, 1, seed=4)[0][0]
+    tuned = Finetuner(net, toy(64), toy(60, seed=1), params)(network)
+    shared = Scorer(net, toy(64), toy(60, seed=1), params.search)(network)
+    assert tuned.probability == pytest.approx(shared.probability, abs=1e-4)
 
 
 def test_fine_tuning_improves_a_slice_and_leaves_the_shared_weights(make_params, toy):

@@ -93,6 +93,15 @@ def test_best_candidates_below_a_budget_are_one_query(root, named, tmp_path):
     assert len(runs_of(root, named)) == len(budgets)
 
 
+def test_a_fine_tuned_candidate_is_a_run_beside_its_networks_other_one(root, named, tmp_path):
+    journal, one = tmp_path / "candidates.jsonl", record(1, accuracy=0.4)
+    with delivery.delivering(root, named, journal, "abc", "search1"):
+        write(journal, "abc", [one, one | {"number": 2, "phase": "finetuned", "accuracy": 0.5}])
+    runs = {run.data.params["phase"]: run for run in runs_of(root, named)}
+    assert {phase: run.data.metrics["accuracy"] for phase, run in runs.items()} == {"bases": 0.4, "finetuned": 0.5}
+    assert runs["finetuned"].info.run_name == runs["bases"].info.run_name + " finetuned"
+
+
 def test_killed_follower_restarts_without_loss_or_repetition(root, named, tmp_path):
     journal = tmp_path / "candidates.jsonl"
     write(journal, "k1", [record(i) for i in range(24)])

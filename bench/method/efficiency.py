@@ -23,14 +23,12 @@ from pymoo.operators.sampling.rnd import IntegerRandomSampling
 
 from bench.method import lab as labs
 from bench.method.lab import Lab
-from stages import artifacts, device, space
-from stages.artifacts import Candidate, Journal
-from stages.nets import elastic
+from stages import space
+from stages.artifacts import Candidate
 from stages.search import evolution
 from stages.search.ledger import Ledger
-from stages.search.scoring import Measure, Measurement, Scorer
-from stages.space import BaseModel, Network, Scaling
-from stages.training.data import on_device
+from stages.search.scoring import Measure, Scorer
+from stages.space import BaseModel, Scaling
 
 
 class Spent(Exception):
@@ -187,31 +185,6 @@ SEARCHES: dict[str, tuple[Callable[[Noting, np.random.Generator], None], dict]] 
 }
 
 
-def remembered(lab: Lab, images: int) -> tuple[Measure, Journal]:
-    """Return a measure that scores a network once ever, on the first ``images`` of ``select``."""
-    on = device.prepare(lab.params.compute)
-    weights = lab.room("supernet").paths.supernet / "weights.pt"
-    net = elastic.read(weights, on)
-    train, (pixels, labels) = (artifacts.read_split(lab.paths.data / f"{name}.npz") for name in ("train", "select"))
-    splits = (
-        on_device(split, lab.info.mean, lab.info.std, on) for split in (train, (pixels[:images], labels[:images]))
-    )
-    scorer = Scorer(net, *splits, lab.params.search)
-    journal = Journal(lab.root / f"scores-on-{images}.jsonl", artifacts.digest(lab.params.search.calibration, weights))
-    known = {
-        record["network"]: Measurement(record["accuracy"], record["probability"], 0.0) for record in journal.records
-    }
-
-    def measure(network: Network) -> Measurement:
-        if str(network) not in known:
-            found = scorer(network)
-            known[str(network)] = found
-            journal.append({"network": str(network), "accuracy": found.accuracy, "probability": found.probability})
-        return known[str(network)]
-
-    return measure, journal
-
-
 def traced(lab: Lab, measure: Measure, name: str, seed: int, allowed: int) -> list[float]:
     """Return the best state's score after each evaluation of one search."""
     run, over = SEARCHES[name]
@@ -231,7 +204,9 @@ def main() -> None:
     """Trace every search with every seed."""
     chosen = labs.options(__doc__, evaluations=600, images=500)
     lab = labs.open_lab(chosen)
-    measure, journal = remembered(lab, chosen.images)
+    search, images = lab.params.search, min(chosen.images, lab.info.counts["select"])
+    needs = search.calibration, search.batch
+    measure, journal = lab.remembered(f"scores-on-{images}", needs, lambda *given: Scorer(*given, search), images)
     traces: dict[str, list[list[float]]] = {}
     for name in SEARCHES:
         traces[name] = [traced(lab, measure, name, seed, chosen.evaluations) for seed in range(chosen.seeds)]
@@ -239,9 +214,7 @@ def main() -> None:
     journal.close()
     goals = [trace[-1] for trace in traces["plain evolution"]]
     reached = {name: [first_reach(t, g) for t, g in zip(every, goals, strict=True)] for name, every in traces.items()}
-    labs.write(
-        lab, chosen, "efficiency", images=chosen.images, traces=traces, plain_final=goals, evaluations_to_reach=reached
-    )
+    labs.write(lab, chosen, "efficiency", images=images, traces=traces, plain_final=goals, evaluations_to_reach=reached)
 
 
 if __name__ == "__main__":

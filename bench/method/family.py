@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -126,9 +127,12 @@ ARMS: dict[str, Arm] = {
 PRINCIPAL = ("ours", "EfficientNet's law")  # the comparison that --more is for
 
 
-def seeds_of(text: str) -> dict[str, int]:
+def seeds_of(text: str, sizes: list[str]) -> dict[str, int]:
     """Read ``--more``: trainings by size."""
-    return {size: int(count) for size, _, count in (part.partition("=") for part in text.split(",") if part)}
+    found = re.findall(r"(\w+)=(\d+)(?:,|$)", text)
+    if ",".join(f"{size}={count}" for size, count in found) != text or not {size for size, _ in found} <= set(sizes):
+        raise SystemExit(f"--more is {text!r}; give a number of seeds for sizes of {', '.join(sizes)}: S1=12,S2=8")
+    return {size: int(count) for size, count in found}
 
 
 def compared(lab: Lab, plan: list[Member], seeds: int, more: dict[str, int]) -> dict[str, dict[str, Any]]:
@@ -167,7 +171,7 @@ def main() -> None:
     chosen = labs.options(__doc__, sizes="", more="")
     lab = labs.open_lab(chosen)
     plan = members(lab, chosen.sizes)
-    rows = compared(lab, plan, chosen.seeds, seeds_of(chosen.more))
+    rows = compared(lab, plan, chosen.seeds, seeds_of(chosen.more, [member.name for member in plan]))
     for arm, sizes in rows.items():
         print(f"{arm:20}", "  ".join(f"{size} {row['mean']:.2%}" for size, row in sizes.items()))
     labs.write(lab, chosen, "family", seeds=chosen.seeds, members=[m.model_dump() for m in plan], arms=rows)

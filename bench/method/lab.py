@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
@@ -26,15 +26,18 @@ from tqdm import tqdm
 from bench.speed.common import about
 from pipeline import settings
 from stages import artifacts, device, params, prepare, retrain, run_room, sources
-from stages.artifacts import DataInfo, Found, Paths
+from stages.artifacts import DataInfo, Found, Journal, Paths
 from stages.budget import Budget
-from stages.nets import child
+from stages.nets import child, elastic
+from stages.nets.elastic import Elastic
 from stages.params import Params
+from stages.search.scoring import Measure, Measurement
 from stages.space import Network
 from stages.training.data import Images, join, on_device
 
 RESULTS = Path(__file__).parent / "results"
 Job = tuple[str, int]  # (network, seed)
+Made = Callable[[Elastic, Images, Images], Measure]  # (super-supernet, train, select) -> what scores a network
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,32 @@ class Lab:
         """Return how long each room took here."""
         file = self.root / "seconds.json"
         return artifacts.read_json(file) if file.exists() else {}
+
+    def remembered(self, name: str, needs: Any, made: Made, images: int | None = None) -> tuple[Measure, Journal]:
+        """Return a measure that measures a network once ever, and its journal, for its caller to close.
+
+        ``made`` builds it from the super-supernet and the images: train, and ``images`` of select (all by default).
+        ``needs`` is what else a score depends on.
+        """
+        on = device.prepare(self.params.compute)
+        weights = self.room("supernet").paths.supernet / "weights.pt"
+        train, select = (artifacts.read_split(self.paths.data / f"{split}.npz") for split in ("train", "select"))
+        splits = train, tuple(array[:images] for array in select)
+        new = made(
+            elastic.read(weights, on), *(on_device(split, self.info.mean, self.info.std, on) for split in splits)
+        )
+        journal = Journal(self.root / f"{name}.jsonl", artifacts.digest(needs, images, weights))
+        known = {row["network"]: Measurement(row["accuracy"], row["probability"], 0.0) for row in journal.records}
+
+        def measure(network: Network) -> Measurement:
+            key = str(network)
+            if key not in known:
+                known[key] = new(network)
+                found = {"accuracy": known[key].accuracy, "probability": known[key].probability}
+                journal.append({"network": key} | found)
+            return known[key]
+
+        return measure, journal
 
     # --- networks trained from scratch ------------------------------------------------------------
 

@@ -9,23 +9,18 @@ scaling stages out; ``--variants default,bilateral`` the other variants.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from bench.method import lab as labs
 from bench.method.cost import training_macs
-from bench.method.lab import Lab
+from bench.method.lab import Lab, Made
 from bench.method.statistics import kendall
-from stages import artifacts, device
-from stages.artifacts import Journal
 from stages.budget import Budgeted
-from stages.nets import elastic
 from stages.search.finetuning import Finetuner
-from stages.search.scoring import Measure, Scorer
+from stages.search.scoring import Scorer
 from stages.space import Network
-from stages.training.data import on_device
 
 VARIANTS = {
     "default": {},
@@ -58,33 +53,24 @@ def scores(lab: Lab, chosen: list[tuple[int, str]], calibration: int | None = No
     """Score networks with a lab's super-supernet, recalibrated on so many images."""
     search = lab.params.search
     search = search.model_copy(update={"calibration": calibration or search.calibration})
-    return _remembered(lab, chosen, f"scores-{search.calibration}", search, lambda *given: Scorer(*given, search))
+    needs = search.calibration, search.batch
+    return _scored(lab, chosen, f"scores-{search.calibration}", needs, lambda *given: Scorer(*given, search))
 
 
 def finetuned(lab: Lab, chosen: list[tuple[int, str]]) -> list[dict[str, float]]:
     """Score networks after fine-tuning their slices."""
-    needs = [lab.params.search, lab.params.supernet.recipe]
-    return _remembered(lab, chosen, "finetuned", needs, lambda *given: Finetuner(*given, lab.params))
+    needs = [section.model_dump() for section in (lab.params.search, lab.params.supernet.recipe)]
+    return _scored(lab, chosen, "finetuned", needs, lambda *given: Finetuner(*given, lab.params))
 
 
-def _remembered(
-    lab: Lab, chosen: list[tuple[int, str]], name: str, needs: Any, made: Callable[..., Measure]
-) -> list[dict[str, float]]:
-    """Measure networks on a lab's super-supernet; a journal remembers them."""
-    on = device.prepare(lab.params.compute)
-    weights = lab.room("supernet").paths.supernet / "weights.pt"
-    splits = (artifacts.read_split(lab.paths.data / f"{split}.npz") for split in ("train", "select"))
-    images = [on_device(split, lab.info.mean, lab.info.std, on) for split in splits]
-    measure = made(elastic.read(weights, on), *images)
-    journal = Journal(lab.root / f"{name}.jsonl", artifacts.digest(needs, weights))
-    known = {record["network"]: record for record in journal.records}
-    for _, network in chosen:
-        if network not in known:
-            measured = measure(Network.parse(network))
-            known[network] = {"network": network} | {k: getattr(measured, k) for k in ("accuracy", "probability")}
-            journal.append(known[network])
+def _scored(lab: Lab, chosen: list[tuple[int, str]], name: str, needs: Any, made: Made) -> list[dict[str, float]]:
+    measure, journal = lab.remembered(name, needs, made)
+    found = [measure(Network.parse(network)) for _, network in chosen]
     journal.close()
-    return [known[network] for _, network in chosen]
+    return [
+        {"network": network, "accuracy": one.accuracy, "probability": one.probability}
+        for (_, network), one in zip(chosen, found, strict=True)
+    ]
 
 
 def taus(lab: Lab, chosen: list[tuple[int, str]], trained: list[float], measured: list[dict[str, float]]) -> dict:

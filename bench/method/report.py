@@ -74,7 +74,8 @@ def family(result: Result) -> str:
             f"Every network is within {furthest(arms, members):.1%} of ours in FLOPs and trained by the same recipe.\n",
             table(head, means),
             "One search; n seeds vary the trainings, and in the random arms the network too. Ours less the baseline,",
-            "in points, paired by seed, with the p-value of a paired t test (not corrected for the number of tests):\n",
+            "in points, paired over the seeds that both have, with the p-value of a paired t test (not corrected for",
+            "the number of tests):\n",
             table(["ours less", *sizes], beside),
             verdict(arms),
             "",
@@ -134,7 +135,8 @@ def rank(result: Result) -> str:
         [
             f"### Rank correlation\n\n{origin(result)}",
             f"Kendall's τ between the score by shared weights ({metric}; in the last column {other}) and test top-1",
-            "after training from scratch, 1 seed; bootstrap intervals over networks.\n",
+            "after training from scratch, 1 seed; bootstrap intervals over networks. Every super-supernet is trained",
+            "with the default's arithmetic, but for half and double steps; `fine-tuned` costs more, for each.\n",
             table(["super-supernet", *named, "mean", f"mean by {other}"], rows),
         ]
     )
@@ -241,9 +243,9 @@ def sampling(result: Result) -> str:
     return "\n".join(
         [
             f"### Sampling\n\n{origin(result)}",
-            "Share of the networks drawn in a training, %:\n",
+            "Share of the networks drawn, of equally many, %:\n",
             table(["FLOPs", *ways], bins),
-            "Top-1 by shared weights on `select`, %, after training with each:\n",
+            "Top-1 by shared weights on `select`, %, after training with each, at equal arithmetic:\n",
             table(["network", *ways], ends),
         ]
     )

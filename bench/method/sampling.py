@@ -1,5 +1,6 @@
 """What each way of sampling trains: the FLOPs that it draws, and how well the ends of the space do after it.
 
+The histograms are of equally many draws; the super-supernets are trained with equal arithmetic (see rank.py).
 Accuracies are those of shared weights on ``select``, after recalibration.
 """
 

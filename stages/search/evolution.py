@@ -18,7 +18,7 @@ from stages.space import BaseModel, Scaling
 
 
 def search(ledger: Ledger, generator: np.random.Generator) -> list[State]:
-    """Run the chain and return its states; the last one is what was found."""
+    """Run the chain and return its states; the last one is what shared weights find."""
     bases = [
         ledger.budget.draw(generator, ledger.params.scaling.tries) for _ in range(ledger.params.search.random_bases)
     ]
@@ -82,27 +82,32 @@ def _shared(ledger: Ledger, strategies: list[Scaling]) -> bool:
 
 
 def best_strategies(ledger: Ledger, base: BaseModel, current: list[Scaling]) -> list[Scaling]:
-    """Return each stage's best feasible strategy for a base model, of the promising ones; the current one wins ties."""
+    """Return each stage's best feasible strategy for a base model; the current one wins ties.
+
+    With a surrogate only the promising ones are measured, beside those that have been.
+    """
     ledger.phase, ledger.generation = "strategies", 0
     ledger.learn()
     best = []
     for stage, now in enumerate(current):
-        options = dict.fromkeys([now, *ledger.promising(base, ledger.budget.feasible(base, stage))])
+        feasible = ledger.budget.feasible(base, stage)
+        known = [by for by in feasible if ledger.measured(base, by)]
+        options = dict.fromkeys([now, *known, *ledger.promising(base, feasible)])
         ranked = sorted(options, key=lambda by: (-ledger.score(stage, base, by), by != now, str(by)))
         best.append(ranked[0])
     return best
 
 
 def decide(ledger: Ledger, tuned: Ledger, base: BaseModel, current: list[Scaling]) -> list[Scaling]:
-    """Return each stage's best strategy after fine-tuning, of a share that is best by shared weights; ``current`` too.
+    """Return each stage's best strategy after fine-tuning, of the share that is best by shared weights.
 
-    ``tuned`` measures fine-tuned networks. Fine-tuning costs many times a score, and the shared weights' best half
-    holds its favourite nearly always; the current strategy wins ties.
+    ``tuned`` measures fine-tuned networks, which costs several times a score. The current strategy is among them,
+    and wins ties.
     """
     best = []
     for stage, now in enumerate(current):
         options = ledger.budget.feasible(base, stage)
-        ranked = sorted(options, key=lambda by: (-ledger.expected(stage, base, by), str(by)))
+        ranked = sorted(options, key=lambda by: (-ledger.score(stage, base, by), str(by)))
         short = dict.fromkeys([now, *ranked[: ceil(len(options) * ledger.params.search.finetune.share)]])
         best.append(min(short, key=lambda by: (-tuned.score(stage, base, by), by != now, str(by))))
     return best

@@ -30,7 +30,10 @@ def recipe(params: Params) -> Recipe:
 
 @dataclass(frozen=True)
 class Finetuner:
-    """Measures networks; what it returns depends on the network alone, not on what was measured before."""
+    """Measures networks; what it returns depends on the network alone, not on what was measured before.
+
+    A slice starts at the left, also in a super-supernet of bilateral coupling. ``ValueError`` if training diverges.
+    """
 
     elastic: Elastic
     train: Images
@@ -41,7 +44,10 @@ class Finetuner:
         start, search = time.perf_counter(), self.params.search
         net = Child(network, self.elastic.channels, self.elastic.classes).to(self.train.pixels.device)
         net.weights.load_state_dict(self.elastic.slices(network))
-        fixed.train(net, self.train, recipe(self.params), search.seed)
+        try:
+            fixed.train(net, self.train, recipe(self.params), search.seed)
+        except ValueError as error:
+            raise ValueError(f"search.finetune.lr is {search.finetune.lr}; lower it: {network}: {error}") from error
         fixed.calibrate(net, self.train, search.calibration, search.seed)
         with torch.no_grad():
             accuracy, probability = judged(net, self.select, network.resolution, search.batch)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 
 import numpy as np
 
@@ -28,8 +29,8 @@ class Ledger:
     info: DataInfo
     measure: Measure
     emit: Emit
+    numbers: Iterator[int] = field(default_factory=count)  # of its candidates; ledgers of one search share them
     candidates: dict[str, Candidate] = field(default_factory=dict)
-    first: int = 0  # number of its first candidate: those before it are another ledger's
     phase: str = "start"
     iteration: int = 0
     generation: int = 0
@@ -54,7 +55,7 @@ class Ledger:
         predicted = self.surrogate.predict([(network, self.flops_of(network))])[0] if self.surrogate else None
         result = self.measure(network)
         candidate = Candidate(
-            number=self.first + len(self.candidates),
+            number=next(self.numbers),
             network=str(network),
             base=str(base),
             scaling=str(by),
@@ -94,9 +95,13 @@ class Ledger:
         weights = self.params.search.stage_weights
         return float(np.dot(weights, self._predict(base, strategies)) / sum(weights))
 
+    def measured(self, base: BaseModel, by: Scaling) -> bool:
+        """Tell whether a scaled base model has a measured score."""
+        return str(scale(self.params.space, base, by)) in self.candidates
+
     def expected(self, stage: int, base: BaseModel, by: Scaling) -> float:
         """Return a candidate's score: the measured one, else the surrogate's prediction; measured without a model."""
-        if self.surrogate and str(scale(self.params.space, base, by)) not in self.candidates:
+        if self.surrogate and not self.measured(base, by):
             return self._predict(base, [by])[0]
         return self.score(stage, base, by)
 

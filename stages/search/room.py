@@ -22,19 +22,22 @@ def run(
     """Search; return the last state of the chain, or what fine-tuning made of it, and every candidate in order."""
     ledger = Ledger(params, info, measure, emit)
     chain: list[State] = evolution.search(ledger, np.random.default_rng(params.search.seed))
-    last, candidates = chain[-1], list(ledger.candidates.values())
-    strategies, score = last.strategies, last.score
+    last = chain[-1]
+    strategies, score, ledgers = last.strategies, last.score, [ledger]
     if finetuned:
-        tuned = Ledger(params, info, finetuned, emit, first=len(candidates), phase=FINETUNED, iteration=last.iteration)
+        tuned = Ledger(params, info, finetuned, emit, ledger.numbers, phase=FINETUNED, iteration=last.iteration)
         base = BaseModel.parse(last.base)
         chosen = evolution.decide(ledger, tuned, base, [Scaling.parse(text) for text in strategies])
         strategies, score = [str(by) for by in chosen], tuned.total(base, chosen)
-        candidates += tuned.candidates.values()
+        ledgers.append(tuned)
+    candidates = sorted((c for own in ledgers for c in own.candidates.values()), key=lambda c: c.number)
     found = Found(base=last.base, strategies=strategies, score=score, chain=chain, measured=len(candidates))
     return found, candidates
 
 
-def remembering(journal: Journal, measure: Measure, finetuned: Measure | None = None) -> tuple[Measure, Emit, Measure]:
+def remembering(
+    journal: Journal, measure: Measure, finetuned: Measure | None = None
+) -> tuple[Measure, Emit, Measure | None]:
     """Return measures that know the journal's networks, and between them the emit that adds to it.
 
     The search is a function of its seed and its scores. Running it again over the journal's scores is how
@@ -56,7 +59,7 @@ def remembering(journal: Journal, measure: Measure, finetuned: Measure | None = 
         if identity(record) not in known:
             journal.append(record | {"seconds": round(seconds, 4)})
 
-    return recalling(None, measure), emit, finetuned and recalling(FINETUNED, finetuned)
+    return recalling(None, measure), emit, recalling(FINETUNED, finetuned) if finetuned else None
 
 
 def journal_key(params: Params, paths: Paths) -> str:
