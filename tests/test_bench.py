@@ -133,15 +133,17 @@ def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
     def arm(low, high):
         return {"S1": ours | {"ours_less_this": {"mean": (low + high) / 2, "low": low, "high": high, "p": 0.04}}}
 
-    arms = {"ours": {"S1": ours}, "worse": arm(0.01, 0.03), "alike": arm(-0.01, 0.02), "better": arm(-0.05, -0.01)}
+    arms = {"ours": {"S1": ours}, "EfficientNet's law": arm(0.01, 0.03), "random base": arm(-0.01, 0.02)}
+    arms["random strategies"] = arm(-0.05, -0.01)
     (tmp_path / "p").mkdir()
     (tmp_path / "p/family.json").write_text(json.dumps(result("family", arms=arms, members=[member])))
-    text = report.report(tmp_path)
+    text = report.report(tmp_path, tmp_path)
     assert "`python -m bench.method.family --preset p`: cpu, torch 2, 2026-01-01, code abc." in text
-    assert "worse: +2.0 points on average over 1 sizes; ours better beyond noise at 1, worse at 0" in text
-    assert "alike: +0.5 points on average over 1 sizes; ours better beyond noise at 0, worse at 0" in text
-    assert "better: -3.0 points on average over 1 sizes; ours better beyond noise at 0, worse at 1" in text
+    assert "EfficientNet's law: +2.0 points on average over 1 sizes; ours better beyond noise at 1, worse at 0" in text
+    assert "random base: +0.5 points on average over 1 sizes; ours better beyond noise at 0, worse at 0" in text
+    assert "random strategies: -3.0 points on average over 1 sizes; ours better beyond noise at 0, worse at 1" in text
     assert "within 0.5% of ours in FLOPs" in text
+    assert "](results-p.svg)" in text and ">S1<" in (tmp_path / "results-p.svg").read_text()
     assert "| ours | 50.0 [40.0, 60.0] n=2 |" in text and "S1 (2 M)" in text
 
 

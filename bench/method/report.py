@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from bench.method import figure
 from bench.method.lab import RESULTS
 
 Result = dict[str, Any]
@@ -261,11 +262,15 @@ SECTIONS: dict[str, Callable[[Result], str]] = {
 }
 
 
-def report(results: Path) -> str:
-    """Return the document: a part for each preset, a section for each script that was run."""
+def report(results: Path, figures: Path) -> str:
+    """Return the document: a part for each preset, a section for each script that was run; draw its figures."""
     text = HEAD
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         text += f"\n## Preset {folder.name}\n"
+        if (folder / "family.json").exists():
+            picture = figures / f"results-{folder.name}.svg"
+            figure.draw(json.loads((folder / "family.json").read_text()), picture)
+            text += f"\n![top-1 against FLOPs of the family and its baselines]({picture.name})\n"
         for name, section in SECTIONS.items():
             file = folder / f"{name}.json"
             if file.exists():
@@ -274,12 +279,12 @@ def report(results: Path) -> str:
 
 
 def main() -> None:
-    """Write the document."""
+    """Write the document, and its figures beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     chosen = parser.parse_args()
-    chosen.out.write_text(report(chosen.results))
+    chosen.out.write_text(report(chosen.results, chosen.out.parent))
 
 
 if __name__ == "__main__":
