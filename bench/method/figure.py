@@ -36,6 +36,8 @@ def draw(family: dict[str, Any], path: Path) -> None:
             axes.annotate(size, (flops[size], 100 * row["mean"]), (-16, 8), textcoords="offset points")
         axes.set(xscale="log", xlabel="FLOPs (multiply-accumulates of one image)", ylabel="test top-1, %")
         axes.set_title("Searched family and baselines: means and 95 % intervals over seeds")
+        axes.set_xticks(list(flops.values()), [f"{count / 1e6:.3g} M" for count in flops.values()])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
         figure.savefig(path, metadata={"Date": None, "Creator": None})
