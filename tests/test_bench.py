@@ -206,6 +206,7 @@ def test_states_are_the_same_whatever_absent_layers_say(lab):
     x = np.random.default_rng(0).integers(0, states.xu + 1, (50, states.n_var))
     plain = states.canonical(x.astype(float) + 0.2)
     assert [states.decode(row) for row in plain] == [states.decode(row) for row in x]
+    assert [states.encode(*states.decode(row)) for row in plain] == plain.tolist()
     assert (states.canonical(plain) == plain).all() and (plain <= x).all() and (plain != x).any()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from pymoo.algorithms.soo.nonconvex.ga import GA
@@ -19,7 +20,6 @@ from pymoo.core.repair import Repair
 from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
 from pymoo.operators.mutation.pm import PM
-from pymoo.operators.sampling.rnd import IntegerRandomSampling
 
 from bench.method import lab as labs
 from bench.method.lab import Lab
@@ -137,6 +137,14 @@ class States(ElementwiseProblem):
             kernels.append(tuple(stage.kernels[i] for i in chosen[: depth + 1]))
         return BaseModel(tuple(kernels)), [every[next(genes)] for every in self.offered]
 
+    def encode(self, base: BaseModel, strategies: list[Scaling]) -> list[int]:
+        """Return the numbers that stand for a state."""
+        genes = []
+        for kernels, stage in zip(base.kernels, self.own.params.space.stages, strict=True):
+            absent = [0] * (stage.depth - len(kernels))
+            genes += [len(kernels) - 1, *(stage.kernels.index(k) for k in kernels), *absent]
+        return genes + [every.index(by) for every, by in zip(self.offered, strategies, strict=True)]
+
     def canonical(self, x: np.ndarray) -> np.ndarray:
         """Return the same states (n, genes) with 0 for the kernels of layers that they do not have."""
         x, at = np.rint(x).astype(int), 0
@@ -160,18 +168,26 @@ class Canonical(Repair):
 
 
 def plain_evolution(own: Noting, generator: np.random.Generator) -> None:
-    """Run pymoo's genetic algorithm over whole states, again and again; infeasible states cost nothing."""
+    """Run pymoo's genetic algorithm over whole states, again and again; infeasible states cost nothing.
+
+    It starts from random feasible states: of all states they are so few that evolution may never meet one.
+    """
+    problem, size = States(own), own.params.search.population
 
     def once() -> None:
+        drawn = (random_state(own, generator) for _ in range(own.params.scaling.tries))
+        first = list(islice((problem.encode(*state) for state in drawn if state), size))
+        if not first:
+            return
         algorithm = GA(
-            pop_size=own.params.search.population,
-            sampling=IntegerRandomSampling(),
+            pop_size=size,
+            sampling=np.array(first),
             crossover=UniformCrossover(),
             mutation=PM(prob_var=own.params.search.mutation, eta=3, vtype=float),
             repair=Canonical(),
             eliminate_duplicates=True,
         )
-        algorithm.setup(States(own), termination=NoTermination(), seed=int(generator.integers(2**31)))
+        algorithm.setup(problem, termination=NoTermination(), seed=int(generator.integers(2**31)))
         until_stale(own, algorithm.next, 10)
 
     until_stale(own, once, 3)
