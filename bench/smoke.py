@@ -33,6 +33,7 @@ METHOD = [  # each finds what it shares with those before it
     f"bench.method.sampling {TOY}",
     "bench.method.report --results results --out results.md",
     "bench.speed.family --preset tiny",
+    "bench.speed.growth --repeats 1 --candidates 100 --most 100",  # here so that both lists take as long
 ]
 SPEED = [
     "bench.speed.costs --repeats 1",
@@ -41,7 +42,6 @@ SPEED = [
     "bench.speed.timm_child --repeats 1",
     "bench.speed.memory --repeats 1",
     "bench.speed.loader --repeats 1 --images 64",
-    "bench.speed.growth --repeats 1 --candidates 100 --most 100",
     "bench.speed.gpu --repeats 1 --device cpu --preset tiny --steps 1",
     "pipeline params --preset tiny",  # the last two measure a built project
     "stages prepare",
