@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from pipeline import REFUSED, UNAVAILABLE, Unavailable, home, warm
+from scalenet.pipeline import REFUSED, UNAVAILABLE, Unavailable, home, warm
 
 WARM = ("stage", "family", "register", "show", "deliver", "export")  # run by the warm process
 SERVED = ("stage", "family")  # flows: a Prefect server is wanted
@@ -65,25 +65,25 @@ def execute(arguments: argparse.Namespace) -> int:
 def _dispatch(arguments: argparse.Namespace, root: Path) -> int:
     """Call a command's function; imports wait until a command needs them."""
     if arguments.command == "params":
-        from pipeline import settings
+        from scalenet.pipeline import settings
 
         settings.apply(root, arguments.preset, overrides(arguments.set))
         return 0
     if arguments.command in ("stage", "family"):
-        from pipeline import flows
+        from scalenet.pipeline import flows
 
         if arguments.command == "stage":
             return flows.run_stage(root, arguments.name, arguments.member)
         return flows.run_family(root, arguments.preset, overrides(arguments.set), arguments.target)
     if arguments.command == "deliver":
-        from pipeline import delivery
+        from scalenet.pipeline import delivery
 
         return delivery.deliver(arguments.target)
     if arguments.command == "export":
-        from pipeline import program
+        from scalenet.pipeline import program
 
         return program.export(Path(arguments.root), arguments.member, arguments.model)
-    from pipeline import results
+    from scalenet.pipeline import results
 
     return {"register": results.register, "show": results.show, "ui": results.ui}[arguments.command](root)
 

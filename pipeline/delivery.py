@@ -25,9 +25,9 @@ from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import Unavailable, tracking
-from stages.artifacts import FINETUNED, identity
-from stages.params import Params
+from scalenet.config.params import Params
+from scalenet.pipeline import Unavailable, tracking
+from scalenet.records.documents import FINETUNED, identity
 
 METRICS = ("accuracy", "probability", "score", "predicted", "flops", "params", "depth", "width", "resolution")
 METRICS += ("stage", "iteration", "generation", "seconds", "number")
@@ -89,7 +89,7 @@ class Follower:
         self.said = ""
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the follower has ended)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "deliver", *target],
+            [sys.executable, "-m", "scalenet.pipeline", "deliver", *target],
             stdin=subprocess.PIPE, bufsize=0, stdout=self._output, stderr=self._output, cwd=Path(__file__).parents[1],
             start_new_session=True,  # Ctrl-C reaches the search, which then tells the follower
         )  # fmt: skip

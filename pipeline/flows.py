@@ -25,11 +25,11 @@ from prefect.flow_engine import run_flow
 from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, Failed, Pending
 
-from pipeline import REFUSED, UNAVAILABLE, Unavailable, delivery, home, server, settings, tracking
-from stages import ROOMS, run_room
-from stages import params as stage_params
-from stages.artifacts import Paths
-from stages.params import Params
+from scalenet.config import params as stage_params
+from scalenet.config.params import Params
+from scalenet.pipeline import REFUSED, UNAVAILABLE, Unavailable, delivery, home, server, settings, tracking
+from scalenet.records.paths import Paths
+from scalenet.stages import ROOMS, run_room
 
 PARENT = "SCALENET_PARENT_TASK_RUN"  # the family flow's task run, handed to the stage through DVC
 CODES = {"Refused": REFUSED, "Unavailable": UNAVAILABLE}  # exit code by the name of a flow's state
@@ -98,15 +98,16 @@ def _track(params: Params, paths: Paths, stage: str, member: str | None) -> floa
 
 def _publish(params: Params, paths: Paths) -> None:
     """Draw the family's figure and register its members."""
-    from pipeline import registry, report  # seconds of imports that the other stages do without
+    from scalenet.pipeline import registry
+    from scalenet.report import figure
 
-    report.draw(paths)
+    figure.draw(paths)
     registry.register(paths.root, params)
 
 
 def _delivery(params: Params, paths: Paths, run_id: str) -> AbstractContextManager:
     """Return the context that turns the search's journal into MLflow runs while it is written."""
-    from stages.search.room import journal_key
+    from scalenet.search.run import journal_key
 
     journal = paths.state("search") / "candidates.jsonl"
     return delivery.delivering(paths.root, params, journal, journal_key(params, paths), run_id)

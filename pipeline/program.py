@@ -18,10 +18,12 @@ import torch
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from pipeline import UNAVAILABLE, Unavailable, tracking
-from stages import artifacts, retrain
-from stages.artifacts import DataInfo, Family, Paths, Trained
-from stages.nets.child import Deployed
+from scalenet.nets.deployed import Deployed
+from scalenet.pipeline import UNAVAILABLE, Unavailable, tracking
+from scalenet.records import files
+from scalenet.records.documents import DataInfo, Family, Trained
+from scalenet.records.paths import Paths
+from scalenet.training import member
 
 REPEATS = 30  # timed forward passes behind a latency
 CLOSE = 1e-4  # allowed difference between a member's logits and its exported program's, as a share of the largest
@@ -37,19 +39,19 @@ def example(info: DataInfo) -> np.ndarray:
 def weights(paths: Paths, trained: Trained) -> Path:
     """Return the file of a member's weights; ``ValueError`` if they are not the ones that were tested."""
     file = paths.member(trained.member.name) / "weights.pt"
-    if not file.exists() or artifacts.digest(file) != trained.weights:
+    if not file.exists() or files.digest(file) != trained.weights:
         raise ValueError(f"{file}: missing, or not the weights that were tested; run `dvc repro` or `dvc pull`")
     return file
 
 
 def deployed(paths: Paths, trained: Trained, info: DataInfo) -> Deployed:
     """Return a member as it is deployed, with its preprocessing."""
-    return Deployed(retrain.load(weights(paths, trained), trained.member, info), info.mean, info.std).eval()
+    return Deployed(member.load(weights(paths, trained), trained.member, info), info.mean, info.std).eval()
 
 
 def export_apart(export: tuple[Path, str, str]) -> None:
     """Export a member's model in a process of its own; ``ValueError`` says what it refused."""
-    command = [sys.executable, "-m", "pipeline", "export", *map(str, export)]
+    command = [sys.executable, "-m", "scalenet.pipeline", "export", *map(str, export)]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     if done.returncode:
         refused = Unavailable if done.returncode == UNAVAILABLE else ValueError

@@ -14,9 +14,10 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline import program, tracking
-from stages.artifacts import DataInfo, Family, Paths, Trained
-from stages.params import Params
+from scalenet.config.params import Params
+from scalenet.pipeline import program, tracking
+from scalenet.records.documents import DataInfo, Family, Trained
+from scalenet.records.paths import Paths
 
 IDENTITY = ("member", "weights", "data", "interval")  # tags; a version with the same ones is the same member
 PAGE = 200

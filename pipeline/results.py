@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline import registry, report, server, tracking
-from stages import params as stage_params
-from stages.artifacts import Family, Paths
+from scalenet.config import params as stage_params
+from scalenet.pipeline import registry, server, tracking
+from scalenet.records.documents import Family
+from scalenet.records.paths import Paths
+from scalenet.report import figure, table
 
 PORTS = {"mlflow": 5000, "prefect": 4200}
 
@@ -19,13 +21,13 @@ def show(root: Path) -> int:
     """Print the family, what its laws say of the next size, and the commands that open the results."""
     params, paths = stage_params.load(root / "params.yaml"), Paths(root)
     family = Family.read(paths.family / "family.json")
-    print(report.table(family, registry.versions(root, params)))
+    print(table.table(family, registry.versions(root, params)))
     for at in (family.law or {"next": []})["next"]:
         interval = f"{100 * at['low']:.1f}–{100 * at['high']:.1f} %"
         print(
             f"at {at['multiple']:g} x the base budget the accuracy law expects {100 * at['value']:.2f} % ({interval})"
         )
-    print(f"\nfigure    {(paths.family / report.FIGURE).relative_to(root)}")
+    print(f"\nfigure    {(paths.family / figure.FIGURE).relative_to(root)}")
     print("results   make ui          MLflow's runs, charts and registry; Prefect's flows")
     print("plots     dvc plots show   dvc metrics show")
     print(f'load      mlflow.pytorch.load_model("models:/{registry.model_name(params)}@s0")')

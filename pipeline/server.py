@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import Unavailable
+from scalenet.pipeline import Unavailable
 
 START_SECONDS = 120  # a slow machine's first start migrates an empty database
 IDLE_SECONDS = 60  # between two stages nobody holds the lease
@@ -96,7 +96,7 @@ def _start(folder: Path) -> subprocess.Popen:
     """Start a keeper; it ends at once if there is another one."""
     with (folder / "server.log").open("a") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "pipeline.server", str(folder)],
+            [sys.executable, "-m", "scalenet.pipeline.server", str(folder)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
 

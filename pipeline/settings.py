@@ -10,8 +10,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages import artifacts
-from stages.params import Params, parse, read_yaml
+from scalenet.config.params import Params, parse, read_yaml
+from scalenet.records import files
 
 
 def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Params:
@@ -30,7 +30,7 @@ def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Param
     plain = YAML(typ="safe").load(_dump(yaml, content))
     params = parse(plain, "params.yaml" + (f" with preset {preset}" if preset else ""))
     if plain != read_yaml(path):
-        artifacts.write_bytes(path, _dump(yaml, content).encode())
+        files.write_bytes(path, _dump(yaml, content).encode())
     return params
 
 
@@ -43,7 +43,7 @@ def kept_if_refused(root: Path) -> Iterator[None]:
         yield
     except ValueError:
         if before is not None and path.read_bytes() != before:
-            artifacts.write_bytes(path, before)
+            files.write_bytes(path, before)
         raise
 
 

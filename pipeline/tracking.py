@@ -21,9 +21,9 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import Unavailable, home
-from stages import yamlfile
-from stages.params import Params
+from scalenet.config import yamlfile
+from scalenet.config.params import Params
+from scalenet.pipeline import Unavailable, home
 
 GRAPH = Path(__file__).parents[1] / "dvc.yaml"
 FOLDERS = {"prepare": ("data",), "extrapolate": ("law", "plan"), "publish": ("family",)}  # others: as the stage
@@ -221,7 +221,8 @@ def log_metrics(client: MlflowClient, run: str, metrics: list[Metric]) -> None:
 
 def log_documents(client: MlflowClient, run: str, root: Path, stage: str, member: str | None) -> None:
     """Log what a stage wrote: its metrics, its loss curve, its small files, its candidates."""
-    from stages.artifacts import Paths, Trained  # brings torch, which the delivery of candidates does without
+    from scalenet.records.documents import Trained
+    from scalenet.records.paths import Paths
 
     paths, now = Paths(root), int(time.time() * 1000)
     folders = [paths.member(member)] if member else [getattr(paths, name) for name in FOLDERS.get(stage, (stage,))]

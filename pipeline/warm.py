@@ -28,7 +28,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline import server
+from scalenet.pipeline import server
 
 LIBRARIES = (
     "prefect.client.orchestration",
@@ -41,7 +41,7 @@ LIBRARIES = (
     "matplotlib.pyplot",
     "ruamel.yaml",
 )
-OWN = ("pipeline", "stages")  # imported anew by every child
+OWN = ("scalenet",)  # imported anew by every child
 IDLE_SECONDS = 60
 GRACE_SECONDS = 10  # between asking a child to end and ending it
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -119,7 +119,7 @@ def _answered(link: socket.socket, key: str) -> bool:
 def _start(folder: Path, key: str, listener: int, root: Path, serving: bool) -> None:
     with Path(f"{key}.log").open("w") as log:
         subprocess.Popen(
-            [sys.executable, "-m", "pipeline.warm", str(folder), key, str(listener), "serving" * serving],
+            [sys.executable, "-m", "scalenet.pipeline.warm", str(folder), key, str(listener), "serving" * serving],
             cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[listener], start_new_session=True,
         )  # fmt: skip
 
@@ -178,7 +178,7 @@ def obey(link: socket.socket) -> int:
         del sys.modules[name]
     signal.signal(signal.SIGINT, _interrupt)
     threading.Thread(target=_listen, args=(link,), daemon=True).start()
-    command = import_module("pipeline.__main__")
+    command = import_module("scalenet.pipeline.__main__")
     return command.execute(command.parser().parse_args(request["arguments"]))
 
 

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stages.artifacts import Paths
-    from stages.params import Params
+    from scalenet.config.params import Params
+    from scalenet.records.paths import Paths
 
 ROOMS = ("prepare", "supernet", "search", "extrapolate", "retrain", "publish")
 
@@ -20,5 +20,5 @@ def run_room(params: Params, paths: Paths, room: str, member: str | None = None)
         raise ValueError(f"stage {room} takes {'one family member, such as S0' if room == 'retrain' else 'no member'}")
     if member is not None and member not in params.family:
         raise ValueError(f"{member!r} is no family member; params.yaml has {', '.join(params.family)}")
-    main = import_module(f"stages.{room}").main
+    main = import_module(f"scalenet.stages.{room}").main
     main(params, paths, *([] if member is None else [member]))

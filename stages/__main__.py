@@ -1,4 +1,4 @@
-"""Run a room on a bare machine: ``python -m stages search`` or ``python -m stages retrain S2``."""
+"""Run a room on a bare machine: ``python -m scalenet.stages search`` or ``python -m scalenet.stages retrain S2``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from stages import ROOMS, params, run_room
-from stages.artifacts import Paths
+from scalenet.config import params
+from scalenet.records.paths import Paths
+from scalenet.stages import ROOMS, run_room
 
-USAGE = f"usage: python -m stages {{{','.join(ROOMS)}}} [MEMBER], in the folder that holds params.yaml"
+USAGE = f"usage: python -m scalenet.stages {{{','.join(ROOMS)}}} [MEMBER], in the folder that holds params.yaml"
 
 
 def main(arguments: list[str]) -> int:

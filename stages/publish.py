@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from stages import artifacts, laws
-from stages.artifacts import DataInfo, Family, Paths, Trained
-from stages.params import Params
-from stages.space import Network
+from scalenet.config.params import Params
+from scalenet.laws import accuracy
+from scalenet.records import files
+from scalenet.records.documents import DataInfo, Family, Trained
+from scalenet.records.paths import Paths
+from scalenet.space.network import Network
 
 
 def run(params: Params, info: DataInfo, members: list[Trained]) -> Family:
@@ -25,8 +27,8 @@ def accuracy_law(params: Params, members: list[Trained]) -> dict[str, Any] | Non
     if len({trained.member.flops for trained in members}) < 3:
         return None
     section = params.publish
-    points = [laws.Member(t.member.flops, t.correct, t.tested) for t in members]
-    law = laws.fit_accuracy(points, section.confidence, section.draws, np.random.default_rng(section.seed))
+    points = [accuracy.Member(t.member.flops, t.correct, t.tested) for t in members]
+    law = accuracy.fit_accuracy(points, section.confidence, section.draws, np.random.default_rng(section.seed))
     predicted = [
         {"multiple": multiple} | asdict(law.predict(multiple * params.scaling.budget))
         for multiple in section.next_multiples
@@ -48,5 +50,5 @@ def main(params: Params, paths: Paths) -> None:
         resolution = Network.parse(t.member.network).resolution
         size = (t.member.name, t.member.flops, t.member.params, resolution)
         rows.append((*size, t.accuracy, t.low, t.high, t.member.network))
-    artifacts.write_table(paths.family / "family.csv", columns, rows)
-    artifacts.write_json(paths.family / "metrics.json", {t.member.name: t.accuracy for t in family.members})
+    files.write_table(paths.family / "family.csv", columns, rows)
+    files.write_json(paths.family / "metrics.json", {t.member.name: t.accuracy for t in family.members})

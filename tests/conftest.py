@@ -11,10 +11,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from stages import params as params_module
-from stages.artifacts import DataInfo
-from stages.params import Params
-from stages.training.data import on_device
+from scalenet.config import params as params_module
+from scalenet.config.params import Params
+from scalenet.data.images import on_device
+from scalenet.records.documents import DataInfo
 
 settings.register_profile("scalenet", deadline=None, derandomize=True)  # slow machines, and the same run every time
 settings.load_profile("scalenet")

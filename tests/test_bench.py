@@ -12,11 +12,14 @@ from bench.method import cost as bench_cost
 from bench.method import family, rank, report, statistics
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
-from stages import artifacts, cost, space, supernet
-from stages.artifacts import Member
-from stages.nets import elastic
-from stages.search.scoring import Measurement
-from stages.space import BaseModel, Network, Scaling
+from scalenet.nets import elastic
+from scalenet.records import files
+from scalenet.records.documents import Member
+from scalenet.search.scoring import Measurement
+from scalenet.space import cost, scale
+from scalenet.space.network import Network
+from scalenet.space.scaling import BaseModel, Scaling
+from scalenet.training import supernet
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_a_baseline_costs_what_ours_does(lab):
 
 def test_the_nearest_relative_is_the_strategy_itself(lab):
     base, by = BaseModel(((3,), (3, 5), (3,))), Scaling(1.0, 1.25, 11)
-    flops = cost.flops(space.scale(lab.params.space.model_copy(update={"divisor": 1}), base, by), *lab.shape)
+    flops = cost.flops(scale.scale(lab.params.space.model_copy(update={"divisor": 1}), base, by), *lab.shape)
     assert equal_cost(lab, lab.params.space, base, by, flops).resolution == 11
 
 
@@ -151,7 +154,7 @@ def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
     """Arms with fewer seeds are paired with the first of ours."""
     by = {"ours": 1.0, "EfficientNet's law": 1.25, "random base": 1.5, "random strategies": 1.0}
     base = BaseModel(((3,), (3, 5), (3,)))
-    names = {arm: str(space.scale(lab.params.space, base, Scaling(1.0, width, 8))) for arm, width in by.items()}
+    names = {arm: str(scale.scale(lab.params.space, base, Scaling(1.0, width, 8))) for arm, width in by.items()}
     monkeypatch.setattr(family, "ARMS", {arm: lambda *_, name=name: name for arm, name in names.items()})
     monkeypatch.setattr(Lab, "trained", lambda _, jobs: {job: {"accuracy": len(job[0]) / 1e3 + job[1]} for job in jobs})
     rows = family.compared(lab, [Member.model_construct(name="S1")], 2, family.seeds_of("S1=4", ["S1"]))
@@ -167,7 +170,7 @@ def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
 
 def by_hash(network):
     """Score a network by its name: a landscape without structure."""
-    value = int(artifacts.digest(str(network)), 16) % 10**6 / 10**6
+    value = int(files.digest(str(network)), 16) % 10**6 / 10**6
     return Measurement(value, value, 0.0)
 
 
@@ -232,17 +235,17 @@ def test_a_score_is_remembered_and_may_be_of_fewer_images(lab, toy, monkeypatch)
     for name, count in (("train", 40), ("select", 30)):
         split = toy(count)
         arrays = {"pixels": split.pixels.numpy(), "labels": split.labels.numpy()}
-        artifacts.write_arrays(lab.paths.data / f"{name}.npz", arrays)
+        files.write_arrays(lab.paths.data / f"{name}.npz", arrays)
     net = elastic.build(lab.params.space, lab.params.scaling, lab.shape, "left", torch.Generator().manual_seed(0))
     elastic.write(lab.paths.supernet / "weights.pt", net, "left")
-    artifacts.write_json(lab.root / "seconds.json", {"supernet": 1.0})
+    files.write_json(lab.root / "seconds.json", {"supernet": 1.0})
     sizes = []
 
     def made(net, train, select):
         sizes.append((len(train), len(select)))
         return by_hash
 
-    network = Network.parse(str(space.smallest(lab.params.space, lab.params.scaling)))
+    network = Network.parse(str(scale.smallest(lab.params.space, lab.params.scaling)))
     for images in (None, 12):
         measure, journal = lab.remembered(f"scores-{images}", [1], made, images)
         assert measure(network) is measure(network)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from stages import ROOMS
-from stages import params as stage_params
-from stages.budget import Budget
+from scalenet.config import params as stage_params
+from scalenet.space.budget import Budget
+from scalenet.stages import ROOMS
 
 ROOT = Path(__file__).parent.parent
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -100,7 +100,7 @@ def test_the_method_runs_with_no_orchestration_installed():
 
 
 def test_every_preset_is_valid():
-    from pipeline.settings import merge
+    from scalenet.pipeline.settings import merge
 
     for preset in (ROOT / "presets").glob("*.yaml"):
         content = stage_params.read_yaml(ROOT / "params.yaml")

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages import cost, space
-from stages.nets.child import Child
-from stages.params import Space
-from stages.space import BaseModel, Network, Scaling
+from scalenet.config.params import Space
+from scalenet.nets.child import Child
+from scalenet.space import cost, sampling, scale, scaling
+from scalenet.space.network import Network
+from scalenet.space.scaling import BaseModel, Scaling
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "efficientnet.json").read_text())["members"]
 KERNELS = ((3,), (3, 3), (5, 5), (3, 3, 3), (5, 5, 5), (5, 5, 5, 5), (3,))
@@ -94,16 +95,16 @@ def test_cost_is_the_real_modules(params, seed, stage, strides, se, images):
     update = {"stages": stages, "stem": stem, "se_from": se[0], "se_ratio": se[1]}
     where = params.space.model_copy(update=update)
     generator = np.random.default_rng(seed)
-    offered = space.strategies(params.scaling, stage)
+    offered = scaling.strategies(params.scaling, stage)
     by = offered[int(generator.integers(len(offered)))]
-    base = space.sample_base(where, generator)
+    base = sampling.sample_base(where, generator)
     resolution, channels = images
-    check(space.scale(where, base, Scaling(by.depth, by.width, resolution)), channels, classes=3)
+    check(scale.scale(where, base, Scaling(by.depth, by.width, resolution)), channels, classes=3)
 
 
 def test_cost_of_a_network_that_is_really_computed(params):
-    network = space.sample_base(params.space, np.random.default_rng(0))
-    network = space.scale(params.space, network, Scaling(1.4, 1.5, 13))
+    network = sampling.sample_base(params.space, np.random.default_rng(0))
+    network = scale.scale(params.space, network, Scaling(1.4, 1.5, 13))
     child, images = Child(network, 1, 3), torch.zeros(2, 1, 13, 13)
     assert torch_count(child, images) == hook_count(child, images) == 2 * cost.flops(network, 1, 3)
 
@@ -112,8 +113,8 @@ def test_cost_of_a_network_that_is_really_computed(params):
 def test_efficientnet_costs_exactly_what_timm_counts(name):
     """docs/method.md §2's check of generality."""
     where, row, base = efficientnet(), GOLDEN[name], BaseModel(KERNELS)
-    assert space.contains(where, base)
-    network = space.scale(where, base, Scaling(row["depth"], row["width"], row["resolution"]))
+    assert scale.contains(where, base)
+    network = scale.scale(where, base, Scaling(row["depth"], row["width"], row["resolution"]))
     assert cost.params(network, 3, 1000) == row["params"]
     assert cost.flops(network, 3, 1000) == row["flops"]
     assert cost.flops(Network.parse(str(network)), 3, 1000) == row["flops"]
@@ -123,7 +124,7 @@ def test_efficientnet_costs_exactly_what_timm_counts(name):
 def test_an_efficientnet_child_counts_the_same(name):
     row = GOLDEN[name]
     by = Scaling(row["depth"], row["width"], row["resolution"])
-    check(space.scale(efficientnet(), BaseModel(KERNELS), by), 3, 1000, device="meta")
+    check(scale.scale(efficientnet(), BaseModel(KERNELS), by), 3, 1000, device="meta")
 
 
 @given(px=st.integers(1, 60), stride=st.integers(1, 4), k=st.sampled_from([1, 3, 5, 7]))
@@ -137,7 +138,7 @@ def test_halve_is_a_padded_convolutions_side(px, stride, k):
 @pytest.mark.parametrize(("se_from", "ratio", "width"), [("input", 0.25, 1), ("expanded", 0.25, 4), ("input", 0.1, 1)])
 def test_squeeze_widths_are_cut_off_but_never_0(params, se_from, ratio, width):
     where = params.space.model_copy(update={"se_from": se_from, "se_ratio": ratio})
-    network = space.scale(where, BaseModel(((3,), (3,), (3,))), Scaling(1.0, 1.0, 8))
+    network = scale.scale(where, BaseModel(((3,), (3,), (3,))), Scaling(1.0, 1.0, 8))
     assert cost.se_width(network, w_in=7, hidden=19) == width
     assert cost.se_width(dataclasses.replace(network, se_ratio=0.0), w_in=7, hidden=19) == 0
 
@@ -146,10 +147,10 @@ def test_squeeze_widths_are_cut_off_but_never_0(params, se_from, ratio, width):
 @settings(max_examples=20)
 def test_a_table_gives_the_same_integers(params, seed, channels, ratio):
     where, generator = params.space.model_copy(update={"se_ratio": ratio}), np.random.default_rng(seed)
-    every = space.all_strategies(params.scaling)
-    pairs = [(space.sample_base(where, generator), every[int(generator.integers(len(every)))]) for _ in range(8)]
+    every = scaling.all_strategies(params.scaling)
+    pairs = [(sampling.sample_base(where, generator), every[int(generator.integers(len(every)))]) for _ in range(8)]
     table = cost.Table(where, every, channels, 3)
-    networks = [space.scale(where, *pair) for pair in pairs]
+    networks = [scale.scale(where, *pair) for pair in pairs]
     expected = [[cost.flops(net, channels, 3), cost.params(net, channels, 3)] for net in networks]
     assert table.costs(table.encode(pairs)).tolist() == expected
     assert table.costs(table.encode([])).shape == (0, 2)

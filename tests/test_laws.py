@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.laws import Member, fit, fit_accuracy, wilson
+from scalenet.laws.accuracy import Member, fit_accuracy
+from scalenet.laws.intervals import wilson
+from scalenet.laws.strategies import fit
 
 NOISE = 0.02  # log units: what rounding d or w to 0.1 leaves, about
 LAWS = {  # known laws log v of φ = 1…n, of each family, with terms that the noise half hides

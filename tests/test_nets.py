@@ -7,9 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages import space
-from stages.nets import blocks, child, elastic, norm, weights
-from stages.nets.child import Child, Deployed
+from scalenet.nets import blocks, child, elastic, norm, weights
+from scalenet.nets.child import Child
+from scalenet.nets.deployed import Deployed
+from scalenet.space import sampling, scale, scaling
 
 CPU = torch.device("cpu")
 
@@ -45,7 +46,7 @@ def networks(params, seed, count=4):
     generator = np.random.default_rng(seed)
     for stage in range(3):
         weights_of = tuple(float(i == stage) for i in range(3))
-        sampler = space.Sampler(params.space, params.scaling, weights_of, uniform=False)
+        sampler = sampling.Sampler(params.space, params.scaling, weights_of, uniform=False)
         for _ in range(count):
             yield sampler.draw(generator).network
 
@@ -118,7 +119,7 @@ def test_other_spaces_slice_as_well(make_params, se):
 
 
 def test_slices_are_views_of_the_asked_end(params, shared):
-    network = space.smallest(params.space, params.scaling)
+    network = scale.smallest(params.space, params.scaling)
     for side in ("left", "right"):
         for name, piece in shared.slices(network, side).items():
             key = f"{name}/{piece.shape[-1]}" if name.endswith("/depth/weight") else name
@@ -167,9 +168,9 @@ def test_weights_survive_their_file(params, tmp_path, coupling):
 def test_a_gradient_reaches_every_parameter(params):
     net = supernet(params).train()
     spread(net.weights)
-    sampler, generator = space.Sampler(params.space, params.scaling, None, False), np.random.default_rng(0)
+    sampler, generator = sampling.Sampler(params.space, params.scaling, None, False), np.random.default_rng(0)
     touched = {name: torch.zeros_like(tensor, dtype=torch.bool) for name, tensor in net.weights.items()}
-    drawn = [space.largest(params.space, params.scaling), *(sampler.draw(generator).network for _ in range(60))]
+    drawn = [scale.largest(params.space, params.scaling), *(sampler.draw(generator).network for _ in range(60))]
     for i, network in enumerate(drawn):
         net.zero_grad(set_to_none=True)
         out = net(images_for(network), network, ("left", "right")[i % 2])
@@ -187,7 +188,7 @@ def test_coupling_left_alone_starves_the_last_channels(params):
     """What bilateral coupling is for: with left slices alone, only wide networks train the last channel."""
     net = supernet(params).train()
     spread(net.weights)
-    network = space.smallest(params.space, params.scaling)
+    network = scale.smallest(params.space, params.scaling)
     F.cross_entropy(net(images_for(network), network, "right"), torch.tensor([0, 1, 2, 0, 1, 2])).backward()
     grad = net.weights["stem/norm/weight"].grad
     assert grad[-network.stem_width :].all() and not grad[: -network.stem_width].any()
@@ -235,7 +236,7 @@ def test_forward_is_an_inverted_residual_network(make_params, activation):
 
 def test_relu_and_drop_path_reach_the_residuals_only(params):
     """A drop that removes every branch leaves the skips: the layer's own weights then have no gradient."""
-    network = space.scale(params.space, space.BaseModel(((3,), (3, 5), (3,))), space.Scaling(1.0, 1.0, 8))
+    network = scale.scale(params.space, scaling.BaseModel(((3,), (3, 5), (3,))), scaling.Scaling(1.0, 1.0, 8))
     own = child.build(network, 1, 3, torch.Generator().manual_seed(0)).train()
     positions = []
 
@@ -271,7 +272,7 @@ def test_drop_path_draws_where_its_generator_lives(monkeypatch):
 
 
 def test_initialisation_is_he_normal_and_seeded(params):
-    network = space.largest(params.space, params.scaling)
+    network = scale.largest(params.space, params.scaling)
     first, second, other = (child.build(network, 1, 3, torch.Generator().manual_seed(s)).weights for s in (0, 0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["head/weight"], other["head/weight"])
@@ -337,8 +338,8 @@ def test_calibration_touches_no_weight_and_forgets_earlier_ones(params):
 
 @pytest.mark.parametrize("resolution", [8, 13, 5])
 def test_deployed_takes_images_as_they_are_stored(params, resolution):
-    base = space.BaseModel(((3,), (5, 3), (7,)))
-    network = space.scale(params.space, base, space.Scaling(1.0, 1.0, resolution))
+    base = scaling.BaseModel(((3,), (5, 3), (7,)))
+    network = scale.scale(params.space, base, scaling.Scaling(1.0, 1.0, resolution))
     own = child.build(network, 3, 4, torch.Generator().manual_seed(0))
     spread(own.weights)
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
@@ -383,8 +384,8 @@ def test_folded_norms_give_the_logits_of_recorded_ones(params):
 
 def test_layers_with_a_skip_start_as_the_identity(params):
     """The second layer of a stage, freshly initialised, hands its input on: deep networks learn as early as shallow."""
-    base = space.BaseModel(((3,), (3, 5, 3), (3, 3)))
-    network = space.scale(params.space, base, space.Scaling(1.0, 1.0, 9))
+    base = scaling.BaseModel(((3,), (3, 5, 3), (3, 3)))
+    network = scale.scale(params.space, base, scaling.Scaling(1.0, 1.0, 9))
     shallow = replace(network, stages=tuple(replace(stage, kernels=stage.kernels[:1]) for stage in network.stages))
     deep = child.build(network, 1, 3, torch.Generator().manual_seed(0)).train()
     images = torch.randn(4, 1, 9, 9)

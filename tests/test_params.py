@@ -7,8 +7,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from stages.explain import _section_of
-from stages.params import Params, load, parse, read_yaml
+from scalenet.config.explain import _section_of
+from scalenet.config.params import Params, load, parse, read_yaml
 
 COMMITTED = read_yaml(ROOT / "params.yaml")
 ABSENT = object()

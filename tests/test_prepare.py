@@ -12,10 +12,14 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from stages import artifacts, prepare, sources
-from stages.artifacts import DataInfo, Paths
-from stages.params import Data
-from stages.sources import Source
+from scalenet.config.params import Data
+from scalenet.data import sources
+from scalenet.data.files import Source
+from scalenet.data.splits import run as split_images
+from scalenet.records import files
+from scalenet.records.documents import DataInfo
+from scalenet.records.paths import Paths
+from scalenet.stages import prepare
 
 DIGITS = {"name": "digits", "source": "data/digits", "channels": 1, "size": 8, "per_class": None, "seed": 0}
 
@@ -33,7 +37,7 @@ def made(counts, own=(), **changes):
             start = int((splits[labels == label] == "train").argmax())
             splits[np.flatnonzero(labels == label)[start : start + count]] = name
     source = Source([f"c{i}" for i in range(len(counts))], labels, splits, lambda index: index.reshape(-1, 1, 1, 1))
-    return prepare.split(data(**changes), source), source
+    return split(data(**changes), source), source
 
 
 def everything(params, root):
@@ -47,7 +51,7 @@ def everything(params, root):
 
 @pytest.fixture(scope="module")
 def digits():
-    return prepare.run(data(), sources.digits(data()))
+    return split_images(data(), sources.digits(data()))
 
 
 def test_digits_are_split_once_and_whole(digits):
@@ -127,16 +131,16 @@ def test_the_room_writes_the_same_bytes_every_time(make_params, tmp_path, monkey
         written.append({path.name: path.read_bytes() for path in sorted(paths.data.iterdir())})
     assert written[0] == written[1] and set(written[0]) == {"info.json", "train.npz", "select.npz", "test.npz"}
     info = DataInfo.read(paths.data / "info.json")
-    pixels, labels = artifacts.read_split(paths.data / "select.npz")
+    pixels, labels = files.read_split(paths.data / "select.npz")
     assert len(pixels) == len(labels) == info.counts["select"] and pixels.shape[1:] == (1, 8, 8)
 
 
 def test_the_digest_tells_data_apart(digits):
     source = sources.digits(data())
-    other = prepare.run(data(seed=1), source)[0]
+    other = split_images(data(seed=1), source)[0]
     swapped = replace(source, labels=np.roll(source.labels, 1))
-    digests = {digits[0].digest, other.digest, prepare.run(data(), swapped)[0].digest}
-    assert len(digests) == 3 and prepare.run(data(), source)[0] == digits[0]
+    digests = {digits[0].digest, other.digest, split_images(data(), swapped)[0].digest}
+    assert len(digests) == 3 and split_images(data(), source)[0] == digits[0]
 
 
 def test_digits_come_in_other_sizes_and_in_colour():
@@ -202,7 +206,7 @@ def test_a_folder_of_any_images_is_read(folder, channels, size):
 
 
 def test_a_folder_becomes_splits(folder):
-    info, splits = prepare.run(data(source=str(folder)), sources.find(data(source=str(folder)), folder))
+    info, splits = split_images(data(source=str(folder)), sources.find(data(source=str(folder)), folder))
     assert info.counts == {"train": 6, "select": 2, "test": 2} and info.classes == ["cats", "dogs"]
     assert all(set(split["labels"]) == {0, 1} for split in splits.values())
 
@@ -329,7 +333,7 @@ def test_a_folder_and_an_archive_of_it_are_the_same(tmp_path, kind, prefix):
     unpacked(tmp_path / kind, files) if kind == "folder" else packed(tmp_path / kind, files)
     pixels, _, classes = everything(data(source=kind), tmp_path)
     assert classes == ["ant", "bee"] and sorted(pixels[:, 0, 0, 0].tolist()) == list(range(24))
-    info, splits = prepare.run(data(source=kind), sources.find(data(source=kind), tmp_path))
+    info, splits = split_images(data(source=kind), sources.find(data(source=kind), tmp_path))
     assert info.counts == {"train": 10, "select": 2, "test": 12}
     assert sorted(splits["test"]["pixels"][:, 0, 0, 0].tolist()) == list(range(12, 24))
     for split in splits.values():  # levels 0-5 and 12-17 are ants
@@ -347,7 +351,7 @@ def test_a_folder_and_an_archive_of_it_are_the_same(tmp_path, kind, prefix):
 )
 def test_folders_named_as_splits_are_splits(tmp_path, splits, counts):
     packed(tmp_path / "a.zip", contents(splits=splits))
-    assert prepare.run(data(source="a.zip"), sources.find(data(source="a.zip"), tmp_path))[0].counts == counts
+    assert split_images(data(source="a.zip"), sources.find(data(source="a.zip"), tmp_path))[0].counts == counts
 
 
 def test_a_class_may_be_called_test(tmp_path):

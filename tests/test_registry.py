@@ -15,12 +15,16 @@ import torch
 from mlflow.models import Model
 from mlflow.pytorch import _pickle_globals
 
-from pipeline import program, registry, tracking
-from stages import artifacts, cost, retrain, tensorfile
-from stages.artifacts import DataInfo, Family, Member, Paths, Trained
-from stages.nets import child
-from stages.nets.child import Deployed
-from stages.space import Network
+from scalenet.nets import child
+from scalenet.nets.deployed import Deployed
+from scalenet.pipeline import program, registry, tracking
+from scalenet.records import files
+from scalenet.records import tensors as tensorfile
+from scalenet.records.documents import DataInfo, Family, Member, Trained
+from scalenet.records.paths import Paths
+from scalenet.space import cost
+from scalenet.space.network import Network
+from scalenet.training import member
 
 SMALL = "r8-stem_k3_s1_c4-ir_k5_s1_e2_c4-head_c8-se0.25e-hard_swish"
 LARGE = "r10-stem_k3_s1_c4-ir_k3_s2_e2_c8-head_c8-se0.25e-hard_swish"
@@ -43,7 +47,7 @@ def train(paths, name, network, seed):
     )  # fmt: skip
     return Trained(
         member=member, correct=7, tested=9, accuracy=7 / 9, low=0.45, high=0.94, confidence=0.95, data="d1",
-        weights=artifacts.digest(file),
+        weights=files.digest(file),
     )  # fmt: skip
 
 
@@ -99,7 +103,7 @@ def test_member_loads_by_alias_without_this_code(built, tmp_path):
     command = [sys.executable, "-I", "-c", LOAD, tracking.uri(root)]
     done = subprocess.run(command, cwd=tmp_path, env=quiet, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    net = retrain.load(Paths(root).member("S0") / "weights.pt", members[0].member, INFO)
+    net = member.load(Paths(root).member("S0") / "weights.pt", members[0].member, INFO)
     with torch.no_grad():
         logits = Deployed(net, INFO.mean, INFO.std)(torch.from_numpy(images)).numpy()
     for n in (1, 2, 7):

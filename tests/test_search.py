@@ -9,17 +9,19 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from stages import cost, space
-from stages.artifacts import Journal
-from stages.budget import Budget
-from stages.nets import elastic
-from stages.nets.child import Child
-from stages.search import evolution, room
-from stages.search.finetuning import Finetuner
-from stages.search.ledger import Ledger
-from stages.search.scoring import Measurement, Scorer
-from stages.search.surrogate import Surrogate
-from stages.space import BaseModel, Network, Scaling, Stage, scale
+from scalenet.nets import elastic
+from scalenet.nets.child import Child
+from scalenet.records.journal import Journal
+from scalenet.search import evolution, run
+from scalenet.search.finetuning import Finetuner
+from scalenet.search.ledger import Ledger
+from scalenet.search.scoring import Measurement, Scorer
+from scalenet.search.surrogate import Surrogate
+from scalenet.space import cost, sampling, scaling
+from scalenet.space.budget import Budget
+from scalenet.space.network import Network, Stage
+from scalenet.space.scale import contains, scale
+from scalenet.space.scaling import BaseModel, Scaling
 
 
 class Interruption(Exception):
@@ -58,7 +60,7 @@ def ignore(candidate, seconds):
 
 def search(params, info, score=linear):
     toy = Toy(score)
-    found, candidates = room.run(params, info, toy, ignore)
+    found, candidates = run.run(params, info, toy, ignore)
     return found, candidates, toy
 
 
@@ -79,7 +81,7 @@ def best_states(params, info, score):
     """Return the best score over every feasible (base model, strategies), by trying them all."""
     budget, weights = budget_of(params, info), np.array(params.search.stage_weights)
     best = {}
-    for base in space.walk(params.space):
+    for base in sampling.walk(params.space):
         offered = [budget.feasible(base, stage) for stage in range(len(weights))]
         if budget.total_miss(base) == 0 and all(offered):
             scores = [max(score(scale(params.space, base, by)) for by in stage) for stage in offered]
@@ -117,7 +119,7 @@ def test_the_last_state_is_a_fixed_point(make_params, info, seed):
         )
         / 3
     )
-    rivals = [total(b, strategies) for b in space.walk(params.space) if budget.total_miss(b, strategies) == 0]
+    rivals = [total(b, strategies) for b in sampling.walk(params.space) if budget.total_miss(b, strategies) == 0]
     assert found.score == pytest.approx(max(rivals))
 
 
@@ -144,10 +146,10 @@ def test_candidates_are_feasible_and_fully_described(params, info):
     for number, c in enumerate(candidates):
         base, by = BaseModel.parse(c.base), Scaling.parse(c.scaling)
         network = scale(params.space, base, by)
-        assert (c.number, c.network) == (number, str(network)) and space.contains(params.space, base)
+        assert (c.number, c.network) == (number, str(network)) and contains(params.space, base)
         assert (c.depth, c.width, c.resolution) == (by.depth, by.width, by.resolution)
         assert (c.flops, c.params) == (cost.flops(network, 1, 3), cost.params(network, 1, 3))
-        assert by in space.strategies(params.scaling, c.stage)
+        assert by in scaling.strategies(params.scaling, c.stage)
         assert budget.total_miss(base) == 0 and budget.miss(base, by, c.stage) == 0
         target = params.scaling.budget * 2**c.stage
         assert abs(c.flops - target) <= params.scaling.stages[c.stage].tolerance * target
@@ -163,12 +165,12 @@ def test_metric_and_weights_decide_the_score(make_params, info):
 
     for metric, score in (("accuracy", rugged), ("probability", linear)):
         params = make_params({"search": {"metric": metric, "stage_weights": [0, 2, 1]}})
-        found, candidates = room.run(params, info, Split(None), ignore)
+        found, candidates = run.run(params, info, Split(None), ignore)
         assert all(c.score == score(Network.parse(c.network)) for c in candidates)
         base, strategies = BaseModel.parse(found.base), map(Scaling.parse, found.strategies)
         scores = [score(scale(params.space, base, by)) for by in strategies]
         assert found.score == pytest.approx((2 * scores[1] + scores[2]) / 3)
-        assert room.summary(params, found, candidates)["measured"] == len(candidates)
+        assert run.summary(params, found, candidates)["measured"] == len(candidates)
 
 
 def test_a_search_is_a_function_of_its_seed(make_params, info):
@@ -182,7 +184,7 @@ def test_mutation_stays_in_the_space_and_reaches_all_of_it(params, info):
     reached = set()
     for _ in range(3000):
         base = evolution.mutate(ledger, generator, base, 0.5)
-        assert space.contains(params.space, base)
+        assert contains(params.space, base)
         reached.add(base)
     assert len(reached) == 168
     assert evolution.mutate(ledger, generator, base, 0.0) == base
@@ -192,7 +194,7 @@ def test_mutation_stays_in_the_space_and_reaches_all_of_it(params, info):
 
 
 def sampled(params, count, seed):
-    sampler, generator = space.Sampler(params.space, params.scaling, None, False), np.random.default_rng(seed)
+    sampler, generator = sampling.Sampler(params.space, params.scaling, None, False), np.random.default_rng(seed)
     networks = [sampler.draw(generator).network for _ in range(count)]
     return [(network, cost.flops(network, 1, 3)) for network in networks]
 
@@ -231,7 +233,7 @@ def fine(network: Network) -> float:
 def test_fine_tuning_chooses_among_the_best_by_shared_weights(make_params, info, share, surrogate):
     params = make_params({"search": {"finetune": {"steps": 2, "lr": 0.1, "share": share}, "surrogate": surrogate}})
     tuned = Toy(fine)
-    found, candidates = room.run(params, info, Toy(coarse), ignore, tuned)
+    found, candidates = run.run(params, info, Toy(coarse), ignore, tuned)
     base, budget = BaseModel.parse(found.base), budget_of(params, info)
     for stage, (text, last) in enumerate(zip(found.strategies, found.chain[-1].strategies, strict=True)):
         options = budget.feasible(base, stage)
@@ -249,7 +251,7 @@ def test_fine_tuning_chooses_among_the_best_by_shared_weights(make_params, info,
     networks = [scale(params.space, base, Scaling.parse(text)) for text in found.strategies]
     assert found.score == pytest.approx(np.mean([fine(network) for network in networks]))
     assert [c.number for c in candidates] == list(range(len(candidates))) and found.measured == len(candidates)
-    top = room.summary(params, found, candidates)
+    top = run.summary(params, found, candidates)
     assert [top[f"accuracy_stage{i}"] for i in range(3)] == [fine(network) for network in networks]
 
 
@@ -260,7 +262,7 @@ def test_a_search_cut_off_while_fine_tuning_continues(make_params, info, tmp_pat
         journal = Journal(path, "key")
         shared, tuned = Toy(coarse), Toy(fine, limit)
         try:
-            return room.run(params, info, *room.remembering(journal, shared, tuned)), shared.calls, tuned.calls
+            return run.run(params, info, *run.remembering(journal, shared, tuned)), shared.calls, tuned.calls
         except Interruption:
             return None, shared.calls, tuned.calls
         finally:
@@ -326,7 +328,7 @@ def journalled(params, info, path, limit=None, key="key"):
     """Run a search on a journal; return its result (None if it broke off) and what it measured."""
     toy, journal = Toy(rugged, limit), Journal(path, key)
     try:
-        return room.run(params, info, *room.remembering(journal, toy)), toy.calls
+        return run.run(params, info, *run.remembering(journal, toy)), toy.calls
     except Interruption:
         return None, toy.calls
     finally:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, ks_2samp
 
-from stages import cost, space
-from stages.space import BaseModel, Network, Scaling, Stage
+from scalenet.space import cost, sampling, scale, scaling
+from scalenet.space.network import Network, Stage
+from scalenet.space.scaling import BaseModel, Scaling
 
 SEEDS = st.integers(0, 2**32 - 1)
 KERNELS = st.lists(
@@ -20,7 +21,7 @@ MULTIPLIERS = st.floats(0.5, 4, allow_nan=False)
 
 
 def sampler(params, weights=None, uniform=False):
-    return space.Sampler(params.space, params.scaling, weights, uniform)
+    return sampling.Sampler(params.space, params.scaling, weights, uniform)
 
 
 def nearest_space(params, **changes):
@@ -33,24 +34,24 @@ def nearest_space(params, **changes):
 @given(seed=SEEDS, uniform=st.booleans())
 def test_sampled_networks_are_in_the_space(params, seed, uniform):
     sample = sampler(params, uniform=uniform).draw(np.random.default_rng(seed))
-    assert space.contains(params.space, sample.base)
-    assert sample.scaling in space.strategies(params.scaling, sample.stage)
-    assert sample.network == space.scale(params.space, sample.base, sample.scaling)
+    assert scale.contains(params.space, sample.base)
+    assert sample.scaling in scaling.strategies(params.scaling, sample.stage)
+    assert sample.network == scale.scale(params.space, sample.base, sample.scaling)
 
 
 def test_contains_refuses_what_is_outside(params):
     inside = ((3,), (3, 5), (7,))
-    assert space.contains(params.space, BaseModel(inside))
+    assert scale.contains(params.space, BaseModel(inside))
     for outside in (inside[:2], ((3,), (3, 5), (9,)), ((5,), (3,), (3,)), ((3,), (3,) * 4, (3,)), ((3,), (), (3,))):
-        assert not space.contains(params.space, BaseModel(outside)), outside
+        assert not scale.contains(params.space, BaseModel(outside)), outside
 
 
 def test_walk_yields_every_base_model_once(params):
-    every = list(space.walk(params.space))
+    every = list(sampling.walk(params.space))
     assert len(every) == len(set(every)) == 1 * (2 + 4 + 8) * (3 + 9)
-    assert all(space.contains(params.space, base) for base in every)
+    assert all(scale.contains(params.space, base) for base in every)
     generator = np.random.default_rng(0)
-    assert {space.sample_base(params.space, generator) for _ in range(200)} <= set(every)
+    assert {sampling.sample_base(params.space, generator) for _ in range(200)} <= set(every)
 
 
 @given(seed=SEEDS)
@@ -118,7 +119,7 @@ def test_other_strings_are_refused(kind, text):
     ],
 )
 def test_depth_is_rounded_up_without_float_dust(layers, by, scaled):
-    assert space.ceil(layers * by) == scaled
+    assert scale.ceil(layers * by) == scaled
 
 
 def test_depth_is_the_exact_ceiling_for_every_two_decimals():
@@ -126,13 +127,13 @@ def test_depth_is_the_exact_ceiling_for_every_two_decimals():
     for layers in range(1, 41):
         for cents in range(1, 501):
             exact = -(-layers * cents // 100)
-            assert space.ceil(layers * (cents / 100)) == exact, (layers, cents)
+            assert scale.ceil(layers * (cents / 100)) == exact, (layers, cents)
             dusty += math.ceil(layers * (cents / 100)) != exact
     assert dusty, "the test is blind if no product carries dust"
 
 
 def test_new_layers_repeat_the_last_kernel(params):
-    network = space.scale(params.space, BaseModel(((3,), (3, 5, 3), (7, 5))), Scaling(1.5, 1.0, 9))
+    network = scale.scale(params.space, BaseModel(((3,), (3, 5, 3), (7, 5))), Scaling(1.5, 1.0, 9))
     assert [stage.kernels for stage in network.stages] == [(3, 3), (3, 5, 3, 3, 3), (7, 5, 5)]
     assert [stage.stride for stage in network.stages] == [1, 2, 2] and network.resolution == 9
 
@@ -146,9 +147,9 @@ def test_new_layers_repeat_the_last_kernel(params):
 )
 def test_scaling_is_monotone(params, seed, low, more, rounding, divisor):
     where = params.space.model_copy(update={"rounding": rounding, "divisor": divisor, "scale_head": True})
-    base = space.sample_base(where, np.random.default_rng(seed))
+    base = sampling.sample_base(where, np.random.default_rng(seed))
     small, deep, wide = (
-        space.scale(where, base, Scaling(d, w, 8)) for d, w in ((low, low), (low + more, low), (low, low + more))
+        scale.scale(where, base, Scaling(d, w, 8)) for d, w in ((low, low), (low + more, low), (low, low + more))
     )
     for a, b, c in zip(small.stages, deep.stages, wide.stages, strict=True):
         assert len(a.kernels) <= len(b.kernels) and b.kernels[: len(a.kernels)] == a.kernels and a.width == b.width
@@ -158,8 +159,8 @@ def test_scaling_is_monotone(params, seed, low, more, rounding, divisor):
 
 @given(width=st.integers(1, 2000), by=MULTIPLIERS, divisor=st.integers(1, 32))
 def test_widths_are_multiples_of_the_divisor(params, width, by, divisor):
-    up = space.scale_width(nearest_space(params, rounding="up", divisor=divisor), width, by)
-    near = space.scale_width(nearest_space(params, divisor=divisor), width, by)
+    up = scale.scale_width(nearest_space(params, rounding="up", divisor=divisor), width, by)
+    near = scale.scale_width(nearest_space(params, divisor=divisor), width, by)
     assert up % divisor == near % divisor == 0 and up > 0 and near > 0
     assert width * by - 1e-5 * divisor <= up < width * by + divisor
     assert near >= 0.9 * width * by
@@ -172,24 +173,24 @@ def test_widths_are_multiples_of_the_divisor(params, width, by, divisor):
 )
 def test_nearest_is_efficientnets_rounding(params, width, by, near):
     """Values of timm's and the original's ``round_channels``; 8 · 1.4 = 11.2 must not lose 29 % to 8."""
-    assert space.scale_width(nearest_space(params), width, by) == near
+    assert scale.scale_width(nearest_space(params), width, by) == near
 
 
 def test_up_forgives_float_dust(params):
     where = params.space.model_copy(update={"divisor": 1, "rounding": "up"})
-    assert space.scale_width(where, 5, 1.2) == 6 and space.scale_width(where, 50, 1.16) == 58
+    assert scale.scale_width(where, 5, 1.2) == 6 and scale.scale_width(where, 50, 1.16) == 58
 
 
 def test_head_scales_only_if_asked(params):
     base, by = BaseModel(((3,), (3,), (3,))), Scaling(1.0, 2.0, 8)
-    assert space.scale(params.space, base, by).head_width == 16
-    assert space.scale(params.space.model_copy(update={"scale_head": True}), base, by).head_width == 32
+    assert scale.scale(params.space, base, by).head_width == 16
+    assert scale.scale(params.space.model_copy(update={"scale_head": True}), base, by).head_width == 32
 
 
 @given(seed=SEEDS)
 def test_every_network_lies_between_smallest_and_largest(params, seed):
     network = sampler(params).draw(np.random.default_rng(seed)).network
-    least, most = space.smallest(params.space, params.scaling), space.largest(params.space, params.scaling)
+    least, most = scale.smallest(params.space, params.scaling), scale.largest(params.space, params.scaling)
     for a, b, c in zip(least.stages, network.stages, most.stages, strict=True):
         assert len(a.kernels) <= len(b.kernels) <= len(c.kernels) and a.width <= b.width <= c.width
     assert least.resolution <= network.resolution <= most.resolution
@@ -222,7 +223,7 @@ def test_strategies_and_depths_are_sampled_evenly(params):
 
 def test_uniform_sampling_is_uniform_over_base_models(params):
     generator = np.random.default_rng(3)
-    seen = Counter(space.sample_base_uniform(params.space, generator) for _ in range(168 * 40))
+    seen = Counter(sampling.sample_base_uniform(params.space, generator) for _ in range(168 * 40))
     assert len(seen) == 168 and chisquare(list(seen.values())).pvalue > 0.01
 
 
@@ -247,7 +248,7 @@ def test_sampling_is_a_function_of_the_seed(params, seed):
 def test_first_that_is_bounded_and_says_what_it_missed():
     drawn = iter(range(100))
     with pytest.raises(ValueError, match=r"the asked thing: none found in 7 tries; the nearest misses it by 0\.5"):
-        space.first_that(lambda: next(drawn), lambda value: abs(value - 3.5), 7, "the asked thing")
+        sampling.first_that(lambda: next(drawn), lambda value: abs(value - 3.5), 7, "the asked thing")
     assert next(drawn) == 7
-    assert space.first_that(lambda: next(drawn), lambda value: abs(value - 20), 50, "") == 20
+    assert sampling.first_that(lambda: next(drawn), lambda value: abs(value - 20), 50, "") == 20
     assert next(drawn) == 21

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from mlflow.artifacts import load_dict
 
-from pipeline import delivery, tracking
-from stages import artifacts
-from stages.artifacts import Candidate, Journal, Member, Paths, Trained
+from scalenet.pipeline import delivery, tracking
+from scalenet.records import files
+from scalenet.records.documents import Candidate, Member, Trained
+from scalenet.records.journal import Journal
+from scalenet.records.paths import Paths
 
 ROOT = Path(__file__).parents[1]
 
@@ -196,9 +198,9 @@ def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
         Trained(
             member=member, correct=8, tested=10, accuracy=0.8, low=0.5, high=0.9, confidence=0.95, data="d", weights="w"
         ).write(paths.member("S1") / "trained.json")
-        artifacts.write_json(paths.member("S1") / "metrics.json", {"accuracy": 0.8, "flops": 50_000, "note": "none"})
+        files.write_json(paths.member("S1") / "metrics.json", {"accuracy": 0.8, "flops": 50_000, "note": "none"})
         rows = [(step, 2 / step, 0.1) for step in range(1, 1201)]
-        artifacts.write_table(paths.member("S1") / "training.csv", ("step", "loss", "learning_rate"), rows)
+        files.write_table(paths.member("S1") / "training.csv", ("step", "loss", "learning_rate"), rows)
     client = tracking.connect(root)
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED" and run.info.run_name == "retrain S1"
@@ -219,7 +221,7 @@ def test_search_shows_its_candidates_as_a_table(root, named):
     paths = Paths(root)
     with tracking.stage_run(root, named, "search", None, {}) as run_id:
         write(paths.state("search") / "candidates.jsonl", "k6", [record(i) for i in range(3)])
-        artifacts.write_json(paths.search / "metrics.json", {"score": 0.5, "measured": 3})
+        files.write_json(paths.search / "metrics.json", {"score": 0.5, "measured": 3})
     run = tracking.connect(root).get_run(run_id)
     assert run.info.run_name == "search" and run.data.metrics == {"score": 0.5, "measured": 3}
     assert run.data.params["search.stage_weights"] == "[1.0, 1.0, 1.0]"

@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from stages import cost, retrain, space, supernet, tensorfile
-from stages.nets import child
-from stages.params import Augment, Recipe
-from stages.training import loop
-from stages.training.augmentation import Targets, affine, augment, erase, grid, mix
-from stages.training.data import Images, Order, join
-from stages.training.randaugment import COLOURS, compose, places, randaugment
+from scalenet.config.params import Augment, Recipe
+from scalenet.data import images
+from scalenet.data.augmentation import Targets, affine, augment, erase, grid, mix
+from scalenet.data.images import Images, Order, join
+from scalenet.data.randaugment import COLOURS, compose, places, randaugment
+from scalenet.nets import child
+from scalenet.records import tensors as tensorfile
+from scalenet.space import cost, scale, scaling
+from scalenet.training import loop, member, supernet
 
 CPU = torch.device("cpu")
 QUICK = {
@@ -35,8 +37,8 @@ def recipe_of(params, **changes) -> Recipe:
 
 
 def network_of(params, resolution=9):
-    base = space.BaseModel(((3,), (3, 5), (7,)))
-    return space.scale(params.space, base, space.Scaling(1.0, 1.0, resolution))
+    base = scaling.BaseModel(((3,), (3, 5), (7,)))
+    return scale.scale(params.space, base, scaling.Scaling(1.0, 1.0, resolution))
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def assert_same(first, second):
 
 def train_member(params, toy, checkpoint=None, key="k", seed=0):
     net = child.build(network_of(params), 1, 3, torch.Generator().manual_seed(seed))
-    return net, retrain.train(params, net, toy(96), seed, checkpoint, key)
+    return net, member.train(params, net, toy(96), seed, checkpoint, key)
 
 
 def train_supernet(params, toy, info, checkpoint=None, key="k"):
@@ -77,8 +79,8 @@ def train_supernet(params, toy, info, checkpoint=None, key="k"):
 def test_a_child_learns(params, toy):
     net, history = train_member(params, toy)
     assert history[-1][1] < 0.6 * history[0][1] and not net.training
-    assert retrain.count_correct(net, toy(60, seed=1), 32) > 0.9 * 60
-    assert retrain.count_correct(net, toy(60, seed=1), 7) == retrain.count_correct(net, toy(60, seed=1), 60)
+    assert member.count_correct(net, toy(60, seed=1), 32) > 0.9 * 60
+    assert member.count_correct(net, toy(60, seed=1), 7) == member.count_correct(net, toy(60, seed=1), 60)
 
 
 @pytest.mark.parametrize("section", [{}, {"sandwich": True, "distill": True, "coupling": "bilateral", "sampled": 1}])
@@ -87,7 +89,7 @@ def test_the_supernet_learns(make_params, toy, info, still, section):
     params = make_params({"space": QUICK, "supernet": section | {"recipe": recipe}})
     trained = train_supernet(params, toy, info)
     assert trained.history[-1][1] < 0.8 * trained.history[0][1]
-    network = space.scale(params.space, space.BaseModel(((3,), (3, 5))), space.Scaling(1.0, 1.0, 9))
+    network = scale.scale(params.space, scaling.BaseModel(((3,), (3, 5))), scaling.Scaling(1.0, 1.0, 9))
     fresh = toy(60, seed=1)
     logits = trained.elastic.evaluator(network, toy(96).resized(9, 96))(fresh.resized(9, 60)[0])
     assert (logits.argmax(1) == fresh.labels).float().mean() > 0.6
@@ -279,7 +281,7 @@ def test_draws_are_a_function_of_seed_and_step(make_params, info, sampling):
     assert drawn_at(params, info, 5) == drawn_at(params, info, 5) != drawn_at(params, info, 6)
     assert len(drawn_at(params, info, 5)) == 3
     sandwich = make_params({"supernet": {"sampled": 3, "sampling": sampling, "sandwich": True}})
-    ends = [space.largest(params.space, params.scaling), space.smallest(params.space, params.scaling)]
+    ends = [scale.largest(params.space, params.scaling), scale.smallest(params.space, params.scaling)]
     drawn = drawn_at(sandwich, info, 5)
     assert [network for network, _ in drawn[:2]] == ends and drawn[2:] == drawn_at(params, info, 5)
 
@@ -302,7 +304,7 @@ def test_budgeted_sampling_draws_what_a_search_may_choose(make_params, info):
     for sample in drawn:
         tolerance, target = params.scaling.stages[sample.stage].tolerance, params.scaling.target(sample.stage)
         assert abs(cost.flops(sample.network, 1, 3) - target) <= tolerance * target * (1 + 1e-9)
-        assert sample.network == space.scale(params.space, sample.base, sample.scaling)
+        assert sample.network == scale.scale(params.space, sample.base, sample.scaling)
     counts = np.bincount([sample.stage for sample in drawn])
     assert 70 < counts[1] < 130 and len({sample.base for sample in drawn}) > 20
     assert len({sample.scaling for sample in drawn}) > 4
@@ -352,7 +354,7 @@ def seen(images, resolution, by, random=None):
 @pytest.mark.parametrize("resolution", [3, 5, 8, 9, 13, 16, 24])
 def test_no_augmentation_is_resizing(still, resolution):
     by = Augment.model_validate(still)
-    expected = child.resize(pictures(), resolution)
+    expected = images.resize(pictures(), resolution)
     torch.testing.assert_close(seen(pictures(), resolution, by), expected, rtol=1e-4, atol=1e-5)
 
 

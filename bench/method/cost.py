@@ -19,9 +19,11 @@ from typing import Any
 from bench.method import lab as labs
 from bench.method.family import members, one_shot_lab, stage_of
 from bench.method.lab import Lab
-from stages import cost, supernet
-from stages.artifacts import FINETUNED, Member
-from stages.space import BaseModel, scale
+from scalenet.records.documents import FINETUNED, Member
+from scalenet.space import cost
+from scalenet.space.scale import scale
+from scalenet.space.scaling import BaseModel
+from scalenet.training import supernet
 
 PASSES = 3  # forward, the inputs' gradients, the weights' gradients
 MEASURED = ("supernet", "search")

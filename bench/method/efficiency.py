@@ -23,12 +23,12 @@ from pymoo.operators.mutation.pm import PM
 
 from bench.method import lab as labs
 from bench.method.lab import Lab
-from stages import space
-from stages.artifacts import Candidate
-from stages.search import evolution
-from stages.search.ledger import Ledger
-from stages.search.scoring import Measure, Scorer
-from stages.space import BaseModel, Scaling
+from scalenet.records.documents import Candidate
+from scalenet.search import evolution
+from scalenet.search.ledger import Ledger
+from scalenet.search.scoring import Measure, Scorer
+from scalenet.space import scaling
+from scalenet.space.scaling import BaseModel, Scaling
 
 
 class Spent(Exception):
@@ -122,7 +122,7 @@ class States(ElementwiseProblem):
 
     def __init__(self, own: Noting):
         self.own = own
-        self.offered = [space.strategies(own.params.scaling, i) for i in range(len(own.params.scaling.stages))]
+        self.offered = [scaling.strategies(own.params.scaling, i) for i in range(len(own.params.scaling.stages))]
         upper = [
             n for stage in own.params.space.stages for n in (stage.depth - 1, *[len(stage.kernels) - 1] * stage.depth)
         ]

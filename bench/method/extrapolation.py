@@ -16,9 +16,10 @@ from bench.method import statistics
 from bench.method.family import members, stage_of
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
-from stages import extrapolate, laws
-from stages.artifacts import Member
-from stages.space import BaseModel, Scaling
+from scalenet.laws.accuracy import Member as Point
+from scalenet.laws.accuracy import fit_accuracy
+from scalenet.records.documents import Member
+from scalenet.space.scaling import BaseModel, Scaling
 
 
 def hidden(lab: Lab, plan: list[Member], seeds: int) -> dict | None:
@@ -30,8 +31,8 @@ def hidden(lab: Lab, plan: list[Member], seeds: int) -> dict | None:
     if last is None:
         raise SystemExit("--sizes leaves out the last searched size, which is the one to hide; name it too")
     base = BaseModel.parse(last.base)
-    fitted = extrapolate.fit_laws(lab.params, strategies[:-1])
-    by = extrapolate.move(lab.params, lab.info, base, fitted, last.multiple)
+    fitted = plan.fit_laws(lab.params, strategies[:-1])
+    by = plan.move(lab.params, lab.info, base, fitted, last.multiple)
     network = str(equal_cost(lab, lab.params.space, base, by, last.flops))
     jobs = [(name, seed) for seed in range(seeds) for name in (last.network, network)]
     outcome = lab.trained(jobs)
@@ -39,7 +40,7 @@ def hidden(lab: Lab, plan: list[Member], seeds: int) -> dict | None:
         [outcome[name, seed]["accuracy"] for seed in range(seeds)] for name in (last.network, network)
     )
     return {
-        "intervals": extrapolate.hidden(lab.params, strategies),
+        "intervals": plan.hidden(lab.params, strategies),
         "searched": {"network": last.network, "scaling": last.scaling, "accuracies": searched},
         "predicted": {"network": network, "scaling": str(by), "accuracies": predicted},
         "predicted_less_searched": statistics.paired(predicted, searched),
@@ -51,11 +52,11 @@ def accuracy(lab: Lab, plan: list[Member], seeds: int) -> list[dict]:
     outcome = lab.trained((member.network, seed) for member in plan for seed in range(seeds))
     section, rows = lab.params.publish, []
     points = [
-        laws.Member(member.flops, outcome[member.network, 0]["correct"], outcome[member.network, 0]["tested"])
+        Point(member.flops, outcome[member.network, 0]["correct"], outcome[member.network, 0]["tested"])
         for member in plan
         if stage_of(lab, member) is not None
     ]
-    law = laws.fit_accuracy(points, section.confidence, section.draws, np.random.default_rng(section.seed))
+    law = fit_accuracy(points, section.confidence, section.draws, np.random.default_rng(section.seed))
     for member in plan:
         reached = statistics.mean([outcome[member.network, seed]["accuracy"] for seed in range(seeds)])
         at = asdict(law.predict(member.flops))

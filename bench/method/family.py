@@ -23,11 +23,13 @@ from bench.method import lab as labs
 from bench.method import statistics
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
-from stages import cost
-from stages.artifacts import Member
-from stages.extrapolate import EFFICIENTNET, searched_stage
-from stages.params import Space
-from stages.space import BaseModel, Network, Scaling, ceil, scale_width, strategies
+from scalenet.config.params import Space
+from scalenet.laws.plan import EFFICIENTNET, searched_stage
+from scalenet.records.documents import Member
+from scalenet.space import cost
+from scalenet.space.network import Network
+from scalenet.space.scale import ceil, scale_width
+from scalenet.space.scaling import BaseModel, Scaling, strategies
 
 Arm = Callable[[Lab, Member, int], str | None]  # (lab, our member, seed) -> network; None where an arm has no such size
 

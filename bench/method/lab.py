@@ -24,16 +24,23 @@ import torch
 from tqdm import tqdm
 
 from bench.speed.common import about
-from pipeline import settings
-from stages import artifacts, device, params, prepare, retrain, run_room, sources
-from stages.artifacts import DataInfo, Found, Journal, Paths
-from stages.budget import Budget
-from stages.nets import child, elastic
-from stages.nets.elastic import Elastic
-from stages.params import Params
-from stages.search.scoring import Measure, Measurement
-from stages.space import Network
-from stages.training.data import Images, join, on_device
+from scalenet.config import params
+from scalenet.config.params import Params
+from scalenet.data import sources
+from scalenet.data.images import Images, join, on_device
+from scalenet.data.splits import run as split_images
+from scalenet.nets import child, elastic
+from scalenet.nets.elastic import Elastic
+from scalenet.pipeline import settings
+from scalenet.records import files
+from scalenet.records.documents import DataInfo, Found
+from scalenet.records.journal import Journal
+from scalenet.records.paths import Paths
+from scalenet.search.scoring import Measure, Measurement
+from scalenet.space.budget import Budget
+from scalenet.space.network import Network
+from scalenet.stages import run_room
+from scalenet.training import device, member
 
 RESULTS = Path(__file__).parent / "results"
 Job = tuple[str, int]  # (network, seed)
@@ -72,9 +79,9 @@ class Lab:
     def prepared(self) -> Lab:
         """Split the images, if that has not been done; the source is relative to the current folder."""
         if not (self.paths.data / "info.json").exists():
-            info, splits = prepare.run(self.params.data, sources.find(self.params.data, Path.cwd()))
+            info, splits = split_images(self.params.data, sources.find(self.params.data, Path.cwd()))
             for name, arrays in splits.items():
-                artifacts.write_arrays(self.paths.data / f"{name}.npz", arrays)
+                files.write_arrays(self.paths.data / f"{name}.npz", arrays)
             info.write(self.paths.data / "info.json")
         return self
 
@@ -89,7 +96,7 @@ class Lab:
         root = self.home / "variants" / identity
         if not (root / "artifacts/data").exists():
             root.mkdir(parents=True, exist_ok=True)
-            artifacts.write_bytes(root / "params.json", changed.model_dump_json(indent=2).encode())
+            files.write_bytes(root / "params.json", changed.model_dump_json(indent=2).encode())
             (root / "artifacts").mkdir(exist_ok=True)
             (root / "artifacts/data").symlink_to((self.home / "artifacts/data").resolve())
         return replace(self, params=changed, root=root)
@@ -114,15 +121,15 @@ class Lab:
             run_room(self.params, self.paths, name)
         finally:
             spent = before + time.perf_counter() - start
-            artifacts.write_bytes(begun, str(spent).encode())
+            files.write_bytes(begun, str(spent).encode())
         shutil.rmtree(self.paths.state(name), ignore_errors=True)
-        artifacts.write_json(self.root / "seconds.json", self.seconds() | {name: spent})
+        files.write_json(self.root / "seconds.json", self.seconds() | {name: spent})
         begun.unlink()
 
     def seconds(self) -> dict[str, float]:
         """Return how long each room took here."""
         file = self.root / "seconds.json"
-        return artifacts.read_json(file) if file.exists() else {}
+        return files.read_json(file) if file.exists() else {}
 
     def remembered(self, name: str, needs: Any, made: Made, images: int | None = None) -> tuple[Measure, Journal]:
         """Return a measure that measures a network once ever, and its journal, for its caller to close.
@@ -132,12 +139,12 @@ class Lab:
         """
         on = device.prepare(self.params.compute)
         weights = self.room("supernet").paths.supernet / "weights.pt"
-        train, select = (artifacts.read_split(self.paths.data / f"{split}.npz") for split in ("train", "select"))
+        train, select = (files.read_split(self.paths.data / f"{split}.npz") for split in ("train", "select"))
         splits = train, tuple(array[:images] for array in select)
         new = made(
             elastic.read(weights, on), *(on_device(split, self.info.mean, self.info.std, on) for split in splits)
         )
-        journal = Journal(self.root / f"{name}.jsonl", artifacts.digest(needs, images, weights))
+        journal = Journal(self.root / f"{name}.jsonl", files.digest(needs, images, weights))
         known = {row["network"]: Measurement(row["accuracy"], row["probability"], 0.0) for row in journal.records}
 
         def measure(network: Network) -> Measurement:
@@ -161,16 +168,16 @@ class Lab:
                 done = [pool.submit(_train, self, *job) for job in todo]
                 for future in tqdm(done, desc="networks trained", disable=None):
                     future.result()
-        return {job: artifacts.read_json(self._file(*job)) for job in jobs}
+        return {job: files.read_json(self._file(*job)) for job in jobs}
 
     def _file(self, network: str, seed: int) -> Path:
-        key = artifacts.digest(network, seed, self.params.retrain, self.info.digest, self.params.compute.device)
+        key = files.digest(network, seed, self.params.retrain, self.info.digest, self.params.compute.device)
         return self.home / "trained" / f"{key}.json"
 
 
 def _identity(of: Params) -> str:
     """Return the hash of what a super-supernet and a search depend on."""
-    return artifacts.digest(of.data, of.space, of.scaling, of.supernet, of.search, of.compute.device)
+    return files.digest(of.data, of.space, of.scaling, of.supernet, of.search, of.compute.device)
 
 
 def revision() -> str:
@@ -194,9 +201,9 @@ def _train(lab: Lab, network: str, seed: int) -> None:
     train, test = _images(lab, on)
     start = time.perf_counter()
     net = child.build(Network.parse(network), *lab.shape, torch.Generator().manual_seed(seed)).to(on)
-    history = retrain.train(lab.params, net, train, seed)
+    history = member.train(lab.params, net, train, seed)
     seconds = time.perf_counter() - start
-    correct = retrain.count_correct(net, test, lab.params.retrain.batch)
+    correct = member.count_correct(net, test, lab.params.retrain.batch)
     outcome = {
         "network": network,
         "seed": seed,
@@ -205,13 +212,13 @@ def _train(lab: Lab, network: str, seed: int) -> None:
         "accuracy": correct / len(test),
     }
     more = {"loss": history[-1][1], "seconds": round(seconds, 2), "revision": revision()}
-    artifacts.write_json(lab._file(network, seed), outcome | more)
+    files.write_json(lab._file(network, seed), outcome | more)
 
 
 @lru_cache(maxsize=1)
 def _loaded(data: Path, on: torch.device) -> dict[str, Images]:
     info = DataInfo.read(data / "info.json")
-    splits = {name: artifacts.read_split(data / f"{name}.npz") for name in artifacts.SPLITS}
+    splits = {name: files.read_split(data / f"{name}.npz") for name in files.SPLITS}
     return {name: on_device(split, info.mean, info.std, on) for name, split in splits.items()}
 
 
@@ -244,7 +251,7 @@ def open_lab(chosen: argparse.Namespace) -> Lab:
         settings.merge(content, params.read_yaml(settings.preset_path(Path.cwd(), chosen.preset)))
     parsed = params.parse(content)
     root = chosen.work / f"{chosen.preset}-{_identity(parsed)}"  # changed params are another lab
-    artifacts.write_bytes(root / "params.json", parsed.model_dump_json(indent=2).encode())
+    files.write_bytes(root / "params.json", parsed.model_dump_json(indent=2).encode())
     return Lab(parsed, root, chosen.workers).prepared()
 
 
@@ -258,4 +265,4 @@ def write(lab: Lab, chosen: argparse.Namespace, name: str, **content: Any) -> No
         "data": lab.info.digest,
         **about(on),
     }
-    artifacts.write_json(chosen.results / chosen.preset / f"{name}.json", head | content)
+    files.write_json(chosen.results / chosen.preset / f"{name}.json", head | content)

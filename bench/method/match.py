@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator
 
 from bench.method.lab import Lab
-from stages import cost
-from stages.params import Space
-from stages.space import BaseModel, Network, Scaling, scale
+from scalenet.config.params import Space
+from scalenet.space import cost
+from scalenet.space.network import Network
+from scalenet.space.scale import scale
+from scalenet.space.scaling import BaseModel, Scaling
 
 TOLERANCE, MOST = 0.01, 0.05  # of the FLOPs to be met: near enough to stop at, and too far to compare
 REACH, STEP, PIXELS = 0.5, 0.002, 3  # how far a width may move in log units, how finely, and a resolution in px

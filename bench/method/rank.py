@@ -17,10 +17,10 @@ from bench.method import lab as labs
 from bench.method.cost import training_macs
 from bench.method.lab import Lab, Made
 from bench.method.statistics import kendall
-from stages.budget import Budgeted
-from stages.search.finetuning import Finetuner
-from stages.search.scoring import Scorer
-from stages.space import Network
+from scalenet.search.finetuning import Finetuner
+from scalenet.search.scoring import Scorer
+from scalenet.space.budget import Budgeted
+from scalenet.space.network import Network
 
 VARIANTS = {
     "default": {},

@@ -11,7 +11,8 @@ import numpy as np
 from bench.method import lab as labs
 from bench.method.lab import Lab
 from bench.method.rank import scores, variant
-from stages import cost, space, supernet
+from scalenet.space import cost, scale, scaling
+from scalenet.training import supernet
 
 BINS = 16
 
@@ -29,18 +30,18 @@ def histogram(lab: Lab) -> dict:
 def ends(lab: Lab) -> list[tuple[str, str]]:
     """Return the smallest and the largest network of the space, and the extremes of each scaling stage's FLOPs."""
     params, found = lab.params, {}
-    found["smallest"] = space.smallest(params.space, params.scaling)
+    found["smallest"] = scale.smallest(params.space, params.scaling)
     for stage in range(len(params.scaling.stages)):
         every = sorted(
             (
-                space.scale(params.space, space.uniform_base(params.space, pick, depth), by)
-                for by in space.strategies(params.scaling, stage)
+                scale.scale(params.space, scale.uniform_base(params.space, pick, depth), by)
+                for by in scaling.strategies(params.scaling, stage)
                 for pick, depth in ((min, lambda _: 1), (max, lambda most: most))
             ),
             key=lambda network: cost.flops(network, *lab.shape),
         )
         found[f"stage {stage}, smallest"], found[f"stage {stage}, largest"] = every[0], every[-1]
-    found["largest"] = space.largest(params.space, params.scaling)
+    found["largest"] = scale.largest(params.space, params.scaling)
     return [(name, str(network)) for name, network in found.items()]
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from pipeline import settings
-from stages import params as stage_params
-from stages.artifacts import DataInfo
-from stages.params import Params
+from scalenet.config import params as stage_params
+from scalenet.config.params import Params
+from scalenet.pipeline import settings
+from scalenet.records.documents import DataInfo
 
 CLASSES = 10
 RESULTS = Path(__file__).parent / "results"

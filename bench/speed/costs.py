@@ -7,20 +7,22 @@ import time
 import numpy as np
 
 from bench.speed.common import options, params_of, show, spread, write
-from stages import cost, space
+from scalenet.space import cost, sampling, scale, scaling
 
 
 def main() -> None:
     """Encode random networks, look their costs up, compare with the layer-by-layer count."""
     chosen = options(__doc__, repeats=9, preset="imagenet")
     params = params_of(chosen.preset)
-    every, generator = space.all_strategies(params.scaling), np.random.default_rng(0)
+    every, generator = scaling.all_strategies(params.scaling), np.random.default_rng(0)
     start = time.perf_counter()
     table = cost.Table(params.space, every, 3, 1000)
     built = time.perf_counter() - start
-    pairs = [(space.sample_base(params.space, generator), every[i]) for i in generator.integers(len(every), size=2000)]
+    pairs = [
+        (sampling.sample_base(params.space, generator), every[i]) for i in generator.integers(len(every), size=2000)
+    ]
     start = time.perf_counter()
-    networks = [space.scale(params.space, *pair) for pair in pairs]
+    networks = [scale.scale(params.space, *pair) for pair in pairs]
     expected = [(cost.flops(net, 3, 1000), cost.params(net, 3, 1000)) for net in networks]
     walked = len(pairs) / (time.perf_counter() - start)
     codes = table.encode(pairs)

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from bench.speed.common import CLASSES, interleaved, invented, options, params_of, ratio, show, spread, write
-from stages import cost, device, retrain, supernet
-from stages.artifacts import DataInfo
-from stages.nets import child
-from stages.params import Params
-from stages.space import Network
-from stages.training import loop
-from stages.training.data import Images, on_device
+from scalenet.config.params import Params
+from scalenet.data.images import Images, on_device
+from scalenet.nets import child
+from scalenet.records.documents import DataInfo
+from scalenet.space import cost
+from scalenet.space.network import Network
+from scalenet.training import device, loop, member, supernet
 
 TOY = {"batch": 8, "steps": 1}  # on a CPU
 
@@ -64,7 +64,7 @@ def child_step(params: Params, network: Network, images: Images, backend: str) -
     """Return the training step of a network alone, compiled for its own shapes if a backend is named."""
     net = child.build(network, images.pixels.shape[1], CLASSES, torch.Generator().manual_seed(0))
     net = net.to(images.pixels.device)
-    step = own_step(retrain.train, params, net, images, 0)
+    step = own_step(member.train, params, net, images, 0)
     net.train()
     if backend:
         net.compile(backend=backend, dynamic=False, fullgraph=True)

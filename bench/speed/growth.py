@@ -16,16 +16,19 @@ import torch
 
 from bench.speed.common import CLASSES, invented, options, params_of, write
 from bench.speed.step import stepper
-from pipeline import delivery, tracking
-from stages import extrapolate, publish, space
-from stages import params as stage_params
-from stages.artifacts import Found, Journal, Member, Trained
-from stages.laws import wilson
-from stages.nets import child
-from stages.params import Params
-from stages.search.ledger import Ledger
-from stages.search.scoring import Measurement
-from stages.space import Scaling
+from scalenet.config import params as stage_params
+from scalenet.config.params import Params
+from scalenet.laws import plan
+from scalenet.laws.intervals import wilson
+from scalenet.nets import child
+from scalenet.pipeline import delivery, tracking
+from scalenet.records.documents import Found, Member, Trained
+from scalenet.records.journal import Journal
+from scalenet.search.ledger import Ledger
+from scalenet.search.scoring import Measurement
+from scalenet.space import sampling, scale, scaling
+from scalenet.space.scaling import Scaling
+from scalenet.stages import publish
 
 CANDIDATES, MEMBERS, PIXELS = (100, 1000, 10000), (4, 8, 16, 32), (8, 16, 32, 64)
 BEYOND = (16, 64)  # the members' budgets: their least and largest multiple, both beyond the digits' search
@@ -39,7 +42,7 @@ FOUND = Found(  # as a search of the digits found it
 def remember(params: Params, count: int, journal: Journal) -> None:
     """Put candidates that cost nothing to measure into a ledger and the journal."""
     generator, last = np.random.default_rng(0), len(params.scaling.stages) - 1
-    every = space.strategies(params.scaling, last)
+    every = scaling.strategies(params.scaling, last)
     ledger = Ledger(
         params,
         invented(params),
@@ -47,7 +50,7 @@ def remember(params: Params, count: int, journal: Journal) -> None:
         lambda row, _: journal.append(row.model_dump() | {"seconds": 0}),
     )
     while len(ledger.candidates) < count:
-        ledger.score(last, space.sample_base(params.space, generator), every[int(generator.integers(len(every)))])
+        ledger.score(last, sampling.sample_base(params.space, generator), every[int(generator.integers(len(every)))])
 
 
 def remembered(params: Params, count: int, path: Path) -> tuple[float, float]:
@@ -86,18 +89,18 @@ def planned(params: Params, count: int, repeats: int) -> tuple[float, float]:
     family = {f"S{i}": stage_params.Member(multiple=multiple, seed=0) for i, multiple in enumerate(multiples)}
     section = params.extrapolate.model_copy(update={"tolerance": TOLERANCE})
     params, info = params.model_copy(update={"family": family, "extrapolate": section}), invented(params)
-    fitted = extrapolate.fit_laws(params, [Scaling.parse(text) for text in FOUND.strategies])
+    fitted = plan.fit_laws(params, [Scaling.parse(text) for text in FOUND.strategies])
     times: list[tuple[float, float]] = []
     for _ in range(repeats):
         start = time.perf_counter()
-        members = extrapolate.plan(params, info, FOUND, fitted)
+        members = plan.plan(params, info, FOUND, fitted)
         middle = time.perf_counter()
         tested = [invented_test(member) for member in members]
         before = time.perf_counter()
         publish.run(params, info, tested)
         times.append((middle - start, time.perf_counter() - before))
-    plan, publishing = (1000 * statistics.median(seconds) / count for seconds in zip(*times, strict=True))
-    return plan, publishing
+    planning, publishing = (1000 * statistics.median(seconds) / count for seconds in zip(*times, strict=True))
+    return planning, publishing
 
 
 def invented_test(member: Member) -> Trained:
@@ -112,8 +115,8 @@ def invented_test(member: Member) -> Trained:
 
 def computed(params: Params, px: int, repeats: int) -> float:
     """Return the nanoseconds of a training step per image and pixel."""
-    base = space.uniform_base(params.space, max, lambda depth: depth)
-    network = space.scale(params.space, base, Scaling(1.0, 1.0, px))
+    base = scale.uniform_base(params.space, max, lambda depth: depth)
+    network = scale.scale(params.space, base, Scaling(1.0, 1.0, px))
     net = child.build(network, 1, CLASSES, torch.Generator().manual_seed(0)).train()
     images = torch.randn(32, 1, px, px)
     step = stepper(params, net, net, images)

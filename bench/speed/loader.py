@@ -17,13 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.speed.common import interleaved, options, ratio, show, write
 from bench.speed.step import networks, stepper
-from stages import params as stage_params
-from stages import sources
-from stages.nets import child
-from stages.params import Data
-from stages.training.augmentation import augment
-from stages.training.data import Order, on_device
-from stages.training.loop import step_generator
+from scalenet.config import params as stage_params
+from scalenet.config.params import Data
+from scalenet.data import files, sources
+from scalenet.data.augmentation import augment
+from scalenet.data.images import Order, on_device
+from scalenet.nets import child
+from scalenet.training.loop import step_generator
 
 CROP = {"rotate": 0, "shift": 0.1, "scale": (0.8, 1.2), "flip": True}
 EPOCHS = 3  # what is decoded once is used this often
@@ -77,7 +77,7 @@ def folder(root: Path, images: np.ndarray) -> list[Path]:
 
 def decoded(data: Data, root: Path) -> np.ndarray:
     """Return a folder's images as the pipeline keeps them."""
-    source = sources.labelled(data, sources.folder(root))
+    source = sources.labelled(data, files.folder(root))
     return source.pixels(np.arange(len(source.labels)))
 
 

@@ -11,9 +11,9 @@ import torch
 
 from bench.speed.common import CLASSES, options, show, spread, write
 from bench.speed.step import networks, stepper
-from stages import params as stage_params
-from stages import space
-from stages.nets import child, elastic
+from scalenet.config import params as stage_params
+from scalenet.nets import child, elastic
+from scalenet.space import scale
 
 STEPS = 6
 
@@ -21,7 +21,7 @@ STEPS = 6
 def peak(what: str, batch: int, device: str) -> float:
     """Train for a few steps in this process; return the bytes that training added at its peak."""
     params, generator = stage_params.load(Path("params.yaml")), torch.Generator().manual_seed(0)
-    largest, shape = space.largest(params.space, params.scaling), (params.data.channels, CLASSES)
+    largest, shape = scale.largest(params.space, params.scaling), (params.data.channels, CLASSES)
     torch.set_num_threads(1)
     torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))  # the libraries' own memory
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -9,12 +9,13 @@ import torch
 
 from bench.speed.common import interleaved, options, ratio, show, write
 from bench.speed.step import networks
-from stages import artifacts
-from stages import params as stage_params
-from stages.artifacts import DataInfo, Paths
-from stages.nets import child, elastic
-from stages.search.scoring import Scorer
-from stages.training.data import on_device
+from scalenet.config import params as stage_params
+from scalenet.data.images import on_device
+from scalenet.nets import child, elastic
+from scalenet.records import files
+from scalenet.records.documents import DataInfo
+from scalenet.records.paths import Paths
+from scalenet.search.scoring import Scorer
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     params, paths = stage_params.load(Path("params.yaml")), Paths(Path.cwd())
     info = DataInfo.read(paths.data / "info.json")
     train, select = (
-        on_device(artifacts.read_split(paths.data / f"{name}.npz"), info.mean, info.std, torch.device(chosen.device))
+        on_device(files.read_split(paths.data / f"{name}.npz"), info.mean, info.std, torch.device(chosen.device))
         for name in ("train", "select")
     )
     shape = info.channels, len(info.classes)

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from bench.speed.common import CLASSES, interleaved, options, ratio, show, spread, write
-from stages import params as stage_params
-from stages import space
-from stages.nets import child, elastic
-from stages.params import Params
-from stages.space import Network
-from stages.training.loop import Training
+from scalenet.config import params as stage_params
+from scalenet.config.params import Params
+from scalenet.nets import child, elastic
+from scalenet.space import sampling
+from scalenet.space.network import Network
+from scalenet.training.loop import Training
 
 
 def stepper(params: Params, net: torch.nn.Module, apply: Callable, images: torch.Tensor) -> Callable[[], None]:
@@ -36,7 +36,7 @@ def networks(params: Params) -> list[Network]:
     drawn = []
     for stage in range(len(params.scaling.stages)):
         weights = tuple(float(i == stage) for i in range(len(params.scaling.stages)))
-        sampler = space.Sampler(params.space, params.scaling, weights, uniform=False)
+        sampler = sampling.Sampler(params.space, params.scaling, weights, uniform=False)
         drawn += [sampler.draw(np.random.default_rng([7, stage, i])).network for i in range(2)]
     return drawn
 

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from bench.speed.common import Times, interleaved, options, ratio, show, write
-from stages import cost
-from stages.nets import child
-from stages.nets.child import Deployed
-from stages.space import Network
+from scalenet.nets import child
+from scalenet.nets.deployed import Deployed
+from scalenet.space import cost
+from scalenet.space.network import Network
 
 B0 = (
     "r{px}-stem_k3_s2_c32-ir_k3_s1_e1_c16-ir_k3.3_s2_e6_c24-ir_k5.5_s2_e6_c40-ir_k3.3.3_s2_e6_c80-ir_k5.5.5_s1_e6_c112"

@@ -9,11 +9,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from bench.speed.common import interleaved, options, ratio, show, spread, write
-from pipeline import delivery, tracking
-from stages import params as stage_params
-from stages import run_room
-from stages.artifacts import Paths
-from stages.search.room import journal_key
+from scalenet.config import params as stage_params
+from scalenet.pipeline import delivery, tracking
+from scalenet.records.paths import Paths
+from scalenet.search.run import journal_key
+from scalenet.stages import run_room
 
 
 @contextmanager

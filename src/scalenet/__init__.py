@@ -1,0 +1,1 @@
+"""ScaleNet: a base model and its scaling strategy, searched together in one super-supernet."""

@@ -1,0 +1,1 @@
+"""Params, how an error in them is explained, and YAML."""

@@ -1,0 +1,283 @@
+"""The typed sections of params.yaml: every number checked before anything runs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from scalenet.config.explain import explain
+from scalenet.config.yamlfile import read as read_yaml
+
+
+def _number(value: Any) -> Any:
+    """Accept numbers that YAML 1.1 reads as strings (``1e-5``); refuse booleans."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")
+    if isinstance(value, str):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("should be a finite number")
+    return value
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("should be odd")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_number)]
+Float = Annotated[float, BeforeValidator(_number)]
+Count = Annotated[Int, Field(ge=1)]
+Seed = Annotated[Int, Field(ge=0, lt=2**31)]
+Positive = Annotated[Float, Field(gt=0)]
+Weight = Annotated[Float, Field(ge=0)]
+Share = Annotated[Float, Field(ge=0, le=1)]
+Inside = Annotated[Float, Field(gt=0, lt=1)]
+Kernel = Annotated[Int, Field(ge=1, le=15), AfterValidator(_odd)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class Section(pydantic.BaseModel):
+    """A part of params.yaml: frozen, complete, without unknown keys."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class Compute(Section):
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    threads: Count
+
+
+class Data(Section):
+    name: Name
+    source: Annotated[str, Field(min_length=1)]
+    channels: Annotated[Literal[1, 3], BeforeValidator(_number)]
+    size: Count
+    per_class: Count | None
+    select_fraction: Inside
+    test_fraction: Inside
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _leave_train(self):
+        if self.select_fraction + self.test_fraction >= 1:
+            raise ValueError("select_fraction + test_fraction leave nothing to train on; lower one of them")
+        return self
+
+
+class Stem(Section):
+    width: Count
+    kernel: Kernel
+    stride: Count
+
+
+class SpaceStage(Section):
+    width: Count
+    depth: Count
+    stride: Count
+    expand: Count
+    kernels: Annotated[tuple[Kernel, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _kernels_once(self):
+        if len(set(self.kernels)) < len(self.kernels):
+            raise ValueError(f"kernels {list(self.kernels)} should each be named once")
+        return self
+
+
+class Head(Section):
+    width: Count
+
+
+class Space(Section):
+    stem: Stem
+    stages: Annotated[tuple[SpaceStage, ...], Field(min_length=1)]
+    head: Head
+    se_ratio: Share
+    se_from: Literal["expanded", "input"]
+    activation: Literal["hard_swish", "swish", "relu"]
+    divisor: Count
+    rounding: Literal["up", "nearest"]
+    scale_head: bool
+
+
+class ScalingStage(Section):
+    tolerance: Inside
+    depths: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    resolutions: Annotated[tuple[Count, ...], Field(min_length=1)]
+
+
+class Scalings(Section):
+    budget: Positive
+    tolerance: Inside
+    tries: Count
+    stages: Annotated[tuple[ScalingStage, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _base_first(self):
+        first = self.stages[0]
+        if (first.depths, first.widths, len(first.resolutions)) != ((1.0,), (1.0,), 1):
+            raise ValueError("stages[0] is the base itself: depths [1.0], widths [1.0] and one resolution")
+        return self
+
+    def target(self, stage: int) -> float:
+        """Return the FLOPs budget of a scaling stage: 2^stage times the base budget."""
+        return self.budget * 2**stage
+
+
+class RandAugment(Section):
+    ops: Annotated[Int, Field(ge=0)]
+    magnitude: Annotated[Float, Field(ge=0, le=10)]
+
+
+class Augment(Section):
+    rotate: Annotated[Float, Field(ge=0, le=180)]
+    shift: Share
+    scale: tuple[Positive, Positive]
+    flip: bool
+    randaugment: RandAugment
+    erase: Share
+    mixup: Weight
+    cutmix: Weight
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)} should be [smallest zoom, largest zoom]")
+        return self
+
+
+class Recipe(Section):
+    steps: Count
+    batch: Annotated[Int, Field(ge=2)]
+    lr: Positive
+    warmup: Annotated[Int, Field(ge=0)]
+    momentum: Annotated[Float, Field(ge=0, lt=1)]
+    weight_decay: Weight
+    label_smoothing: Annotated[Float, Field(ge=0, lt=1)]
+    clip: Positive
+    ema: Annotated[Float, Field(ge=0, lt=1)]
+    drop_path: Annotated[Float, Field(ge=0, lt=1)]
+    precision: Literal["float32", "bfloat16"]
+    augment: Augment
+    log: Count
+    checkpoint: Count
+
+    @model_validator(mode="after")
+    def _whole_logs(self):
+        if self.checkpoint % self.log:
+            raise ValueError(f"checkpoint ({self.checkpoint}) should be a multiple of log ({self.log})")
+        return self
+
+
+class Supernet(Section):
+    seed: Seed
+    coupling: Literal["left", "bilateral"]
+    sampling: Literal["budgeted", "hierarchical", "uniform"]
+    stage_weights: tuple[Weight, ...] | None
+    sampled: Count
+    sandwich: bool
+    distill: bool
+    recipe: Recipe
+
+    @model_validator(mode="after")
+    def _teacher(self):
+        if self.distill and not self.sandwich:
+            raise ValueError("distill needs the largest network in every step; set sandwich: true or distill: false")
+        return self
+
+
+class Finetune(Section):
+    steps: Annotated[Int, Field(ge=0)]
+    lr: Positive
+    share: Annotated[Float, Field(gt=0, le=1)]
+
+
+class Search(Section):
+    seed: Seed
+    metric: Literal["probability", "accuracy"]
+    stage_weights: tuple[Weight, ...]
+    calibration: Annotated[Int, Field(ge=2)]
+    batch: Count
+    random_bases: Count
+    iterations: Count
+    population: Count
+    generations: Count
+    parents: Count
+    mutation: Share
+    crossover: Share
+    surrogate: Count
+    finetune: Finetune
+
+
+class Extrapolate(Section):
+    confidence: Inside
+    resolution_step: Count
+    tolerance: Inside
+
+
+class Member(Section):
+    multiple: Positive
+    seed: Seed
+
+
+class Retrain(Section):
+    init: Literal["scratch", "supernet"]
+    use_select: bool
+    calibration: Annotated[Int, Field(ge=2)]
+    batch: Count
+    confidence: Inside
+    recipe: Recipe
+
+
+class Publish(Section):
+    seed: Seed
+    confidence: Inside
+    draws: Annotated[Int, Field(ge=20)]
+    next_multiples: tuple[Positive, ...]
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    compute: Compute
+    data: Data
+    space: Space
+    scaling: Scalings
+    supernet: Supernet
+    search: Search
+    extrapolate: Extrapolate
+    family: Annotated[dict[Annotated[str, Field(pattern=r"^S\d+$")], Member], Field(min_length=1)]
+    retrain: Retrain
+    publish: Publish
+
+    @model_validator(mode="after")
+    def _agree(self):
+        stages = len(self.scaling.stages)
+        for section, weights in (("supernet", self.supernet.stage_weights), ("search", self.search.stage_weights)):
+            if weights is not None and (len(weights) != stages or not sum(weights) > 0):
+                raise ValueError(
+                    f"{section}.stage_weights is {list(weights)}; give one weight for each of the "
+                    f"{stages} entries of scaling.stages, not all 0"
+                )
+        return self
+
+
+def load(path: Path | str) -> Params:
+    """Read and check a params file; ``ValueError`` says which key is wrong and what is allowed."""
+    return parse(read_yaml(path), str(path))
+
+
+def parse(content: dict[str, Any], origin: str = "params.yaml") -> Params:
+    """Check params given as plain data; ``origin`` names them in messages."""
+    try:
+        return Params.model_validate(content)
+    except pydantic.ValidationError as error:
+        lines = [explain(item, Params) for item in error.errors()]
+        raise ValueError("\n".join(f"{origin}: {line}" for line in lines)) from error

@@ -1,0 +1,1 @@
+"""From labelled image files to batches on a device."""

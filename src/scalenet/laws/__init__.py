@@ -1,0 +1,1 @@
+"""Laws that carry a searched family beyond its sizes."""

@@ -1,0 +1,34 @@
+"""Predictions and proportions with their intervals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from scipy import special
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted value and the ends of its interval at ``confidence``; low ≤ value ≤ high."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse what is no probability."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, given {confidence}; 0.95 is usual")
+
+
+def wilson(correct: int, tested: int, confidence: float) -> tuple[float, float]:
+    """Return Wilson's interval of a proportion: a test accuracy of ``correct`` out of ``tested`` images."""
+    if tested < 1 or not 0 <= correct <= tested:
+        raise ValueError(f"0 ≤ correct ≤ tested and tested ≥ 1 are needed, given {correct} of {tested}")
+    check_confidence(confidence)
+    z, p = float(special.ndtri((1 + confidence) / 2)), correct / tested
+    middle, half = p + z**2 / (2 * tested), z * math.sqrt(p * (1 - p) / tested + z**2 / (4 * tested**2))
+    return max(0.0, (middle - half) / (1 + z**2 / tested)), min(1.0, (middle + half) / (1 + z**2 / tested))

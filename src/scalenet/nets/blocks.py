@@ -1,0 +1,107 @@
+"""The one forward pass of this project: a Network's description applied to named tensors.
+
+A child owns tensors of exactly the shapes that ``shapes`` lists; the super-supernet hands out slices
+of larger ones. Names are paths: ``stages/1/0/depth/weight`` is stage 1, layer 0, depthwise kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalenet.space.cost import se_width
+from scalenet.space.network import Network
+
+Shape = tuple[int, ...]
+Norm = Callable[[str, Tensor], Tensor]  # (name of the norm, activations) -> normalised activations
+Drop = Callable[[Tensor, float], Tensor]  # (residual branch, relative depth of the layer) -> branch
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"hard_swish": F.hardswish, "swish": F.silu, "relu": F.relu}
+
+
+def conv_shapes(name: str, w_in: int, w_out: int, k: int, norm: bool = True) -> dict[str, Shape]:
+    """List the tensors of a convolution: with a norm after it, else with a bias. ``w_in`` is per group."""
+    if not norm:
+        return {f"{name}/weight": (w_out, w_in, k, k), f"{name}/bias": (w_out,)}
+    return {f"{name}/weight": (w_out, w_in, k, k), f"{name}/norm/weight": (w_out,), f"{name}/norm/bias": (w_out,)}
+
+
+def shapes(network: Network, channels: int, classes: int) -> dict[str, Shape]:
+    """Name and shape every trained tensor of a network."""
+    out = conv_shapes("stem", channels, network.stem_width, network.stem_kernel)
+    w_in = network.stem_width
+    for i, stage in enumerate(network.stages):
+        for j, k in enumerate(stage.kernels):
+            name, hidden = f"stages/{i}/{j}", w_in * stage.expand
+            if stage.expand > 1:
+                out |= conv_shapes(f"{name}/expand", w_in, hidden, 1)
+            out |= conv_shapes(f"{name}/depth", 1, hidden, k)
+            if squeeze := se_width(network, w_in, hidden):
+                out |= conv_shapes(f"{name}/squeeze", hidden, squeeze, 1, norm=False)
+                out |= conv_shapes(f"{name}/excite", squeeze, hidden, 1, norm=False)
+            out |= conv_shapes(f"{name}/project", hidden, stage.width, 1)
+            w_in = stage.width
+    out |= conv_shapes("head", w_in, network.head_width, 1)
+    return out | {"classifier/weight": (classes, network.head_width), "classifier/bias": (classes,)}
+
+
+def norms(shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """Name every batch norm and its width."""
+    return {name.removesuffix("/weight"): s[0] for name, s in shapes.items() if name.endswith("/norm/weight")}
+
+
+def forward(network: Network, weights: Mapping[str, Tensor], images: Tensor, norm: Norm, drop: Drop | None) -> Tensor:
+    """Apply a network to images (N, C, H, W) and return logits (N, classes)."""
+    act = ACTIVATIONS[network.activation]
+    x = act(_conv(weights, "stem", images, norm, network.stem_stride))
+    x = x.contiguous(memory_format=torch.channels_last)  # not the images: with one channel they would stay as they are
+    done, depth = 0, network.depth
+    for i, stage in enumerate(network.stages):
+        for j in range(len(stage.kernels)):
+            stride = stage.stride if j == 0 else 1
+            y = _residual(weights, f"stages/{i}/{j}", x, norm, act, stride)
+            done += 1
+            if stride == 1 and x.shape[1] == y.shape[1]:
+                y = x + (drop(y, done / depth) if drop else y)
+            x = y
+    x = act(_conv(weights, "head", x, norm)).mean((2, 3))
+    return F.linear(x, weights["classifier/weight"], weights["classifier/bias"])
+
+
+def _conv(weights: Mapping[str, Tensor], name: str, x: Tensor, norm: Norm, stride: int = 1) -> Tensor:
+    """Convolve (depthwise if the kernel has one input channel of several), then normalise.
+
+    A folded convolution (nets/norm.py) has a bias. A 1x1 kernel is a matrix product over the channels, which is
+    quicker as such (docs/performance.md).
+    """
+    kernel, bias = weights[f"{name}/weight"], weights.get(f"{name}/bias")
+    if kernel.shape[-1] == 1:
+        return norm(f"{name}/norm", F.linear(x.permute(0, 2, 3, 1), kernel.flatten(1), bias).permute(0, 3, 1, 2))
+    x = F.conv2d(x, kernel, bias, stride, kernel.shape[-1] // 2, groups=x.shape[1] // kernel.shape[1])
+    return norm(f"{name}/norm", x)
+
+
+def _residual(weights: Mapping[str, Tensor], name: str, x: Tensor, norm: Norm, act: Callable, stride: int) -> Tensor:
+    """Apply an inverted residual without its skip: expand, depthwise, squeeze-and-excite, project."""
+    if f"{name}/expand/weight" in weights:
+        x = act(_conv(weights, f"{name}/expand", x, norm))
+    x = act(_conv(weights, f"{name}/depth", x, norm, stride))
+    if f"{name}/squeeze/weight" in weights:
+        gate = F.linear(x.mean((2, 3)), weights[f"{name}/squeeze/weight"].flatten(1), weights[f"{name}/squeeze/bias"])
+        gate = F.linear(act(gate), weights[f"{name}/excite/weight"].flatten(1), weights[f"{name}/excite/bias"])
+        x = x * gate.sigmoid()[:, :, None, None]
+    return _conv(weights, f"{name}/project", x, norm)
+
+
+def drop_path(rate: float, generator: torch.Generator) -> Drop | None:
+    """Return stochastic depth that reaches ``rate`` in the last layer; None for rate 0."""
+
+    def drop(x: Tensor, position: float) -> Tensor:
+        keep = 1 - rate * position
+        mask = torch.rand(x.shape[0], 1, 1, 1, generator=generator) < keep
+        return x * (mask / keep).to(x)
+
+    return drop if rate else None

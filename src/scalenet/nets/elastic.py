@@ -1,0 +1,94 @@
+"""The super-supernet: one set of weights that holds every network of every scaling stage (docs/method.md §3).
+
+A network uses the first layers of each stage and a slice of every tensor. Slices start at channel 0
+(``left``) or end at the last one (``right``); training both sides in turn trains every channel equally
+(``coupling: bilateral``, BCNet). Depthwise kernels of different size share nothing; all else is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from scalenet.config.params import Scalings, Space
+from scalenet.nets import blocks, norm, weights
+from scalenet.records import tensors as tensorfile
+from scalenet.space.network import Network
+from scalenet.space.scale import largest
+
+SIDES = {"left": ("left",), "bilateral": ("left", "right")}  # the sides that a coupling trains and evaluates
+
+
+class Elastic(nn.Module):
+    """The shared weights, by name; a depthwise kernel of size k is kept under its name and ``/k``."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], coupling: str):
+        super().__init__()
+        self.sides = SIDES[coupling]
+        self.weights = nn.ParameterDict({name: nn.Parameter(tensor) for name, tensor in tensors.items()})
+        self.channels, self.classes = tensors["stem/weight"].shape[1], len(tensors["classifier/bias"])
+
+    def slices(self, network: Network, side: str = "left") -> dict[str, Tensor]:
+        """Return views of the shared weights, shaped and named as the network's own tensors."""
+        return {
+            name: weights.crop(self.weights[_stored(name, shape)], shape, side)
+            for name, shape in blocks.shapes(network, self.channels, self.classes).items()
+        }
+
+    def forward(self, images: Tensor, network: Network, side: str = "left", drop: blocks.Drop | None = None) -> Tensor:
+        """Map images (N, C, R, R) to logits (N, classes) of one network, normalising by the batch."""
+        own = self.slices(network, side)
+        return blocks.forward(network, own, images, norm.on_batch(own), drop)
+
+    @torch.no_grad()
+    def evaluator(self, network: Network, calibration: list[Tensor]) -> Callable[[Tensor], Tensor]:
+        """Recalibrate a network on batches (N, C, R, R); return its images -> logits, the mean over the sides."""
+        passes = [_calibrated(network, self.slices(network, side), calibration) for side in self.sides]
+        return lambda images: torch.stack([apply(images) for apply in passes]).mean(0)
+
+
+def _calibrated(network: Network, own: Mapping[str, Tensor], calibration: list[Tensor]):
+    """Return a network's forward pass on statistics measured on the calibration batches."""
+
+    def apply(images: Tensor, by: blocks.Norm) -> Tensor:
+        return blocks.forward(network, own, images, by, None)
+
+    folded = norm.fold(own, norm.calibrate(apply, own, calibration))
+    return lambda images: blocks.forward(network, folded, images, norm.identity, None)
+
+
+def _stored(name: str, shape: tuple[int, ...]) -> str:
+    """Return where a network's tensor is kept: depthwise kernels have one entry per kernel size."""
+    return f"{name}/{shape[-1]}" if name.endswith("/depth/weight") else name
+
+
+def build(
+    space: Space, scalings: Scalings, images: tuple[int, int], coupling: str, generator: torch.Generator
+) -> Elastic:
+    """Return a fresh super-supernet for a space, its strategies and images of (channels, classes)."""
+    tensors: dict[str, Tensor] = {}
+    for name, shape in blocks.shapes(largest(space, scalings), *images).items():
+        if name.endswith("/depth/weight"):
+            kernels = space.stages[int(name.split("/")[1])].kernels
+            tensors |= {f"{name}/{k}": torch.empty(shape[0], 1, k, k) for k in kernels}
+        else:
+            tensors[name] = torch.empty(shape)
+    weights.initialise(tensors, generator)
+    return Elastic(tensors, coupling)
+
+
+def write(path: Path, elastic: Elastic, coupling: str) -> None:
+    """Write the weights and how they are coupled."""
+    tensors = {name: tensor.detach().cpu() for name, tensor in elastic.weights.items()}
+    tensorfile.write(path, tensors, {"kind": "supernet", "coupling": coupling})
+
+
+def read(path: Path, device: torch.device) -> Elastic:
+    """Read trained weights; ``ValueError`` if the file holds something else."""
+    content, meta = tensorfile.read(path)
+    if meta.get("kind") != "supernet":
+        raise ValueError(f"{path}: holds a {meta.get('kind')}, not a super-supernet; run `dvc repro supernet`")
+    return Elastic(content, meta["coupling"]).to(device).eval()

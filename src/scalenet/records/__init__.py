@@ -1,0 +1,1 @@
+"""Documents, tables, tensors and journals on disk: written atomically, read with checks."""

@@ -1,0 +1,98 @@
+"""Atomic writing and checked reading of JSON, tables and arrays; digests."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydantic
+
+SPLITS = ("train", "select", "test")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write to a temporary name, flush to disk, then replace: a reader sees all of it or the old file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON that is the same for the same content."""
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; ``ValueError`` names the file."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as JSON ({error}); run `dvc repro` or `dvc pull`") from error
+
+
+def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a CSV table."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as .npz; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_split(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a split: pixels uint8 (N, C, H, W) and labels int64 (N)."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return content["pixels"], content["labels"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: cannot be read as a split ({error}); run `dvc repro` or `dvc pull`") from error
+
+
+def digest(*parts: Any) -> str:
+    """Return a short hash of bytes, files (paths) and JSON values: the key of a resumable state."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            part = _bytes(part)
+        elif isinstance(part, pydantic.BaseModel):
+            part = part.model_dump_json().encode()
+        elif not isinstance(part, bytes):
+            part = json.dumps(part, sort_keys=True).encode()
+        total.update(hashlib.sha256(part).digest())
+    return total.hexdigest()[:16]
+
+
+def code() -> str:
+    """Return the hash of the method's code: a state that other code left is never resumed."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return digest(*files)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); run `dvc repro` or `dvc pull`") from error

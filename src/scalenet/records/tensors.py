@@ -1,0 +1,28 @@
+"""Named tensors on disk: atomic, checked, and read without executing anything that a file holds."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scalenet.records.files import write_bytes
+
+
+def write(path: Path, content: Mapping[str, Any], meta: Mapping[str, str]) -> None:
+    """Write tensors (and plain values) with what they are; equal content gives equal bytes."""
+    buffer = io.BytesIO()
+    torch.save({"format": 1, "meta": dict(meta), "content": dict(content)}, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read (content, meta) on the CPU; ``ValueError`` names a file that holds something else."""
+    try:
+        file = torch.load(path, map_location="cpu", weights_only=True)
+        return file["content"], file["meta"]
+    except Exception as error:  # torch.load raises many kinds; all mean the same to a user
+        raise ValueError(f"{path}: cannot be read as tensors ({error}); run `dvc repro` or `dvc pull`") from error

@@ -1,0 +1,1 @@
+"""Networks, strategies and what they cost: descriptions alone, no torch."""

@@ -1,0 +1,83 @@
+"""A network: a small frozen value with one canonical string."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def _plain(value: float) -> str:
+    """Write a float so that reading it gives the same float: 1, 1.15, 0.00001."""
+    return np.format_float_positional(value, trim="-")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Inverted residuals of one width; the first has the stage's stride, the others stride 1."""
+
+    kernels: tuple[int, ...]
+    stride: int
+    expand: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """A complete network, independent of the space it came from.
+
+    Canonical string, one token a part:
+    ``r12-stem_k3_s1_c8-ir_k3.5_s2_e4_c16-head_c64-se0.25e-hard_swish``.
+    """
+
+    resolution: int
+    stem_kernel: int
+    stem_stride: int
+    stem_width: int
+    stages: tuple[Stage, ...]
+    head_width: int
+    se_ratio: float
+    se_from: str
+    activation: str
+
+    def __str__(self) -> str:
+        stages = (f"ir_k{'.'.join(map(str, s.kernels))}_s{s.stride}_e{s.expand}_c{s.width}" for s in self.stages)
+        stem = f"stem_k{self.stem_kernel}_s{self.stem_stride}_c{self.stem_width}"
+        squeeze = f"se{_plain(self.se_ratio)}{self.se_from[0]}"
+        return "-".join((f"r{self.resolution}", stem, *stages, f"head_c{self.head_width}", squeeze, self.activation))
+
+    @classmethod
+    def parse(cls, text: str) -> Network:
+        """Read the canonical string; ``ValueError`` if it is none."""
+        match = _NETWORK.fullmatch(text)
+        if not match:
+            raise ValueError(f"{text!r} is no network; expected one like {_EXAMPLE!r}")
+        stages = tuple(
+            Stage(tuple(map(int, kernels.split("."))), int(stride), int(expand), int(width))
+            for kernels, stride, expand, width in _STAGE.findall(match["stages"])
+        )
+        numbers = {key: int(match[key]) for key in ("resolution", "stem_kernel", "stem_stride", "stem_width")}
+        return cls(
+            **numbers,
+            stages=stages,
+            head_width=int(match["head_width"]),
+            se_ratio=float(match["se_ratio"]),
+            se_from={"e": "expanded", "i": "input"}[match["se_from"]],
+            activation=match["activation"],
+        )
+
+    @property
+    def depth(self) -> int:
+        """Number of inverted residuals."""
+        return sum(len(stage.kernels) for stage in self.stages)
+
+
+_EXAMPLE = "r12-stem_k3_s1_c8-ir_k3.5_s2_e4_c16-head_c64-se0.25e-hard_swish"
+_STAGE = re.compile(r"-ir_k(\d+(?:\.\d+)*)_s(\d+)_e(\d+)_c(\d+)")
+_STAGES = r"(?:-ir_k\d+(?:\.\d+)*_s\d+_e\d+_c\d+)+"
+_NETWORK = re.compile(
+    r"r(?P<resolution>\d+)-stem_k(?P<stem_kernel>\d+)_s(?P<stem_stride>\d+)_c(?P<stem_width>\d+)"
+    rf"(?P<stages>{_STAGES})"
+    r"-head_c(?P<head_width>\d+)-se(?P<se_ratio>[\d.]+)(?P<se_from>[ei])-(?P<activation>hard_swish|swish|relu)"
+)

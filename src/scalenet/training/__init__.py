@@ -1,0 +1,1 @@
+"""Training: one recipe for the super-supernet and for every family member."""

@@ -1,0 +1,138 @@
+"""The training loop: one recipe for the super-supernet and for every family member."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from scalenet.config.params import Recipe
+from scalenet.nets.weights import decayed
+from scalenet.records import tensors as tensorfile
+
+Backward = Callable[[int], float]  # step -> loss, leaving gradients in the parameters
+History = list[tuple[int, float, float]]  # (step, mean loss since the last entry, learning rate)
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Return the rate of a step: linear warm-up, then cosine to 0."""
+    if step < recipe.warmup:
+        return recipe.lr * (step + 1) / recipe.warmup
+    progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def autocast(recipe: Recipe, device: torch.device):
+    """Return the context that computes in the recipe's precision."""
+    return torch.autocast(device.type, torch.bfloat16) if recipe.precision == "bfloat16" else nullcontext()
+
+
+class Average:
+    """Exponential moving average of the weights (EMA), faster while training is young."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], decay: float):
+        self.decay = decay
+        self.tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    @torch.no_grad()
+    def update(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Move towards the current weights."""
+        keep = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
+        torch._foreach_lerp_(list(self.tensors.values()), [t.detach() for t in tensors.values()], 1 - keep)
+
+
+class Training:
+    """What a checkpoint holds: the weights, their average, the optimiser and the loss curve so far."""
+
+    def __init__(self, tensors: nn.ParameterDict, recipe: Recipe):
+        with_decay, without = decayed(tensors)
+        groups = [{"params": with_decay, "weight_decay": recipe.weight_decay}, {"params": without, "weight_decay": 0.0}]
+        self.tensors, self.recipe = tensors, recipe
+        self.optimizer = torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0, foreach=True)
+        self.average = Average(tensors, recipe.ema)
+        self.history: History = []
+
+    def step(self, backward: Backward, step: int) -> float:
+        """Take one optimiser step and return its loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = backward(step)
+        clip_grad_norm_(self.tensors.values(), self.recipe.clip)
+        self.optimizer.step()
+        self.average.update(self.tensors, step)
+        return loss
+
+    def note(self, step: int, losses: list[float]) -> None:
+        """Add the mean of the latest losses to the curve; ``ValueError`` if training diverged."""
+        mean = sum(losses) / len(losses)
+        if not math.isfinite(mean):
+            raise ValueError(f"training diverged by step {step}: the loss is {mean}; lower recipe.lr or recipe.clip")
+        self.history.append((step, mean, learning_rate(self.recipe, step - 1)))
+
+    def save(self, path: Path, key: str, step: int) -> None:
+        """Write a checkpoint; it is only ever read back for the same key."""
+        content = {
+            "step": step,
+            "weights": {name: t.detach() for name, t in self.tensors.items()},
+            "average": self.average.tensors,
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+        }
+        tensorfile.write(path, content, {"kind": "checkpoint", "key": key})
+
+    def resume(self, path: Path, key: str) -> int:
+        """Restore a checkpoint of this key and return its step; 0 if there is none."""
+        if not path.exists():
+            return 0
+        content, meta = tensorfile.read(path)
+        if meta != {"kind": "checkpoint", "key": key}:
+            return 0
+        self._copy(content["weights"])
+        self.average.tensors = {name: t.to(self.tensors[name].device) for name, t in content["average"].items()}
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.history = [tuple(entry) for entry in content["history"]]
+        return content["step"]
+
+    def finish(self) -> History:
+        """Leave the moving average in the weights and return the loss curve."""
+        self._copy(self.average.tensors)
+        return self.history
+
+    @torch.no_grad()
+    def _copy(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, tensor in self.tensors.items():
+            tensor.copy_(tensors[name])
+
+
+def train(
+    tensors: nn.ParameterDict, recipe: Recipe, backward: Backward, checkpoint: Path | None = None, key: str = ""
+) -> History:
+    """Train tensors in place for ``recipe.steps`` and leave their moving average in them; return the loss curve.
+
+    With a checkpoint path it resumes from a checkpoint of the same ``key``, and continues exactly as if it had
+    never stopped: what a step draws depends on its number alone.
+    """
+    training = Training(tensors, recipe)
+    first = training.resume(checkpoint, key) if checkpoint else 0
+    losses: list[float] = []
+    for step in tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, mininterval=10, disable=None):
+        losses.append(training.step(backward, step))
+        last = step + 1 == recipe.steps
+        if last or (step + 1) % recipe.log == 0:
+            training.note(step + 1, losses)
+            losses = []
+        if checkpoint and not last and (step + 1) % recipe.checkpoint == 0:
+            training.save(checkpoint, key, step + 1)
+    return training.finish()
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """Return the CPU generator of one step: the same for a resumed run as for an uninterrupted one."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)

@@ -1,1 +1,0 @@
-"""Training: the loop, the data it reads and the augmentation it applies."""
