@@ -1,24 +1,105 @@
-"""The method itself: what is computed, knowing nothing of DVC, Prefect or MLflow."""
+"""The six stages: each reads documents and its params, calls scalenet, writes documents.
+
+This file says of each what dvc.yaml says too (a test holds the two equal): which sections of
+params.yaml it reads, and which folders of scalenet it runs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from scalenet.config.params import Params
-    from scalenet.records.paths import Paths
+import scalenet
+from scalenet.config import params as config
+from scalenet.records import files
+from scalenet.records.paths import Paths
 
-ROOMS = ("prepare", "supernet", "search", "extrapolate", "retrain", "publish")
+Emit = Callable[[Mapping[str, Any]], None]  # told what happens inside a stage: one record at a time
 
 
-def run_room(params: Params, paths: Paths, room: str, member: str | None = None) -> None:
-    """Run a room, reading and writing under ``paths``; ``ValueError`` for anything a user can mend."""
-    if room not in ROOMS:
-        raise ValueError(f"{room!r} is no stage; there are {', '.join(ROOMS)}")
-    if (member is not None) != (room == "retrain"):
-        raise ValueError(f"stage {room} takes {'one family member, such as S0' if room == 'retrain' else 'no member'}")
+class Stage(NamedTuple):
+    """What a stage depends on besides the documents that it reads."""
+
+    # sections of params.yaml, or parts of one; ${key} stands for the member
+    params: tuple[str, ...]
+    code: tuple[str, ...]  # folders of scalenet
+
+
+_DESCRIPTIONS = ("config", "space", "laws", "records")
+_TRAINING = ("config", "space", "records", "data", "nets", "training")
+STAGES = {
+    "prepare": Stage(("data",), ("config", "space", "records", "data")),
+    "supernet": Stage(("space", "scaling", "supernet"), _TRAINING),
+    "search": Stage(("space", "scaling", "search", "supernet.recipe"), (*_TRAINING, "search")),
+    "extrapolate": Stage(("space", "scaling", "extrapolate", "family"), _DESCRIPTIONS),
+    "retrain": Stage(("retrain", "family.${key}"), (*_TRAINING, "laws")),
+    "publish": Stage(("publish", "family", "scaling.budget"), _DESCRIPTIONS),
+}
+
+
+def run_stage(root: Path, stage: str, member: str | None, emit: Emit) -> None:
+    """Run a stage of the project in ``root``; ``ValueError`` for anything that a user can mend."""
+    params = config.load(root / "params.yaml")
+    check(params, stage, member)
+    names = [] if member is None else [member]
+    import_module(f"scalenet.stages.{stage}").main(
+        declared(params, stage, member), Paths(root), *names, emit
+    )
+
+
+def check(params: config.Params, stage: str, member: str | None) -> None:
+    """Refuse what is no stage, and a member that is not there or not wanted."""
+    if stage not in STAGES:
+        raise ValueError(f"{stage!r} is no stage; there are {', '.join(STAGES)}")
+    if (member is not None) != (stage == "retrain"):
+        wanted = "one family member, such as S0" if stage == "retrain" else "no member"
+        raise ValueError(f"stage {stage} takes {wanted}")
     if member is not None and member not in params.family:
-        raise ValueError(f"{member!r} is no family member; params.yaml has {', '.join(params.family)}")
-    main = import_module(f"scalenet.stages.{room}").main
-    main(params, paths, *([] if member is None else [member]))
+        known = ", ".join(params.family)
+        raise ValueError(f"{member!r} is no family member; params.yaml has {known}")
+
+
+def declared(params: config.Params, stage: str, member: str | None = None) -> SimpleNamespace:
+    """Return the sections that a stage declares, and ``compute``.
+
+    No stage reads what DVC does not know of.
+    """
+    chosen: dict[str, Any] = {}
+    for name in STAGES[stage].params:
+        section, _, part = name.partition(".")
+        value = getattr(params, section)
+        if part == "${key}":
+            value = {member: value[member]}
+        elif part:
+            value = SimpleNamespace(**{part: getattr(value, part)})
+        chosen[section] = value
+    return SimpleNamespace(compute=params.compute, **chosen)
+
+
+def work_key(params: SimpleNamespace, stage: str, *inputs: Any) -> str:
+    """Return the hash of what a result depends on: the stage's code, params, inputs, device."""
+    sections = [plain(section) for _, section in sorted(vars(params).items())]
+    return files.digest(code_digest(stage), sections, *inputs)
+
+
+def plain(section: Any) -> Any:
+    """Return a declared section as plain data."""
+    if hasattr(section, "model_dump"):
+        return section.model_dump(mode="json")
+    if isinstance(section, SimpleNamespace):
+        section = vars(section)
+    if isinstance(section, Mapping):
+        return {name: plain(value) for name, value in section.items()}
+    return section
+
+
+def code_digest(stage: str) -> str:
+    """Return the hash of a stage's code: its file, this one, and the folders that it names."""
+    package, here = Path(scalenet.__file__).parent, Path(__file__).parent
+    folders = [package / folder for folder in STAGES[stage].code]
+    sources = {here / "__init__.py", here / f"{stage}.py"}.union(*(f.glob("*.py") for f in folders))
+    named = sorted((f"{file.parent.name}/{file.name}", file) for file in sources)
+    return files.digest([name for name, _ in named], *(file for _, file in named))

@@ -1,30 +1,35 @@
-"""Run a room on a bare machine: ``python -m scalenet.stages search`` or ``python -m scalenet.stages retrain S2``."""
+"""Run a stage on a bare machine: ``python -m scalenet.stages search``, or ``… retrain S2``."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
-from scalenet.config import params
-from scalenet.records.paths import Paths
-from scalenet.stages import ROOMS, run_room
+from scalenet.stages import STAGES, run_stage
 
-USAGE = f"usage: python -m scalenet.stages {{{','.join(ROOMS)}}} [MEMBER], in the folder that holds params.yaml"
+USAGE = (
+    f"usage: python -m scalenet.stages {{{','.join(STAGES)}}} [MEMBER], "
+    "in the folder that holds params.yaml"
+)
+
+
+def say(record) -> None:
+    """Print how far a training is."""
+    if record["event"] == "step":
+        print("step {step} of {steps}  loss {loss:.4f}".format(**record), file=sys.stderr)
 
 
 def main(arguments: list[str]) -> int:
-    """Run one room in the current folder; 0, or 2 with one message for bad input."""
+    """Run one stage in the current folder; 0, or 2 with one message for bad input."""
     if not 1 <= len(arguments) <= 2:
         print(USAGE, file=sys.stderr)
         return 2
-    paths = Paths(Path.cwd())
+    stage, member = [*arguments, None][:2]
     try:
-        run_room(params.load(paths.root / "params.yaml"), paths, *arguments)
+        run_stage(Path.cwd(), stage, member, say)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    shutil.rmtree(paths.state(arguments[-1]), ignore_errors=True)
     return 0
 
 

@@ -1,24 +1,55 @@
-"""Room 4: fit the strategies as laws of the budget and plan every family member, searched or beyond the search."""
+"""Stage 4: fit the strategies as laws of the budget and plan every member, searched or beyond."""
 
 from __future__ import annotations
 
-from scalenet.config.params import Params
-from scalenet.laws.plan import run, table
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scalenet.laws import plan
 from scalenet.records import files
-from scalenet.records.documents import DataInfo, Found
+from scalenet.records.documents import DataInfo, Found, Member
 from scalenet.records.paths import Paths
+from scalenet.stages import Emit
 
 
-def main(params: Params, paths: Paths) -> None:
+class PlanInputs(NamedTuple):
+    """What ``extrapolate`` reads."""
+
+    info: DataInfo
+    found: Found
+
+
+class Plan(NamedTuple):
+    """What ``extrapolate`` makes: the members' networks and the report on the laws behind them."""
+
+    members: list[Member]
+    report: dict[str, Any]
+
+
+def run(
+    params: SimpleNamespace,
+    inputs: PlanInputs,
+    *,
+    state: Path | None,
+    generator: np.random.Generator | None,
+    device: None,
+    emit: Emit,
+) -> Plan:
+    """Plan the family from what the search found."""
+    return Plan(*plan.family(params, inputs.info.task, inputs.found))
+
+
+def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read what the search found; write one plan per member, the laws and their plot."""
-    info = DataInfo.read(paths.data / "info.json")
-    members, report = run(params, info, Found.read(paths.search / "found.json"))
-    for member in members:
+    inputs = PlanInputs(paths.info(), Found.read(paths.search / "found.json"))
+    made = run(params, inputs, state=None, generator=None, device=None, emit=emit)
+    for member in made.members:
         member.write(paths.plan / f"{member.name}.json")
-    for stale in set(paths.plan.glob("*.json")) - {paths.plan / f"{member.name}.json" for member in members}:
-        stale.unlink()
-    files.write_json(paths.law / "law.json", report)
-    columns = ("dimension", "multiple", "member", "used", "law", "low", "high")
-    files.write_table(paths.law / "law.csv", columns, table(members, report))
-    numbers = {name: law["growth"]["value"] for name, law in report["laws"].items()}
-    files.write_json(paths.law / "metrics.json", {"growth_per_doubling": numbers})
+    paths.keep([member.name for member in made.members])
+    files.write_json(paths.law / "law.json", made.report)
+    files.write_table(paths.law / "law.csv", plan.COLUMNS, plan.table(*made))
+    growth = {name: law["growth"]["value"] for name, law in made.report["laws"].items()}
+    files.write_json(paths.law / "metrics.json", {"growth_per_doubling": growth})

@@ -1,17 +1,61 @@
-"""Room 1: labelled images become three splits of bytes. Only ``retrain`` ever reads ``test``."""
+"""Stage 1: labelled images become three splits of bytes. Only ``retrain`` ever reads ``test``."""
 
 from __future__ import annotations
 
-from scalenet.config.params import Params
-from scalenet.data import sources
-from scalenet.data.splits import run
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+
+from scalenet.data import readers
+from scalenet.data.readers import Source
+from scalenet.data.splits import Splits, cut, moments
 from scalenet.records import files
+from scalenet.records.documents import DataInfo
 from scalenet.records.paths import Paths
+from scalenet.stages import Emit
 
 
-def main(params: Params, paths: Paths) -> None:
-    """Read the source, write the splits."""
-    info, splits = run(params.data, sources.find(params.data, paths.root))
-    for name, arrays in splits.items():
+class Prepared(NamedTuple):
+    """What ``prepare`` makes."""
+
+    info: DataInfo
+    splits: Splits
+
+
+def run(
+    params: SimpleNamespace,
+    inputs: Source,
+    *,
+    state: Path | None,
+    generator: np.random.Generator,
+    device: None,
+    emit: Emit,
+) -> Prepared:
+    """Split the source stratified by class, decode what was chosen and describe it."""
+    section, splits = params.data, cut(params.data, inputs, generator)
+    mean, std = moments(splits["train"]["pixels"])
+    arrays = (array.tobytes() for split in splits.values() for array in split.values())
+    info = DataInfo(
+        name=section.name,
+        source=section.source,
+        channels=section.channels,
+        size=section.size,
+        classes=inputs.classes,
+        counts={name: len(split["labels"]) for name, split in splits.items()},
+        mean=mean,
+        std=std,
+        digest=files.digest(*arrays),
+    )
+    return Prepared(info, splits)
+
+
+def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
+    """Read the source; write the splits and their description."""
+    source = readers.find(params.data, paths.root)
+    generator = np.random.default_rng(params.data.seed)
+    made = run(params, source, state=None, generator=generator, device=None, emit=emit)
+    for name, arrays in made.splits.items():
         files.write_arrays(paths.data / f"{name}.npz", arrays)
-    info.write(paths.data / "info.json")
+    made.info.write(paths.data / "info.json")

@@ -1,54 +1,58 @@
-"""Room 6: gather the tested members into a family, with the accuracy law that predicts the next size."""
+"""Stage 6: gather the tested members into a family, with the law that predicts the next size."""
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 
-from scalenet.config.params import Params
 from scalenet.laws import accuracy
 from scalenet.records import files
 from scalenet.records.documents import DataInfo, Family, Trained
 from scalenet.records.paths import Paths
-from scalenet.space.network import Network
+from scalenet.stages import Emit
+
+COLUMNS = ("member", "flops", "params", "resolution", "accuracy", "low", "high", "network")
 
 
-def run(params: Params, info: DataInfo, members: list[Trained]) -> Family:
-    """Order the members by budget and fit the accuracy law (docs/method.md §6) if there are enough of them."""
-    members = sorted(members, key=lambda trained: trained.member.multiple)
-    return Family(name=params.data.name, members=members, law=accuracy_law(params, members))
+class PublishInputs(NamedTuple):
+    """What ``publish`` reads."""
+
+    info: DataInfo
+    members: list[Trained]
 
 
-def accuracy_law(params: Params, members: list[Trained]) -> dict[str, Any] | None:
-    """Fit top-1 as a saturating power law of FLOPs and predict the next budgets; None below three members."""
-    if len({trained.member.flops for trained in members}) < 3:
-        return None
-    section = params.publish
-    points = [accuracy.Member(t.member.flops, t.correct, t.tested) for t in members]
-    law = accuracy.fit_accuracy(points, section.confidence, section.draws, np.random.default_rng(section.seed))
-    predicted = [
-        {"multiple": multiple} | asdict(law.predict(multiple * params.scaling.budget))
-        for multiple in section.next_multiples
-    ]
-    numbers = ("top", "scale", "exponent", "flops0", "dispersion")
-    return {name: getattr(law, name) for name in numbers} | {"next": predicted}
+def run(
+    params: SimpleNamespace,
+    inputs: PublishInputs,
+    *,
+    state: Path | None,
+    generator: np.random.Generator,
+    device: None,
+    emit: Emit,
+) -> Family:
+    """Order the members by budget and fit the accuracy law (method §6) if there are enough."""
+    members = sorted(inputs.members, key=lambda trained: trained.member.multiple)
+    law = accuracy.law_of(members, params.publish, params.scaling.budget, generator)
+    return Family(name=inputs.info.name, members=members, law=law)
 
 
-def main(params: Params, paths: Paths) -> None:
+def row(trained: Trained) -> tuple:
+    """Return a member's row of family.csv."""
+    member = trained.member
+    size = (member.name, member.flops, member.params, member.network.resolution)
+    return (*size, trained.accuracy, trained.low, trained.high, member.network)
+
+
+def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read every member's test; write the family and its table."""
-    info = DataInfo.read(paths.data / "info.json")
-    family = run(params, info, [Trained.read(paths.member(name) / "trained.json") for name in params.family])
+    tests = [Trained.read(paths.member(name) / "trained.json") for name in params.family]
+    generator = np.random.default_rng(params.publish.seed)
+    inputs = PublishInputs(paths.info(), tests)
+    family = run(params, inputs, state=None, generator=generator, device=None, emit=emit)
     family.write(paths.family / "family.json")
-    for left in set(paths.members.glob("*")) - {paths.member(name) for name in params.family}:
-        shutil.rmtree(left)  # a size that left the family: DVC hashes the folder, and its cache still has it
-    columns = ("member", "flops", "params", "resolution", "accuracy", "low", "high", "network")
-    rows = []
-    for t in family.members:
-        resolution = Network.parse(t.member.network).resolution
-        size = (t.member.name, t.member.flops, t.member.params, resolution)
-        rows.append((*size, t.accuracy, t.low, t.high, t.member.network))
-    files.write_table(paths.family / "family.csv", columns, rows)
-    files.write_json(paths.family / "metrics.json", {t.member.name: t.accuracy for t in family.members})
+    files.write_table(paths.family / "family.csv", COLUMNS, map(row, family.members))
+    accuracies = {t.member.name: t.accuracy for t in family.members}
+    files.write_json(paths.family / "metrics.json", accuracies)

@@ -1,35 +1,73 @@
-"""Room 5: train one family member from scratch, then test it once."""
+"""Stage 5: train one family member, then test it once."""
 
 from __future__ import annotations
 
-from scalenet.config.params import Params
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import torch
+
 from scalenet.data.images import join, on_device
+from scalenet.nets import child, elastic
+from scalenet.nets.child import Child
+from scalenet.nets.elastic import Elastic
 from scalenet.records import files
-from scalenet.records import tensors as tensorfile
 from scalenet.records.documents import DataInfo, Member
 from scalenet.records.paths import Paths
-from scalenet.training import device
-from scalenet.training.member import count_correct, inherit, initial, tested, train
+from scalenet.stages import Emit, work_key
+from scalenet.training import device as devices
+from scalenet.training import member as training
+from scalenet.training.loop import History
 
 
-def main(params: Params, paths: Paths, name: str) -> None:
+class RetrainInputs(NamedTuple):
+    """What ``retrain`` reads; the super-supernet only where members start from it."""
+
+    info: DataInfo
+    member: Member
+    splits: dict[str, files.Split]
+    supernet: Elastic | None = None
+
+
+class RetrainOutputs(NamedTuple):
+    """What ``retrain`` makes: the network, its loss curve, how many test images it labels right."""
+
+    net: Child
+    history: History
+    correct: int
+
+
+def run(
+    params: SimpleNamespace,
+    inputs: RetrainInputs,
+    *,
+    state: Path | None,
+    generator: torch.Generator,
+    device: torch.device,
+    emit: Emit,
+) -> RetrainOutputs:
+    """Train on train (and select), calibrate the norms, test."""
+    info, member, section = inputs.info, inputs.member, params.retrain
+    images = {k: on_device(v, info.mean, info.std, device) for k, v in inputs.splits.items()}
+    train = join(images["train"], images["select"]) if section.use_select else images["train"]
+    net = training.initial(member, info.task, inputs.supernet, generator).to(device)
+    seed = params.family[member.name].seed
+    history = training.train(section, net, train, seed, state, emit)
+    return RetrainOutputs(net, history, training.correct(net, images["test"], section.batch))
+
+
+def main(params: SimpleNamespace, paths: Paths, name: str, emit: Emit) -> None:
     """Read a member's plan and all splits; write its weights, its loss curve and its test."""
-    on = device.prepare(params.compute)
-    info = DataInfo.read(paths.data / "info.json")
-    member = Member.read(paths.plan / f"{name}.json")
-    splits = {split: files.read_split(paths.data / f"{split}.npz") for split in files.SPLITS}
-    images = {key: on_device(split, info.mean, info.std, on) for key, split in splits.items()}
-    train_on = join(images["train"], images["select"]) if params.retrain.use_select else images["train"]
-    net = initial(params, member, info, inherit(params, member, paths)).to(on)
-    inputs = [] if params.retrain.init == "scratch" else [paths.supernet / "weights.pt"]
-    key = files.digest(params.retrain, params.family[name], member, info, str(on), files.code(), *inputs)
-    history = train(params, net, train_on, params.family[name].seed, paths.state(name) / "checkpoint.pt", key)
-    correct = count_correct(net, images["test"], params.retrain.batch)
-    out = paths.member(name)
-    weights = {key: tensor.cpu() for key, tensor in net.state_dict().items()}
-    tensorfile.write(out / "weights.pt", weights, {"kind": "child", "network": member.network})
-    files.write_table(out / "training.csv", ("step", "loss", "learning_rate"), history)
-    trained = tested(params, member, info, correct, files.digest(out / "weights.pt"))
+    info, member = paths.info(), Member.read(paths.plan / f"{name}.json")
+    weights = [paths.supernet / "weights.pt"] if params.retrain.init == "supernet" else []
+    state = paths.state(name, work_key(params, "retrain", info, member, *weights))
+    inputs = RetrainInputs(info, member, paths.splits(), *map(elastic.read, weights))
+    seed, out = params.family[name].seed, paths.member(name)
+    generator, device = torch.Generator().manual_seed(seed), devices.prepare(params.compute)
+    made = run(params, inputs, state=state, generator=generator, device=device, emit=emit)
+    digest = child.write(out / "weights.pt", made.net)
+    trained = training.tested(params.retrain, member, info, made.correct, digest)
+    files.write_table(out / "training.csv", ("step", "loss", "learning_rate"), made.history)
     trained.write(out / "trained.json")
-    numbers = {key: getattr(trained, key) for key in ("accuracy", "low", "high")} | {"loss": history[-1][1]}
-    files.write_json(out / "metrics.json", numbers | {"flops": member.flops, "params": member.params})
+    files.write_json(out / "metrics.json", training.metrics(trained, made.history))

@@ -1,42 +1,95 @@
-"""The room: read weights and data, run the chain on a journal that survives interruption, write what was found."""
+"""Stage 3: find a base model and its strategies with the super-supernet's weights."""
 
 from __future__ import annotations
 
-from scalenet.config.params import Params
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
 from scalenet.data.images import on_device
 from scalenet.nets import elastic
+from scalenet.nets.elastic import Elastic
 from scalenet.records import files
-from scalenet.records.documents import Candidate, DataInfo
+from scalenet.records.documents import Candidate, DataInfo, Found
 from scalenet.records.journal import Journal
 from scalenet.records.paths import Paths
 from scalenet.search.finetuning import Finetuner
-from scalenet.search.run import journal_key, remembering, run, summary
-from scalenet.search.scoring import Scorer
-from scalenet.training import device
+from scalenet.search.memory import Memory
+from scalenet.search.run import find, summary
+from scalenet.search.scoring import Measures, Scorer
+from scalenet.stages import Emit, work_key
+from scalenet.training import device as devices
 
 
-def main(params: Params, paths: Paths) -> None:
-    """Read train, select and the super-supernet; write the find, the candidates and the metrics."""
-    on = device.prepare(params.compute)
-    info = DataInfo.read(paths.data / "info.json")
-    splits = [files.read_split(paths.data / f"{name}.npz") for name in ("train", "select")]
-    train, select = (on_device(split, info.mean, info.std, on) for split in splits)
-    if params.search.calibration > len(train):
+class SearchInputs(NamedTuple):
+    """What ``search`` reads."""
+
+    info: DataInfo
+    train: files.Split
+    select: files.Split
+    elastic: Elastic
+
+
+class SearchOutputs(NamedTuple):
+    """What ``search`` makes: what was found, and every candidate in the order of measuring."""
+
+    found: Found
+    candidates: list[Candidate]
+
+
+def run(
+    params: SimpleNamespace,
+    inputs: SearchInputs,
+    *,
+    state: Path,
+    generator: np.random.Generator,
+    device: torch.device,
+    emit: Emit,
+) -> SearchOutputs:
+    """Search on a journal in ``state``, named by its key: what it holds is not measured again."""
+    check_calibration(params, inputs.train)
+    measures = measures_of(params, inputs, device)
+    with closing(Journal(state / "candidates.jsonl", state.name)) as journal:
+        emit({"event": "journal", "path": journal.path, "key": state.name})
+        memory = Memory(journal, emit)
+        remembered = memory.recalling(measures)
+        made = find(params, inputs.info.task, generator, remembered, memory.record)
+    return SearchOutputs(*made)
+
+
+def check_calibration(params: SimpleNamespace, train: files.Split) -> None:
+    """Refuse to recalibrate on more images than there are."""
+    wanted, there = params.search.calibration, len(train[1])
+    if wanted > there:
         raise ValueError(
-            f"search.calibration: {params.search.calibration} was given, but train has {len(train)} images; "
+            f"search.calibration: {wanted} was given, but train has {there} images; "
             "give that or less"
         )
-    net = elastic.read(paths.supernet / "weights.pt", on)
-    scorer = Scorer(net, train, select, params.search)
-    finetuned = Finetuner(net, train, select, params) if params.search.finetune.steps else None
-    journal = Journal(paths.state("search") / "candidates.jsonl", journal_key(params, paths))
-    try:
-        found, candidates = run(params, info, *remembering(journal, scorer, finetuned))
-    finally:
-        journal.close()
-    columns = list(Candidate.model_fields)
-    files.write_table(
-        paths.search / "candidates.csv", columns, [candidate.model_dump().values() for candidate in candidates]
-    )
-    found.write(paths.search / "found.json")
-    files.write_json(paths.search / "metrics.json", summary(params, found, candidates))
+
+
+def measures_of(params: SimpleNamespace, inputs: SearchInputs, device: torch.device) -> Measures:
+    """Return what measures networks here: shared weights and, if it has steps, fine-tuning."""
+    info, splits = inputs.info, (inputs.train, inputs.select)
+    images = [on_device(split, info.mean, info.std, device) for split in splits]
+    shared = Scorer(inputs.elastic, *images, params.search)
+    if not params.search.finetune.steps:
+        return Measures(shared)
+    return Measures(shared, Finetuner(inputs.elastic, *images, params))
+
+
+def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
+    """Read train, select and the super-supernet; write the find, the candidates and the metrics."""
+    device, weights = devices.prepare(params.compute), paths.supernet / "weights.pt"
+    splits = (files.read_split(paths.data / f"{name}.npz") for name in ("train", "select"))
+    inputs = SearchInputs(paths.info(), *splits, elastic.read(weights, device))
+    state = paths.state("search", work_key(params, "search", weights, inputs.info))
+    generator, out = np.random.default_rng(params.search.seed), paths.search
+    made = run(params, inputs, state=state, generator=generator, device=device, emit=emit)
+    rows = [candidate.plain() for candidate in made.candidates]
+    files.write_table(out / "candidates.csv", rows[0], [row.values() for row in rows])
+    made.found.write(out / "found.json")
+    files.write_json(out / "metrics.json", summary(params, *made))

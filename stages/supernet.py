@@ -1,34 +1,72 @@
-"""Room 2: train the super-supernet, one set of weights for every network of every scaling stage."""
+"""Stage 2: train the super-supernet, one set of weights for every network of every size."""
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
-from scalenet.config.params import Params
+import numpy as np
+import torch
+
 from scalenet.data.images import on_device
 from scalenet.nets import elastic
+from scalenet.nets.elastic import Elastic
 from scalenet.records import files
 from scalenet.records.documents import DataInfo
 from scalenet.records.paths import Paths
 from scalenet.space.budget import Budget
-from scalenet.training import device
-from scalenet.training.supernet import run
+from scalenet.stages import Emit, work_key
+from scalenet.training import device as devices
+from scalenet.training import supernet
+from scalenet.training.loop import History
 
 
-def main(params: Params, paths: Paths) -> None:
-    """Read train, write the weights, the loss curve and the histogram of what was sampled."""
-    on = device.prepare(params.compute)
-    info = DataInfo.read(paths.data / "info.json")
-    budget = Budget(params.space, params.scaling, info.channels, len(info.classes))
+class SupernetInputs(NamedTuple):
+    """What ``supernet`` reads."""
+
+    info: DataInfo
+    train: files.Split
+
+
+class SupernetOutputs(NamedTuple):
+    """What ``supernet`` makes: weights, loss curve, (sampling, size, FLOPs) of networks drawn."""
+
+    elastic: Elastic
+    history: History
+    sampled: list[tuple[str, int, int]]
+
+
+def run(
+    params: SimpleNamespace,
+    inputs: SupernetInputs,
+    *,
+    state: Path | None,
+    generator: torch.Generator,
+    device: torch.device,
+    emit: Emit,
+) -> SupernetOutputs:
+    """Refuse budgets that nothing meets, then train."""
+    info = inputs.info
+    budget = Budget(params.space, params.scaling, info.task)
     budget.check(np.random.default_rng(params.supernet.seed), params.scaling.tries)
-    images = on_device(files.read_split(paths.data / "train.npz"), info.mean, info.std, on)
-    key = files.digest(params.space, params.scaling, params.supernet, info, str(on), files.code())
-    trained = run(params, images, info, on, paths.state("supernet") / "checkpoint.pt", key)
-    out = paths.supernet
-    elastic.write(out / "weights.pt", trained.elastic, params.supernet.coupling)
-    files.write_table(out / "training.csv", ("step", "loss", "learning_rate"), trained.history)
-    files.write_table(out / "sampled.csv", ("sampling", "stage", "flops"), trained.sampled)
-    files.write_json(
-        out / "metrics.json",
-        {"loss": trained.history[-1][1], "parameters": sum(p.numel() for p in trained.elastic.parameters())},
-    )
+    net = elastic.build(
+        params.space, params.scaling, info.task, params.supernet.coupling, generator
+    ).to(device)
+    images = on_device(inputs.train, info.mean, info.std, device)
+    history = supernet.train(params, net, images, state, emit)
+    return SupernetOutputs(net, history, supernet.histogram(params, info.task))
+
+
+def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
+    """Read train; write the weights, the loss curve and the histogram of what was sampled."""
+    inputs = SupernetInputs(paths.info(), files.read_split(paths.data / "train.npz"))
+    state = paths.state("supernet", work_key(params, "supernet", inputs.info))
+    generator = torch.Generator().manual_seed(params.supernet.seed)
+    device, out = devices.prepare(params.compute), paths.supernet
+    made = run(params, inputs, state=state, generator=generator, device=device, emit=emit)
+    elastic.write(out / "weights.pt", made.elastic, params.supernet.coupling)
+    files.write_table(out / "training.csv", ("step", "loss", "learning_rate"), made.history)
+    files.write_table(out / "sampled.csv", ("sampling", "stage", "flops"), made.sampled)
+    parameters = sum(p.numel() for p in made.elastic.parameters())
+    files.write_json(out / "metrics.json", {"loss": made.history[-1][1], "parameters": parameters})

@@ -16,12 +16,21 @@ from scalenet.config.params import Params
 from scalenet.data.images import on_device
 from scalenet.records.documents import DataInfo
 
-settings.register_profile("scalenet", deadline=None, derandomize=True)  # slow machines, and the same run every time
+# slow machines, and the same run every time
+settings.register_profile("scalenet", deadline=None, derandomize=True)
 settings.load_profile("scalenet")
 
 ROOT = Path(__file__).parents[1]
 RECIPE = {"steps": 20, "batch": 16, "lr": 0.3, "warmup": 3, "ema": 0.8, "log": 4, "checkpoint": 8}
-STILL = {"rotate": 0, "shift": 0, "scale": [1, 1], "flip": False, "erase": 0, "mixup": 0, "cutmix": 0}
+STILL = {
+    "rotate": 0,
+    "shift": 0,
+    "scale": [1, 1],
+    "flip": False,
+    "erase": 0,
+    "mixup": 0,
+    "cutmix": 0,
+}
 STILL["randaugment"] = {"ops": 0, "magnitude": 0}
 TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small numbers
     "space": {
@@ -39,8 +48,18 @@ TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small number
         "tries": 300,
         "stages": [
             {"tolerance": 0.3, "depths": [1.0], "widths": [1.0], "resolutions": [8]},
-            {"tolerance": 0.3, "depths": [1.0, 1.2, 1.5], "widths": [1.0, 1.25, 1.5], "resolutions": [8, 9, 11]},
-            {"tolerance": 0.3, "depths": [1.0, 1.4, 2.0], "widths": [1.2, 1.5, 2.0], "resolutions": [9, 12, 13]},
+            {
+                "tolerance": 0.3,
+                "depths": [1.0, 1.2, 1.5],
+                "widths": [1.0, 1.25, 1.5],
+                "resolutions": [8, 9, 11],
+            },
+            {
+                "tolerance": 0.3,
+                "depths": [1.0, 1.4, 2.0],
+                "widths": [1.2, 1.5, 2.0],
+                "resolutions": [9, 12, 13],
+            },
         ],
     },
     "supernet": {"recipe": RECIPE, "stage_weights": None},
@@ -87,7 +106,15 @@ def info() -> DataInfo:
     counts = {"train": 96, "select": 53, "test": 53}
     classes = ["a", "b", "c"]
     return DataInfo(
-        name="toy", source="toy", channels=1, size=8, classes=classes, counts=counts, mean=[0.4], std=[0.3], digest="0"
+        name="toy",
+        source="toy",
+        channels=1,
+        size=8,
+        classes=classes,
+        counts=counts,
+        mean=[0.4],
+        std=[0.3],
+        digest="0",
     )
 
 
@@ -101,7 +128,12 @@ def toy(info):
         pixels = rng.integers(0, 90, (count, 1, 8, 8))
         for i, label in enumerate(labels):
             pixels[i, 0, 1 + 2 * label : 3 + 2 * label] += 150
-        return on_device((pixels.astype(np.uint8), labels.astype(np.int64)), info.mean, info.std, torch.device("cpu"))
+        return on_device(
+            (pixels.astype(np.uint8), labels.astype(np.int64)),
+            info.mean,
+            info.std,
+            torch.device("cpu"),
+        )
 
     return make
 

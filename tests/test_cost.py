@@ -14,9 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scalenet.config.params import Space
 from scalenet.nets.child import Child
-from scalenet.space import cost, sampling, scale, scaling
-from scalenet.space.network import Network
-from scalenet.space.scaling import BaseModel, Scaling
+from scalenet.space import cost
+from scalenet.space.network import Network, Task
+from scalenet.space.sampling import sample_base
+from scalenet.space.scale import contains, scale
+from scalenet.space.scaling import BaseModel, Scaling, all_strategies, strategies
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "efficientnet.json").read_text())["members"]
 KERNELS = ((3,), (3, 3), (5, 5), (3, 3, 3), (5, 5, 5), (5, 5, 5, 5), (3,))
@@ -31,17 +33,23 @@ def efficientnet() -> Space:
         (1, 6, 6, 6, 6, 6, 6),
         strict=True,
     )
-    stages = [{"width": w, "depth": d, "stride": s, "expand": e, "kernels": [3, 5]} for w, d, s, e in rows]
+    stages = [
+        {"width": w, "depth": d, "stride": s, "expand": e, "kernels": [3, 5]} for w, d, s, e in rows
+    ]
     rules = {"se_ratio": 0.25, "se_from": "input", "activation": "swish"}
     rounding = {"divisor": 8, "rounding": "nearest", "scale_head": True}
     stem = {"width": 32, "kernel": 3, "stride": 2}
-    return Space.model_validate({"stem": stem, "stages": stages, "head": {"width": 1280}} | rules | rounding)
+    return Space.model_validate(
+        {"stem": stem, "stages": stages, "head": {"width": 1280}} | rules | rounding
+    )
 
 
 def build(network: Network, channels: int, classes: int, device: str) -> tuple[Child, torch.Tensor]:
-    """Return a child and an image; on the device ``meta`` nothing is computed, everything is counted."""
+    """Return a child and an image; on ``meta`` nothing is computed, everything is counted."""
     with torch.device(device):
-        return Child(network, channels, classes), torch.zeros(1, channels, network.resolution, network.resolution)
+        return Child(network, Task(channels, classes)), torch.zeros(
+            1, channels, network.resolution, network.resolution
+        )
 
 
 def hook_count(child: Child, images: torch.Tensor) -> int:
@@ -76,81 +84,111 @@ def torch_count(child: Child, images: torch.Tensor) -> int:
 def check(network: Network, channels: int, classes: int, device: str = "cpu") -> None:
     """Compare the description's cost with both counts of the real module."""
     child, images = build(network, channels, classes, device)
-    flops = cost.flops(network, channels, classes)
+    flops = cost.flops(network, Task(channels, classes))
     assert flops == hook_count(child, images) == torch_count(child, images)
-    assert cost.params(network, channels, classes) == sum(p.numel() for p in child.parameters())
+    assert cost.parameters(network, Task(channels, classes)) == sum(
+        p.numel() for p in child.parameters()
+    )
 
 
 @given(
     seed=st.integers(0, 2**32 - 1),
     stage=st.integers(0, 2),
     strides=st.lists(st.integers(1, 3), min_size=4, max_size=4),
-    se=st.sampled_from([("input", 0.25), ("expanded", 0.25), ("expanded", 0), ("input", 0), ("input", 0.1)]),
+    se=st.sampled_from(
+        [("input", 0.25), ("expanded", 0.25), ("expanded", 0), ("input", 0), ("input", 0.1)]
+    ),
     images=st.tuples(st.integers(1, 33), st.sampled_from([1, 3])),
 )
 @settings(max_examples=60, deadline=None)
 def test_cost_is_the_real_modules(params, seed, stage, strides, se, images):
-    stages = tuple(s.model_copy(update={"stride": t}) for s, t in zip(params.space.stages, strides[1:], strict=True))
+    stages = tuple(
+        s.model_copy(update={"stride": t})
+        for s, t in zip(params.space.stages, strides[1:], strict=True)
+    )
     stem = params.space.stem.model_copy(update={"stride": strides[0]})
     update = {"stages": stages, "stem": stem, "se_from": se[0], "se_ratio": se[1]}
     where = params.space.model_copy(update=update)
     generator = np.random.default_rng(seed)
-    offered = scaling.strategies(params.scaling, stage)
+    offered = strategies(params.scaling, stage)
     by = offered[int(generator.integers(len(offered)))]
-    base = sampling.sample_base(where, generator)
+    base = sample_base(where, generator)
     resolution, channels = images
-    check(scale.scale(where, base, Scaling(by.depth, by.width, resolution)), channels, classes=3)
+    check(scale(where, base, Scaling(by.depth, by.width, resolution)), channels, classes=3)
 
 
 def test_cost_of_a_network_that_is_really_computed(params):
-    network = sampling.sample_base(params.space, np.random.default_rng(0))
-    network = scale.scale(params.space, network, Scaling(1.4, 1.5, 13))
-    child, images = Child(network, 1, 3), torch.zeros(2, 1, 13, 13)
-    assert torch_count(child, images) == hook_count(child, images) == 2 * cost.flops(network, 1, 3)
+    network = sample_base(params.space, np.random.default_rng(0))
+    network = scale(params.space, network, Scaling(1.4, 1.5, 13))
+    child, images = Child(network, Task(1, 3)), torch.zeros(2, 1, 13, 13)
+    assert (
+        torch_count(child, images)
+        == hook_count(child, images)
+        == 2 * cost.flops(network, Task(1, 3))
+    )
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_efficientnet_costs_exactly_what_timm_counts(name):
     """docs/method.md §2's check of generality."""
     where, row, base = efficientnet(), GOLDEN[name], BaseModel(KERNELS)
-    assert scale.contains(where, base)
-    network = scale.scale(where, base, Scaling(row["depth"], row["width"], row["resolution"]))
-    assert cost.params(network, 3, 1000) == row["params"]
-    assert cost.flops(network, 3, 1000) == row["flops"]
-    assert cost.flops(Network.parse(str(network)), 3, 1000) == row["flops"]
+    assert contains(where, base)
+    network = scale(where, base, Scaling(row["depth"], row["width"], row["resolution"]))
+    assert cost.parameters(network, Task(3, 1000)) == row["params"]
+    assert cost.flops(network, Task(3, 1000)) == row["flops"]
+    assert cost.flops(Network.parse(str(network)), Task(3, 1000)) == row["flops"]
 
 
 @pytest.mark.parametrize("name", ["B0", "B7"])
 def test_an_efficientnet_child_counts_the_same(name):
     row = GOLDEN[name]
     by = Scaling(row["depth"], row["width"], row["resolution"])
-    check(scale.scale(efficientnet(), BaseModel(KERNELS), by), 3, 1000, device="meta")
+    check(scale(efficientnet(), BaseModel(KERNELS), by), 3, 1000, device="meta")
 
 
 @given(px=st.integers(1, 60), stride=st.integers(1, 4), k=st.sampled_from([1, 3, 5, 7]))
 def test_halve_is_a_padded_convolutions_side(px, stride, k):
     out = F.conv2d(
-        torch.zeros(1, 1, px, px, device="meta"), torch.zeros(1, 1, k, k, device="meta"), None, stride, k // 2
+        torch.zeros(1, 1, px, px, device="meta"),
+        torch.zeros(1, 1, k, k, device="meta"),
+        None,
+        stride,
+        k // 2,
     )
     assert out.shape[-1] == cost.halve(px, stride)
 
 
-@pytest.mark.parametrize(("se_from", "ratio", "width"), [("input", 0.25, 1), ("expanded", 0.25, 4), ("input", 0.1, 1)])
+@pytest.mark.parametrize(
+    ("se_from", "ratio", "width"), [("input", 0.25, 1), ("expanded", 0.25, 4), ("input", 0.1, 1)]
+)
 def test_squeeze_widths_are_cut_off_but_never_0(params, se_from, ratio, width):
     where = params.space.model_copy(update={"se_from": se_from, "se_ratio": ratio})
-    network = scale.scale(where, BaseModel(((3,), (3,), (3,))), Scaling(1.0, 1.0, 8))
+    network = scale(where, BaseModel(((3,), (3,), (3,))), Scaling(1.0, 1.0, 8))
     assert cost.se_width(network, w_in=7, hidden=19) == width
     assert cost.se_width(dataclasses.replace(network, se_ratio=0.0), w_in=7, hidden=19) == 0
 
 
-@given(seed=st.integers(0, 2**32 - 1), channels=st.sampled_from([1, 3]), ratio=st.sampled_from([0, 0.25]))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    channels=st.sampled_from([1, 3]),
+    ratio=st.sampled_from([0, 0.25]),
+)
 @settings(max_examples=20)
 def test_a_table_gives_the_same_integers(params, seed, channels, ratio):
-    where, generator = params.space.model_copy(update={"se_ratio": ratio}), np.random.default_rng(seed)
-    every = scaling.all_strategies(params.scaling)
-    pairs = [(sampling.sample_base(where, generator), every[int(generator.integers(len(every)))]) for _ in range(8)]
-    table = cost.Table(where, every, channels, 3)
-    networks = [scale.scale(where, *pair) for pair in pairs]
-    expected = [[cost.flops(net, channels, 3), cost.params(net, channels, 3)] for net in networks]
+    where, generator = (
+        params.space.model_copy(update={"se_ratio": ratio}),
+        np.random.default_rng(seed),
+    )
+    every = all_strategies(params.scaling)
+    pairs = [
+        (sample_base(where, generator), every[int(generator.integers(len(every)))])
+        for _ in range(8)
+    ]
+    table = cost.Table(where, every, Task(channels, 3))
+    networks = [scale(where, *pair) for pair in pairs]
+    expected = [
+        [cost.flops(net, Task(channels, 3)), cost.parameters(net, Task(channels, 3))]
+        for net in networks
+    ]
     assert table.costs(table.encode(pairs)).tolist() == expected
     assert table.costs(table.encode([])).shape == (0, 2)

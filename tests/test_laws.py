@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalenet.laws.accuracy import Member, fit_accuracy
+from scalenet.laws.accuracy import Point, fit_accuracy
 from scalenet.laws.intervals import wilson
 from scalenet.laws.strategies import fit
 
@@ -28,7 +28,10 @@ def sizes(n):
 
 
 def simulate(law, n, ahead, repeats, searched=False):
-    """Return (coverage, median half-width in units of the noise) of 95 % intervals ``ahead`` sizes beyond n."""
+    """Return the coverage of 95 % intervals ``ahead`` sizes beyond n, and their median half-width.
+
+    The latter in units of the noise.
+    """
     rng, phi, hits, widths = np.random.default_rng([n, ahead]), sizes(n), 0, []
     for _ in range(repeats):
         noisy = np.exp(law(phi, n) + NOISE * rng.standard_normal(n))
@@ -45,7 +48,16 @@ def simulate(law, n, ahead, repeats, searched=False):
 
 @pytest.mark.parametrize("ahead", [1, 2])
 @pytest.mark.parametrize(
-    "name, n", [("compound", 4), ("line", 4), ("bend", 4), ("compound", 5), ("bend", 5), ("curve", 6), ("curve", 8)]
+    "name, n",
+    [
+        ("compound", 4),
+        ("line", 4),
+        ("bend", 4),
+        ("compound", 5),
+        ("bend", 5),
+        ("curve", 6),
+        ("curve", 8),
+    ],
 )
 def test_intervals_cover_known_laws_as_often_as_they_claim(name, n, ahead):
     coverage, width = simulate(LAWS[name], n, ahead, repeats=150)
@@ -80,7 +92,9 @@ def test_rounding_to_a_grid_is_covered():
     rng, hits = np.random.default_rng(1), 0
     for _ in range(200):
         alpha, phi = rng.uniform(1.1, 1.3), sizes(5)
-        hits += (p := fit(phi, np.round(alpha**phi, 1), 1.0, 0.95).predict(6)).low <= alpha**6 <= p.high
+        hits += (
+            (p := fit(phi, np.round(alpha**phi, 1), 1.0, 0.95).predict(6)).low <= alpha**6 <= p.high
+        )
     assert hits / 200 >= 0.92
 
 
@@ -93,7 +107,9 @@ def test_exact_points_give_the_law_back_without_an_interval(name, n):
     assert p.high / p.low == pytest.approx(1, abs=1e-6)
 
 
-@given(alpha=st.floats(1.01, 2), start=st.floats(0.5, 600), n=st.integers(2, 8), phi=st.floats(0, 12))
+@given(
+    alpha=st.floats(1.01, 2), start=st.floats(0.5, 600), n=st.integers(2, 8), phi=st.floats(0, 12)
+)
 @settings(max_examples=40, deadline=None)
 def test_compound_law_is_recovered_at_any_scale(alpha, start, n, phi):
     law = fit(sizes(n), start * alpha ** sizes(n), start, 0.95)
@@ -116,7 +132,10 @@ def test_compound_interval_is_students():
 def test_leave_one_out_error_is_that_of_refits():
     phi, y = sizes(5), np.array([0.1, 0.35, 0.38, 0.6, 0.7])
     line = next(f for f in fit(phi, np.exp(y), 1.0, 0.9).fits if f.name == "line")
-    errors = [y[i] - np.polyval(np.polyfit(np.delete(phi, i), np.delete(y, i), 1), phi[i]) for i in range(5)]
+    errors = [
+        y[i] - np.polyval(np.polyfit(np.delete(phi, i), np.delete(y, i), 1), phi[i])
+        for i in range(5)
+    ]
     assert line.loo == pytest.approx(math.sqrt(np.mean(np.square(errors))))
 
 
@@ -177,7 +196,7 @@ def test_two_contradictory_sizes_stay_finite():
 
 
 def members(accuracies, tested=10_000):
-    return [Member(1e8 * 2.0**i, round(a * tested), tested) for i, a in enumerate(accuracies)]
+    return [Point(1e8 * 2.0**i, round(a * tested), tested) for i, a in enumerate(accuracies)]
 
 
 def known(i, top=0.9, scale=0.3, exponent=0.6):
@@ -197,7 +216,10 @@ def test_accuracy_law_is_recovered():
 def test_accuracy_intervals_cover_as_often_as_they_claim(law):
     rng, hits, widths = np.random.default_rng(3), 0, []
     for _ in range(60):
-        drawn = [Member(1e8 * 2.0**i, int(k), 2000) for i, k in enumerate(rng.binomial(2000, known(range(5), **law)))]
+        drawn = [
+            Point(1e8 * 2.0**i, int(k), 2000)
+            for i, k in enumerate(rng.binomial(2000, known(range(5), **law)))
+        ]
         p = fit_accuracy(drawn, 0.95, 50, rng).predict(1e8 * 2**5)
         hits += p.low <= known(5, **law) <= p.high
         widths.append(p.high - p.low)
@@ -228,7 +250,10 @@ def test_flat_saturated_and_unordered_accuracies_are_borne(accuracies):
 def test_scatter_beyond_the_test_sets_widens_the_interval():
     smooth, rough = known(range(6)), known(range(6)) + 0.02 * np.array([1, -1, 1, -1, 1, -1])
     widths = [
-        (p := fit_accuracy(members(a), 0.95, 100, np.random.default_rng(0)).predict(1e8 * 2**6)).high - p.low
+        (
+            p := fit_accuracy(members(a), 0.95, 100, np.random.default_rng(0)).predict(1e8 * 2**6)
+        ).high
+        - p.low
         for a in (smooth, rough)
     ]
     assert widths[1] > 2 * widths[0]
@@ -236,7 +261,10 @@ def test_scatter_beyond_the_test_sets_widens_the_interval():
 
 def test_accuracy_law_repeats_with_its_generator_and_is_quick():
     start = time.process_time()
-    a, b = (fit_accuracy(members(known(range(6))), 0.95, 400, np.random.default_rng(5)) for _ in range(2))
+    a, b = (
+        fit_accuracy(members(known(range(6))), 0.95, 400, np.random.default_rng(5))
+        for _ in range(2)
+    )
     assert a == b
     assert len(a.refits) == 400
     assert time.process_time() - start < 3
@@ -246,8 +274,8 @@ def test_accuracy_law_repeats_with_its_generator_and_is_quick():
     "bad, draws, reason",
     [
         (members([0.8, 0.9]), 10, "at least 3 trained members"),
-        ([Member(1e8, 1, 2)] * 4, 10, "different FLOPs"),
-        ([*members([0.8, 0.9]), Member(1e9, 11, 10)], 10, "correct ≤ tested"),
+        ([Point(1e8, 1, 2)] * 4, 10, "different FLOPs"),
+        ([*members([0.8, 0.9]), Point(1e9, 11, 10)], 10, "correct ≤ tested"),
         (members([0.7, 0.8, 0.9]), 0, "at least 1 bootstrap draw"),
     ],
 )
@@ -272,10 +300,16 @@ def test_wilson_is_the_textbooks():
 def test_wilson_holds_the_proportion_inside_0_and_1(tested, share, confidence):
     correct = int(share * tested)
     low, high = wilson(correct, tested, confidence)
-    assert 0 <= low <= correct / tested + 1e-12 and correct / tested - 1e-12 <= high <= 1 and low < high
+    assert (
+        0 <= low <= correct / tested + 1e-12
+        and correct / tested - 1e-12 <= high <= 1
+        and low < high
+    )
 
 
-@pytest.mark.parametrize("correct, tested, confidence", [(3, 2, 0.95), (-1, 2, 0.95), (0, 0, 0.95), (1, 2, 1.0)])
+@pytest.mark.parametrize(
+    "correct, tested, confidence", [(3, 2, 0.95), (-1, 2, 0.95), (0, 0, 0.95), (1, 2, 1.0)]
+)
 def test_wilson_refuses(correct, tested, confidence):
     with pytest.raises(ValueError, match="given"):
         wilson(correct, tested, confidence)

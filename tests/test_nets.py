@@ -1,4 +1,4 @@
-"""Networks: slices of the super-supernet equal standalone children, and every number has a second derivation."""
+"""Networks: a slice of the super-supernet equals the child alone; numbers are derived twice."""
 
 from dataclasses import replace
 
@@ -10,18 +10,25 @@ import torch.nn.functional as F
 from scalenet.nets import blocks, child, elastic, norm, weights
 from scalenet.nets.child import Child
 from scalenet.nets.deployed import Deployed
-from scalenet.space import sampling, scale, scaling
+from scalenet.space import sampling
+from scalenet.space.network import Task
+from scalenet.space.scale import largest, scale, smallest
+from scalenet.space.scaling import BaseModel, Scaling
 
 CPU = torch.device("cpu")
 
 
 def supernet(params, coupling="left"):
-    return elastic.build(params.space, params.scaling, (1, 3), coupling, torch.Generator().manual_seed(0))
+    return elastic.build(
+        params.space, params.scaling, Task(1, 3), coupling, torch.Generator().manual_seed(0)
+    )
 
 
 def coupled(net, coupling):
     """Return the same weights evaluated from other sides."""
-    return elastic.Elastic({name: tensor.detach() for name, tensor in net.weights.items()}, coupling)
+    return elastic.Elastic(
+        {name: tensor.detach() for name, tensor in net.weights.items()}, coupling
+    )
 
 
 def spread(tensors, seed=0):
@@ -29,8 +36,8 @@ def spread(tensors, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name in sorted(tensors):
-            scale = 0.3 if name.endswith("/bias") or name.endswith("norm/weight") else 0.0
-            tensors[name].add_(scale * torch.randn(tensors[name].shape, generator=generator))
+            spread = 0.3 if name.endswith(("/bias", "norm/weight")) else 0.0
+            tensors[name].add_(spread * torch.randn(tensors[name].shape, generator=generator))
         tensors["classifier/weight"].mul_(30)
 
 
@@ -42,10 +49,10 @@ def shared(params):
 
 
 def networks(params, seed, count=4):
-    """Sample a few networks of every scaling stage."""
+    """Sample a few networks of every size."""
     generator = np.random.default_rng(seed)
-    for stage in range(3):
-        weights_of = tuple(float(i == stage) for i in range(3))
+    for size in range(3):
+        weights_of = tuple(float(i == size) for i in range(3))
         sampler = sampling.Sampler(params.space, params.scaling, weights_of, uniform=False)
         for _ in range(count):
             yield sampler.draw(generator).network
@@ -58,8 +65,10 @@ def images_for(network, count=6, seed=1, channels=1):
 
 def standalone(net, network, side):
     """Return a child that owns copies of the slice."""
-    own = Child(network, net.channels, net.classes).train()
-    own.weights.load_state_dict({name: tensor.detach().clone() for name, tensor in net.slices(network, side).items()})
+    own = Child(network, net.task).train()
+    own.weights.load_state_dict(
+        {name: tensor.detach().clone() for name, tensor in net.slices(network, side).items()}
+    )
     return own
 
 
@@ -81,7 +90,7 @@ def test_a_slice_equals_the_child_forward_and_backward(params, shared, side):
 
 
 def assert_gradients_are_slices(shared, own, side):
-    """Compare each child gradient with the same end of the shared one; all the rest must be exactly 0."""
+    """Compare each gradient with the same end of the shared one; the rest must be exactly 0."""
     stored = {}
     for name, tensor in own.weights.items():
         key = f"{name}/{tensor.shape[-1]}" if name.endswith("/depth/weight") else name
@@ -119,7 +128,7 @@ def test_other_spaces_slice_as_well(make_params, se):
 
 
 def test_slices_are_views_of_the_asked_end(params, shared):
-    network = scale.smallest(params.space, params.scaling)
+    network = smallest(params.space, params.scaling)
     for side in ("left", "right"):
         for name, piece in shared.slices(network, side).items():
             key = f"{name}/{piece.shape[-1]}" if name.endswith("/depth/weight") else name
@@ -138,7 +147,9 @@ def test_both_sides_differ_and_a_bilateral_evaluator_averages_them(params, share
         own.calibrate(calibration)
         sides.append(own.eval()(images))
     assert not torch.allclose(*sides, atol=1e-2)
-    left, both = (coupled(shared, c).evaluator(network, calibration)(images) for c in ("left", "bilateral"))
+    left, both = (
+        coupled(shared, c).evaluator(network, calibration)(images) for c in ("left", "bilateral")
+    )
     torch.testing.assert_close(left, sides[0], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(both, (sides[0] + sides[1]) / 2, rtol=1e-4, atol=1e-4)
 
@@ -147,7 +158,9 @@ def test_an_evaluator_uses_no_statistics_of_what_it_evaluates(params, shared):
     for network in networks(params, seed=3, count=2):
         images, calibration = images_for(network), [images_for(network, 32, seed=5)]
         out = shared.evaluator(network, calibration)(images)
-        torch.testing.assert_close(out[:1], shared.evaluator(network, calibration)(images[:1]), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            out[:1], shared.evaluator(network, calibration)(images[:1]), rtol=1e-4, atol=1e-4
+        )
         assert not torch.allclose(out, shared(images, network), atol=1e-2)
         other = shared.evaluator(network, [3 * images_for(network, 32, seed=6) + 1])(images)
         assert not torch.allclose(out, other, atol=1e-2)
@@ -159,7 +172,9 @@ def test_weights_survive_their_file(params, tmp_path, coupling):
     spread(net.weights)
     elastic.write(tmp_path / "weights.pt", net, coupling)
     again = elastic.read(tmp_path / "weights.pt", CPU)
-    assert again.sides == net.sides and not again.training and set(again.weights) == set(net.weights)
+    assert (
+        again.sides == net.sides and not again.training and set(again.weights) == set(net.weights)
+    )
     images, calibration = images_for(network), [images_for(network, 16, seed=5)]
     outs = [one.evaluator(network, calibration)(images) for one in (net, again)]
     assert torch.equal(*outs)
@@ -168,9 +183,17 @@ def test_weights_survive_their_file(params, tmp_path, coupling):
 def test_a_gradient_reaches_every_parameter(params):
     net = supernet(params).train()
     spread(net.weights)
-    sampler, generator = sampling.Sampler(params.space, params.scaling, None, False), np.random.default_rng(0)
-    touched = {name: torch.zeros_like(tensor, dtype=torch.bool) for name, tensor in net.weights.items()}
-    drawn = [scale.largest(params.space, params.scaling), *(sampler.draw(generator).network for _ in range(60))]
+    sampler, generator = (
+        sampling.Sampler(params.space, params.scaling, None, False),
+        np.random.default_rng(0),
+    )
+    touched = {
+        name: torch.zeros_like(tensor, dtype=torch.bool) for name, tensor in net.weights.items()
+    }
+    drawn = [
+        largest(params.space, params.scaling),
+        *(sampler.draw(generator).network for _ in range(60)),
+    ]
     for i, network in enumerate(drawn):
         net.zero_grad(set_to_none=True)
         out = net(images_for(network), network, ("left", "right")[i % 2])
@@ -185,11 +208,13 @@ def test_a_gradient_reaches_every_parameter(params):
 
 
 def test_coupling_left_alone_starves_the_last_channels(params):
-    """What bilateral coupling is for: with left slices alone, only wide networks train the last channel."""
+    """Why bilateral coupling: left slices alone train the last channel in wide networks only."""
     net = supernet(params).train()
     spread(net.weights)
-    network = scale.smallest(params.space, params.scaling)
-    F.cross_entropy(net(images_for(network), network, "right"), torch.tensor([0, 1, 2, 0, 1, 2])).backward()
+    network = smallest(params.space, params.scaling)
+    F.cross_entropy(
+        net(images_for(network), network, "right"), torch.tensor([0, 1, 2, 0, 1, 2])
+    ).backward()
     grad = net.weights["stem/norm/weight"].grad
     assert grad[-network.stem_width :].all() and not grad[: -network.stem_width].any()
 
@@ -198,26 +223,43 @@ def test_coupling_left_alone_starves_the_last_channels(params):
 
 
 def plain_forward(network, tensors, images):
-    """Write the same network once more with ordinary modules' functions: an independent derivation."""
+    """Write the same network once more with ordinary functions: an independent derivation."""
     act = {"hard_swish": F.hardswish, "swish": F.silu, "relu": F.relu}[network.activation]
 
     def bn(name, x):
         mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)
-        gain, shift = (tensors[f"{name}/norm/{part}"].view(1, -1, 1, 1) for part in ("weight", "bias"))
+        gain, shift = (
+            tensors[f"{name}/norm/{part}"].view(1, -1, 1, 1) for part in ("weight", "bias")
+        )
         return (x - mean) / (var + 1e-5).sqrt() * gain + shift
 
-    x = act(bn("stem", F.conv2d(images, tensors["stem/weight"], None, network.stem_stride, network.stem_kernel // 2)))
-    for i, stage in enumerate(network.stages):
-        for j, k in enumerate(stage.kernels):
-            name, stride, y = f"stages/{i}/{j}", stage.stride if j == 0 else 1, x
-            if stage.expand > 1:
+    x = act(
+        bn(
+            "stem",
+            F.conv2d(
+                images, tensors["stem/weight"], None, network.stem_stride, network.stem_kernel // 2
+            ),
+        )
+    )
+    for i, block in enumerate(network.blocks):
+        for j, k in enumerate(block.kernels):
+            name, stride, y = f"stages/{i}/{j}", block.stride if j == 0 else 1, x
+            if block.expand > 1:
                 y = act(bn(f"{name}/expand", F.conv2d(y, tensors[f"{name}/expand/weight"])))
-            y = F.conv2d(y, tensors[f"{name}/depth/weight"], None, stride, k // 2, groups=y.shape[1])
+            y = F.conv2d(
+                y, tensors[f"{name}/depth/weight"], None, stride, k // 2, groups=y.shape[1]
+            )
             y = act(bn(f"{name}/depth", y))
             if network.se_ratio:
                 gate = y.mean((2, 3), keepdim=True)
-                gate = act(F.conv2d(gate, tensors[f"{name}/squeeze/weight"], tensors[f"{name}/squeeze/bias"]))
-                y = y * torch.sigmoid(F.conv2d(gate, tensors[f"{name}/excite/weight"], tensors[f"{name}/excite/bias"]))
+                gate = act(
+                    F.conv2d(
+                        gate, tensors[f"{name}/squeeze/weight"], tensors[f"{name}/squeeze/bias"]
+                    )
+                )
+                y = y * torch.sigmoid(
+                    F.conv2d(gate, tensors[f"{name}/excite/weight"], tensors[f"{name}/excite/bias"])
+                )
             y = bn(f"{name}/project", F.conv2d(y, tensors[f"{name}/project/weight"]))
             x = x + y if stride == 1 and x.shape == y.shape else y
     x = act(bn("head", F.conv2d(x, tensors["head/weight"])))
@@ -228,16 +270,16 @@ def plain_forward(network, tensors, images):
 def test_forward_is_an_inverted_residual_network(make_params, activation):
     params = make_params({"space": {"activation": activation}})
     for network in networks(params, seed=4, count=2):
-        own = child.build(network, 1, 3, torch.Generator().manual_seed(0)).double().train()
+        own = child.build(network, Task(1, 3), torch.Generator().manual_seed(0)).double().train()
         spread(own.weights)
         images = images_for(network).double()
         torch.testing.assert_close(own(images), plain_forward(network, own.weights, images))
 
 
 def test_relu_and_drop_path_reach_the_residuals_only(params):
-    """A drop that removes every branch leaves the skips: the layer's own weights then have no gradient."""
-    network = scale.scale(params.space, scaling.BaseModel(((3,), (3, 5), (3,))), scaling.Scaling(1.0, 1.0, 8))
-    own = child.build(network, 1, 3, torch.Generator().manual_seed(0)).train()
+    """Dropping every branch leaves the skips: a layer's weights then have no gradient."""
+    network = scale(params.space, BaseModel(((3,), (3, 5), (3,))), Scaling(1.0, 1.0, 8))
+    own = child.build(network, Task(1, 3), torch.Generator().manual_seed(0)).train()
     positions = []
 
     def drop(x, position):
@@ -264,16 +306,21 @@ def test_drop_path_keeps_the_mean_and_drops_whole_images():
 
 
 def test_drop_path_draws_where_its_generator_lives(monkeypatch):
-    """The steps' generators are the CPU's, whatever the device: a CUDA draw from one would be refused."""
+    """The steps' generators are the CPU's on any device: a CUDA draw from one would be refused."""
     rand, seen = torch.rand, []
-    monkeypatch.setattr(torch, "rand", lambda *a, **k: seen.append(k.get("device")) or rand(*a, **k))
+    monkeypatch.setattr(
+        torch, "rand", lambda *a, **k: seen.append(k.get("device")) or rand(*a, **k)
+    )
     blocks.drop_path(0.5, torch.Generator())(torch.ones(4, 1, 1, 1, device="meta"), 1.0)
     assert seen in ([None], [CPU])
 
 
 def test_initialisation_is_he_normal_and_seeded(params):
-    network = scale.largest(params.space, params.scaling)
-    first, second, other = (child.build(network, 1, 3, torch.Generator().manual_seed(s)).weights for s in (0, 0, 1))
+    network = largest(params.space, params.scaling)
+    first, second, other = (
+        child.build(network, Task(1, 3), torch.Generator().manual_seed(s)).weights
+        for s in (0, 0, 1)
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["head/weight"], other["head/weight"])
     assert (first["head/norm/weight"] == 1).all() and not first["classifier/bias"].any()
@@ -283,7 +330,10 @@ def test_initialisation_is_he_normal_and_seeded(params):
 
 
 def test_weight_decay_spares_norms_and_biases(params, shared):
-    for tensors in (shared.weights, child.build(next(networks(params, 0)), 1, 3, torch.Generator()).weights):
+    for tensors in (
+        shared.weights,
+        child.build(next(networks(params, 0)), Task(1, 3), torch.Generator()).weights,
+    ):
         with_decay, without = weights.decayed(tensors)
         assert len(with_decay) + len(without) == len(tensors) and without
         assert {id(t) for t in with_decay} == {id(t) for t in tensors.values() if t.ndim > 1}
@@ -294,11 +344,13 @@ def test_weight_decay_spares_norms_and_biases(params, shared):
 
 def test_calibration_equals_direct_computation(params):
     network = next(networks(params, seed=6))
-    own = child.build(network, 1, 3, torch.Generator().manual_seed(0)).train()
+    own = child.build(network, Task(1, 3), torch.Generator().manual_seed(0)).train()
     spread(own.weights)
     batch = images_for(network, 32)
     own.calibrate([batch])
-    stem = F.conv2d(batch, own.weights["stem/weight"], None, network.stem_stride, network.stem_kernel // 2)
+    stem = F.conv2d(
+        batch, own.weights["stem/weight"], None, network.stem_stride, network.stem_kernel // 2
+    )
     mean, variance = own.get_buffer("stem/norm/mean"), own.get_buffer("stem/norm/variance")
     torch.testing.assert_close(mean, stem.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(variance, stem.var((0, 2, 3), correction=0), rtol=1e-4, atol=1e-5)
@@ -308,7 +360,7 @@ def test_calibration_equals_direct_computation(params):
 
 def test_equal_batches_join_to_one(params):
     network = next(networks(params, seed=6))
-    own = child.build(network, 1, 3, torch.Generator().manual_seed(0))
+    own = child.build(network, Task(1, 3), torch.Generator().manual_seed(0))
     batch = images_for(network, 24)
     statistics = []
     for batches in ([batch], [batch, batch, batch], list(batch.split(8))):
@@ -316,13 +368,16 @@ def test_equal_batches_join_to_one(params):
         statistics.append({name: value.clone() for name, value in own.named_buffers()})
     for name, value in statistics[0].items():
         torch.testing.assert_close(statistics[1][name], value, rtol=1e-4, atol=1e-6)
-    for name in ("stem/norm/mean", "stem/norm/variance"):  # deeper layers see each batch normalised by itself
+    for name in (
+        "stem/norm/mean",
+        "stem/norm/variance",
+    ):  # deeper layers see each batch normalised by itself
         torch.testing.assert_close(statistics[2][name], statistics[0][name], rtol=1e-4, atol=1e-6)
 
 
 def test_calibration_touches_no_weight_and_forgets_earlier_ones(params):
     network = next(networks(params, seed=6))
-    own = child.build(network, 1, 3, torch.Generator().manual_seed(0))
+    own = child.build(network, Task(1, 3), torch.Generator().manual_seed(0))
     before = {name: tensor.clone() for name, tensor in own.weights.items()}
     own.calibrate([images_for(network, 16, seed=8) + 5])
     own.calibrate([images_for(network, 16, seed=9)])
@@ -338,9 +393,9 @@ def test_calibration_touches_no_weight_and_forgets_earlier_ones(params):
 
 @pytest.mark.parametrize("resolution", [8, 13, 5])
 def test_deployed_takes_images_as_they_are_stored(params, resolution):
-    base = scaling.BaseModel(((3,), (5, 3), (7,)))
-    network = scale.scale(params.space, base, scaling.Scaling(1.0, 1.0, resolution))
-    own = child.build(network, 3, 4, torch.Generator().manual_seed(0))
+    base = BaseModel(((3,), (5, 3), (7,)))
+    network = scale(params.space, base, Scaling(1.0, 1.0, resolution))
+    own = child.build(network, Task(3, 4), torch.Generator().manual_seed(0))
     spread(own.weights)
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
     own.calibrate([images_for(network, 16, channels=3)])
@@ -348,7 +403,9 @@ def test_deployed_takes_images_as_they_are_stored(params, resolution):
     shape = (1, 3, 1, 1)
     view = (stored - torch.tensor(mean).view(shape)) / torch.tensor(std).view(shape)
     if resolution != 8:
-        view = F.interpolate(view, (resolution, resolution), mode="bilinear", antialias=resolution < 8)
+        view = F.interpolate(
+            view, (resolution, resolution), mode="bilinear", antialias=resolution < 8
+        )
     deployed = Deployed(own.train(), mean, std)
     with torch.no_grad():
         torch.testing.assert_close(deployed(stored), own.eval()(view))
@@ -358,7 +415,10 @@ def test_deployed_takes_images_as_they_are_stored(params, resolution):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_layers_see_their_channels_last(params, monkeypatch, channels):
-    """An image of one channel is in both memory formats; depthwise gradients are 4 times slower in the other one."""
+    """An image of one channel is in both memory formats.
+
+    Depthwise gradients are 4 times slower in the other one.
+    """
     network, seen, conv2d = next(networks(params, seed=0)), [], F.conv2d
 
     def watched(x, *args, **kwargs):
@@ -366,30 +426,39 @@ def test_layers_see_their_channels_last(params, monkeypatch, channels):
         return conv2d(x, *args, **kwargs)
 
     monkeypatch.setattr(F, "conv2d", watched)
-    child.build(network, channels, 3, torch.Generator()).train()(images_for(network, channels=channels))
+    child.build(network, Task(channels, 3), torch.Generator()).train()(
+        images_for(network, channels=channels)
+    )
     assert len(seen) > 1 and all(seen[1:])
 
 
 def test_folded_norms_give_the_logits_of_recorded_ones(params):
     for network in networks(params, seed=3, count=2):
-        own = child.build(network, 1, 3, torch.Generator().manual_seed(1))
+        own = child.build(network, Task(1, 3), torch.Generator().manual_seed(1))
         spread(own.weights)
         own.calibrate([images_for(network, count=16)])
         folded = norm.fold(dict(own.weights.items()), own.eval().statistics())
         assert not any("/norm/" in name for name in folded)
         images = images_for(network, seed=2)
         with torch.no_grad():
-            torch.testing.assert_close(blocks.forward(network, folded, images, norm.identity, None), own(images))
+            torch.testing.assert_close(
+                blocks.forward(network, folded, images, norm.identity, None), own(images)
+            )
 
 
 def test_layers_with_a_skip_start_as_the_identity(params):
-    """The second layer of a stage, freshly initialised, hands its input on: deep networks learn as early as shallow."""
-    base = scaling.BaseModel(((3,), (3, 5, 3), (3, 3)))
-    network = scale.scale(params.space, base, scaling.Scaling(1.0, 1.0, 9))
-    shallow = replace(network, stages=tuple(replace(stage, kernels=stage.kernels[:1]) for stage in network.stages))
-    deep = child.build(network, 1, 3, torch.Generator().manual_seed(0)).train()
+    """The second layer of a block, freshly initialised, hands its input on.
+
+    Deep networks so learn as early as shallow ones.
+    """
+    base = BaseModel(((3,), (3, 5, 3), (3, 3)))
+    network = scale(params.space, base, Scaling(1.0, 1.0, 9))
+    shallow = replace(
+        network, blocks=tuple(replace(stage, kernels=stage.kernels[:1]) for stage in network.blocks)
+    )
+    deep = child.build(network, Task(1, 3), torch.Generator().manual_seed(0)).train()
     images = torch.randn(4, 1, 9, 9)
-    short = child.Child(shallow, 1, 3).train()
+    short = child.Child(shallow, Task(1, 3)).train()
     short.weights.load_state_dict({name: deep.weights[name] for name in short.weights})
     torch.testing.assert_close(deep(images), short(images))
     deep(images).sum().backward()

@@ -69,7 +69,7 @@ def test_no_section_has_a_default():
 
 
 def test_every_number_has_a_comment():
-    """A value on a line of its own says there what it means, or a comment above it has named its key."""
+    """A value on a line of its own says what it means, or a comment above has named its key."""
     explained, silent = set(), []
     for number, line in enumerate((ROOT / "params.yaml").read_text().splitlines(), start=1):
         code, _, comment = line.partition("#")
@@ -106,10 +106,13 @@ def test_a_misspelt_key_gets_a_suggestion(path, meant):
 
 def test_an_unknown_key_lists_what_is_allowed():
     message = refusal("extrapolate.zzz", 1)
-    assert message == "my.yaml: extrapolate.zzz: unknown key; allowed here: confidence, resolution_step, tolerance"
+    allowed = "allowed here: confidence, resolution_step, tolerance"
+    assert message == f"my.yaml: extrapolate.zzz: unknown key; {allowed}"
 
 
-@pytest.mark.parametrize("path", ["data", "search.seed", "retrain.recipe.augment.flip", "space.stages.0.expand"])
+@pytest.mark.parametrize(
+    "path", ["data", "search.seed", "retrain.recipe.augment.flip", "space.stages.0.expand"]
+)
 def test_a_missing_key_is_named(path):
     assert f"my.yaml: {path}: missing; add it" in refusal(path, ABSENT)
 
@@ -171,7 +174,8 @@ def test_whole_numbers_may_be_written_as_floats():
 
 @pytest.mark.parametrize(("path", "value"), [("space.stem.kernel", 4), ("data.channels", True)])
 def test_values_that_other_modules_assume_away_are_refused(path, value):
-    assert path in refusal(path, value)  # an even kernel's padding makes other sizes than stages/cost.py counts
+    # an even kernel's padding makes other sizes than space/cost.py counts
+    assert path in refusal(path, value)
 
 
 # --- values that must agree -----------------------------------------------------------------------
@@ -179,13 +183,18 @@ def test_values_that_other_modules_assume_away_are_refused(path, value):
 
 @pytest.mark.parametrize("section", ["supernet", "search"])
 @pytest.mark.parametrize("weights", [[1.0], [0, 0, 0, 0], [1, 1, 1, 1, 1]])
-def test_weights_are_one_per_scaling_stage(section, weights):
+def test_weights_are_one_per_size(section, weights):
     message = refusal(f"{section}.stage_weights", weights)
-    assert f"{section}.stage_weights is " in message and "each of the 4 entries of scaling.stages" in message
+    assert (
+        f"{section}.stage_weights is " in message
+        and "each of the 4 entries of scaling.stages" in message
+    )
 
 
 def test_kernels_are_odd_and_named_once():
-    assert "space.stages.1.kernels.1: 4 was given; should be odd" in refusal("space.stages.1.kernels", [3, 4])
+    assert "space.stages.1.kernels.1: 4 was given; should be odd" in refusal(
+        "space.stages.1.kernels", [3, 4]
+    )
     assert "kernels [3, 3] should each be named once" in refusal("space.stages.1.kernels", [3, 3])
 
 
@@ -225,9 +234,11 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path, text, said):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"broken\.yaml: not valid YAML"):
         load(path)
-    with pytest.raises(ValueError, match=r"none\.yaml: cannot be read .*give an existing params file"):
+    with pytest.raises(
+        ValueError, match=r"none\.yaml: cannot be read .*give an existing params file"
+    ):
         load(tmp_path / "none.yaml")
 
 
 def test_targets_double(params):
-    assert [params.scaling.target(stage) for stage in range(3)] == [25e3, 50e3, 100e3]
+    assert [params.scaling.target(size) for size in range(3)] == [25e3, 50e3, 100e3]

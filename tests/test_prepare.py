@@ -6,6 +6,7 @@ import time
 import zipfile
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,36 +14,59 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from scalenet.config.params import Data
-from scalenet.data import sources
-from scalenet.data.files import Source
-from scalenet.data.splits import run as split_images
+from scalenet.data import readers
+from scalenet.data.readers import Source
+from scalenet.data.splits import split
 from scalenet.records import files
 from scalenet.records.documents import DataInfo
 from scalenet.records.paths import Paths
-from scalenet.stages import prepare
+from scalenet.stages import declared, prepare
+from scalenet.training.loop import ignore
 
-DIGITS = {"name": "digits", "source": "data/digits", "channels": 1, "size": 8, "per_class": None, "seed": 0}
+DIGITS = {
+    "name": "digits",
+    "source": "data/digits",
+    "channels": 1,
+    "size": 8,
+    "per_class": None,
+    "seed": 0,
+}
 
 
 def data(**changes) -> Data:
     return Data.model_validate(DIGITS | {"select_fraction": 0.2, "test_fraction": 0.2} | changes)
 
 
-def made(counts, own=(), **changes):
-    """Split a data set with so many images of each class; of each, the first ``own[split]`` are in that split."""
+def split_images(section, source):
+    """Run the stage ``prepare`` on a source; return the data's description and the splits."""
+    generator, params = np.random.default_rng(section.seed), SimpleNamespace(data=section)
+    return prepare.run(params, source, state=None, generator=generator, device=None, emit=ignore)
+
+
+def made(counts, given=(), **changes):
+    """Split a data set with so many images of each class, some of them in given splits.
+
+    Of each class, the first ``given[split]`` are in that split.
+    """
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
-    splits = np.full(len(labels), "train" if own else "", dtype="<U6")
-    for name, count in dict(own).items():
+    splits = np.full(len(labels), "train" if given else "", dtype="<U6")
+    for name, count in dict(given).items():
         for label in range(len(counts)):
             start = int((splits[labels == label] == "train").argmax())
             splits[np.flatnonzero(labels == label)[start : start + count]] = name
-    source = Source([f"c{i}" for i in range(len(counts))], labels, splits, lambda index: index.reshape(-1, 1, 1, 1))
-    return split(data(**changes), source), source
+    source = Source(
+        [f"c{i}" for i in range(len(counts))],
+        labels,
+        splits,
+        lambda index: index.reshape(-1, 1, 1, 1),
+    )
+    section = data(**changes)
+    return split(section, source, np.random.default_rng(section.seed)), source
 
 
 def everything(params, root):
     """Return a source's images, labels and classes, all decoded."""
-    source = sources.find(params, root)
+    source = readers.find(params, root)
     return source.pixels(np.arange(len(source.labels))), source.labels, source.classes
 
 
@@ -51,35 +75,40 @@ def everything(params, root):
 
 @pytest.fixture(scope="module")
 def digits():
-    return split_images(data(), sources.digits(data()))
+    return split_images(data(), readers.digits(data()))
 
 
 def test_digits_are_split_once_and_whole(digits):
     info, splits = digits
-    assert sum(info.counts.values()) == 1797 and info.counts == {n: len(s["labels"]) for n, s in splits.items()}
+    assert sum(info.counts.values()) == 1797 and info.counts == {
+        n: len(s["labels"]) for n, s in splits.items()
+    }
     assert info.counts["select"] == pytest.approx(0.2 * 1797, abs=5)
     assert info.counts["test"] == pytest.approx(0.2 * 1797, abs=5)
     whole, together = load_digits(), Counter()
-    for split in splits.values():
-        assert split["pixels"].shape == (len(split["labels"]), 1, 8, 8) and split["pixels"].dtype == np.uint8
-        assert split["labels"].dtype == np.int64
-        together.update(zip(map(bytes, split["pixels"]), split["labels"].tolist(), strict=True))
+    for part in splits.values():
+        pixels, labels = part["pixels"], part["labels"]
+        assert pixels.shape == (len(labels), 1, 8, 8) and pixels.dtype == np.uint8
+        assert labels.dtype == np.int64
+        together.update(zip(map(bytes, pixels), labels.tolist(), strict=True))
     grey = np.round(whole.images * 255 / 16).astype(np.uint8)
     assert together == Counter(zip(map(bytes, grey), whole.target.tolist(), strict=True))
     assert info.classes == list("0123456789")
 
 
 def test_digits_splits_are_stratified(digits):
-    for split in digits[1].values():
-        counts = np.bincount(split["labels"], minlength=10)
+    for part in digits[1].values():
+        counts = np.bincount(part["labels"], minlength=10)
         whole = np.bincount(load_digits().target)
-        assert np.abs(counts - whole * len(split["labels"]) / 1797).max() <= 1.5
+        assert np.abs(counts - whole * len(part["labels"]) / 1797).max() <= 1.5
 
 
 def test_pixels_are_normalised_by_train_alone(digits):
     info, splits = digits
     train = splits["train"]["pixels"] / 255
-    assert info.mean == [pytest.approx(train.mean(), abs=1e-5)] and info.std == [pytest.approx(train.std(), abs=1e-5)]
+    assert info.mean == [pytest.approx(train.mean(), abs=1e-5)] and info.std == [
+        pytest.approx(train.std(), abs=1e-5)
+    ]
     assert info.mean != [pytest.approx(splits["test"]["pixels"].mean() / 255, abs=1e-5)]
 
 
@@ -94,7 +123,7 @@ def test_every_split_has_every_class(counts, fractions):
 
 
 def test_the_first_part_of_a_split_is_a_fair_sample():
-    """Batch norm is calibrated on the first images of train: they must not be those of the first class."""
+    """Batch norm is calibrated on train's first images: they must not all be of one class."""
     parts, source = made([100, 100])
     for indices in parts.values():
         first = source.labels[indices[: len(indices) // 4]]
@@ -111,7 +140,8 @@ def test_splits_depend_on_the_seed_alone():
 def test_a_class_that_is_too_small_is_named(counts):
     small = int(np.argmin(counts))
     with pytest.raises(
-        ValueError, match=rf"data\.source 'data/digits'.*'c{small}' has {counts[small]} images.*add images"
+        ValueError,
+        match=rf"data\.source 'data/digits'.*'c{small}' has {counts[small]} images.*add images",
     ):
         made(counts)
 
@@ -121,22 +151,27 @@ def test_fractions_that_leave_nothing_to_train_on_are_refused():
         made([10, 10], select_fraction=0.5, test_fraction=0.48)
 
 
-def test_the_room_writes_the_same_bytes_every_time(make_params, tmp_path, monkeypatch):
+def test_the_stage_writes_the_same_bytes_every_time(make_params, tmp_path, monkeypatch):
     params, clock = make_params({"data": {"seed": 3}}), time.time
     written = []
     for name, late in (("a", 0), ("b", 10**7)):
         monkeypatch.setattr(time, "time", lambda late=late: clock() + late)
         paths = Paths(tmp_path / name)
-        prepare.main(params, paths)
+        prepare.main(declared(params, "prepare"), paths, ignore)
         written.append({path.name: path.read_bytes() for path in sorted(paths.data.iterdir())})
-    assert written[0] == written[1] and set(written[0]) == {"info.json", "train.npz", "select.npz", "test.npz"}
+    assert written[0] == written[1] and set(written[0]) == {
+        "info.json",
+        "train.npz",
+        "select.npz",
+        "test.npz",
+    }
     info = DataInfo.read(paths.data / "info.json")
     pixels, labels = files.read_split(paths.data / "select.npz")
     assert len(pixels) == len(labels) == info.counts["select"] and pixels.shape[1:] == (1, 8, 8)
 
 
 def test_the_digest_tells_data_apart(digits):
-    source = sources.digits(data())
+    source = readers.digits(data())
     other = split_images(data(seed=1), source)[0]
     swapped = replace(source, labels=np.roll(source.labels, 1))
     digests = {digits[0].digest, other.digest, split_images(data(), swapped)[0].digest}
@@ -148,13 +183,15 @@ def test_digits_come_in_other_sizes_and_in_colour():
     assert pixels.shape == (1797, 3, 12, 12) and (pixels[:, 0] == pixels[:, 2]).all()
 
 
-@pytest.mark.parametrize(("own", "drawn"), [({"test": 10}, {"select"}), ({"test": 10, "select": 5}, set())])
-def test_splits_of_the_sources_own_are_taken_whole(own, drawn):
-    parts, source = made([60, 60, 60], own)
-    for name, count in own.items():
-        assert len(parts[name]) == 3 * count and (source.own[parts[name]] == name).all()
+@pytest.mark.parametrize(
+    ("given", "drawn"), [({"test": 10}, {"select"}), ({"test": 10, "select": 5}, set())]
+)
+def test_splits_of_the_sources_own_are_taken_whole(given, drawn):
+    parts, source = made([60, 60, 60], given)
+    for name, count in given.items():
+        assert len(parts[name]) == 3 * count and (source.given[parts[name]] == name).all()
     for name in {"train", *drawn}:
-        assert (source.own[parts[name]] == "train").all()
+        assert (source.given[parts[name]] == "train").all()
     assert len(parts["train"]) == 3 * (40 if drawn else 45)
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(180))
 
@@ -169,7 +206,9 @@ def test_a_balanced_subset_leaves_the_sources_own_test_whole():
     whole, _ = made([60, 50, 40], per_class=20)
     assert {name: len(i) for name, i in whole.items()} == {"train": 36, "select": 12, "test": 12}
     more, _ = made([60, 50, 40], {"test": 10}, per_class=30)
-    assert set(parts["train"]) < set(np.concatenate([more["train"], more["select"]])), "a smaller subset is a part"
+    assert set(parts["train"]) < set(np.concatenate([more["train"], more["select"]])), (
+        "a smaller subset is a part"
+    )
 
 
 # --- folders --------------------------------------------------------------------------------------
@@ -182,7 +221,7 @@ def save(path, size=(10, 10), mode="L", value=0):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a folder of two classes: grey, colour, palette and transparent images of odd sizes and suffixes."""
+    """Return a folder of two classes: grey, colour, palette and transparent images of odd sizes."""
     for i in range(4):
         save(tmp_path / "cats" / f"{i}.png", (9 + i, 20), "L", 40)
         save(tmp_path / "dogs" / f"{i}.JPG", (31, 7 + i), "RGB", (200, 100, 50))
@@ -196,7 +235,9 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 8), (3, 13), (1, 1)])
 def test_a_folder_of_any_images_is_read(folder, channels, size):
-    pixels, labels, classes = everything(data(source=folder.name, channels=channels, size=size), folder.parent)
+    pixels, labels, classes = everything(
+        data(source=folder.name, channels=channels, size=size), folder.parent
+    )
     assert classes == ["cats", "dogs"] and labels.tolist() == [0] * 5 + [1] * 5
     assert pixels.shape == (10, channels, size, size) and pixels.dtype == np.uint8
     assert (pixels[:4] == 40).all()
@@ -206,9 +247,11 @@ def test_a_folder_of_any_images_is_read(folder, channels, size):
 
 
 def test_a_folder_becomes_splits(folder):
-    info, splits = split_images(data(source=str(folder)), sources.find(data(source=str(folder)), folder))
+    info, splits = split_images(
+        data(source=str(folder)), readers.find(data(source=str(folder)), folder)
+    )
     assert info.counts == {"train": 6, "select": 2, "test": 2} and info.classes == ["cats", "dogs"]
-    assert all(set(split["labels"]) == {0, 1} for split in splits.values())
+    assert all(set(part["labels"]) == {0, 1} for part in splits.values())
 
 
 def test_images_are_cropped_at_the_centre(tmp_path):
@@ -231,19 +274,24 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
 
 
 def test_a_missing_folder_says_what_to_give(tmp_path):
-    with pytest.raises(ValueError, match=r"data\.source: .*nowhere does not exist; give 'data/digits', or a folder"):
-        sources.find(data(source="nowhere"), tmp_path)
+    with pytest.raises(
+        ValueError, match=r"data\.source: .*nowhere does not exist; give 'data/digits', or a folder"
+    ):
+        readers.find(data(source="nowhere"), tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"file is neither a folder nor an archive; give"):
-        sources.find(data(source="file"), tmp_path)
+        readers.find(data(source="file"), tmp_path)
 
 
 @pytest.mark.parametrize("classes", [[], ["one"]])
 def test_a_folder_needs_two_classes(tmp_path, classes):
     for name in classes:
         save(tmp_path / name / "0.png")
-    with pytest.raises(ValueError, match=rf"at least two folders.*it has {len(classes)}: {(classes or ['none'])[0]}"):
-        sources.find(data(source="."), tmp_path)
+    with pytest.raises(
+        ValueError,
+        match=rf"at least two folders.*it has {len(classes)}: {(classes or ['none'])[0]}",
+    ):
+        readers.find(data(source="."), tmp_path)
 
 
 def test_a_class_without_images_is_refused(folder):
@@ -273,14 +321,18 @@ def test_an_image_that_claims_to_be_enormous_is_named(folder, monkeypatch):
 
 
 def test_a_large_jpeg_is_read_as_a_smaller_one(tmp_path):
-    """Decoding a JPEG at a fraction of its size gives what decoding it whole and shrinking it gives, nearly."""
+    """Decoding a JPEG at a fraction of its size gives nearly what shrinking it whole gives."""
     side = np.arange(128)
-    picture = np.stack([side[:, None] + 0 * side, 0 * side[:, None] + side, side[:, None] // 2 + side // 2], -1)
+    picture = np.stack(
+        [side[:, None] + 0 * side, 0 * side[:, None] + side, side[:, None] // 2 + side // 2], -1
+    )
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.fromarray(picture.astype(np.uint8)).save(tmp_path / name / "0.jpg", quality=95)
     pixels = everything(data(channels=3, size=16, source="."), tmp_path)[0][0]
-    whole = np.asarray(Image.fromarray(picture.astype(np.uint8)).resize((16, 16), Image.Resampling.BICUBIC))
+    whole = np.asarray(
+        Image.fromarray(picture.astype(np.uint8)).resize((16, 16), Image.Resampling.BICUBIC)
+    )
     assert abs(pixels.transpose(1, 2, 0).astype(int) - whole).max() <= 4
 
 
@@ -295,13 +347,22 @@ def picture(value):
 
 def contents(prefix="", splits=("train", "test"), count=6):
     """Name images by split and class; every image is a grey level of its own."""
-    names = [f"{prefix}{split}/{label}/{i}.png" for split in splits for label in ("ant", "bee") for i in range(count)]
+    names = [
+        f"{prefix}{split}/{label}/{i}.png"
+        for split in splits
+        for label in ("ant", "bee")
+        for i in range(count)
+    ]
     return {name: picture(i) for i, name in enumerate(names)}
 
 
 def packed(path, files, folders=()):
-    """Write an archive of the kind that its name says, with hidden files that nobody should read."""
-    files = files | {"__MACOSX/train/ant/0.png": b"", "train/ant/._0.png": b"", "notes.txt": b"hello"}
+    """Write an archive of the kind that its name says, with hidden files that none should read."""
+    files = files | {
+        "__MACOSX/train/ant/0.png": b"",
+        "train/ant/._0.png": b"",
+        "notes.txt": b"hello",
+    }
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in files.items():
@@ -333,11 +394,11 @@ def test_a_folder_and_an_archive_of_it_are_the_same(tmp_path, kind, prefix):
     unpacked(tmp_path / kind, files) if kind == "folder" else packed(tmp_path / kind, files)
     pixels, _, classes = everything(data(source=kind), tmp_path)
     assert classes == ["ant", "bee"] and sorted(pixels[:, 0, 0, 0].tolist()) == list(range(24))
-    info, splits = split_images(data(source=kind), sources.find(data(source=kind), tmp_path))
+    info, splits = split_images(data(source=kind), readers.find(data(source=kind), tmp_path))
     assert info.counts == {"train": 10, "select": 2, "test": 12}
     assert sorted(splits["test"]["pixels"][:, 0, 0, 0].tolist()) == list(range(12, 24))
-    for split in splits.values():  # levels 0-5 and 12-17 are ants
-        assert (split["labels"] == split["pixels"][:, 0, 0, 0] % 12 // 6).all()
+    for part in splits.values():  # levels 0-5 and 12-17 are ants
+        assert (part["labels"] == part["pixels"][:, 0, 0, 0] % 12 // 6).all()
 
 
 @pytest.mark.parametrize(
@@ -351,46 +412,62 @@ def test_a_folder_and_an_archive_of_it_are_the_same(tmp_path, kind, prefix):
 )
 def test_folders_named_as_splits_are_splits(tmp_path, splits, counts):
     packed(tmp_path / "a.zip", contents(splits=splits))
-    assert split_images(data(source="a.zip"), sources.find(data(source="a.zip"), tmp_path))[0].counts == counts
+    assert (
+        split_images(data(source="a.zip"), readers.find(data(source="a.zip"), tmp_path))[0].counts
+        == counts
+    )
 
 
 def test_a_class_may_be_called_test(tmp_path):
-    unpacked(tmp_path / "a", {f"{name}/{i}.png": picture(i) for name in ("test", "train", "exam") for i in range(5)})
-    source = sources.find(data(source="a"), tmp_path)
-    assert source.classes == ["exam", "test", "train"] and set(source.own) == {""}
+    unpacked(
+        tmp_path / "a",
+        {f"{name}/{i}.png": picture(i) for name in ("test", "train", "exam") for i in range(5)},
+    )
+    source = readers.find(data(source="a"), tmp_path)
+    assert source.classes == ["exam", "test", "train"] and set(source.given) == {""}
 
 
 def test_a_split_that_lacks_a_class_is_named(tmp_path):
     files = {name: content for name, content in contents().items() if "test/bee" not in name}
     packed(tmp_path / "a.tar", files)
     with pytest.raises(ValueError, match=r"a\.tar .*bee has none in its test split"):
-        sources.find(data(source="a.tar"), tmp_path)
+        readers.find(data(source="a.tar"), tmp_path)
 
 
 def test_an_empty_class_folder_of_an_archive_is_named(tmp_path):
     packed(tmp_path / "a.tar", contents(), folders=("train/wasp", "test/wasp"))
     with pytest.raises(ValueError, match="wasp has none in its test split"):
-        sources.find(data(source="a.tar"), tmp_path)
+        readers.find(data(source="a.tar"), tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["a.zip", "a.tar.gz", "a.tar.xz"])
 def test_a_cut_off_archive_is_refused(tmp_path, kind):
-    path = packed(tmp_path / kind, {name: np.random.default_rng(0).bytes(9000) for name in contents()})
+    path = packed(
+        tmp_path / kind, {name: np.random.default_rng(0).bytes(9000) for name in contents()}
+    )
     path.write_bytes(path.read_bytes()[:-20000])
-    with pytest.raises(ValueError, match=r"data\.source: .*a\.(zip|tar).*(cannot be read|neither a folder nor)"):
+    with pytest.raises(
+        ValueError, match=r"data\.source: .*a\.(zip|tar).*(cannot be read|neither a folder nor)"
+    ):
         everything(data(source=kind), tmp_path)
 
 
 def test_an_unreadable_image_in_an_archive_is_named(tmp_path):
     packed(tmp_path / "a.zip", contents() | {"train/bee/x.png": b"no image"})
-    with pytest.raises(ValueError, match=r"a\.zip/train/bee/x\.png: not a readable image .*take it out of the source"):
+    with pytest.raises(
+        ValueError,
+        match=r"a\.zip/train/bee/x\.png: not a readable image .*take it out of the source",
+    ):
         everything(data(source="a.zip"), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        (("train", "test", "unlabeled"), "has unlabeled beside train; splits are called train, .* take out unlabeled"),
+        (
+            ("train", "test", "unlabeled"),
+            "has unlabeled beside train; splits are called train, .* take out unlabeled",
+        ),
         (("train", "extra"), "has extra beside train"),
         (("val", "test"), "has test, val but no folder called train"),
     ],
@@ -398,13 +475,13 @@ def test_an_unreadable_image_in_an_archive_is_named(tmp_path):
 def test_a_folder_beside_the_splits_is_no_class(tmp_path, splits, message):
     unpacked(tmp_path / "a", contents(splits=splits))
     with pytest.raises(ValueError, match=message):
-        sources.find(data(source="a"), tmp_path)
+        readers.find(data(source="a"), tmp_path)
 
 
 @pytest.mark.parametrize("loose", ["logo.png", "birds/logo.png", "birds/v2/train/logo.png"])
 def test_loose_images_change_nothing(tmp_path, loose):
     unpacked(tmp_path / "a", contents("birds/v2/") | {loose: picture(0)})
-    source = sources.find(data(source="a"), tmp_path)
+    source = readers.find(data(source="a"), tmp_path)
     assert source.classes == ["ant", "bee"] and len(source.labels) == 24
 
 
@@ -413,7 +490,7 @@ def test_links_of_a_folder_are_followed(tmp_path):
     (tmp_path / "a").mkdir()
     for name in ("ant", "bee"):
         (tmp_path / "a" / name).symlink_to(tmp_path / "real/train" / name)
-    assert len(sources.find(data(source="a"), tmp_path).labels) == 12
+    assert len(readers.find(data(source="a"), tmp_path).labels) == 12
     (tmp_path / "real/train/bee/0.png").unlink()
     (tmp_path / "real/train/bee/0.png").symlink_to("nowhere.png")
     with pytest.raises(ValueError, match=r"bee/0\.png: not a readable image .*take it out"):
@@ -427,7 +504,7 @@ def test_a_linked_image_in_an_archive_is_refused(tmp_path):
         member.type, member.linkname = tarfile.LNKTYPE, "train/ant/0.png"
         archive.addfile(member)
     with pytest.raises(ValueError, match=r"again\.png as a link .*unpack it into a folder"):
-        sources.find(data(source="a.tar"), tmp_path)
+        readers.find(data(source="a.tar"), tmp_path)
 
 
 def test_a_photo_is_turned_upright(tmp_path):

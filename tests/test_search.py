@@ -1,7 +1,11 @@
-"""The search: it finds known optima, never believes a prediction, and continues to the same result when cut off."""
+"""The search: it finds known optima, never believes a prediction, and survives interruption."""
 
+import json
 import os
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import pairwise
 
 import numpy as np
@@ -12,16 +16,19 @@ from scipy.stats import spearmanr
 from scalenet.nets import elastic
 from scalenet.nets.child import Child
 from scalenet.records.journal import Journal
-from scalenet.search import evolution, run
+from scalenet.search import evolution
+from scalenet.search.breeding import mutate
 from scalenet.search.finetuning import Finetuner
-from scalenet.search.ledger import Ledger
-from scalenet.search.scoring import Measurement, Scorer
+from scalenet.search.ledger import Label, Ledger, Proposal
+from scalenet.search.memory import Memory
+from scalenet.search.run import find, summary
+from scalenet.search.scoring import Measurement, Measures, Scorer
 from scalenet.search.surrogate import Surrogate
-from scalenet.space import cost, sampling, scaling
+from scalenet.space import cost, sampling
 from scalenet.space.budget import Budget
-from scalenet.space.network import Network, Stage
+from scalenet.space.network import Block, Network, Task
 from scalenet.space.scale import contains, scale
-from scalenet.space.scaling import BaseModel, Scaling
+from scalenet.space.scaling import BaseModel, Scaling, strategies
 
 
 class Interruption(Exception):
@@ -29,24 +36,29 @@ class Interruption(Exception):
 
 
 class Toy:
-    """A measure whose score is a known function of the network; it counts, and breaks off after ``limit`` calls."""
+    """A measure by a known function of the network; it breaks off after ``limit`` calls."""
 
     def __init__(self, score, limit=None):
         self.score, self.limit, self.calls = score, limit, []
 
-    def __call__(self, network: Network) -> Measurement:
+    def __call__(self, networks):
+        return map(self.measure, networks)
+
+    def measure(self, network: Network) -> Measurement:
         if len(self.calls) == self.limit:
             raise Interruption
-        self.calls.append(str(network))
+        self.calls.append(network)
         return Measurement(self.score(network), self.score(network), seconds=0.01 * len(self.calls))
 
 
 def linear(network: Network) -> float:
-    """Return a score that is smooth in everything a network chooses, with an optimum inside the space."""
-    kernels = [k for stage in network.stages[1:] for k in stage.kernels]
-    depths = [len(stage.kernels) for stage in network.stages]
+    """Return a score that is smooth in all that a network chooses, best inside the space."""
+    kernels = [k for stage in network.blocks[1:] for k in stage.kernels]
+    depths = [len(stage.kernels) for stage in network.blocks]
     value = 0.05 * sum(k == 5 for k in kernels) + 0.03 * depths[1] - 0.02 * depths[2]
-    return round(0.4 + value / len(kernels) + 0.01 * network.stages[1].width - 0.02 * network.resolution, 6)
+    return round(
+        0.4 + value / len(kernels) + 0.01 * network.blocks[1].width - 0.02 * network.resolution, 6
+    )
 
 
 def rugged(network: Network) -> float:
@@ -55,22 +67,43 @@ def rugged(network: Network) -> float:
 
 
 def ignore(candidate, seconds):
+    """Record nothing."""
+
+
+def quiet(record):
     """Emit to nobody."""
 
 
 def search(params, info, score=linear):
     toy = Toy(score)
-    found, candidates = run.run(params, info, toy, ignore)
+    found, candidates = found_by(params, info, Measures(toy))
     return found, candidates, toy
 
 
+def found_by(params, info, measures, record=ignore):
+    """Run the whole search with other measures."""
+    generator = np.random.default_rng(params.search.seed)
+    return find(params, info.task, generator, measures, record)
+
+
+def ledger_of(params, info, measure) -> Ledger:
+    return Ledger(params.search, budget_of(params, info), measure, ignore)
+
+
 def budget_of(params, info) -> Budget:
-    return Budget(params.space, params.scaling, info.channels, len(info.classes))
+    return Budget(params.space, params.scaling, info.task)
 
 
 def thorough(make_params, **search):
     """Return params whose evolution sees the whole of a space of 168 base models."""
-    section = {"population": 60, "generations": 6, "parents": 12, "iterations": 4, "mutation": 0.3, "surrogate": 1}
+    section = {
+        "population": 60,
+        "generations": 6,
+        "parents": 12,
+        "iterations": 4,
+        "mutation": 0.3,
+        "surrogate": 1,
+    }
     return make_params({"search": section | {"random_bases": 8} | search})
 
 
@@ -84,7 +117,9 @@ def best_states(params, info, score):
     for base in sampling.walk(params.space):
         offered = [budget.feasible(base, stage) for stage in range(len(weights))]
         if budget.total_miss(base) == 0 and all(offered):
-            scores = [max(score(scale(params.space, base, by)) for by in stage) for stage in offered]
+            scores = [
+                max(score(scale(params.space, base, by)) for by in stage) for stage in offered
+            ]
             best[base] = float(np.dot(weights, scores) / weights.sum())
     return best
 
@@ -94,49 +129,67 @@ def best_states(params, info, score):
 def test_the_known_optimum_is_found(make_params, info, weights, surrogate):
     params = thorough(make_params, stage_weights=weights, surrogate=surrogate)
     best = best_states(params, info, linear)
-    assert 20 < len(best) < 168 and len(set(best.values())) > 10, "the budget should bind, and scores should differ"
+    assert 20 < len(best) < 168 and len(set(best.values())) > 10, (
+        "the budget should bind, and scores should differ"
+    )
     found, _, _ = search(params, info)
     assert found.score == pytest.approx(max(best.values()), abs=1e-9)
-    assert best[BaseModel.parse(found.base)] == pytest.approx(max(best.values()), abs=1e-9)
+    assert best[found.base] == pytest.approx(max(best.values()), abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_last_state_is_a_fixed_point(make_params, info, seed):
-    """On a rugged score a chain that saw everything ends where neither of its two moves can improve."""
+    """A chain that saw all of a rugged score ends where neither of its moves can improve."""
     params = thorough(make_params, seed=seed, iterations=6)
     found, _, _ = search(params, info, rugged)
     budget, weights = budget_of(params, info), np.ones(3)
-    strategies = [Scaling.parse(text) for text in found.strategies]
 
     def total(base, strategies):
         return float(np.mean([rugged(scale(params.space, base, by)) for by in strategies]))
 
-    base = BaseModel.parse(found.base)
+    base, strategies = found.base, found.strategies
     assert total(base, strategies) == pytest.approx(found.score)
     assert found.score == pytest.approx(
         np.dot(
-            weights, [max(rugged(scale(params.space, base, by)) for by in budget.feasible(base, i)) for i in range(3)]
+            weights,
+            [
+                max(rugged(scale(params.space, base, by)) for by in budget.feasible(base, i))
+                for i in range(3)
+            ],
         )
         / 3
     )
-    rivals = [total(b, strategies) for b in sampling.walk(params.space) if budget.total_miss(b, strategies) == 0]
+    rivals = [
+        total(b, strategies)
+        for b in sampling.walk(params.space)
+        if budget.total_miss(b, strategies) == 0
+    ]
     assert found.score == pytest.approx(max(rivals))
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("surrogate", [1, 3])
-def test_the_chain_never_falls_and_reports_only_what_was_measured(make_params, info, seed, surrogate):
+def test_the_chain_never_falls_and_reports_only_what_was_measured(
+    make_params, info, seed, surrogate
+):
     params = make_params({"search": {"seed": seed, "iterations": 4, "surrogate": surrogate}})
     found, candidates, toy = search(params, info, rugged)
     assert all(after.score >= before.score for before, after in pairwise(found.chain))
-    assert [state.iteration for state in found.chain] == [1, 2, 3, 4] and found.score == found.chain[-1].score
+    assert [state.iteration for state in found.chain] == [
+        1,
+        2,
+        3,
+        4,
+    ] and found.score == found.chain[-1].score
     measured = {candidate.network: candidate.score for candidate in candidates}
     for state in found.chain:
-        base, strategies = BaseModel.parse(state.base), map(Scaling.parse, state.strategies)
-        names = [str(scale(params.space, base, by)) for by in strategies]
-        assert state.score == pytest.approx(np.mean([measured[name] for name in names]), abs=1e-12)
-        assert all(measured[name] == rugged(Network.parse(name)) for name in names)
-    assert toy.calls == [candidate.network for candidate in candidates] and found.measured == len(candidates)
+        networks = [scale(params.space, state.base, by) for by in state.strategies]
+        mean = np.mean([measured[network] for network in networks])
+        assert state.score == pytest.approx(mean, abs=1e-12)
+        assert all(measured[network] == rugged(network) for network in networks)
+    assert toy.calls == [candidate.network for candidate in candidates] and found.measured == len(
+        candidates
+    )
     assert len(set(toy.calls)) == len(toy.calls), "a network was measured twice"
 
 
@@ -144,33 +197,35 @@ def test_candidates_are_feasible_and_fully_described(params, info):
     _, candidates, _ = search(params, info)
     budget, phases = budget_of(params, info), set()
     for number, c in enumerate(candidates):
-        base, by = BaseModel.parse(c.base), Scaling.parse(c.scaling)
+        base, by = c.base, c.scaling
         network = scale(params.space, base, by)
-        assert (c.number, c.network) == (number, str(network)) and contains(params.space, base)
+        assert (c.number, c.network) == (number, network) and contains(params.space, base)
         assert (c.depth, c.width, c.resolution) == (by.depth, by.width, by.resolution)
-        assert (c.flops, c.params) == (cost.flops(network, 1, 3), cost.params(network, 1, 3))
-        assert by in scaling.strategies(params.scaling, c.stage)
-        assert budget.total_miss(base) == 0 and budget.miss(base, by, c.stage) == 0
-        target = params.scaling.budget * 2**c.stage
-        assert abs(c.flops - target) <= params.scaling.stages[c.stage].tolerance * target
+        assert (c.flops, c.params) == (
+            cost.flops(network, Task(1, 3)),
+            cost.parameters(network, Task(1, 3)),
+        )
+        assert by in strategies(params.scaling, c.size)
+        assert budget.total_miss(base) == 0 and budget.miss(base, by, c.size) == 0
+        target = params.scaling.budget * 2**c.size
+        assert abs(c.flops - target) <= params.scaling.stages[c.size].tolerance * target
         phases.add(c.phase)
-    assert phases == {"start", "bases", "strategies"} and {c.stage for c in candidates} == {0, 1, 2}
+    assert phases == {"start", "bases", "strategies"} and {c.size for c in candidates} == {0, 1, 2}
     assert any(c.predicted is not None for c in candidates)
 
 
 def test_metric_and_weights_decide_the_score(make_params, info):
     class Split(Toy):
-        def __call__(self, network):
+        def measure(self, network):
             return Measurement(rugged(network), linear(network), 0.0)
 
     for metric, score in (("accuracy", rugged), ("probability", linear)):
         params = make_params({"search": {"metric": metric, "stage_weights": [0, 2, 1]}})
-        found, candidates = run.run(params, info, Split(None), ignore)
-        assert all(c.score == score(Network.parse(c.network)) for c in candidates)
-        base, strategies = BaseModel.parse(found.base), map(Scaling.parse, found.strategies)
-        scores = [score(scale(params.space, base, by)) for by in strategies]
+        found, candidates = found_by(params, info, Measures(Split(None)))
+        assert all(c.score == score(c.network) for c in candidates)
+        scores = [score(scale(params.space, found.base, by)) for by in found.strategies]
         assert found.score == pytest.approx((2 * scores[1] + scores[2]) / 3)
-        assert run.summary(params, found, candidates)["measured"] == len(candidates)
+        assert summary(params, found, candidates)["measured"] == len(candidates)
 
 
 def test_a_search_is_a_function_of_its_seed(make_params, info):
@@ -179,24 +234,27 @@ def test_a_search_is_a_function_of_its_seed(make_params, info):
 
 
 def test_mutation_stays_in_the_space_and_reaches_all_of_it(params, info):
-    ledger, generator = Ledger(params, info, Toy(linear), ignore), np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     base = BaseModel(((3,), (3,), (3,)))
     reached = set()
     for _ in range(3000):
-        base = evolution.mutate(ledger, generator, base, 0.5)
+        base = mutate(params.space, generator, base, 0.5)
         assert contains(params.space, base)
         reached.add(base)
     assert len(reached) == 168
-    assert evolution.mutate(ledger, generator, base, 0.0) == base
+    assert mutate(params.space, generator, base, 0.0) == base
 
 
 # --- the surrogate --------------------------------------------------------------------------------
 
 
 def sampled(params, count, seed):
-    sampler, generator = sampling.Sampler(params.space, params.scaling, None, False), np.random.default_rng(seed)
+    sampler, generator = (
+        sampling.Sampler(params.space, params.scaling, None, False),
+        np.random.default_rng(seed),
+    )
     networks = [sampler.draw(generator).network for _ in range(count)]
-    return [(network, cost.flops(network, 1, 3)) for network in networks]
+    return [(network, cost.flops(network, Task(1, 3))) for network in networks]
 
 
 def test_the_surrogate_ranks_a_linear_score(params):
@@ -209,7 +267,13 @@ def test_the_surrogate_ranks_a_linear_score(params):
 
 def test_the_surrogate_pays_at_the_same_number_of_measurements(make_params, info):
     def mean_score(surrogate):
-        small = {"population": 6, "generations": 3, "iterations": 1, "surrogate": surrogate, "parents": 3}
+        small = {
+            "population": 6,
+            "generations": 3,
+            "iterations": 1,
+            "surrogate": surrogate,
+            "parents": 3,
+        }
         runs = [search(make_params({"search": small | {"seed": seed}}), info) for seed in range(5)]
         return np.mean([found.score for found, _, _ in runs])
 
@@ -231,27 +295,37 @@ def fine(network: Network) -> float:
 
 @pytest.mark.parametrize(("share", "surrogate"), [(0.5, 1), (1.0, 1), (0.5, 3)])
 def test_fine_tuning_chooses_among_the_best_by_shared_weights(make_params, info, share, surrogate):
-    params = make_params({"search": {"finetune": {"steps": 2, "lr": 0.1, "share": share}, "surrogate": surrogate}})
+    params = make_params(
+        {"search": {"finetune": {"steps": 2, "lr": 0.1, "share": share}, "surrogate": surrogate}}
+    )
     tuned = Toy(fine)
-    found, candidates = run.run(params, info, Toy(coarse), ignore, tuned)
-    base, budget = BaseModel.parse(found.base), budget_of(params, info)
-    for stage, (text, last) in enumerate(zip(found.strategies, found.chain[-1].strategies, strict=True)):
+    found, candidates = found_by(params, info, Measures(Toy(coarse), tuned))
+    base, budget = found.base, budget_of(params, info)
+    for stage, (by, last) in enumerate(
+        zip(found.strategies, found.chain[-1].strategies, strict=True)
+    ):
         options = budget.feasible(base, stage)
-        ours = [c for c in candidates if c.phase == "finetuned" and c.stage == stage]
-        assert {Scaling.parse(c.scaling) for c in ours} <= set(options)
+        ours = [c for c in candidates if c.phase == "finetuned" and c.size == stage]
+        assert {c.scaling for c in ours} <= set(options)
         if surrogate == 1:
-            ranked = sorted(options, key=lambda by: (-coarse(scale(params.space, base, by)), str(by)))
-            best = {str(scale(params.space, base, by)) for by in ranked[: int(np.ceil(share * len(options)))]}
+            ranked = sorted(
+                options, key=lambda by: (-coarse(scale(params.space, base, by)), str(by))
+            )
+            best = {
+                scale(params.space, base, by) for by in ranked[: int(np.ceil(share * len(options)))]
+            }
             assert best <= {c.network for c in ours} and len(ours) <= len(best) + 1
-        assert Scaling.parse(text).resolution == max(c.resolution for c in ours)
+        assert by.resolution == max(c.resolution for c in ours)
         tried = {c.network for c in ours}  # two strategies may make one network
-        assert str(scale(params.space, base, Scaling.parse(last))) in tried, "the chain's own choice is tuned too"
+        assert scale(params.space, base, last) in tried, "the chain's own choice is tuned too"
         if share == 1:
-            assert tried == {str(scale(params.space, base, by)) for by in options}
-    networks = [scale(params.space, base, Scaling.parse(text)) for text in found.strategies]
+            assert tried == {scale(params.space, base, by) for by in options}
+    networks = [scale(params.space, base, by) for by in found.strategies]
     assert found.score == pytest.approx(np.mean([fine(network) for network in networks]))
-    assert [c.number for c in candidates] == list(range(len(candidates))) and found.measured == len(candidates)
-    top = run.summary(params, found, candidates)
+    assert [c.number for c in candidates] == list(range(len(candidates))) and found.measured == len(
+        candidates
+    )
+    top = summary(params, found, candidates)
     assert [top[f"accuracy_stage{i}"] for i in range(3)] == [fine(network) for network in networks]
 
 
@@ -259,14 +333,9 @@ def test_a_search_cut_off_while_fine_tuning_continues(make_params, info, tmp_pat
     params = make_params({"search": {"finetune": {"steps": 2, "lr": 0.1, "share": 1.0}}})
 
     def run(path, limit):
-        journal = Journal(path, "key")
         shared, tuned = Toy(coarse), Toy(fine, limit)
-        try:
-            return run.run(params, info, *run.remembering(journal, shared, tuned)), shared.calls, tuned.calls
-        except Interruption:
-            return None, shared.calls, tuned.calls
-        finally:
-            journal.close()
+        found = on_journal(params, info, path, Measures(shared, tuned))
+        return found, shared.calls, tuned.calls
 
     whole, scored, tuned = run(tmp_path / "whole.jsonl", None)
     cut, *first = run(tmp_path / "cut.jsonl", 2)
@@ -276,46 +345,56 @@ def test_a_search_cut_off_while_fine_tuning_continues(make_params, info, tmp_pat
 
 
 def test_a_surrogate_leaves_most_strategies_unmeasured(make_params, info):
-    """Of the strategies of a base model, those it proposes are measured, and what was known stays an option."""
+    """It proposes which of a base model's strategies are measured; known ones stay options."""
 
-    def ledger_of(surrogate):
+    def made(surrogate):
         params = make_params({"search": {"surrogate": surrogate, "random_bases": 4}})
-        return Ledger(params, info, Toy(linear), ignore)
+        return ledger_of(params, info, Toy(linear))
 
     generator = np.random.default_rng(0)
-    bases = [ledger_of(1).budget.draw(generator, 300) for _ in range(4)]
-    full, lean = ledger_of(1), ledger_of(4)
+    full, lean = made(1), made(4)
+    bases = [full.budget.draw(generator, 300) for _ in range(4)]
     first = [evolution.first_strategies(ledger, bases) for ledger in (full, lean)]
     assert len(lean.candidates) < 0.7 * len(full.candidates) and lean.surrogate is not None
-    by = lean.budget.feasible(bases[0], 2)
-    assert all(lean.measured(bases[0], one) for one in by), "the first base model is measured whole"
-    best = max(by, key=lambda one: linear(scale(lean.params.space, bases[0], one)))
-    chosen = evolution.best_strategies(lean, bases[0], [*first[1][:2], by[0]])
-    assert linear(scale(lean.params.space, bases[0], chosen[2])) == linear(scale(lean.params.space, bases[0], best))
+    options = evolution.feasible(lean.budget, bases[0], 2)
+    assert all(lean.knows(one) for one in options), "the first base model is measured whole"
+    best = max(linear(lean.network(one)) for one in options)
+    current = [*first[1][:2], options[0].scaling]
+    chosen = evolution.best_strategies(lean, Label("strategies", 1), bases[0], current)
+    assert linear(lean.network(Proposal(2, bases[0], chosen[2]))) == best
 
 
 def test_a_slice_is_fine_tuned_from_the_shared_weights(make_params, toy):
     """With a rate of next to nothing, what is scored is the slice itself."""
-    params = make_params({"search": {"finetune": {"steps": 1, "lr": 1e-9, "share": 1.0}, "calibration": 64}})
-    info = (1, 3)
-    net = elastic.build(params.space, params.scaling, info, "left", torch.Generator().manual_seed(0))
+    params = make_params(
+        {"search": {"finetune": {"steps": 1, "lr": 1e-9, "share": 1.0}, "calibration": 64}}
+    )
+    net = elastic.build(
+        params.space, params.scaling, Task(1, 3), "left", torch.Generator().manual_seed(0)
+    )
     with torch.no_grad():
         for name, tensor in net.weights.items():
-            tensor += 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(len(name)))
+            tensor += 0.1 * torch.randn(
+                tensor.shape, generator=torch.Generator().manual_seed(len(name))
+            )
     network = sampled(params, 1, seed=4)[0][0]
-    tuned = Finetuner(net, toy(64), toy(60, seed=1), params)(network)
-    shared = Scorer(net, toy(64), toy(60, seed=1), params.search)(network)
+    tuned = Finetuner(net, toy(64), toy(60, seed=1), params).measure(network)
+    shared = Scorer(net, toy(64), toy(60, seed=1), params.search).measure(network)
     assert tuned.probability == pytest.approx(shared.probability, abs=1e-4)
 
 
 def test_fine_tuning_improves_a_slice_and_leaves_the_shared_weights(make_params, toy):
-    params = make_params({"search": {"finetune": {"steps": 40, "lr": 0.1, "share": 1.0}, "calibration": 64}})
-    net = elastic.build(params.space, params.scaling, (1, 3), "left", torch.Generator().manual_seed(0))
+    params = make_params(
+        {"search": {"finetune": {"steps": 40, "lr": 0.1, "share": 1.0}, "calibration": 64}}
+    )
+    net = elastic.build(
+        params.space, params.scaling, Task(1, 3), "left", torch.Generator().manual_seed(0)
+    )
     before = {name: tensor.clone() for name, tensor in net.weights.items()}
     network = sampled(params, 1, seed=4)[0][0]
-    shared = Scorer(net, toy(96), toy(60, seed=1), params.search)(network)
+    shared = Scorer(net, toy(96), toy(60, seed=1), params.search).measure(network)
     measures = [Finetuner(net, toy(96), toy(60, seed=1), params) for _ in range(2)]
-    first, second = (measure(network) for measure in measures)
+    first, second = (one.measure(network) for one in measures)
     assert (first.accuracy, first.probability) == (second.accuracy, second.probability)
     assert first.accuracy > shared.accuracy + 0.2 and first.probability > shared.probability
     assert all(torch.equal(before[name], tensor) for name, tensor in net.weights.items())
@@ -326,18 +405,25 @@ def test_fine_tuning_improves_a_slice_and_leaves_the_shared_weights(make_params,
 
 def journalled(params, info, path, limit=None, key="key"):
     """Run a search on a journal; return its result (None if it broke off) and what it measured."""
-    toy, journal = Toy(rugged, limit), Journal(path, key)
-    try:
-        return run.run(params, info, *run.remembering(journal, toy)), toy.calls
-    except Interruption:
-        return None, toy.calls
-    finally:
-        journal.close()
+    toy = Toy(rugged, limit)
+    return on_journal(params, info, path, Measures(toy), key), toy.calls
+
+
+def on_journal(params, info, path, measures, key="key", emit=quiet):
+    """Run a search on a journal; return its result, or None if it broke off."""
+    with closing(Journal(path, key)) as journal:
+        memory = Memory(journal, emit)
+        try:
+            return found_by(params, info, memory.recalling(measures), memory.record)
+        except Interruption:
+            return None
 
 
 @pytest.fixture(scope="module")
 def short(make_params):
-    return make_params({"search": {"population": 5, "generations": 3, "iterations": 2, "surrogate": 3}})
+    return make_params(
+        {"search": {"population": 5, "generations": 3, "iterations": 2, "surrogate": 3}}
+    )
 
 
 def test_an_interrupted_search_continues_to_the_identical_result(short, info, tmp_path):
@@ -353,11 +439,82 @@ def test_an_interrupted_search_continues_to_the_identical_result(short, info, tm
     assert again == whole and none == [], "a finished search measures nothing"
 
 
+def test_every_candidate_is_told_once_and_only_after_it_is_on_disk(short, info, tmp_path):
+    path, told = tmp_path / "journal.jsonl", []
+
+    def emit(record):
+        last = json.loads(path.read_bytes().splitlines()[-1])
+        assert record == {"event": "candidate", **last}, "told before it was kept"
+        told.append(record)
+
+    for limit in (9, None, None):
+        result = on_journal(short, info, path, Measures(Toy(rugged, limit)), emit=emit)
+    assert [record["number"] for record in told] == list(range(len(result[1])))
+    assert all(c.plain().items() <= told[c.number].items() for c in result[1])
+
+
+# --- many at once ---------------------------------------------------------------------------------
+
+
+def in_threads(networks) -> Iterator[Measurement]:
+    """Measure side by side."""
+    with ThreadPoolExecutor(4) as pool:
+        yield from pool.map(Toy(rugged).measure, networks)
+
+
+def backwards(networks) -> list[Measurement]:
+    """Measure the last one first, and hand out all at the end."""
+    return [*Toy(rugged)(networks[::-1])][::-1]
+
+
+@pytest.mark.parametrize("measure", [in_threads, backwards])
+@pytest.mark.parametrize("surrogate", [1, 3])
+def test_where_and_in_which_order_networks_are_measured_does_not_matter(
+    make_params, info, measure, surrogate
+):
+    over = {"surrogate": surrogate, "finetune": {"steps": 1, "lr": 0.1, "share": 0.5}}
+    params = make_params({"search": over})
+    here = found_by(params, info, Measures(Toy(rugged), Toy(rugged)))
+    assert found_by(params, info, Measures(measure, measure)) == here
+
+
+def test_whole_generations_are_measured_at_once(short, info):
+    batches = []
+
+    def measure(networks):
+        batches.append(networks)
+        return Toy(rugged)(networks)
+
+    _, candidates = found_by(short, info, Measures(measure))
+    assert [n for batch in batches for n in batch] == [c.network for c in candidates]
+    labels = [
+        {(c.phase, c.iteration, c.generation) for c in candidates if c.network in batch}
+        for batch in map(set, batches)
+    ]
+    assert all(len(label) == 1 for label in labels), "a batch is of one moment of the search"
+    bred = [label for labels_ in labels for label in labels_ if label[0] == "bases"]
+    assert len(bred) == len(set(bred)) and max(map(len, batches)) > 6
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_measure_that_loses_or_invents_results_is_refused(short, info, change):
+    def measure(networks):
+        results = [*Toy(rugged)(networks)]
+        return results[:-1] if change < 0 else [*results, results[0]]
+
+    with pytest.raises(ValueError, match="zip"):
+        found_by(short, info, Measures(measure))
+
+
 def test_a_torn_last_line_is_measured_again(short, info, tmp_path):
     path = tmp_path / "journal.jsonl"
     whole, all_calls = journalled(short, info, path)
     full = path.read_bytes()
-    for cut in (3, 200, len(full.splitlines()[-1]) + 1):  # within the last record, and just at its start
+    for cut in (
+        3,
+        200,
+        len(full.splitlines()[-1]) + 1,
+    ):  # within the last record, and just at its start
         path.write_bytes(full[:-cut])
         result, calls = journalled(short, info, path)
         assert result == whole and calls == all_calls[-1:]
@@ -366,18 +523,29 @@ def test_a_torn_last_line_is_measured_again(short, info, tmp_path):
 
 def test_an_untorn_journal_loses_nothing(tmp_path, monkeypatch):
     path, fsync, synced = tmp_path / "journal.jsonl", os.fsync, []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(descriptor) or fsync(descriptor))
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.append(descriptor) or fsync(descriptor)
+    )
     first = Journal(path, "key")
     for i in range(3):
         first.append({"i": i, "score": 0.1 + 0.2})
-        assert path.read_bytes().count(b"\n") == 2 + i, "a record must be on disk when append returns"
+        assert path.read_bytes().count(b"\n") == 2 + i, (
+            "a record must be on disk when append returns"
+        )
         assert len(synced) == 2 + i
     first.close()
     assert Journal(path, "key").records == [{"i": i, "score": 0.1 + 0.2} for i in range(3)]
 
 
 @pytest.mark.parametrize(
-    "old", [b"", b"not a journal\n", b'{"key": "ke', b'{"key": "other"}\n{"network": "x"}\n', b"\xff\xfe\n"]
+    "old",
+    [
+        b"",
+        b"not a journal\n",
+        b'{"key": "ke',
+        b'{"key": "other"}\n{"network": "x"}\n',
+        b"\xff\xfe\n",
+    ],
 )
 def test_a_journal_of_other_work_is_begun_anew(short, info, tmp_path, old):
     path = tmp_path / "journal.jsonl"
@@ -401,7 +569,10 @@ def test_a_search_with_another_key_measures_everything(short, info, tmp_path):
 
 def test_an_impossible_budget_says_so(make_params, info):
     params = make_params({"scaling": {"budget": 10.0, "tries": 50}})
-    with pytest.raises(ValueError, match=r"scaling\.budget 10 ±30%.*none found in 50 tries; the nearest misses it by"):
+    with pytest.raises(
+        ValueError,
+        match=r"scaling\.budget 10 ±30%.*none found in 50 tries; the nearest misses it by",
+    ):
         search(params, info)
 
 
@@ -419,23 +590,48 @@ def opposed(make_params, info):
     """Return params whose stages 1 and 2 fit a base model each, but never the same one."""
     block = {"width": 32, "depth": 2, "stride": 1, "expand": 3, "kernels": [3]}
     one, two = (BaseModel(((3,) * layers,)) for layers in (1, 2))
-    params = make_params({"space": {"stages": [block], "divisor": 1}, "scaling": {"tolerance": 0.9}})
-    size = sum(Budget(params.space, params.scaling, 1, 3).flops(base, Scaling(1.0, 1.0, 8)) for base in (one, two)) / 2
+    params = make_params(
+        {"space": {"stages": [block], "divisor": 1}, "scaling": {"tolerance": 0.9}}
+    )
+    size = (
+        sum(
+            Budget(params.space, params.scaling, Task(1, 3)).flops(base, Scaling(1.0, 1.0, 8))
+            for base in (one, two)
+        )
+        / 2
+    )
     widths = [round(1 + i / 50, 2) for i in range(200)]
     entry = {"tolerance": 0.05, "depths": [1.0], "resolutions": [8]}
-    stages = [entry | {"tolerance": 0.9, "widths": [1.0]}, entry | {"widths": widths}, entry | {"widths": widths}]
+    stages = [
+        entry | {"tolerance": 0.9, "widths": [1.0]},
+        entry | {"widths": widths},
+        entry | {"widths": widths},
+    ]
     scaling = {"budget": size, "tolerance": 0.9, "stages": stages}
-    budget = budget_of(make_params({"space": {"stages": [block], "divisor": 1}, "scaling": scaling}), info)
+    budget = budget_of(
+        make_params({"space": {"stages": [block], "divisor": 1}, "scaling": scaling}), info
+    )
     for stage, (fits, fails) in enumerate(((one, two), (two, one)), start=1):
         offered = (Scaling(1.0, width, 8) for width in widths)
-        only = [by.width for by in offered if not budget.miss(fits, by, stage) and budget.miss(fails, by, stage)]
+        only = [
+            by.width
+            for by in offered
+            if not budget.miss(fits, by, stage) and budget.miss(fails, by, stage)
+        ]
         scaling["stages"][stage] = entry | {"widths": only[:1]}
-    return make_params({"space": {"stages": [block], "divisor": 1}, "scaling": scaling, "search": {"random_bases": 12}})
+    return make_params(
+        {
+            "space": {"stages": [block], "divisor": 1},
+            "scaling": scaling,
+            "search": {"random_bases": 12},
+        }
+    )
 
 
 def test_strategies_that_share_no_base_model_are_refused(make_params, info):
     with pytest.raises(
-        ValueError, match=r"scaling\.stages\[2\]: none of its 1 feasible strategies shares a base model"
+        ValueError,
+        match=r"scaling\.stages\[2\]: none of its 1 feasible strategies shares a base model",
     ):
         search(opposed(make_params, info), info, rugged)
 
@@ -444,21 +640,26 @@ def test_a_space_with_one_feasible_base_model_is_searched(make_params, info):
     """Later iterations have nothing new to breed, and keep what they have."""
     block = {"width": 8, "depth": 1, "stride": 1, "expand": 2, "kernels": [3]}
     params = make_params({"space": {"stages": [block]}, "scaling": {"tolerance": 0.9}})
-    size = Budget(params.space, params.scaling, 1, 3).flops(BaseModel(((3,),)), Scaling(1.0, 1.0, 8))
-    params = make_params({"space": {"stages": [block]}, "scaling": {"budget": size}, "search": {"iterations": 3}})
+    size = Budget(params.space, params.scaling, Task(1, 3)).flops(
+        BaseModel(((3,),)), Scaling(1.0, 1.0, 8)
+    )
+    params = make_params(
+        {"space": {"stages": [block]}, "scaling": {"budget": size}, "search": {"iterations": 3}}
+    )
     found, _, _ = search(params, info, rugged)
-    assert found.base == "k3" and len(found.chain) == 3
+    assert str(found.base) == "k3" and len(found.chain) == 3
 
 
 def test_evolution_survives_a_generation_that_breeds_nothing(make_params, info, monkeypatch):
-    """Bad luck in ``tries`` draws must not lose the base model at hand, nor the one that a last draw finds."""
+    """Bad luck must not lose the base model at hand, nor the one that a last draw finds."""
     monkeypatch.setattr(evolution, "breed", lambda *_: [])
     params = make_params({"scaling": {"tolerance": 0.9}})
-    ledger, generator = Ledger(params, info, Toy(rugged), ignore), np.random.default_rng(0)
-    strategies = evolution.first_strategies(ledger, [ledger.budget.draw(generator, 300) for _ in range(4)])
-    drawn = evolution.evolve(ledger, generator, strategies, None)
-    assert ledger.budget.total_miss(drawn, strategies) == 0
-    assert evolution.evolve(ledger, generator, strategies, drawn) == drawn
+    ledger, generator = ledger_of(params, info, Toy(rugged)), np.random.default_rng(0)
+    bases = [ledger.budget.draw(generator, 300) for _ in range(4)]
+    chosen = evolution.first_strategies(ledger, bases)
+    drawn = evolution.evolve(ledger, generator, 1, chosen, None)
+    assert ledger.budget.total_miss(drawn, chosen) == 0
+    assert evolution.evolve(ledger, generator, 2, chosen, drawn) == drawn
 
 
 # --- scoring --------------------------------------------------------------------------------------
@@ -468,8 +669,9 @@ def test_evolution_survives_a_generation_that_breeds_nothing(make_params, info, 
 def scorer(make_params, toy):
     def make(batch=512, coupling="left", train=None, select=None):
         params = make_params({"search": {"batch": batch}})
-        images = (1, 3)
-        net = elastic.build(params.space, params.scaling, images, coupling, torch.Generator().manual_seed(0)).eval()
+        net = elastic.build(
+            params.space, params.scaling, Task(1, 3), coupling, torch.Generator().manual_seed(0)
+        ).eval()
         with torch.no_grad():
             net.weights["classifier/weight"].mul_(50)
         return Scorer(net, train or toy(96), select or toy(53, seed=1), params.search)
@@ -485,10 +687,11 @@ def values(measurement):
 def test_a_score_depends_on_the_network_alone(params, scorer, coupling):
     networks = [network for network, _ in sampled(params, 8, seed=3)]
     first = scorer(coupling=coupling)
-    straight = [values(first(network)) for network in networks]
-    backward = [values(first(network)) for network in networks[::-1]][::-1]
-    assert straight == backward == [values(scorer(coupling=coupling)(network)) for network in networks]
-    small = [values(scorer(batch=7, coupling=coupling)(network)) for network in networks]
+    straight = [values(one) for one in first(networks)]
+    backward = [values(one) for one in first(networks[::-1])][::-1]
+    apart = [values(scorer(coupling=coupling).measure(network)) for network in networks]
+    assert straight == backward == apart
+    small = [values(one) for one in scorer(batch=7, coupling=coupling)(networks)]
     assert [accuracy for accuracy, _ in small] == [accuracy for accuracy, _ in straight]
     assert [p for _, p in small] == pytest.approx([p for _, p in straight], abs=1e-5)
     assert len({p for _, p in straight}) > 4, "the test is blind if all networks score alike"
@@ -496,14 +699,14 @@ def test_a_score_depends_on_the_network_alone(params, scorer, coupling):
 
 def test_a_score_is_the_calibrated_childs(params, scorer, toy):
     network = sampled(params, 1, seed=4)[0][0]
-    measure = scorer()
-    child = Child(network, 1, 3)
-    child.weights.load_state_dict(measure.elastic.slices(network))
+    shared = scorer()
+    child = Child(network, Task(1, 3))
+    child.weights.load_state_dict(shared.elastic.slices(network))
     calibration, select = toy(96).resized(network.resolution, 32)[0], toy(53, seed=1)
     child.calibrate([calibration])
     with torch.no_grad():
         logits = child.eval()(select.resized(network.resolution, 53)[0])
-    result = measure(network)
+    result = shared.measure(network)
     assert result.accuracy == (logits.argmax(1) == select.labels).double().mean().item()
     own = logits.softmax(1)[torch.arange(53), select.labels].mean().item()
     assert result.probability == pytest.approx(own, abs=1e-5) and result.seconds > 0
@@ -511,20 +714,20 @@ def test_a_score_is_the_calibrated_childs(params, scorer, toy):
 
 def test_scoring_calibrates_on_train_and_tests_on_select(params, scorer, toy):
     network = sampled(params, 1, seed=4)[0][0]
-    usual = values(scorer()(network))
-    assert values(scorer(train=toy(96, seed=9))(network)) != usual
-    assert values(scorer(select=toy(53, seed=9))(network)) != usual
+    usual = values(scorer().measure(network))
+    assert values(scorer(train=toy(96, seed=9)).measure(network)) != usual
+    assert values(scorer(select=toy(53, seed=9)).measure(network)) != usual
 
 
 def test_features_tell_networks_apart():
     """Depth, width, kernels and resolution each move the surrogate's view."""
-    plain = Network(8, 3, 1, 4, (Stage((3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu")
+    plain = Network(8, 3, 1, 4, (Block((3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu")
     others = [
-        Network(9, 3, 1, 4, (Stage((3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
-        Network(8, 3, 1, 4, (Stage((3, 5), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
-        Network(8, 3, 1, 4, (Stage((3, 3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
-        Network(8, 3, 1, 8, (Stage((3, 3), 1, 2, 12),), 16, 0.25, "expanded", "relu"),
+        Network(9, 3, 1, 4, (Block((3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
+        Network(8, 3, 1, 4, (Block((3, 5), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
+        Network(8, 3, 1, 4, (Block((3, 3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
+        Network(8, 3, 1, 8, (Block((3, 3), 1, 2, 12),), 16, 0.25, "expanded", "relu"),
     ]
-    pairs = [(network, cost.flops(network, 1, 3)) for network in (plain, *others)]
+    pairs = [(network, cost.flops(network, Task(1, 3))) for network in (plain, *others)]
     model = Surrogate.fit(pairs, [0.5, 0.6, 0.7, 0.8, 0.9])
     assert len(set(model.predict(pairs))) == 5

@@ -9,13 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, ks_2samp
 
-from scalenet.space import cost, sampling, scale, scaling
-from scalenet.space.network import Network, Stage
-from scalenet.space.scaling import BaseModel, Scaling
+from scalenet.space import cost, sampling
+from scalenet.space.network import Block, Network, Task
+from scalenet.space.scale import ceil, contains, largest, scale, scale_width, smallest
+from scalenet.space.scaling import BaseModel, Scaling, strategies
 
 SEEDS = st.integers(0, 2**32 - 1)
 KERNELS = st.lists(
-    st.lists(st.sampled_from([1, 3, 5, 7, 11]), min_size=1, max_size=5).map(tuple), min_size=1, max_size=4
+    st.lists(st.sampled_from([1, 3, 5, 7, 11]), min_size=1, max_size=5).map(tuple),
+    min_size=1,
+    max_size=4,
 )
 MULTIPLIERS = st.floats(0.5, 4, allow_nan=False)
 
@@ -34,22 +37,28 @@ def nearest_space(params, **changes):
 @given(seed=SEEDS, uniform=st.booleans())
 def test_sampled_networks_are_in_the_space(params, seed, uniform):
     sample = sampler(params, uniform=uniform).draw(np.random.default_rng(seed))
-    assert scale.contains(params.space, sample.base)
-    assert sample.scaling in scaling.strategies(params.scaling, sample.stage)
-    assert sample.network == scale.scale(params.space, sample.base, sample.scaling)
+    assert contains(params.space, sample.base)
+    assert sample.scaling in strategies(params.scaling, sample.size)
+    assert sample.network == scale(params.space, sample.base, sample.scaling)
 
 
 def test_contains_refuses_what_is_outside(params):
     inside = ((3,), (3, 5), (7,))
-    assert scale.contains(params.space, BaseModel(inside))
-    for outside in (inside[:2], ((3,), (3, 5), (9,)), ((5,), (3,), (3,)), ((3,), (3,) * 4, (3,)), ((3,), (), (3,))):
-        assert not scale.contains(params.space, BaseModel(outside)), outside
+    assert contains(params.space, BaseModel(inside))
+    for outside in (
+        inside[:2],
+        ((3,), (3, 5), (9,)),
+        ((5,), (3,), (3,)),
+        ((3,), (3,) * 4, (3,)),
+        ((3,), (), (3,)),
+    ):
+        assert not contains(params.space, BaseModel(outside)), outside
 
 
 def test_walk_yields_every_base_model_once(params):
     every = list(sampling.walk(params.space))
     assert len(every) == len(set(every)) == 1 * (2 + 4 + 8) * (3 + 9)
-    assert all(scale.contains(params.space, base) for base in every)
+    assert all(contains(params.space, base) for base in every)
     generator = np.random.default_rng(0)
     assert {sampling.sample_base(params.space, generator) for _ in range(200)} <= set(every)
 
@@ -69,8 +78,8 @@ def test_network_survives_its_string(params, seed):
 )
 def test_any_network_survives_its_string(kernels, numbers, se, se_from, activation):
     resolution, kernel, stride, width, head = numbers
-    stages = tuple(Stage(k, 1 + i % 2, 1 + i, 4 * i + 4) for i, k in enumerate(kernels))
-    network = Network(resolution, kernel, stride, width, stages, head, se, se_from, activation)
+    blocks = tuple(Block(k, 1 + i % 2, 1 + i, 4 * i + 4) for i, k in enumerate(kernels))
+    network = Network(resolution, kernel, stride, width, blocks, head, se, se_from, activation)
     assert Network.parse(str(network)) == network
 
 
@@ -94,7 +103,18 @@ def test_strings_are_short():
 
 @pytest.mark.parametrize("kind", [BaseModel, Scaling, Network])
 @pytest.mark.parametrize(
-    "text", ["", "k", "k3--3", "k3.-3", "d1-w1", "d1-w1-r", "r12-stem_k3_s1_c8-head_c64", "k3 ", "d.-w1-r8"]
+    "text",
+    [
+        "",
+        "k",
+        "k3--3",
+        "k3.-3",
+        "d1-w1",
+        "d1-w1-r",
+        "r12-stem_k3_s1_c8-head_c64",
+        "k3 ",
+        "d.-w1-r8",
+    ],
 )
 def test_other_strings_are_refused(kind, text):
     with pytest.raises(ValueError):
@@ -119,7 +139,7 @@ def test_other_strings_are_refused(kind, text):
     ],
 )
 def test_depth_is_rounded_up_without_float_dust(layers, by, scaled):
-    assert scale.ceil(layers * by) == scaled
+    assert ceil(layers * by) == scaled
 
 
 def test_depth_is_the_exact_ceiling_for_every_two_decimals():
@@ -127,15 +147,15 @@ def test_depth_is_the_exact_ceiling_for_every_two_decimals():
     for layers in range(1, 41):
         for cents in range(1, 501):
             exact = -(-layers * cents // 100)
-            assert scale.ceil(layers * (cents / 100)) == exact, (layers, cents)
+            assert ceil(layers * (cents / 100)) == exact, (layers, cents)
             dusty += math.ceil(layers * (cents / 100)) != exact
     assert dusty, "the test is blind if no product carries dust"
 
 
 def test_new_layers_repeat_the_last_kernel(params):
-    network = scale.scale(params.space, BaseModel(((3,), (3, 5, 3), (7, 5))), Scaling(1.5, 1.0, 9))
-    assert [stage.kernels for stage in network.stages] == [(3, 3), (3, 5, 3, 3, 3), (7, 5, 5)]
-    assert [stage.stride for stage in network.stages] == [1, 2, 2] and network.resolution == 9
+    network = scale(params.space, BaseModel(((3,), (3, 5, 3), (7, 5))), Scaling(1.5, 1.0, 9))
+    assert [stage.kernels for stage in network.blocks] == [(3, 3), (3, 5, 3, 3, 3), (7, 5, 5)]
+    assert [stage.stride for stage in network.blocks] == [1, 2, 2] and network.resolution == 9
 
 
 @given(
@@ -146,21 +166,28 @@ def test_new_layers_repeat_the_last_kernel(params):
     divisor=st.integers(1, 16),
 )
 def test_scaling_is_monotone(params, seed, low, more, rounding, divisor):
-    where = params.space.model_copy(update={"rounding": rounding, "divisor": divisor, "scale_head": True})
+    where = params.space.model_copy(
+        update={"rounding": rounding, "divisor": divisor, "scale_head": True}
+    )
     base = sampling.sample_base(where, np.random.default_rng(seed))
     small, deep, wide = (
-        scale.scale(where, base, Scaling(d, w, 8)) for d, w in ((low, low), (low + more, low), (low, low + more))
+        scale(where, base, Scaling(d, w, 8))
+        for d, w in ((low, low), (low + more, low), (low, low + more))
     )
-    for a, b, c in zip(small.stages, deep.stages, wide.stages, strict=True):
-        assert len(a.kernels) <= len(b.kernels) and b.kernels[: len(a.kernels)] == a.kernels and a.width == b.width
+    for a, b, c in zip(small.blocks, deep.blocks, wide.blocks, strict=True):
+        assert (
+            len(a.kernels) <= len(b.kernels)
+            and b.kernels[: len(a.kernels)] == a.kernels
+            and a.width == b.width
+        )
         assert a.width <= c.width and a.kernels == c.kernels
     assert small.stem_width <= wide.stem_width and small.head_width <= wide.head_width
 
 
 @given(width=st.integers(1, 2000), by=MULTIPLIERS, divisor=st.integers(1, 32))
 def test_widths_are_multiples_of_the_divisor(params, width, by, divisor):
-    up = scale.scale_width(nearest_space(params, rounding="up", divisor=divisor), width, by)
-    near = scale.scale_width(nearest_space(params, divisor=divisor), width, by)
+    up = scale_width(nearest_space(params, rounding="up", divisor=divisor), width, by)
+    near = scale_width(nearest_space(params, divisor=divisor), width, by)
     assert up % divisor == near % divisor == 0 and up > 0 and near > 0
     assert width * by - 1e-5 * divisor <= up < width * by + divisor
     assert near >= 0.9 * width * by
@@ -169,43 +196,58 @@ def test_widths_are_multiples_of_the_divisor(params, width, by, divisor):
 
 @pytest.mark.parametrize(
     ("width", "by", "near"),
-    [(32, 1.1, 32), (16, 1.2, 24), (24, 1.2, 32), (40, 1.1, 48), (1, 1, 8), (12, 1.0, 16), (8, 1.4, 16)],
+    [
+        (32, 1.1, 32),
+        (16, 1.2, 24),
+        (24, 1.2, 32),
+        (40, 1.1, 48),
+        (1, 1, 8),
+        (12, 1.0, 16),
+        (8, 1.4, 16),
+    ],
 )
 def test_nearest_is_efficientnets_rounding(params, width, by, near):
-    """Values of timm's and the original's ``round_channels``; 8 · 1.4 = 11.2 must not lose 29 % to 8."""
-    assert scale.scale_width(nearest_space(params), width, by) == near
+    """Values of timm's and the original's ``round_channels``; 8 · 1.4 = 11.2 must not become 8."""
+    assert scale_width(nearest_space(params), width, by) == near
 
 
 def test_up_forgives_float_dust(params):
     where = params.space.model_copy(update={"divisor": 1, "rounding": "up"})
-    assert scale.scale_width(where, 5, 1.2) == 6 and scale.scale_width(where, 50, 1.16) == 58
+    assert scale_width(where, 5, 1.2) == 6 and scale_width(where, 50, 1.16) == 58
 
 
 def test_head_scales_only_if_asked(params):
     base, by = BaseModel(((3,), (3,), (3,))), Scaling(1.0, 2.0, 8)
-    assert scale.scale(params.space, base, by).head_width == 16
-    assert scale.scale(params.space.model_copy(update={"scale_head": True}), base, by).head_width == 32
+    assert scale(params.space, base, by).head_width == 16
+    assert scale(params.space.model_copy(update={"scale_head": True}), base, by).head_width == 32
 
 
 @given(seed=SEEDS)
 def test_every_network_lies_between_smallest_and_largest(params, seed):
     network = sampler(params).draw(np.random.default_rng(seed)).network
-    least, most = scale.smallest(params.space, params.scaling), scale.largest(params.space, params.scaling)
-    for a, b, c in zip(least.stages, network.stages, most.stages, strict=True):
+    least, most = (
+        smallest(params.space, params.scaling),
+        largest(params.space, params.scaling),
+    )
+    for a, b, c in zip(least.blocks, network.blocks, most.blocks, strict=True):
         assert len(a.kernels) <= len(b.kernels) <= len(c.kernels) and a.width <= b.width <= c.width
     assert least.resolution <= network.resolution <= most.resolution
-    assert cost.flops(least, 1, 3) <= cost.flops(network, 1, 3) <= cost.flops(most, 1, 3)
+    assert (
+        cost.flops(least, Task(1, 3))
+        <= cost.flops(network, Task(1, 3))
+        <= cost.flops(most, Task(1, 3))
+    )
 
 
 # --- sampling -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("weights", [None, (1.0, 1.0, 1.0), (0.2, 0.0, 3.0)])
-def test_stages_are_sampled_as_asked(params, weights):
+def test_sizes_are_sampled_as_asked(params, weights):
     asked = np.array(weights or [1, 27, 27], dtype=float)
     generator, draws = np.random.default_rng(1), 4000
     chosen = sampler(params, weights)
-    seen = Counter(chosen.draw(generator).stage for _ in range(draws))
+    seen = Counter(chosen.draw(generator).size for _ in range(draws))
     observed, expected = np.array([seen[i] for i in range(3)]), asked / asked.sum() * draws
     assert (observed[expected == 0] == 0).all()
     assert chisquare(observed[expected > 0], expected[expected > 0]).pvalue > 0.01
@@ -218,7 +260,9 @@ def test_strategies_and_depths_are_sampled_evenly(params):
     assert len(by_strategy) == 27 and chisquare(list(by_strategy.values())).pvalue > 0.01
     for stage, depth in enumerate((1, 3, 2)):
         depths = Counter(len(sample.base.kernels[stage]) for sample in samples)
-        assert len(depths) == depth and (depth == 1 or chisquare(list(depths.values())).pvalue > 0.01)
+        assert len(depths) == depth and (
+            depth == 1 or chisquare(list(depths.values())).pvalue > 0.01
+        )
 
 
 def test_uniform_sampling_is_uniform_over_base_models(params):
@@ -230,12 +274,14 @@ def test_uniform_sampling_is_uniform_over_base_models(params):
 def test_uniform_and_hierarchical_histograms_differ(params):
     def flops(uniform):
         generator, chosen = np.random.default_rng(4), sampler(params, (1, 1, 1), uniform)
-        return [cost.flops(chosen.draw(generator).network, 1, 3) for _ in range(1500)]
+        return [cost.flops(chosen.draw(generator).network, Task(1, 3)) for _ in range(1500)]
 
     even, starved = flops(uniform=False), flops(uniform=True)
     assert ks_2samp(even, starved).pvalue < 1e-9
     smallest = np.quantile(even, 0.1)
-    assert np.mean(np.array(starved) <= smallest) < 0.05  # docs/method.md §3: the smallest networks starve
+    assert (
+        np.mean(np.array(starved) <= smallest) < 0.05
+    )  # docs/method.md §3: the smallest networks starve
 
 
 @given(seed=SEEDS)
@@ -247,8 +293,12 @@ def test_sampling_is_a_function_of_the_seed(params, seed):
 
 def test_first_that_is_bounded_and_says_what_it_missed():
     drawn = iter(range(100))
-    with pytest.raises(ValueError, match=r"the asked thing: none found in 7 tries; the nearest misses it by 0\.5"):
-        sampling.first_that(lambda: next(drawn), lambda value: abs(value - 3.5), 7, "the asked thing")
+    with pytest.raises(
+        ValueError, match=r"the asked thing: none found in 7 tries; the nearest misses it by 0\.5"
+    ):
+        sampling.first_that(
+            lambda: next(drawn), lambda value: abs(value - 3.5), 7, "the asked thing"
+        )
     assert next(drawn) == 7
     assert sampling.first_that(lambda: next(drawn), lambda value: abs(value - 20), 50, "") == 20
     assert next(drawn) == 21

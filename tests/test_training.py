@@ -1,4 +1,4 @@
-"""Training, on toys in milliseconds: it learns, it resumes to the same bits, and its parts do what they say."""
+"""Training, on toys in milliseconds: it learns, resumes to the same bits, its parts do as told."""
 
 import math
 from contextlib import contextmanager
@@ -10,16 +10,20 @@ import torch
 from torch import nn
 
 from scalenet.config.params import Augment, Recipe
-from scalenet.data import images
 from scalenet.data.augmentation import Targets, affine, augment, erase, grid, mix
-from scalenet.data.images import Images, Order, join
+from scalenet.data.images import Arrays, Images, Order, join, resize
 from scalenet.data.randaugment import COLOURS, compose, places, randaugment
-from scalenet.nets import child
+from scalenet.nets import child, elastic
 from scalenet.records import tensors as tensorfile
-from scalenet.space import cost, scale, scaling
+from scalenet.records.paths import Paths
+from scalenet.space import cost
+from scalenet.space.network import Task
+from scalenet.space.scale import largest, scale, smallest
+from scalenet.space.scaling import BaseModel, Scaling
+from scalenet.stages import declared, work_key
 from scalenet.training import loop, member, supernet
 
-CPU = torch.device("cpu")
+TASK = Task(1, 3)
 QUICK = {
     "stages": [
         {"width": 4, "depth": 1, "stride": 1, "expand": 1, "kernels": [3]},
@@ -37,8 +41,8 @@ def recipe_of(params, **changes) -> Recipe:
 
 
 def network_of(params, resolution=9):
-    base = scaling.BaseModel(((3,), (3, 5), (7,)))
-    return scale.scale(params.space, base, scaling.Scaling(1.0, 1.0, resolution))
+    base = BaseModel(((3,), (3, 5), (7,)))
+    return scale(params.space, base, Scaling(1.0, 1.0, resolution))
 
 
 @contextmanager
@@ -67,31 +71,37 @@ def assert_same(first, second):
 # --- the whole ------------------------------------------------------------------------------------
 
 
-def train_member(params, toy, checkpoint=None, key="k", seed=0):
-    net = child.build(network_of(params), 1, 3, torch.Generator().manual_seed(seed))
-    return net, member.train(params, net, toy(96), seed, checkpoint, key)
+def train_member(params, images, state=None, seed=0):
+    net = child.build(network_of(params), TASK, torch.Generator().manual_seed(seed))
+    return net, member.train(params.retrain, net, images, seed, state, loop.ignore)
 
 
-def train_supernet(params, toy, info, checkpoint=None, key="k"):
-    return supernet.run(params, toy(96), info, CPU, checkpoint, key)
+def train_supernet(params, images, state=None):
+    generator = torch.Generator().manual_seed(params.supernet.seed)
+    coupling = params.supernet.coupling
+    net = elastic.build(params.space, params.scaling, TASK, coupling, generator)
+    return net, supernet.train(params, net, images, state, loop.ignore)
 
 
 def test_a_child_learns(params, toy):
-    net, history = train_member(params, toy)
+    net, history = train_member(params, toy(96))
     assert history[-1][1] < 0.6 * history[0][1] and not net.training
-    assert member.count_correct(net, toy(60, seed=1), 32) > 0.9 * 60
-    assert member.count_correct(net, toy(60, seed=1), 7) == member.count_correct(net, toy(60, seed=1), 60)
+    fresh = toy(60, seed=1)
+    assert member.correct(net, fresh, 32) > 0.9 * 60
+    assert member.correct(net, fresh, 7) == member.correct(net, fresh, 60)
 
 
-@pytest.mark.parametrize("section", [{}, {"sandwich": True, "distill": True, "coupling": "bilateral", "sampled": 1}])
-def test_the_supernet_learns(make_params, toy, info, still, section):
+@pytest.mark.parametrize(
+    "section", [{}, {"sandwich": True, "distill": True, "coupling": "bilateral", "sampled": 1}]
+)
+def test_the_supernet_learns(make_params, toy, still, section):
     recipe = {"steps": 40, "lr": 0.4, "log": 8, "augment": still}
     params = make_params({"space": QUICK, "supernet": section | {"recipe": recipe}})
-    trained = train_supernet(params, toy, info)
-    assert trained.history[-1][1] < 0.8 * trained.history[0][1]
-    network = scale.scale(params.space, scaling.BaseModel(((3,), (3, 5))), scaling.Scaling(1.0, 1.0, 9))
+    net, history = train_supernet(params, toy(96))
+    assert history[-1][1] < 0.8 * history[0][1]
+    network = scale(params.space, BaseModel(((3,), (3, 5))), Scaling(1.0, 1.0, 9))
     fresh = toy(60, seed=1)
-    logits = trained.elastic.evaluator(network, toy(96).resized(9, 96))(fresh.resized(9, 60)[0])
+    logits = net.evaluator(network, toy(96).resized(9, 96))(fresh.resized(9, 60)[0])
     assert (logits.argmax(1) == fresh.labels).float().mean() > 0.6
 
 
@@ -99,67 +109,81 @@ def test_the_supernet_learns(make_params, toy, info, still, section):
 
 SUPERNETS = [
     {},
-    {"coupling": "bilateral", "sampling": "uniform", "recipe": {"precision": "bfloat16", "drop_path": 0.2}},
+    {
+        "coupling": "bilateral",
+        "sampling": "uniform",
+        "recipe": {"precision": "bfloat16", "drop_path": 0.2},
+    },
     {"sandwich": True, "distill": True, "sampled": 1, "recipe": {"ema": 0}},
 ]
 
 
-def resumed_from(path) -> int:
-    return tensorfile.read(path)[0]["step"]
+def resumed_from(state) -> int:
+    return tensorfile.read(state / loop.CHECKPOINT)[0]["step"]
 
 
 @pytest.mark.parametrize("section", SUPERNETS)
-def test_an_interrupted_supernet_resumes_to_the_same_bits(make_params, toy, info, tmp_path, section):
-    params = make_params({"space": QUICK, "supernet": section})
-    whole, path = train_supernet(params, toy, info), tmp_path / "checkpoint.pt"
-    per_step = len(drawn_at(params, info, 0))
+def test_an_interrupted_supernet_resumes_to_the_same_bits(make_params, toy, tmp_path, section):
+    params, images = make_params({"space": QUICK, "supernet": section}), toy(96)
+    whole, whole_history = train_supernet(params, images)
+    per_step = len(drawn_at(params, 0))
     with interrupted(after=10 * per_step + 1):  # within step 10
-        train_supernet(params, toy, info, path)
-    assert resumed_from(path) == 8
+        train_supernet(params, images, tmp_path)
+    assert resumed_from(tmp_path) == 8
     with interrupted(after=9 * per_step):  # a second one: from step 8 to 17
-        train_supernet(params, toy, info, path)
-    assert resumed_from(path) == 16
+        train_supernet(params, images, tmp_path)
+    assert resumed_from(tmp_path) == 16
     with interrupted(after=0):  # a third one, before anything is done
-        train_supernet(params, toy, info, path)
-    again = train_supernet(params, toy, info, path)
-    assert again.history == whole.history and again.sampled == whole.sampled
-    assert_same(dict(again.elastic.weights), dict(whole.elastic.weights))
+        train_supernet(params, images, tmp_path)
+    again, history = train_supernet(params, images, tmp_path)
+    assert history == whole_history
+    assert_same(dict(again.weights), dict(whole.weights))
 
 
-@pytest.mark.parametrize("recipe", [{}, {"drop_path": 0.3, "ema": 0}, {"precision": "bfloat16"}, {"momentum": 0}])
+@pytest.mark.parametrize(
+    "recipe", [{}, {"drop_path": 0.3, "ema": 0}, {"precision": "bfloat16"}, {"momentum": 0}]
+)
 def test_an_interrupted_member_resumes_to_the_same_bits(make_params, toy, tmp_path, recipe):
-    params, path = make_params({"retrain": {"recipe": recipe}}), tmp_path / "checkpoint.pt"
-    net, history = train_member(params, toy)
+    params = make_params({"retrain": {"recipe": recipe}})
+    net, history = train_member(params, toy(96))
     with interrupted(after=18):
-        train_member(params, toy, path)
-    assert resumed_from(path) == 16
-    again, its_history = train_member(params, toy, path)
+        train_member(params, toy(96), tmp_path)
+    assert resumed_from(tmp_path) == 16
+    again, its_history = train_member(params, toy(96), tmp_path)
     assert its_history == history
     assert_same(again.state_dict(), net.state_dict())  # weights and calibrated statistics
 
 
 def test_a_resumed_run_repeats_no_finished_step(params, toy, tmp_path):
-    path = tmp_path / "checkpoint.pt"
     with interrupted(after=18):
-        train_member(params, toy, path)
+        train_member(params, toy(96), tmp_path)
     with interrupted(after=3):  # 4 of 20 steps are left
-        train_member(params, toy, path)
+        train_member(params, toy(96), tmp_path)
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"), interrupted(after=4):
-        train_member(params, toy, path)
+        train_member(params, toy(96), tmp_path)
 
 
-def test_a_checkpoint_of_other_work_is_not_resumed(params, toy, tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    with interrupted(after=9):
-        train_member(params, toy, path, key="other", seed=1)
-    net, history = train_member(params, toy, path, key="this")
-    whole, its_history = train_member(params, toy)
-    assert history == its_history
-    assert_same(net.state_dict(), whole.state_dict())
+def test_the_state_of_other_work_is_not_resumed(params, make_params, tmp_path):
+    """A state's folder is named by what the work depends on: other params, another folder."""
+    more = make_params({"retrain": {"recipe": {"steps": 24}}})
+    paths, other = Paths(tmp_path), declared(make_params({"search": {"seed": 7}}), "retrain", "S0")
+    retrain = declared(params, "retrain", "S0")
+    key = work_key(retrain, "retrain", "inputs")
+    assert key == work_key(other, "retrain", "inputs"), "what it does not read changes nothing"
+    keys = {
+        key,
+        work_key(declared(more, "retrain", "S0"), "retrain", "inputs"),
+        work_key(declared(params, "retrain", "S1"), "retrain", "inputs"),
+        work_key(retrain, "retrain", "other inputs"),
+        work_key(retrain, "supernet", "inputs"),
+    }
+    assert len({paths.state("S0", key) for key in keys}) == 5
 
 
 def test_runs_repeat_and_seeds_differ(params, toy):
-    (first, _), (second, _), (other, _) = (train_member(params, toy, seed=seed) for seed in (0, 0, 1))
+    (first, _), (second, _), (other, _) = (
+        train_member(params, toy(96), seed=seed) for seed in (0, 0, 1)
+    )
     assert_same(first.state_dict(), second.state_dict())
     assert not torch.equal(first.weights["head/weight"], other.weights["head/weight"])
 
@@ -167,7 +191,7 @@ def test_runs_repeat_and_seeds_differ(params, toy):
 # --- the loop -------------------------------------------------------------------------------------
 
 
-def toy_loop(recipe, losses, checkpoint=None):
+def toy_loop(recipe, losses, state=None):
     """Train one number whose loss at each step is given."""
     tensors = nn.ParameterDict({"x/weight": nn.Parameter(torch.zeros(2, 2))})
 
@@ -175,29 +199,40 @@ def toy_loop(recipe, losses, checkpoint=None):
         tensors["x/weight"].grad = torch.ones(2, 2)
         return losses(step)
 
-    return loop.train(tensors, recipe, backward, checkpoint, "k"), tensors
+    return loop.train(tensors, recipe, backward, state), tensors
 
 
 def test_the_loss_curve_is_the_mean_between_entries(params):
     recipe = recipe_of(params, steps=12, log=5, checkpoint=5)
     history, _ = toy_loop(recipe, float)
     assert [(step, loss) for step, loss, _ in history] == [(5, 2.0), (10, 7.0), (12, 10.5)]
-    assert [rate for _, _, rate in history] == [loop.learning_rate(recipe, step) for step in (4, 9, 11)]
+    assert [rate for _, _, rate in history] == [
+        loop.learning_rate(recipe, step) for step in (4, 9, 11)
+    ]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_divergence_says_what_to_change(params, tmp_path, bad):
-    path = tmp_path / "checkpoint.pt"
     with pytest.raises(ValueError, match=r"diverged by step 16.*lower recipe\.lr"):
-        toy_loop(recipe_of(params), lambda step: bad if step == 12 else 1.0, path)
-    assert resumed_from(path) == 8
+        toy_loop(recipe_of(params), lambda step: bad if step == 12 else 1.0, tmp_path)
+    assert resumed_from(tmp_path) == 8
 
 
 def test_the_recipe_is_nesterov_sgd_with_clipping_and_averaging(params):
-    """Every number of the recipe, against the rule written out (Sutskever's form, as PyTorch has it)."""
-    given = {"steps": 8, "warmup": 2, "lr": 0.3, "momentum": 0.8, "weight_decay": 0.05, "clip": 1.5, "ema": 0.7}
+    """Every number of the recipe, against the rule written out (Sutskever's form, PyTorch's)."""
+    given = {
+        "steps": 8,
+        "warmup": 2,
+        "lr": 0.3,
+        "momentum": 0.8,
+        "weight_decay": 0.05,
+        "clip": 1.5,
+        "ema": 0.7,
+    }
     recipe = recipe_of(params, log=1, checkpoint=1, **given)
-    tensors = nn.ParameterDict({"a/weight": nn.Parameter(torch.ones(1, 1)), "a/bias": nn.Parameter(torch.ones(1))})
+    tensors = nn.ParameterDict(
+        {"a/weight": nn.Parameter(torch.ones(1, 1)), "a/bias": nn.Parameter(torch.ones(1))}
+    )
     gradients = np.random.default_rng(0).normal(0, 2, (8, 2))
 
     def backward(step):
@@ -213,7 +248,9 @@ def test_the_recipe_is_nesterov_sgd_with_clipping_and_averaging(params):
         w = w - loop.learning_rate(recipe, step) * (g + 0.8 * velocity)
         keep = min(0.7, (1 + step) / (10 + step))
         average = keep * average + (1 - keep) * w
-    assert [tensors[name].item() for name in ("a/weight", "a/bias")] == pytest.approx(list(average), rel=1e-4)
+    assert [tensors[name].item() for name in ("a/weight", "a/bias")] == pytest.approx(
+        list(average), rel=1e-4
+    )
 
 
 def test_the_average_follows_at_once_when_young_or_turned_off():
@@ -235,15 +272,54 @@ def test_learning_rate_warms_up_and_falls_to_0(params):
     cold = recipe_of(params, steps=10, warmup=0, lr=0.4)
     assert loop.learning_rate(cold, 0) == pytest.approx(0.4)
     long = recipe_of(params, steps=5, warmup=50, lr=0.5)
-    assert [loop.learning_rate(long, step) for step in range(5)] == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05])
+    assert [loop.learning_rate(long, step) for step in range(5)] == pytest.approx(
+        [0.01, 0.02, 0.03, 0.04, 0.05]
+    )
 
 
 def test_step_generators_are_independent_of_the_past():
     draws = {
-        (seed, step): torch.rand(4, generator=loop.step_generator(seed, step)) for seed in (0, 1) for step in (0, 1)
+        (seed, step): torch.rand(4, generator=loop.step_generator(seed, step))
+        for seed in (0, 1)
+        for step in (0, 1)
     }
     assert len({tuple(value.tolist()) for value in draws.values()}) == 4
     assert torch.equal(draws[1, 1], torch.rand(4, generator=loop.step_generator(1, 1)))
+
+
+def test_gradients_are_reduced_once_a_step_before_anything_uses_them(params):
+    """Two halves of a batch, averaged by a reducer, take the steps of the whole batch."""
+    recipe = recipe_of(params, steps=6, warmup=0, clip=0.5, log=1, checkpoint=1)
+    inputs = torch.randn(16, 4, generator=generator())
+    outputs = torch.randn(16, generator=generator(1))
+
+    def gradient_of(weight, rows):
+        loss = ((inputs[rows] @ weight)[:, 0] - outputs[rows]).square().mean()
+        return torch.autograd.grad(loss, weight)[0]
+
+    def trained(rows, reduce=lambda weight, gradient: None):
+        tensors = {"a/weight": torch.ones(4, 1), "unused/bias": torch.ones(2)}
+        tensors = nn.ParameterDict({name: nn.Parameter(t) for name, t in tensors.items()})
+        calls = []
+
+        def backward(step):
+            tensors["a/weight"].grad = gradient_of(tensors["a/weight"], rows)
+            return 1.0
+
+        def counted(gradients):
+            calls.append(len(gradients))
+            reduce(tensors["a/weight"], gradients[0])
+
+        loop.train(tensors, recipe, backward, reduce=counted)
+        assert calls == [1] * 6, "once a step, and no gradient that this process does not have"
+        return tensors["a/weight"].detach()
+
+    def with_the_other_half(weight, gradient):
+        gradient.add_(gradient_of(weight, slice(8, 16))).div_(2)
+
+    whole, half = trained(slice(0, 16)), trained(slice(0, 8))
+    torch.testing.assert_close(trained(slice(0, 8), with_the_other_half), whole)
+    assert not torch.allclose(half, whole, atol=1e-3)
 
 
 # --- what a step sees -----------------------------------------------------------------------------
@@ -270,52 +346,61 @@ def test_order_depends_on_seed_and_step_alone():
     assert not torch.equal(Order(50, 16, 1).at(0), steps[0])
 
 
-def drawn_at(params, info, step):
-    """Return the networks and scaling stages of a step."""
-    return supernet.draws(params, supernet.sampler(params, info, params.supernet.sampling), step)
+def drawn_at(params, step):
+    """Return the networks and sizes of a step."""
+    return supernet.draws(params, supernet.sampler(params, TASK, params.supernet.sampling), step)
 
 
 @pytest.mark.parametrize("sampling", supernet.SAMPLINGS)
-def test_draws_are_a_function_of_seed_and_step(make_params, info, sampling):
+def test_draws_are_a_function_of_seed_and_step(make_params, sampling):
     params = make_params({"supernet": {"sampled": 3, "sampling": sampling}})
-    assert drawn_at(params, info, 5) == drawn_at(params, info, 5) != drawn_at(params, info, 6)
-    assert len(drawn_at(params, info, 5)) == 3
+    assert drawn_at(params, 5) == drawn_at(params, 5) != drawn_at(params, 6)
+    assert len(drawn_at(params, 5)) == 3
     sandwich = make_params({"supernet": {"sampled": 3, "sampling": sampling, "sandwich": True}})
-    ends = [scale.largest(params.space, params.scaling), scale.smallest(params.space, params.scaling)]
-    drawn = drawn_at(sandwich, info, 5)
-    assert [network for network, _ in drawn[:2]] == ends and drawn[2:] == drawn_at(params, info, 5)
+    ends = [
+        largest(params.space, params.scaling),
+        smallest(params.space, params.scaling),
+    ]
+    drawn = drawn_at(sandwich, 5)
+    assert [network for network, _ in drawn[:2]] == ends and drawn[2:] == drawn_at(params, 5)
 
 
 @pytest.mark.parametrize("sampling", supernet.SAMPLINGS)
-def test_the_histogram_counts_what_training_draws_and_what_the_other_samplings_would(make_params, info, sampling):
+def test_the_histogram_counts_what_training_draws_and_what_the_other_samplings_would(
+    make_params, sampling
+):
     params = make_params({"supernet": {"sampling": sampling}})
-    drawn = [pair for step in range(params.supernet.recipe.steps) for pair in drawn_at(params, info, step)]
-    flops = [(sampling, stage, cost.flops(network, 1, 3)) for network, stage in drawn]
-    ways = {way: supernet.sampled_flops(params, info, way, 10**6) for way in supernet.SAMPLINGS}
+    drawn = [
+        pair for step in range(params.supernet.recipe.steps) for pair in drawn_at(params, step)
+    ]
+    flops = [(sampling, size, cost.flops(network, TASK)) for network, size in drawn]
+    ways = {way: supernet.sampled_flops(params, TASK, way, 10**6) for way in supernet.SAMPLINGS}
     assert ways[sampling] == flops and {len(rows) for rows in ways.values()} == {len(flops)}
     assert len({tuple(row[1:] for row in rows) for rows in ways.values()}) == 3
-    assert supernet.sampled_flops(params, info, sampling, 2) == flops[: 2 * params.supernet.sampled]
+    assert supernet.sampled_flops(params, TASK, sampling, 2) == flops[: 2 * params.supernet.sampled]
 
 
-def test_budgeted_sampling_draws_what_a_search_may_choose(make_params, info):
+def test_budgeted_sampling_draws_what_a_search_may_choose(make_params):
     params = make_params({"supernet": {"sampling": "budgeted", "stage_weights": [1, 2, 1]}})
-    draw, generator = supernet.sampler(params, info, "budgeted"), np.random.default_rng(0)
+    draw, generator = supernet.sampler(params, TASK, "budgeted"), np.random.default_rng(0)
     drawn = [draw(generator) for _ in range(200)]
     for sample in drawn:
-        tolerance, target = params.scaling.stages[sample.stage].tolerance, params.scaling.target(sample.stage)
-        assert abs(cost.flops(sample.network, 1, 3) - target) <= tolerance * target * (1 + 1e-9)
-        assert sample.network == scale.scale(params.space, sample.base, sample.scaling)
-    counts = np.bincount([sample.stage for sample in drawn])
+        tolerance = params.scaling.stages[sample.size].tolerance
+        target = params.scaling.target(sample.size)
+        miss = abs(cost.flops(sample.network, TASK) - target)
+        assert miss <= tolerance * target * (1 + 1e-9)
+        assert sample.network == scale(params.space, sample.base, sample.scaling)
+    counts = np.bincount([sample.size for sample in drawn])
     assert 70 < counts[1] < 130 and len({sample.base for sample in drawn}) > 20
     assert len({sample.scaling for sample in drawn}) > 4
 
 
-def test_budgeted_sampling_refuses_a_stage_that_nothing_reaches(make_params, info):
+def test_budgeted_sampling_refuses_a_stage_that_nothing_reaches(make_params):
     stages = make_params().model_dump(mode="json")["scaling"]["stages"]
     stages[2] |= {"depths": [1.0], "widths": [1.0], "resolutions": [8]}
     params = make_params({"scaling": {"stages": stages}, "supernet": {"stage_weights": [0, 0, 1]}})
     with pytest.raises(ValueError, match=r"scaling\.stages\[2\]: no strategy comes within"):
-        supernet.sampler(params, info, "budgeted")(np.random.default_rng(0))
+        supernet.sampler(params, TASK, "budgeted")(np.random.default_rng(0))
 
 
 def test_images_are_resized_normalised_and_batched(toy):
@@ -323,15 +408,51 @@ def test_images_are_resized_normalised_and_batched(toy):
     batches = images.resized(11, batch=8)
     assert [tuple(b.shape) for b in batches] == [(8, 1, 11, 11), (8, 1, 11, 11), (4, 1, 11, 11)]
     torch.testing.assert_close(torch.cat(batches), torch.cat(images.resized(11, batch=3)))
-    assert sum(len(b) for b in images.resized(8, 8, count=10)) == 10 and len(images.resized(8, 50, count=30)[0]) == 20
-    whole = torch.cat(images.resized(8, 8))
-    torch.testing.assert_close(whole * 0.3 + 0.4, images.pixels / 255)
-    both = join(images, toy(5))
     assert (
-        len(both) == 25
-        and torch.equal(both.pixels[20:], toy(5).pixels)
-        and torch.equal(both.labels[:20], images.labels)
+        sum(len(b) for b in images.resized(8, 8, count=10)) == 10
+        and len(images.resized(8, 50, count=30)[0]) == 20
     )
+    whole = torch.cat(images.resized(8, 8))
+    torch.testing.assert_close(whole * 0.3 + 0.4, images.pixels(torch.arange(20)) / 255)
+    both, index = join(images, toy(5)), torch.tensor([24, 3, 20, 19, 0])
+    expected = torch.cat([images.pixels(torch.arange(20)), toy(5).pixels(torch.arange(5))])
+    assert len(both) == 25 and torch.equal(both.pixels(index), expected[index])
+    assert torch.equal(both.labels[:20], images.labels)
+    assert torch.equal(both.labels[20:], toy(5).labels)
+    assert torch.equal(both.pixels(torch.arange(3)), expected[:3]), "none of the second"
+
+
+class Mapped(Images):
+    """Another store: bytes in a file, read when they are asked for."""
+
+    def __init__(self, path, images):
+        everything = images.pixels(torch.arange(len(images))).numpy()
+        self.file = np.memmap(path, np.uint8, "w+", shape=everything.shape)
+        self.file[:] = everything
+        self.labels, self.mean, self.std = images.labels, images.mean, images.std
+        self.read = set()
+
+    def pixels(self, index):
+        self.read |= set(index.tolist())
+        return torch.from_numpy(np.array(self.file[index.numpy()]))
+
+
+@pytest.mark.parametrize("randaugment", [{"ops": 0, "magnitude": 0}, {"ops": 2, "magnitude": 9}])
+def test_images_of_another_store_train_to_the_same_bits(make_params, toy, tmp_path, randaugment):
+    recipe = {"augment": {"randaugment": randaugment}}
+    params = make_params({"retrain": {"recipe": recipe}, "supernet": {"recipe": recipe}})
+    arrays, mapped = toy(96), Mapped(tmp_path / "images", toy(96))
+    for train in (train_member, train_supernet):
+        mapped.read.clear()
+        (net, history), (other, its_history) = train(params, arrays), train(params, mapped)
+        assert history == its_history and mapped.read == set(range(96))
+        assert_same(net.state_dict(), other.state_dict())
+    more = Mapped(tmp_path / "more", toy(40, seed=2))
+    whole, _ = train_member(params, join(arrays, toy(40, seed=2)))
+    assert_same(train_member(params, join(mapped, more))[0].state_dict(), whole.state_dict())
+    for count in (None, 50):
+        batches = [images.resized(11, 32, count) for images in (arrays, mapped)]
+        assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
 
 
 # --- augmentation ---------------------------------------------------------------------------------
@@ -347,21 +468,25 @@ def pictures(count=4, size=8, channels=2):
 
 def seen(images, resolution, by, random=None):
     """Return a view of images given in 0…1, as the networks get them."""
-    source = Images(images * 255, torch.arange(len(images)), torch.zeros(1), torch.ones(1))
+    source = Arrays(images * 255, torch.arange(len(images)), torch.zeros(1), torch.ones(1))
     return augment(source, torch.arange(len(images)), resolution, by, random or generator())[0]
 
 
 @pytest.mark.parametrize("resolution", [3, 5, 8, 9, 13, 16, 24])
 def test_no_augmentation_is_resizing(still, resolution):
     by = Augment.model_validate(still)
-    expected = images.resize(pictures(), resolution)
+    expected = resize(pictures(), resolution)
     torch.testing.assert_close(seen(pictures(), resolution, by), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_augmentation_is_a_function_of_its_generator(params):
     by = params.retrain.recipe.augment
     first, second, other = (seen(pictures(), 11, by, generator(seed)) for seed in (0, 0, 1))
-    assert first.shape == (4, 2, 11, 11) and torch.equal(first, second) and not torch.allclose(first, other)
+    assert (
+        first.shape == (4, 2, 11, 11)
+        and torch.equal(first, second)
+        and not torch.allclose(first, other)
+    )
     alike = seen(pictures()[:1].expand(4, -1, -1, -1), 11, by)
     assert not torch.allclose(alike[0], alike[1]), "each image needs a map of its own"
 
@@ -377,29 +502,39 @@ def test_flip_mirrors_half_of_the_images(still):
 
 def test_zoom_enlarges_the_centre(still):
     by = Augment.model_validate(still | {"scale": [2, 2]})
-    torch.testing.assert_close(seen(pictures(), 4, by), pictures()[..., 2:6, 2:6], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        seen(pictures(), 4, by), pictures()[..., 2:6, 2:6], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_affine_maps_stay_in_their_ranges(still):
     rotated = affine(2000, Augment.model_validate(still | {"rotate": 30}), generator())[:, :, :2]
-    torch.testing.assert_close(rotated @ rotated.transpose(1, 2), torch.eye(2).expand(2000, 2, 2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        rotated @ rotated.transpose(1, 2), torch.eye(2).expand(2000, 2, 2), rtol=0, atol=1e-5
+    )
     angles = torch.rad2deg(torch.atan2(rotated[:, 1, 0], rotated[:, 0, 0]))
-    assert 29 < angles.max() <= 30.001 and -30.001 <= angles.min() < -29 and abs(angles.mean()) < 1.5
+    assert (
+        29 < angles.max() <= 30.001 and -30.001 <= angles.min() < -29 and abs(angles.mean()) < 1.5
+    )
     shifted = affine(2000, Augment.model_validate(still | {"shift": 0.1}), generator())
     assert torch.equal(shifted[:, :, :2], torch.eye(2).expand(2000, 2, 2))
     moves = shifted[:, :, 2] / 2  # coordinates run from -1 to 1: a side is 2
     assert 0.099 < moves.max() <= 0.1001 and -0.1001 <= moves.min() < -0.099
     assert abs(np.corrcoef(moves.T)[0, 1]) < 0.1
-    zoom = 1 / affine(2000, Augment.model_validate(still | {"scale": [0.8, 1.3]}), generator())[:, 0, 0]
+    zoom = (
+        1
+        / affine(2000, Augment.model_validate(still | {"scale": [0.8, 1.3]}), generator())[:, 0, 0]
+    )
     assert 0.8 <= zoom.min() < 0.805 and 1.295 < zoom.max() <= 1.3001
 
 
 def test_rotation_turns_the_picture(still, monkeypatch):
     by = Augment.model_validate(still | {"rotate": 90})
+    images = pictures()
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(*shape))
-    out = seen(pictures(), 8, by)
-    turned = [torch.rot90(pictures(), turns, (2, 3)) for turns in (1, -1)]
-    assert any(torch.allclose(out, one, atol=1e-5) for one in turned)
+    out = seen(images, 8, by)
+    turned = [torch.rot90(images, turns, (2, 3)) for turns in (1, -1)]
+    assert sum(torch.allclose(out, one, atol=1e-5) for one in turned) == 1
 
 
 def test_the_grid_is_pytorchs(still):
@@ -422,7 +557,11 @@ def mixed(still, count=64, **alpha):
 
 def test_nothing_is_mixed_unless_asked_for(still):
     view, targets, labels = mixed(still)
-    assert targets.partners is None and torch.equal(targets.labels, labels) and (view[:, 0, 0, 0] == labels).all()
+    assert (
+        targets.partners is None
+        and torch.equal(targets.labels, labels)
+        and (view[:, 0, 0, 0] == labels).all()
+    )
 
 
 def test_mixup_blends_by_the_share_of_the_loss(still):
@@ -440,7 +579,9 @@ def test_cutmix_pastes_one_box_of_the_partner(still, seed):
     for picture, own, other in zip(view[:, 0], targets.labels, targets.partners, strict=True):
         pasted = picture == other
         if own != other:
-            assert ((picture == own) | pasted).all() and (~pasted).float().mean() == pytest.approx(targets.share)
+            assert ((picture == own) | pasted).all() and (~pasted).float().mean() == pytest.approx(
+                targets.share
+            )
             rows, columns = pasted.any(1), pasted.any(0)
             assert torch.equal(pasted, rows[:, None] & columns[None]), "the box is a rectangle"
 
@@ -487,18 +628,23 @@ def test_colour_operations_stay_in_range_and_move_with_strength(channels):
             assert out.shape == images.shape and out.min() >= 0 and out.max() <= 1, operation
             weak = operation(images, torch.full((5, 1, 1, 1), sign * 1e-6))
             if operation.__name__ not in ("autocontrast", "equalize"):
-                assert (weak - images).abs().max() < 0.004 < (out - images).abs().max() or operation.__name__ in (
-                    "identity",
+                assert (weak - images).abs().max() < 0.004 < (
+                    out - images
+                ).abs().max() or operation.__name__ in (
+                    "unchanged",
                     *(("colour",) if channels == 1 else ()),
                 ), operation
 
 
 def test_colour_operations_are_pillows():
-    """The same operations in Pillow, on bytes; of a large image, because its equalising of a small one is coarse."""
+    """The same operations in Pillow, on a large image: it equalises small ones coarsely."""
     from PIL import Image, ImageEnhance, ImageOps
 
     content = torch.randint(0, 200, (300, 300, 3), generator=generator()).to(torch.uint8).numpy()
-    picture, images = Image.fromarray(content), torch.from_numpy(content).permute(2, 0, 1)[None] / 255
+    picture, images = (
+        Image.fromarray(content),
+        torch.from_numpy(content).permute(2, 0, 1)[None] / 255,
+    )
     pillow = {
         "autocontrast": ImageOps.autocontrast(picture),
         "equalize": ImageOps.equalize(picture),
@@ -509,10 +655,17 @@ def test_colour_operations_are_pillows():
         "brightness": ImageEnhance.Brightness(picture).enhance(1.45),
         "sharpness": ImageEnhance.Sharpness(picture).enhance(1.45),
     }
-    ours = {operation.__name__: operation(images, torch.full((1, 1, 1, 1), 0.5)) for operation in COLOURS}
+    ours = {
+        operation.__name__: operation(images, torch.full((1, 1, 1, 1), 0.5))
+        for operation in COLOURS
+    }
     for name, expected in pillow.items():
-        difference = (ours[name][0].permute(1, 2, 0) * 255 - torch.from_numpy(np.array(expected)).float()).abs()
-        difference = difference[1:-1, 1:-1] if name == "sharpness" else difference  # Pillow leaves the border
+        difference = (
+            ours[name][0].permute(1, 2, 0) * 255 - torch.from_numpy(np.array(expected)).float()
+        ).abs()
+        difference = (
+            difference[1:-1, 1:-1] if name == "sharpness" else difference
+        )  # Pillow leaves the border
         assert difference.max() <= (5 if name == "equalize" else 2), (name, difference.max())
 
 
@@ -520,21 +673,31 @@ def test_place_operations_are_the_maps_they_are_named_after():
     strength = torch.full((5,), 1.0)
     rotate, shear_x, shear_y, shift_x, shift_y = places(torch.arange(5), strength)
     angle = torch.rad2deg(torch.atan2(rotate[1, 0], rotate[0, 0]))
-    assert angle == pytest.approx(30, abs=1e-3) and torch.linalg.det(rotate[:, :2]) == pytest.approx(1)
+    assert angle == pytest.approx(30, abs=1e-3) and torch.linalg.det(
+        rotate[:, :2]
+    ) == pytest.approx(1)
     assert shear_x.tolist() == [[1, pytest.approx(0.3), 0], [0, 1, 0]]
     assert shear_y.tolist() == [[1, 0, 0], [pytest.approx(0.3), 1, 0]]
-    assert shift_x[:, 2].tolist() == [pytest.approx(0.9), 0] and shift_y[:, 2].tolist() == [0, pytest.approx(0.9)]
+    assert shift_x[:, 2].tolist() == [pytest.approx(0.9), 0] and shift_y[:, 2].tolist() == [
+        0,
+        pytest.approx(0.9),
+    ]
     assert torch.equal(places(torch.tensor([-1]), strength[:1])[0], torch.eye(2, 3))
 
 
 def test_maps_compose_as_functions():
-    first, second = torch.randn(4, 2, 3, generator=generator()), torch.randn(4, 2, 3, generator=generator(1))
+    first, second = (
+        torch.randn(4, 2, 3, generator=generator()),
+        torch.randn(4, 2, 3, generator=generator(1)),
+    )
     point = torch.randn(4, 2, 1, generator=generator(2))
 
     def apply(by, at):
         return by[:, :, :2] @ at + by[:, :, 2:]
 
-    torch.testing.assert_close(apply(compose(first, second), point), apply(second, apply(first, point)))
+    torch.testing.assert_close(
+        apply(compose(first, second), point), apply(second, apply(first, point))
+    )
 
 
 def test_randaugment_draws_for_each_image_and_leaves_its_input(still):
@@ -543,15 +706,25 @@ def test_randaugment_draws_for_each_image_and_leaves_its_input(still):
     before = images.clone()
     out, maps = randaugment(images, by, generator())
     again = randaugment(images, by, generator())
-    assert torch.equal(images, before) and torch.equal(out, again[0]) and torch.equal(maps, again[1])
+    assert (
+        torch.equal(images, before) and torch.equal(out, again[0]) and torch.equal(maps, again[1])
+    )
     recoloured = (out != images).flatten(1).any(1)
     moved = (maps != torch.eye(2, 3)).flatten(1).any(1)
-    assert recoloured.float().mean() == pytest.approx(1 - (6 / 14) ** 2, abs=0.1)  # 5 places and the identity do not
+    assert recoloured.float().mean() == pytest.approx(
+        1 - (6 / 14) ** 2, abs=0.1
+    )  # 5 places and the identity do not
     assert moved.float().mean() == pytest.approx(1 - (9 / 14) ** 2, abs=0.1)
 
 
 def test_every_augmentation_together_is_a_function_of_its_generator(still):
-    every = {"randaugment": {"ops": 2, "magnitude": 9}, "erase": 0.5, "cutmix": 1.0, "mixup": 0.2, "flip": True}
+    every = {
+        "randaugment": {"ops": 2, "magnitude": 9},
+        "erase": 0.5,
+        "cutmix": 1.0,
+        "mixup": 0.2,
+        "flip": True,
+    }
     by = Augment.model_validate(still | every)
     first, again = (seen(pictures(channels=3), 11, by, generator(4)) for _ in range(2))
     assert torch.equal(first, again) and torch.isfinite(first).all()

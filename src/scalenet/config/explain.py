@@ -1,4 +1,4 @@
-"""What is wrong with a key of params.yaml, in one line: what was given, what is allowed, what is close to it."""
+"""What is wrong with a key of params.yaml, in one line: given, allowed, and what is close to it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _siblings(loc: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the model inside an annotation such as ``tuple[SpaceStage, ...]``."""
+    """Return the model inside an annotation such as ``tuple[SpaceBlock, ...]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     inner = [_section_of(arg) for arg in getattr(annotation, "__args__", ())]

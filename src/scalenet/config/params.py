@@ -66,7 +66,9 @@ class Data(Section):
     @model_validator(mode="after")
     def _leave_train(self):
         if self.select_fraction + self.test_fraction >= 1:
-            raise ValueError("select_fraction + test_fraction leave nothing to train on; lower one of them")
+            raise ValueError(
+                "select_fraction + test_fraction leave nothing to train on; lower one of them"
+            )
         return self
 
 
@@ -76,7 +78,7 @@ class Stem(Section):
     stride: Count
 
 
-class SpaceStage(Section):
+class SpaceBlock(Section):
     width: Count
     depth: Count
     stride: Count
@@ -96,7 +98,7 @@ class Head(Section):
 
 class Space(Section):
     stem: Stem
-    stages: Annotated[tuple[SpaceStage, ...], Field(min_length=1)]
+    stages: Annotated[tuple[SpaceBlock, ...], Field(min_length=1)]
     head: Head
     se_ratio: Share
     se_from: Literal["expanded", "input"]
@@ -106,7 +108,9 @@ class Space(Section):
     scale_head: bool
 
 
-class ScalingStage(Section):
+class Size(Section):
+    """A size's strategies; the key of the sizes in params.yaml is the paper's, ``stages``."""
+
     tolerance: Inside
     depths: Annotated[tuple[Positive, ...], Field(min_length=1)]
     widths: Annotated[tuple[Positive, ...], Field(min_length=1)]
@@ -117,18 +121,20 @@ class Scalings(Section):
     budget: Positive
     tolerance: Inside
     tries: Count
-    stages: Annotated[tuple[ScalingStage, ...], Field(min_length=1)]
+    stages: Annotated[tuple[Size, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _base_first(self):
         first = self.stages[0]
         if (first.depths, first.widths, len(first.resolutions)) != ((1.0,), (1.0,), 1):
-            raise ValueError("stages[0] is the base itself: depths [1.0], widths [1.0] and one resolution")
+            raise ValueError(
+                "stages[0] is the base itself: depths [1.0], widths [1.0] and one resolution"
+            )
         return self
 
-    def target(self, stage: int) -> float:
-        """Return the FLOPs budget of a scaling stage: 2^stage times the base budget."""
-        return self.budget * 2**stage
+    def target(self, size: int) -> float:
+        """Return a size's budget in FLOPs: 2^size times the base model's (docs/method.md §1)."""
+        return self.budget * 2**size
 
 
 class RandAugment(Section):
@@ -172,7 +178,9 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _whole_logs(self):
         if self.checkpoint % self.log:
-            raise ValueError(f"checkpoint ({self.checkpoint}) should be a multiple of log ({self.log})")
+            raise ValueError(
+                f"checkpoint ({self.checkpoint}) should be a multiple of log ({self.log})"
+            )
         return self
 
 
@@ -189,7 +197,10 @@ class Supernet(Section):
     @model_validator(mode="after")
     def _teacher(self):
         if self.distill and not self.sandwich:
-            raise ValueError("distill needs the largest network in every step; set sandwich: true or distill: false")
+            raise ValueError(
+                "distill needs the largest network in every step; "
+                "set sandwich: true or distill: false"
+            )
         return self
 
 
@@ -222,7 +233,7 @@ class Extrapolate(Section):
     tolerance: Inside
 
 
-class Member(Section):
+class FamilyEntry(Section):
     multiple: Positive
     seed: Seed
 
@@ -253,14 +264,19 @@ class Params(Section):
     supernet: Supernet
     search: Search
     extrapolate: Extrapolate
-    family: Annotated[dict[Annotated[str, Field(pattern=r"^S\d+$")], Member], Field(min_length=1)]
+    family: Annotated[
+        dict[Annotated[str, Field(pattern=r"^S\d+$")], FamilyEntry], Field(min_length=1)
+    ]
     retrain: Retrain
     publish: Publish
 
     @model_validator(mode="after")
     def _agree(self):
         stages = len(self.scaling.stages)
-        for section, weights in (("supernet", self.supernet.stage_weights), ("search", self.search.stage_weights)):
+        for section, weights in (
+            ("supernet", self.supernet.stage_weights),
+            ("search", self.search.stage_weights),
+        ):
             if weights is not None and (len(weights) != stages or not sum(weights) > 0):
                 raise ValueError(
                     f"{section}.stage_weights is {list(weights)}; give one weight for each of the "

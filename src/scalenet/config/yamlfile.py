@@ -15,7 +15,9 @@ class _UniqueKeys(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = sorted({str(key) for key in keys if keys.count(key) > 1})
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"key given twice: {', '.join(twice)}", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key given twice: {', '.join(twice)}", node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -24,9 +26,14 @@ def read(path: Path | str) -> dict[str, Any]:
     try:
         content = _UniqueKeys(Path(path).read_text()).get_single_data()
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); give an existing params file") from error
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); give an existing params file"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds {type(content).__name__}, not sections; start from the params.yaml in git")
+        raise ValueError(
+            f"{path}: holds {type(content).__name__}, not sections; "
+            "start from the params.yaml in git"
+        )
     return content

@@ -1,4 +1,7 @@
-"""Augmentation on the device: one resampling crops, rotates, zooms and mirrors; then erasing and mixing."""
+"""Augmentation: one resampling crops, rotates, zooms and mirrors; then erasing and mixing.
+
+It runs on the images' device; all draws come from a CPU generator, the same for every device.
+"""
 
 from __future__ import annotations
 
@@ -17,68 +20,80 @@ from scalenet.data.randaugment import compose, randaugment
 
 @dataclass(frozen=True)
 class Targets:
-    """What a view should be recognised as: labels (N), or a mixture of them with its partners' labels."""
+    """What a view should be recognised as: labels (N), or a mixture of them with its partners'."""
 
     labels: Tensor
     partners: Tensor | None = None
     share: float = 1.0
 
     def loss(self, logits: Tensor, smoothing: float) -> Tensor:
-        """Return the cross-entropy of logits (N, classes), each label weighted by its share of the image."""
-        own = F.cross_entropy(logits.float(), self.labels, label_smoothing=smoothing)
+        """Return the cross-entropy of logits (N, classes), each label weighted by its share."""
+        loss = F.cross_entropy(logits.float(), self.labels, label_smoothing=smoothing)
         if self.partners is None:
-            return own
+            return loss
         other = F.cross_entropy(logits.float(), self.partners, label_smoothing=smoothing)
-        return self.share * own + (1 - self.share) * other
+        return self.share * loss + (1 - self.share) * other
 
 
 def augment(
-    images: Images, index: Tensor, resolution: int, by: Augment, generator: torch.Generator
+    images: Images, index: Tensor, resolution: int, params: Augment, generator: torch.Generator
 ) -> tuple[Tensor, Targets]:
-    """Return chosen images as a view (N, C, resolution, resolution), each changed in its own way, and its targets.
+    """Return chosen images as a view, each changed in its own way, and its targets.
 
-    All draws come from ``generator``, a CPU one; but for a few pixels at edges, views of several resolutions from
-    equal generators show the same.
+    The view is float32 (n, C, resolution, resolution), normalised. All draws come from
+    ``generator``, a CPU one; but for a few pixels at edges, views of several resolutions from equal
+    generators show the same.
     """
-    theta = affine(len(index), by, generator)
-    floats = images.floats(index)
-    if by.randaugment.ops:
-        pixels, warp = randaugment(images.pixels[index].float() / 255, by.randaugment, generator)
+    theta = affine(len(index), params, generator)
+    if params.randaugment.ops:
+        pixels = images.pixels(index).float() / 255
+        pixels, warp = randaugment(pixels, params.randaugment, generator)
         floats, theta = images.normalised(pixels), compose(theta, warp)
-    side = math.ceil(resolution * by.scale[1])
-    if side < floats.shape[-1]:
-        floats = resize(floats, side)  # antialiased, as in evaluation: the resampling alone would skip pixels
+    else:
+        floats = images.floats(index)
+    side = math.ceil(resolution * params.scale[1])
+    if side < floats.shape[-1]:  # as in evaluation: the resampling alone would skip pixels
+        floats = resize(floats, side)
     where = grid(theta.to(floats.device), resolution)
-    view = F.grid_sample(floats, where, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return mix(erase(view, by.erase, generator), images.labels[index], by, generator)
+    view = F.grid_sample(
+        floats, where, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return mix(erase(view, params.erase, generator), images.labels[index], params, generator)
 
 
 def grid(theta: Tensor, resolution: int) -> Tensor:
-    """Return where each output pixel looks (N, resolution, resolution, 2): F.affine_grid is slower on a CPU."""
+    """Return where each output pixel looks (N, resolution, resolution, 2).
+
+    That is F.affine_grid, which is slower on a CPU.
+    """
     centres = (torch.arange(resolution, device=theta.device) * 2 + 1) / resolution - 1
     rows = centres[:, None] * theta[:, None, :, 1] + theta[:, None, :, 2]
     return torch.addcmul(rows[:, :, None], centres[:, None], theta[:, None, None, :, 0])
 
 
-def affine(count: int, by: Augment, generator: torch.Generator) -> Tensor:
+def affine(count: int, params: Augment, generator: torch.Generator) -> Tensor:
     """Draw maps (N, 2, 3) from output to input coordinates, both in -1…1."""
     draws = torch.rand(count, 5, generator=generator)
-    angle = (2 * draws[:, 0] - 1) * math.radians(by.rotate)
-    low, high = by.scale
+    angle = (2 * draws[:, 0] - 1) * math.radians(params.rotate)
+    low, high = params.scale
     zoom = 1 / (low + (high - low) * draws[:, 1])
-    mirror = torch.where(draws[:, 2] < 0.5, -1.0, 1.0) if by.flip else torch.ones(count)
-    shift = (2 * draws[:, 3:] - 1) * 2 * by.shift
+    mirror = torch.where(draws[:, 2] < 0.5, -1.0, 1.0) if params.flip else torch.ones(count)
+    shift = (2 * draws[:, 3:] - 1) * 2 * params.shift
     cosine, sine = angle.cos() * zoom, angle.sin() * zoom
     rows = torch.stack([cosine * mirror, -sine, shift[:, 0], sine * mirror, cosine, shift[:, 1]], 1)
     return rows.view(count, 2, 3)
 
 
-def mix(view: Tensor, labels: Tensor, by: Augment, generator: torch.Generator) -> tuple[Tensor, Targets]:
-    """Blend each image with a partner of its batch (mixup, Zhang et al. 2018), or paste a box of it (CutMix, Yun 2019).
+def mix(
+    view: Tensor, labels: Tensor, params: Augment, generator: torch.Generator
+) -> tuple[Tensor, Targets]:
+    """Blend each image with a partner of its batch, or paste a box of it: one of the two a batch.
 
-    The batch has one share, of a beta distribution.
+    The batch has one share, of a beta distribution. mixup: Zhang et al. 2018; CutMix: Yun et al.
+    2019.
     """
-    kinds = [(alpha, kind) for alpha, kind in ((by.mixup, _blended), (by.cutmix, _pasted)) if alpha]
+    offered = ((params.mixup, _blended), (params.cutmix, _pasted))
+    kinds = [(alpha, kind) for alpha, kind in offered if alpha]
     if not kinds:
         return view, Targets(labels)
     random = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
@@ -88,21 +103,30 @@ def mix(view: Tensor, labels: Tensor, by: Augment, generator: torch.Generator) -
     return view, Targets(labels, labels[partner], share)
 
 
-def _blended(view: Tensor, partners: Tensor, share: float, _centre: np.ndarray) -> tuple[Tensor, float]:
+def _blended(
+    view: Tensor, partners: Tensor, share: float, _centre: np.ndarray
+) -> tuple[Tensor, float]:
     return torch.lerp(partners, view, share), share
 
 
-def _pasted(view: Tensor, partners: Tensor, share: float, centre: np.ndarray) -> tuple[Tensor, float]:
-    """Paste a box of ``1 - share`` of the area; the share returned is what its clipped, whole pixels leave."""
+def _pasted(
+    view: Tensor, partners: Tensor, share: float, centre: np.ndarray
+) -> tuple[Tensor, float]:
+    """Paste a box of ``1 - share`` of the area; return the share that its clipped pixels leave."""
     side, half = view.shape[-1], math.sqrt(1 - share) / 2
-    (top, bottom), (left, right) = ([round(side * min(1, max(0, c + d))) for d in (-half, half)] for c in centre)
+    (top, bottom), (left, right) = (
+        [round(side * min(1, max(0, c + d))) for d in (-half, half)] for c in centre
+    )
     view = view.clone()
     view[..., top:bottom, left:right] = partners[..., top:bottom, left:right]
     return view, 1 - (bottom - top) * (right - left) / side**2
 
 
 def erase(view: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Fill a random rectangle, 2 to 33 % of an image, with a random colour (random erasing, Zhong et al. 2020)."""
+    """Fill a random rectangle, 2 to 33 % of an image, with a random colour.
+
+    Random erasing, Zhong et al. 2020.
+    """
     if not probability:
         return view
     count, channels = view.shape[:2]

@@ -1,7 +1,8 @@
-"""RandAugment (Cubuk et al. 2020): every image gets a few of 14 operations, each drawn for it alone.
+"""RandAugment (Cubuk et al. 2020): every image gets a few of 14 operations, drawn for it alone.
 
-Operations on colours change the pixels; those on places become one affine map, so that an image is resampled once.
-A strength is the magnitude as a share of 10, with a random sign where an operation has two directions.
+Operations on colours change the pixels; those on places become one affine map, so that an image is
+resampled once. A strength is the magnitude as a share of 10, with a random sign where an operation
+has two directions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from scalenet.config.params import RandAugment
 
-Colour = Callable[[Tensor, Tensor], Tensor]  # images (n, C, H, W) in 0…1 and strengths (n, 1, 1, 1) -> images
+# images (n, C, H, W) in 0…1 and strengths (n, 1, 1, 1) -> images
+Colour = Callable[[Tensor, Tensor], Tensor]
 
 
 def autocontrast(x: Tensor, strength: Tensor) -> Tensor:
@@ -26,7 +28,9 @@ def autocontrast(x: Tensor, strength: Tensor) -> Tensor:
 def equalize(x: Tensor, strength: Tensor) -> Tensor:
     """Make every channel's levels equally frequent."""
     levels = (x * 255).round().long().flatten(2)
-    counts = torch.zeros(*x.shape[:2], 256, device=x.device).scatter_add_(2, levels, torch.ones_like(x.flatten(2)))
+    counts = torch.zeros(*x.shape[:2], 256, device=x.device).scatter_add_(
+        2, levels, torch.ones_like(x.flatten(2))
+    )
     below = counts.cumsum(2)
     least = below.gather(2, levels.amin(2, keepdim=True))
     even = (below.gather(2, levels) - least) / (levels.shape[2] - least).clamp(min=1)
@@ -69,49 +73,52 @@ def _between(least: Tensor, x: Tensor, strength: Tensor) -> Tensor:
 def _grey(x: Tensor) -> Tensor:
     if x.shape[1] == 1:
         return x
-    return (x * torch.tensor([0.299, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    weights = torch.tensor([0.299, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)
+    return (x * weights).sum(1, keepdim=True)
 
 
-def identity(x: Tensor, strength: Tensor) -> Tensor:
+def unchanged(x: Tensor, strength: Tensor) -> Tensor:
     return x
 
 
 COLOURS: tuple[Colour, ...] = (
-    identity, autocontrast, equalize, solarize, posterize, colour, contrast, brightness, sharpness,
+    unchanged, autocontrast, equalize, solarize, posterize, colour, contrast, brightness, sharpness,
 )  # fmt: skip
-PLACES = ("rotate", "shear x", "shear y", "translate x", "translate y")  # up to 30 degrees, 0.3, 0.45 of the side
+# up to 30 degrees, 0.3, 0.45 of the side
+PLACES = ("rotate", "shear x", "shear y", "translate x", "translate y")
 
 
-def randaugment(images: Tensor, by: RandAugment, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Apply ``by.ops`` operations to each image (N, C, H, W) in 0…1; return the images and maps (N, 2, 3)."""
+def randaugment(
+    images: Tensor, params: RandAugment, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Apply ``params.ops`` operations to each image (N, C, H, W) in 0…1.
+
+    Return the images (the given ones stay) and the maps (N, 2, 3) of those on places.
+    """
     count, maps = len(images), torch.eye(2, 3).expand(len(images), 2, 3)
     images = images.clone()
-    for _ in range(by.ops):
+    for _ in range(params.ops):
         chosen = torch.randint(len(COLOURS) + len(PLACES), (count,), generator=generator)
         sign = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
-        strength = sign * (by.magnitude / 10)
+        strength = sign * (params.magnitude / 10)
         for number, operation in enumerate(COLOURS):
             rows = (chosen == number).nonzero()[:, 0]
             if len(rows):
-                on = rows.to(images.device)
-                images[on] = operation(images[on], strength[rows].view(-1, 1, 1, 1).to(images.device))
-        maps = compose(places(chosen - len(COLOURS), strength), maps)  # maps look back: the last is asked first
+                drawn = strength[rows].view(-1, 1, 1, 1).to(images.device)
+                rows = rows.to(images.device)
+                images[rows] = operation(images[rows], drawn)
+        # maps look back: the last is asked first
+        maps = compose(places(chosen - len(COLOURS), strength), maps)
     return images, maps
 
 
 def places(chosen: Tensor, strength: Tensor) -> Tensor:
-    """Return the map (N, 2, 3) of each chosen place operation; the identity for any other number."""
+    """Return the map (N, 2, 3) of each chosen place operation; the identity for other numbers."""
     angle, shear, shift = (torch.where(chosen == number, strength, 0.0) for number in (0, 1, 3))
     shear_y, shift_y = (torch.where(chosen == number, strength, 0.0) for number in (2, 4))
     angle = angle * math.radians(30)
-    rows = [
-        angle.cos(),
-        0.3 * shear - angle.sin(),
-        0.9 * shift,
-        0.3 * shear_y + angle.sin(),
-        angle.cos(),
-        0.9 * shift_y,
-    ]
+    cosine, sine = angle.cos(), angle.sin()
+    rows = [cosine, 0.3 * shear - sine, 0.9 * shift, 0.3 * shear_y + sine, cosine, 0.9 * shift_y]
     return torch.stack(rows, 1).view(-1, 2, 3)
 
 

@@ -5,42 +5,32 @@ from __future__ import annotations
 import numpy as np
 
 from scalenet.config.params import Data
-from scalenet.data.files import Source
-from scalenet.records import files
-from scalenet.records.documents import DataInfo
+from scalenet.data.readers import Source
 from scalenet.records.files import SPLITS
 
 Splits = dict[str, dict[str, np.ndarray]]  # split -> pixels uint8 (N, C, H, W), labels int64 (N)
 
 
-def run(params: Data, source: Source) -> tuple[DataInfo, Splits]:
-    """Split stratified by class, decode what was chosen; return the description and the arrays of each split."""
-    index = split(params, source)
-    pixels = source.pixels(np.concatenate(list(index.values())))  # at once: an archive is read from front to back
+def cut(params: Data, source: Source, generator: np.random.Generator) -> Splits:
+    """Split a source and decode what was chosen, at once: an archive is read front to back."""
+    index = split(params, source, generator)
+    pixels = source.pixels(np.concatenate(list(index.values())))
     parts = np.split(pixels, np.cumsum([len(i) for i in index.values()])[:-1])
-    splits = {
-        name: {"pixels": part, "labels": source.labels[i]} for (name, i), part in zip(index.items(), parts, strict=True)
+    return {
+        name: {"pixels": part, "labels": source.labels[i]}
+        for (name, i), part in zip(index.items(), parts, strict=True)
     }
-    mean, std = moments(splits["train"]["pixels"])
-    info = DataInfo(
-        name=params.name,
-        source=params.source,
-        channels=params.channels,
-        size=params.size,
-        classes=source.classes,
-        counts={name: len(i) for name, i in index.items()},
-        mean=mean,
-        std=std,
-        digest=files.digest(*(array.tobytes() for split in splits.values() for array in split.values())),
-    )
-    return info, splits
 
 
 def moments(pixels: np.ndarray) -> tuple[list[float], list[float]]:
-    """Return each channel's mean and deviation, 0…1, from its histogram: exact, and small beside the images."""
+    """Return each channel's mean and deviation of uint8 pixels (N, C, H, W), in units of 0…1.
+
+    From its histogram: exact, and small beside the images. A deviation is at least 0.001.
+    """
     levels, mean, std = np.arange(256) / 255, [], []
     for channel in range(pixels.shape[1]):
-        counts = sum(np.bincount(part[:, channel].ravel(), minlength=256) for part in np.array_split(pixels, 64))
+        parts = (part[:, channel].ravel() for part in np.array_split(pixels, 64))
+        counts = sum(np.bincount(part, minlength=256) for part in parts)
         share = counts / counts.sum()
         middle = float(share @ levels)
         mean.append(round(middle, 6))
@@ -48,16 +38,17 @@ def moments(pixels: np.ndarray) -> tuple[list[float], list[float]]:
     return mean, std
 
 
-def split(params: Data, source: Source) -> dict[str, np.ndarray]:
-    """Choose image indices for train, select and test, each with every class; shuffled, so a first part is a sample.
+def split(params: Data, source: Source, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Choose image indices for train, select and test, each with every class.
 
-    A split that the source comes with is taken whole; the others are drawn from what is in none, or in train.
+    They are shuffled, so that a first part is a sample. A split that the source comes with is taken
+    whole; the others are drawn from what is in none, or in train.
     """
-    generator = np.random.default_rng(params.seed)
-    given = set(source.own) & {"select", "test"}
-    free, parts = np.isin(source.own, ("", "train")), {name: [np.flatnonzero(source.own == name)] for name in given}
+    given = set(source.given) & {"select", "test"}
+    free = np.isin(source.given, ("", "train"))
+    parts = {name: [np.flatnonzero(source.given == name)] for name in given}
     for label, pool in enumerate(_by_class(np.flatnonzero(free), source)):
-        for name, indices in draw(params, source.classes[label], pool, given, generator).items():
+        for name, indices in _drawn(params, source.classes[label], pool, given, generator).items():
             parts.setdefault(name, []).append(indices)
     return {name: generator.permutation(np.concatenate(parts[name])) for name in SPLITS}
 
@@ -66,22 +57,28 @@ def _by_class(indices: np.ndarray, source: Source) -> list[np.ndarray]:
     """Return the indices of each class, in order."""
     labels = source.labels[indices]
     order = np.argsort(labels, kind="stable")
-    return np.split(indices[order], np.cumsum(np.bincount(labels, minlength=len(source.classes)))[:-1])
+    counts = np.bincount(labels, minlength=len(source.classes))
+    return np.split(indices[order], np.cumsum(counts)[:-1])
 
 
-def draw(
+def _drawn(
     params: Data, name: str, pool: np.ndarray, given: set[str], generator: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Draw one class's indices for train and for the splits that the source does not come with."""
     pool = generator.permutation(pool)[: params.per_class]
     shares = {"select": params.select_fraction, "test": params.test_fraction}
-    sizes = {split: max(1, round(len(pool) * share)) for split, share in shares.items() if split not in given}
+    sizes = {
+        split: max(1, round(len(pool) * share))
+        for split, share in shares.items()
+        if split not in given
+    }
     left = len(pool) - sum(sizes.values())
     if left < 1:
         taken = " and ".join(f"{split} takes {size}" for split, size in sizes.items())
         raise ValueError(
-            f"data.source {params.source!r}: class {name!r} has {len(pool)} images, of which {taken}, "
-            "so none is left to train on: add images, lower the fractions or raise per_class"
+            f"data.source {params.source!r}: class {name!r} has {len(pool)} images, of which "
+            f"{taken}, so none is left to train on: add images, lower the fractions or raise "
+            "per_class"
         )
     cuts = np.cumsum([left, *sizes.values()])[:-1]
     return dict(zip(("train", *sizes), np.split(pool, cuts), strict=True))

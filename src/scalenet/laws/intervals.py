@@ -25,10 +25,17 @@ def check_confidence(confidence: float) -> None:
 
 
 def wilson(correct: int, tested: int, confidence: float) -> tuple[float, float]:
-    """Return Wilson's interval of a proportion: a test accuracy of ``correct`` out of ``tested`` images."""
+    """Return Wilson's interval (low, high) of a proportion: ``correct`` out of ``tested`` images.
+
+    Wilson, E. B. (1927): Probable inference, the law of succession, and statistical inference.
+    """
     if tested < 1 or not 0 <= correct <= tested:
-        raise ValueError(f"0 ≤ correct ≤ tested and tested ≥ 1 are needed, given {correct} of {tested}")
+        raise ValueError(
+            f"0 ≤ correct ≤ tested and tested ≥ 1 are needed, given {correct} of {tested}"
+        )
     check_confidence(confidence)
     z, p = float(special.ndtri((1 + confidence) / 2)), correct / tested
-    middle, half = p + z**2 / (2 * tested), z * math.sqrt(p * (1 - p) / tested + z**2 / (4 * tested**2))
-    return max(0.0, (middle - half) / (1 + z**2 / tested)), min(1.0, (middle + half) / (1 + z**2 / tested))
+    middle = p + z**2 / (2 * tested)
+    half = z * math.sqrt(p * (1 - p) / tested + z**2 / (4 * tested**2))
+    shrink = 1 + z**2 / tested
+    return max(0.0, (middle - half) / shrink), min(1.0, (middle + half) / shrink)

@@ -1,1 +1,1 @@
-"""Networks: one functional forward pass, run on a child's own weights or on slices of the super-supernet."""
+"""Networks: one functional forward pass, on a child's own weights or on slices of larger ones."""

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
 from scalenet.nets import blocks, norm, weights
-from scalenet.space.network import Network
+from scalenet.records import files, tensors
+from scalenet.space.network import Network, Task
 
 
 class Child(nn.Module):
     """A network with tensors of its own.
 
-    In training it normalises by each batch; for evaluation ``calibrate`` must have measured its statistics.
+    In training it normalises by each batch; for evaluation ``calibrate`` must have measured its
+    statistics.
     """
 
-    def __init__(self, network: Network, channels: int, classes: int):
+    def __init__(self, network: Network, task: Task):
         super().__init__()
         self.network = network
-        shapes = blocks.shapes(network, channels, classes)
-        self.weights = nn.ParameterDict({name: nn.Parameter(torch.empty(shape)) for name, shape in shapes.items()})
+        shapes = blocks.shapes(network, task)
+        self.weights = nn.ParameterDict(
+            {name: nn.Parameter(torch.empty(shape)) for name, shape in shapes.items()}
+        )
         for name, width in blocks.norms(shapes).items():
             self.register_buffer(f"{name}/mean", torch.zeros(width))
             self.register_buffer(f"{name}/variance", torch.ones(width))
@@ -27,16 +33,17 @@ class Child(nn.Module):
     def forward(self, images: Tensor, drop: blocks.Drop | None = None) -> Tensor:
         """Map images (N, C, R, R) to logits (N, classes)."""
         if self.training:
-            return blocks.forward(self.network, self.weights, images, norm.on_batch(self.weights), drop)
-        by = norm.on_statistics(self.weights, self.statistics())
-        return blocks.forward(self.network, self.weights, images, by, None)
+            normalise = norm.on_batch(self.weights)
+            return blocks.forward(self.network, self.weights, images, normalise, drop)
+        normalise = norm.on_statistics(self.weights, self.statistics())
+        return blocks.forward(self.network, self.weights, images, normalise, None)
 
     @torch.no_grad()
     def calibrate(self, batches: list[Tensor]) -> None:
         """Measure the norms' statistics on batches (N, C, R, R) of equal size."""
 
-        def apply(images: Tensor, by: blocks.Norm) -> Tensor:
-            return blocks.forward(self.network, self.weights, images, by, None)
+        def apply(images: Tensor, normalise: blocks.Norm) -> Tensor:
+            return blocks.forward(self.network, self.weights, images, normalise, None)
 
         for name, measured in norm.calibrate(apply, self.weights, batches).items():
             for buffer, value in zip(self._statistics(name), measured, strict=True):
@@ -51,8 +58,25 @@ class Child(nn.Module):
         return self.get_buffer(f"{name}/mean"), self.get_buffer(f"{name}/variance")
 
 
-def build(network: Network, channels: int, classes: int, generator: torch.Generator) -> Child:
+def build(network: Network, task: Task, generator: torch.Generator) -> Child:
     """Return a freshly initialised child."""
-    child = Child(network, channels, classes)
+    child = Child(network, task)
     weights.initialise(child.weights, generator)
     return child
+
+
+def write(path: Path, child: Child) -> str:
+    """Write a trained child; return the hash of its file."""
+    content = {name: tensor.cpu() for name, tensor in child.state_dict().items()}
+    tensors.write(path, content, {"kind": "child", "network": str(child.network)})
+    return files.digest(path)
+
+
+def read(path: Path, network: Network, task: Task) -> Child:
+    """Read a trained child, ready for evaluation; ``ValueError`` for a file of another network."""
+    content, meta = tensors.read(path)
+    if meta.get("network") != str(network):
+        raise ValueError(f"{path}: holds {meta.get('network')}, not {network}; run `dvc repro`")
+    child = Child(network, task)
+    child.load_state_dict(content)
+    return child.eval()

@@ -1,8 +1,9 @@
-"""The super-supernet: one set of weights that holds every network of every scaling stage (docs/method.md §3).
+"""The super-supernet: one set of weights that holds every network of every size (method §3).
 
-A network uses the first layers of each stage and a slice of every tensor. Slices start at channel 0
-(``left``) or end at the last one (``right``); training both sides in turn trains every channel equally
-(``coupling: bilateral``, BCNet). Depthwise kernels of different size share nothing; all else is shared.
+A network uses the first layers of each block and a slice of every tensor. Slices start at channel 0
+(``left``) or end at the last one (``right``); training both sides in turn trains every channel
+equally (``coupling: bilateral``, BCNet). Depthwise kernels of different size share nothing; all
+else is shared.
 """
 
 from __future__ import annotations
@@ -16,47 +17,59 @@ from torch import Tensor, nn
 from scalenet.config.params import Scalings, Space
 from scalenet.nets import blocks, norm, weights
 from scalenet.records import tensors as tensorfile
-from scalenet.space.network import Network
+from scalenet.space.network import Network, Task
 from scalenet.space.scale import largest
 
-SIDES = {"left": ("left",), "bilateral": ("left", "right")}  # the sides that a coupling trains and evaluates
+# the sides that a coupling trains and evaluates
+SIDES = {"left": ("left",), "bilateral": ("left", "right")}
 
 
 class Elastic(nn.Module):
-    """The shared weights, by name; a depthwise kernel of size k is kept under its name and ``/k``."""
+    """The shared weights, by name; a depthwise kernel of size k is kept as its name and ``/k``."""
 
     def __init__(self, tensors: Mapping[str, Tensor], coupling: str):
         super().__init__()
         self.sides = SIDES[coupling]
-        self.weights = nn.ParameterDict({name: nn.Parameter(tensor) for name, tensor in tensors.items()})
-        self.channels, self.classes = tensors["stem/weight"].shape[1], len(tensors["classifier/bias"])
+        self.weights = nn.ParameterDict(
+            {name: nn.Parameter(tensor) for name, tensor in tensors.items()}
+        )
+        self.task = Task(tensors["stem/weight"].shape[1], len(tensors["classifier/bias"]))
 
     def slices(self, network: Network, side: str = "left") -> dict[str, Tensor]:
         """Return views of the shared weights, shaped and named as the network's own tensors."""
         return {
             name: weights.crop(self.weights[_stored(name, shape)], shape, side)
-            for name, shape in blocks.shapes(network, self.channels, self.classes).items()
+            for name, shape in blocks.shapes(network, self.task).items()
         }
 
-    def forward(self, images: Tensor, network: Network, side: str = "left", drop: blocks.Drop | None = None) -> Tensor:
-        """Map images (N, C, R, R) to logits (N, classes) of one network, normalising by the batch."""
-        own = self.slices(network, side)
-        return blocks.forward(network, own, images, norm.on_batch(own), drop)
+    def forward(
+        self, images: Tensor, network: Network, side: str = "left", drop: blocks.Drop | None = None
+    ) -> Tensor:
+        """Map images (N, C, R, R) to a network's logits (N, classes), normalising by the batch."""
+        tensors = self.slices(network, side)
+        return blocks.forward(network, tensors, images, norm.on_batch(tensors), drop)
 
     @torch.no_grad()
     def evaluator(self, network: Network, calibration: list[Tensor]) -> Callable[[Tensor], Tensor]:
-        """Recalibrate a network on batches (N, C, R, R); return its images -> logits, the mean over the sides."""
-        passes = [_calibrated(network, self.slices(network, side), calibration) for side in self.sides]
+        """Recalibrate a network on batches (N, C, R, R); return its function images -> logits.
+
+        Logits are the mean over the sides.
+        """
+        passes = [
+            _calibrated(network, self.slices(network, side), calibration) for side in self.sides
+        ]
         return lambda images: torch.stack([apply(images) for apply in passes]).mean(0)
 
 
-def _calibrated(network: Network, own: Mapping[str, Tensor], calibration: list[Tensor]):
+def _calibrated(
+    network: Network, tensors: Mapping[str, Tensor], calibration: list[Tensor]
+) -> Callable[[Tensor], Tensor]:
     """Return a network's forward pass on statistics measured on the calibration batches."""
 
-    def apply(images: Tensor, by: blocks.Norm) -> Tensor:
-        return blocks.forward(network, own, images, by, None)
+    def apply(images: Tensor, normalise: blocks.Norm) -> Tensor:
+        return blocks.forward(network, tensors, images, normalise, None)
 
-    folded = norm.fold(own, norm.calibrate(apply, own, calibration))
+    folded = norm.fold(tensors, norm.calibrate(apply, tensors, calibration))
     return lambda images: blocks.forward(network, folded, images, norm.identity, None)
 
 
@@ -66,11 +79,11 @@ def _stored(name: str, shape: tuple[int, ...]) -> str:
 
 
 def build(
-    space: Space, scalings: Scalings, images: tuple[int, int], coupling: str, generator: torch.Generator
+    space: Space, scalings: Scalings, task: Task, coupling: str, generator: torch.Generator
 ) -> Elastic:
-    """Return a fresh super-supernet for a space, its strategies and images of (channels, classes)."""
+    """Return a fresh super-supernet for a space, its strategies and a task."""
     tensors: dict[str, Tensor] = {}
-    for name, shape in blocks.shapes(largest(space, scalings), *images).items():
+    for name, shape in blocks.shapes(largest(space, scalings), task).items():
         if name.endswith("/depth/weight"):
             kernels = space.stages[int(name.split("/")[1])].kernels
             tensors |= {f"{name}/{k}": torch.empty(shape[0], 1, k, k) for k in kernels}
@@ -86,9 +99,11 @@ def write(path: Path, elastic: Elastic, coupling: str) -> None:
     tensorfile.write(path, tensors, {"kind": "supernet", "coupling": coupling})
 
 
-def read(path: Path, device: torch.device) -> Elastic:
+def read(path: Path, device: torch.device | str = "cpu") -> Elastic:
     """Read trained weights; ``ValueError`` if the file holds something else."""
     content, meta = tensorfile.read(path)
     if meta.get("kind") != "supernet":
-        raise ValueError(f"{path}: holds a {meta.get('kind')}, not a super-supernet; run `dvc repro supernet`")
+        raise ValueError(
+            f"{path}: holds a {meta.get('kind')}, not a super-supernet; run `dvc repro supernet`"
+        )
     return Elastic(content, meta["coupling"]).to(device).eval()

@@ -1,7 +1,8 @@
-"""Batch norm in its uses: on the batch's own statistics, recording them, on recorded ones, folded into kernels.
+"""Batch norm in its uses: on the batch's statistics, recording them, on recorded ones, folded.
 
 No network here keeps running averages. Statistics are measured once, exactly, on images that are
-named ("recalibration", docs/method.md §4; "precise batch norm" in pycls), so that a score depends on them alone.
+named ("recalibration", docs/method.md §4; "precise batch norm" in pycls), so that a score depends
+on them alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ def on_batch(weights: Mapping[str, Tensor]) -> Norm:
     """Normalise by the statistics of the batch itself: training."""
 
     def norm(name: str, x: Tensor) -> Tensor:
-        return F.batch_norm(x, None, None, weights[f"{name}/weight"], weights[f"{name}/bias"], True, 0.0, EPS)
+        return F.batch_norm(
+            x, None, None, weights[f"{name}/weight"], weights[f"{name}/bias"], True, 0.0, EPS
+        )
 
     return norm
 
@@ -32,13 +35,15 @@ def on_statistics(weights: Mapping[str, Tensor], statistics: Statistics) -> Norm
 
     def norm(name: str, x: Tensor) -> Tensor:
         mean, variance = statistics[name]
-        return F.batch_norm(x, mean, variance, weights[f"{name}/weight"], weights[f"{name}/bias"], False, 0.0, EPS)
+        return F.batch_norm(
+            x, mean, variance, weights[f"{name}/weight"], weights[f"{name}/bias"], False, 0.0, EPS
+        )
 
     return norm
 
 
 def fold(weights: Mapping[str, Tensor], statistics: Statistics) -> dict[str, Tensor]:
-    """Return the weights of the same network with its recorded norms taken into the convolutions before them.
+    """Return the weights of the same network with its norms taken into the convolutions before.
 
     Evaluation then needs no norm (``identity``); logits differ from ``on_statistics`` by rounding.
     """
@@ -57,17 +62,22 @@ def identity(name: str, x: Tensor) -> Tensor:
 
 
 def calibrate(
-    apply: Callable[[Tensor, Norm], Tensor], weights: Mapping[str, Tensor], batches: Iterable[Tensor]
+    apply: Callable[[Tensor, Norm], Tensor],
+    weights: Mapping[str, Tensor],
+    batches: Iterable[Tensor],
 ) -> Statistics:
-    """Measure the statistics of every norm over batches of equal size (the law of total variance joins them).
+    """Measure the statistics of every norm over batches of equal size.
 
+    The law of total variance joins them.
     ``apply(images, norm)`` is a network's forward pass; each batch runs on its own statistics.
     """
     moments: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def record(name: str, x: Tensor) -> Tensor:
         weight, bias = weights[f"{name}/weight"], weights[f"{name}/bias"]
-        x, mean, inverse_deviation = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, EPS)
+        x, mean, inverse_deviation = torch.native_batch_norm(
+            x, weight, bias, None, None, True, 0.0, EPS
+        )
         moments.setdefault(name, []).append((mean, inverse_deviation.pow(-2) - EPS))
         return x
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 def initialise(tensors: Mapping[str, Tensor], generator: torch.Generator) -> None:
     """Fill tensors in place, by name: He-normal kernels (fan out), unit norms, a small classifier.
 
-    Layers that always have a skip (a stage's second and later) start as the identity: the scale of their last norm is
-    zero (Goyal et al. 2017, §5.1), without which deep networks learn late (docs/performance.md).
+    Layers that always have a skip (a block's second and later) start as the identity: the scale of
+    their last norm is zero (Goyal et al. 2017, §5.1), without which deep networks learn late
+    (docs/performance.md).
     """
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -27,12 +28,13 @@ def initialise(tensors: Mapping[str, Tensor], generator: torch.Generator) -> Non
         elif name == "classifier/weight":
             tensor.normal_(0, 0.01, generator=generator)
         else:
-            fan_out = tensor.shape[0] * tensor[0, 0].numel() / (tensor.shape[0] if "/depth/" in name else 1)
+            groups = tensor.shape[0] if "/depth/" in name else 1
+            fan_out = tensor.shape[0] * tensor[0, 0].numel() / groups
             tensor.normal_(0, math.sqrt(2 / fan_out), generator=generator)
 
 
 def crop(tensor: Tensor, shape: tuple[int, ...], side: str) -> Tensor:
-    """Return the view of a tensor that starts at index 0 (left) or ends at the last one (right) of each axis."""
+    """Return a view of a tensor that starts at 0 (left) or ends last (right) of each axis."""
     for axis, size in enumerate(shape):
         spare = tensor.shape[axis] - size
         if spare:
@@ -42,5 +44,6 @@ def crop(tensor: Tensor, shape: tuple[int, ...], side: str) -> Tensor:
 
 def decayed(tensors: Mapping[str, nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Split parameters into those with weight decay and those without (norms and biases)."""
-    free = {name for name in tensors if name.endswith("/bias") or name.endswith("/norm/weight")}
-    return [p for n, p in tensors.items() if n not in free], [tensors[n] for n in tensors if n in free]
+    free = {name for name in tensors if name.endswith(("/bias", "/norm/weight"))}
+    decaying = [tensor for name, tensor in tensors.items() if name not in free]
+    return decaying, [tensor for name, tensor in tensors.items() if name in free]

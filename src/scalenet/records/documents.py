@@ -1,20 +1,39 @@
-"""The documents that stages exchange: frozen, complete, of a known format."""
+"""The documents that stages exchange: frozen, complete, of a known format.
+
+They hold values (`Network`, `BaseModel`, `Scaling`), written as canonical strings in JSON alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
-from scalenet.records.files import write_json
+from scalenet.records import files
+from scalenet.space.network import Network, Task
+from scalenet.space.scaling import BaseModel, Scaling
+
+FINETUNED = "finetuned"  # the phase of candidates whose slice was trained on alone
+
+
+def _text(kind: type) -> Any:
+    """Return the type of a field that holds a value of the space: in a file, its string."""
+    read = pydantic.PlainValidator(
+        lambda given: given if isinstance(given, kind) else kind.parse(given)
+    )
+    return Annotated[kind, read, pydantic.PlainSerializer(str, return_type=str)]
+
+
+NetworkText, BaseText, ScalingText = _text(Network), _text(BaseModel), _text(Scaling)
 
 
 class Document(pydantic.BaseModel):
-    """A JSON artifact: frozen, complete, of a known format."""
+    """A JSON artifact."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True
+    )
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -22,17 +41,28 @@ class Document(pydantic.BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
-            raise ValueError(f"{path}: cannot be read ({error.strerror}); run `dvc repro` or `dvc pull`") from error
+            raise ValueError(
+                f"{path}: cannot be read ({error.strerror}); run `dvc repro` or `dvc pull`"
+            ) from error
         except pydantic.ValidationError as error:
-            raise ValueError(f"{path}: not a {cls.__name__} of this version; rebuild it with `dvc repro`") from error
+            raise ValueError(
+                f"{path}: not a {cls.__name__} of this version; rebuild it with `dvc repro`"
+            ) from error
+
+    def plain(self) -> dict[str, Any]:
+        """Return what is written: plain values under the names that the file has."""
+        return self.model_dump(mode="json", by_alias=True)
 
     def write(self, path: Path) -> None:
         """Write atomically."""
-        write_json(path, self.model_dump(mode="json"))
+        files.write_json(path, self.plain())
 
 
 class DataInfo(Document):
-    """What ``prepare`` made: its classes, sizes, the pixels' mean and deviation (0…1), and a hash of everything."""
+    """What ``prepare`` made: classes, sizes, a hash of everything.
+
+    ``mean`` and ``std`` are train's, one number a channel, of pixels in 0…1; ``size`` is in px.
+    """
 
     format: Literal[1] = 1
     name: str
@@ -45,18 +75,20 @@ class DataInfo(Document):
     std: list[float]
     digest: str
 
-
-FINETUNED = "finetuned"  # the phase of candidates whose slice was trained on alone
+    @property
+    def task(self) -> Task:
+        """What a network for these images is for."""
+        return Task(self.channels, len(self.classes))
 
 
 class Candidate(Document):
     """One measured network of the search, in the order of measuring."""
 
     number: int
-    network: str
-    base: str
-    scaling: str
-    stage: int
+    network: NetworkText
+    base: BaseText
+    scaling: ScalingText
+    size: int = pydantic.Field(alias="stage")  # the paper's name, kept in files and queries
     depth: float
     width: float
     resolution: int
@@ -70,27 +102,30 @@ class Candidate(Document):
     iteration: int
     generation: int
 
-
-def identity(record: Mapping[str, Any]) -> str:
-    """Return what tells a candidate from every other of its search: its network, and whether it was fine-tuned."""
-    return f"{record['network']} {FINETUNED}" if record["phase"] == FINETUNED else record["network"]
+    @property
+    def identity(self) -> str:
+        """What tells it from all others of its search: its network, and if it was fine-tuned."""
+        return f"{self.network} {FINETUNED}" if self.phase == FINETUNED else str(self.network)
 
 
 class State(Document):
     """A state (base model, strategies) of the Markov chain and its score."""
 
     iteration: int
-    base: str
-    strategies: list[str]
+    base: BaseText
+    strategies: list[ScalingText]
     score: float
 
 
 class Found(Document):
-    """What the search found: its chain's last state, with fine-tuning's strategies and score, and the way there."""
+    """What the search found: its chain's last state and the way there.
+
+    Strategies and score are fine-tuning's, if there was any.
+    """
 
     format: Literal[1] = 1
-    base: str
-    strategies: list[str]
+    base: BaseText
+    strategies: list[ScalingText]
     score: float
     chain: list[State]
     measured: int
@@ -104,9 +139,9 @@ class Member(Document):
     multiple: float
     budget: float
     origin: Literal["searched", "extrapolated"]
-    base: str
-    scaling: str
-    network: str
+    base: BaseText
+    scaling: ScalingText
+    network: NetworkText
     flops: int
     params: int
 

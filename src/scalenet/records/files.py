@@ -17,10 +17,11 @@ import numpy as np
 import pydantic
 
 SPLITS = ("train", "select", "test")
+Split = tuple[np.ndarray, np.ndarray]  # pixels uint8 (N, C, H, W), labels int64 (N)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write to a temporary name, flush to disk, then replace: a reader sees all of it or the old file."""
+    """Write to a temporary name, flush to disk, then replace: a reader sees all or the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -43,7 +44,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as JSON ({error}); run `dvc repro` or `dvc pull`") from error
+        raise ValueError(
+            f"{path}: cannot be read as JSON ({error}); run `dvc repro` or `dvc pull`"
+        ) from error
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -62,13 +65,15 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_split(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_split(path: Path) -> Split:
     """Read a split: pixels uint8 (N, C, H, W) and labels int64 (N)."""
     try:
         with np.load(path, allow_pickle=False) as content:
             return content["pixels"], content["labels"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: cannot be read as a split ({error}); run `dvc repro` or `dvc pull`") from error
+        raise ValueError(
+            f"{path}: cannot be read as a split ({error}); run `dvc repro` or `dvc pull`"
+        ) from error
 
 
 def digest(*parts: Any) -> str:
@@ -85,14 +90,10 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()[:16]
 
 
-def code() -> str:
-    """Return the hash of the method's code: a state that other code left is never resumed."""
-    files = sorted(Path(__file__).parent.rglob("*.py"))
-    return digest(*files)
-
-
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); run `dvc repro` or `dvc pull`") from error
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); run `dvc repro` or `dvc pull`"
+        ) from error

@@ -11,20 +11,30 @@ from typing import Any
 from scalenet.records.files import write_bytes
 
 
-class Journal:
-    """An append-only file of records (a JSON object a line), fsynced one by one; a torn last line is dropped.
+def read(path: Path, key: str) -> list[dict[str, Any]]:
+    """Return the complete records of a journal; none if there is no journal of this work."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # a torn last line is none
+    if not lines or lines[0] != _header(key):
+        return []
+    return [json.loads(line) for line in lines[1:]]
 
-    The first line holds the key of the work; a journal of other work is begun anew.
+
+def _header(key: str) -> bytes:
+    return json.dumps({"key": key}).encode()
+
+
+class Journal:
+    """An append-only file of records (a JSON object a line), fsynced one by one.
+
+    A torn last line is dropped. The first line holds the key of the work; a journal of other work
+    is begun anew.
     """
 
     def __init__(self, path: Path, key: str):
         self.path = path
-        self.records: list[dict[str, Any]] = []
-        header = json.dumps({"key": key})
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        if lines and lines[0].decode(errors="replace") == header:
-            self.records = [json.loads(line) for line in lines[1:]]
-        write_bytes(path, b"".join(line + b"\n" for line in [header.encode(), *lines[1 : 1 + len(self.records)]]))
+        self.records = read(path, key)
+        lines = [_header(key), *(json.dumps(record).encode() for record in self.records)]
+        write_bytes(path, b"".join(line + b"\n" for line in lines))
         self._file = path.open("ab")
 
     def append(self, record: Mapping[str, Any]) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from scalenet.records import files
+from scalenet.records.documents import DataInfo
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,24 @@ class Paths:
     def member(self, name: str) -> Path:
         return self.members / name
 
-    def state(self, stage: str) -> Path:
-        """The folder an interrupted stage resumes from, removed once all it made is delivered; DVC does not know it."""
-        return self.root / ".state" / stage
+    def keep(self, names: list[str]) -> None:
+        """Remove plans and folders of members that left the family; DVC's cache still has them."""
+        for plan in set(self.plan.glob("*.json")) - {self.plan / f"{name}.json" for name in names}:
+            plan.unlink()
+        for member in set(self.members.glob("*/")) - {self.member(name) for name in names}:
+            shutil.rmtree(member)
+
+    def info(self) -> DataInfo:
+        """Read the description of the data."""
+        return DataInfo.read(self.data / "info.json")
+
+    def splits(self) -> dict[str, files.Split]:
+        """Read train, select and test."""
+        return {name: files.read_split(self.data / f"{name}.npz") for name in files.SPLITS}
+
+    def state(self, work: str, key: str = "") -> Path:
+        """The folder of what a stage (or a member's training) resumes from, unknown to DVC.
+
+        ``key`` is the hash of what the work depends on.
+        """
+        return self.root / ".state" / work / key

@@ -25,4 +25,6 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         file = torch.load(path, map_location="cpu", weights_only=True)
         return file["content"], file["meta"]
     except Exception as error:  # torch.load raises many kinds; all mean the same to a user
-        raise ValueError(f"{path}: cannot be read as tensors ({error}); run `dvc repro` or `dvc pull`") from error
+        raise ValueError(
+            f"{path}: cannot be read as tensors ({error}); run `dvc repro` or `dvc pull`"
+        ) from error

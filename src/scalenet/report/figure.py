@@ -1,53 +1,69 @@
-"""The family's figure."""
+"""The family's figure: accuracy against FLOPs with intervals and the accuracy law."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
+import matplotlib
+from matplotlib.figure import Figure
 
-from scalenet.records.documents import Family
-from scalenet.records.paths import Paths
+from scalenet.records import files
+from scalenet.records.documents import Family, Trained
 
-FIGURE = "family.svg"
+STYLE = {"svg.hashsalt": "scalenet", "svg.fonttype": "none", "font.size": 10}
+COLOURS = {"searched": "tab:blue", "extrapolated": "tab:orange"}
 
 
-def draw(paths: Paths) -> Path:
-    """Draw accuracy against FLOPs with intervals and the accuracy law; equal families give equal bytes."""
-    family = Family.read(paths.family / "family.json")
-    with plt.rc_context({"svg.hashsalt": "scalenet", "svg.fonttype": "none", "font.size": 10}):
-        figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-        for origin, colour in (("searched", "tab:blue"), ("extrapolated", "tab:orange")):
-            members = [t for t in family.members if t.member.origin == origin]
-            if not members:
-                continue
-            x = [t.member.flops for t in members]
-            y = [100 * t.accuracy for t in members]
-            bars = [[100 * (t.accuracy - t.low) for t in members], [100 * (t.high - t.accuracy) for t in members]]
-            axes.errorbar(x, y, yerr=bars, fmt="o", capsize=3, color=colour, label=f"{origin} sizes")
-        _law(axes, family)
-        for t in family.members:
-            axes.annotate(t.member.name, (t.member.flops, 100 * t.accuracy), (6, -12), textcoords="offset points")
-        axes.set(xscale="log", xlabel="FLOPs (multiply-accumulates of one image)", ylabel="test top-1, %")
-        axes.set_title(f"{family.name}: the family and its {family.members[0].confidence:.0%} intervals")
+def draw(family: Family, path: Path) -> None:
+    """Draw a family to a file; equal families give equal bytes."""
+    files.write_bytes(path, svg(family).encode())
+
+
+def svg(family: Family) -> str:
+    """Return a family's figure as SVG."""
+    content = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        for origin, colour in COLOURS.items():
+            if members := [t for t in family.members if t.member.origin == origin]:
+                _members(axes, members, colour)
+        if family.law is not None:
+            _law(axes, family)
+        axes.set(xscale="log", xlabel="FLOPs (multiply-accumulates of one image)")
+        axes.set(ylabel="test top-1, %")
+        confidence = family.members[0].confidence
+        axes.set_title(f"{family.name}: the family and its {confidence:.0%} intervals")
         axes.grid(alpha=0.3)
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
-        path = paths.family / FIGURE
-        figure.savefig(path, metadata={"Date": None, "Creator": None})
-        plt.close(figure)
-    return path
+        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+    return content.getvalue()
 
 
-def _law(axes, family: Family) -> None:
+def _members(axes: Any, members: list[Trained], colour: str) -> None:
+    """Draw members of one origin with their intervals and names."""
+    x, y = [t.member.flops for t in members], [100 * t.accuracy for t in members]
+    below = [100 * (t.accuracy - t.low) for t in members]
+    above = [100 * (t.high - t.accuracy) for t in members]
+    label = f"{members[0].member.origin} sizes"
+    axes.errorbar(x, y, yerr=[below, above], fmt="o", capsize=3, color=colour, label=label)
+    for t, at in zip(members, zip(x, y, strict=True), strict=True):
+        axes.annotate(t.member.name, at, (6, -12), textcoords="offset points")
+
+
+def _law(axes: Any, family: Family) -> None:
     """Draw the accuracy law and its prediction of the next sizes."""
-    if family.law is None:
-        return
-    law, budget = family.law, family.members[0].member.budget / family.members[0].member.multiple
-    following = [(at["multiple"] * budget, at) for at in law["next"]]
-    first, last = family.members[0].member.flops, max([family.members[-1].member.flops, *(x for x, _ in following)])
+    law, smallest, largest = family.law, family.members[0].member, family.members[-1].member
+    base = smallest.budget / smallest.multiple
+    following = [(at["multiple"] * base, at) for at in law["next"]]
+    first, last = smallest.flops, max([largest.flops, *(flops for flops, _ in following)])
     x = [first * (last / first) ** (i / 100) for i in range(101)]
-    y = [100 * (law["top"] - law["scale"] * (flops / law["flops0"]) ** -law["exponent"]) for flops in x]
+    falls = [law["scale"] * (flops / law["flops0"]) ** -law["exponent"] for flops in x]
+    y = [100 * (law["top"] - fall) for fall in falls]
     axes.plot(x, y, "--", color="gray", linewidth=1, label="accuracy law")
     for flops, at in following:
         bars = [[100 * (at["value"] - at["low"])], [100 * (at["high"] - at["value"])]]
-        axes.errorbar([flops], [100 * at["value"]], yerr=bars, fmt="s", mfc="none", capsize=3, color="gray")
+        style = {"fmt": "s", "mfc": "none", "capsize": 3, "color": "gray"}
+        axes.errorbar([flops], [100 * at["value"]], yerr=bars, **style)

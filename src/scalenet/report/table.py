@@ -1,22 +1,39 @@
-"""The family's table."""
+"""The family as text."""
 
 from __future__ import annotations
 
-from scalenet.records.documents import Family
+from typing import Any
+
+from scalenet.records.documents import Family, Trained
 
 
-def table(family: Family, versions: dict[str, str]) -> str:
-    """Return the family as text, one member a line."""
-    rows = [("size", "FLOPs", "params", "px", "top-1", "95 % interval", "registry", "strategy, network")]
-    rows[0] = (*rows[0][:5], f"{family.members[0].confidence:.0%} interval", *rows[0][6:])
-    for t in family.members:
-        m = t.member
-        interval = f"{100 * t.low:.1f}–{100 * t.high:.1f} %"
-        version = f"v{versions[m.name]}" if m.name in versions else "–"
-        size = (m.name, _short(m.flops), _short(m.params), m.network.partition("-")[0][1:])
-        rows.append((*size, f"{100 * t.accuracy:.2f} %", interval, version, f"{m.scaling} of {m.base} ({m.origin})"))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+def text(family: Family, versions: dict[str, str]) -> str:
+    """Return a family's table, one member a line; ``versions`` are those in the model registry."""
+    interval = f"{family.members[0].confidence:.0%} interval"
+    head = ("size", "FLOPs", "params", "px", "top-1", interval, "registry", "strategy, network")
+    rows = [head, *(_row(t, versions.get(t.member.name)) for t in family.members)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(trained: Trained, version: str | None) -> tuple[str, ...]:
+    m = trained.member
+    size = (m.name, _short(m.flops), _short(m.params), str(m.network.resolution))
+    accuracy = f"{100 * trained.accuracy:.2f} %"
+    interval = f"{100 * trained.low:.1f}–{100 * trained.high:.1f} %"
+    found = f"{m.scaling} of {m.base} ({m.origin})"
+    return (*size, accuracy, interval, f"v{version}" if version else "–", found)
+
+
+def prediction(at: dict[str, Any]) -> str:
+    """Return a line on what the accuracy law expects of one of the next budgets."""
+    interval = f"{100 * at['low']:.1f}–{100 * at['high']:.1f} %"
+    value = f"{100 * at['value']:.2f} %"
+    return f"at {at['multiple']:g} x the base budget the accuracy law expects {value} ({interval})"
 
 
 def _short(count: int) -> str:

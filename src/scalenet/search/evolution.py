@@ -1,7 +1,10 @@
-"""Markov chain-based evolution over states (base model, strategies) (Xie et al. 2022; docs/method.md §5).
+"""Markov chain-based evolution over states: a base model and strategies (docs/method.md §5).
 
-A transition improves the base model with the strategies fixed, then each stage's strategy with the
-base model fixed. Scores do not vary, so no transition can lower a state's score.
+Source: Xie et al. 2022, ScaleNet.
+
+A transition improves the base model with the strategies fixed, then each size's strategy with the
+base model fixed. Scores do not vary, so no transition can lower a state's score. What is proposed
+here, the ledger has measured.
 """
 
 from __future__ import annotations
@@ -11,31 +14,29 @@ from statistics import fmean
 
 import numpy as np
 
-from scalenet.records.documents import State
-from scalenet.search.ledger import Ledger
-from scalenet.space import sampling
+from scalenet.records.documents import FINETUNED, State
+from scalenet.search.breeding import breed
+from scalenet.search.ledger import Label, Ledger, Proposal
+from scalenet.search.ranking import best, ranked
+from scalenet.space.budget import Budget
+from scalenet.space.sampling import sample_base
 from scalenet.space.scaling import BaseModel, Scaling
 
 
 def search(ledger: Ledger, generator: np.random.Generator) -> list[State]:
-    """Run the chain and return its states; the last one is what shared weights find."""
-    bases = [
-        ledger.budget.draw(generator, ledger.params.scaling.tries) for _ in range(ledger.params.search.random_bases)
-    ]
-    chosen = first_strategies(ledger, bases)
-    base, chain = None, []
-    for iteration in range(1, ledger.params.search.iterations + 1):
-        ledger.iteration = iteration
-        base = evolve(ledger, generator, chosen, base)
-        chosen = best_strategies(ledger, base, chosen)
-        chain.append(
-            State(
-                iteration=iteration,
-                base=str(base),
-                strategies=[str(by) for by in chosen],
-                score=ledger.total(base, chosen),
-            )
-        )
+    """Run the chain and return its states; the last one is what shared weights find.
+
+    ``ValueError`` if nothing meets the budgets, or no base model meets those of all sizes.
+    """
+    params, budget = ledger.params, ledger.budget
+    bases = [budget.draw(generator, budget.scalings.tries) for _ in range(params.random_bases)]
+    strategies, base, chain = first_strategies(ledger, bases), None, []
+    for iteration in range(1, params.iterations + 1):
+        base = evolve(ledger, generator, iteration, strategies, base)
+        label = Label("strategies", iteration)
+        strategies = best_strategies(ledger, label, base, strategies)
+        [score] = ledger.totals([base], strategies, label)
+        chain.append(State(iteration=iteration, base=base, strategies=strategies, score=score))
     return chain
 
 
@@ -43,150 +44,136 @@ def search(ledger: Ledger, generator: np.random.Generator) -> list[State]:
 
 
 def first_strategies(ledger: Ledger, bases: list[BaseModel]) -> list[Scaling]:
-    """Choose each stage's strategy by its mean score over random base models (docs/method.md §5, S₀).
+    """Choose each size's strategy by its mean score over base models (docs/method.md §5, S₀).
 
-    Only strategies that some base model of the space can share with the ones already chosen are candidates. With a
-    surrogate only the most promising are measured after the first base model, and the others count as predicted.
+    Only strategies that some base model of the space can share with the ones already chosen are
+    candidates. With a surrogate only the most promising are measured after the first base model,
+    and the others count as predicted.
     """
-    stages = range(len(ledger.params.scaling.stages))
+    sizes = range(len(ledger.budget.scalings.stages))
     for base in bases:
         ledger.learn()
-        for stage in stages:
-            for by in ledger.promising(base, ledger.budget.feasible(base, stage)):
-                ledger.score(stage, base, by)
+        promising = [ledger.promising(feasible(ledger.budget, base, size)) for size in sizes]
+        ledger.scores([option for options in promising for option in options], Label("start"))
     ledger.learn()
     chosen: list[Scaling] = []
-    for stage in stages:
-        scores: dict[Scaling, list[float]] = {}
-        for base in bases:
-            for by in ledger.budget.feasible(base, stage):
-                scores.setdefault(by, []).append(ledger.expected(stage, base, by))
-        if not scores:
-            raise ValueError(ledger.budget.empty(bases, stage))
-        ranked = sorted(scores, key=lambda by: (-fmean(scores[by]), str(by)))
-        shared = next((by for by in ranked if _shared(ledger, [*chosen, by])), None)
-        if shared is None:
+    for size in sizes:
+        means = _mean_scores(ledger, bases, size)
+        if not means:
+            raise ValueError(ledger.budget.empty(bases, size))
+        shared = (by for by in ranked(means) if _shared(ledger, [*chosen, by]))
+        if (first := next(shared, None)) is None:
             raise ValueError(
-                f"scaling.stages[{stage}]: none of its {len(ranked)} feasible strategies shares a base model with "
-                f"{', '.join(map(str, chosen))}; raise its tolerance or give it more strategies"
+                f"scaling.stages[{size}]: none of its {len(means)} feasible strategies shares a "
+                f"base model with {', '.join(map(str, chosen))}; raise its tolerance or give it "
+                "more strategies"
             )
-        chosen.append(shared)
+        chosen.append(first)
     return chosen
 
 
+def feasible(budget: Budget, base: BaseModel, size: int) -> list[Proposal]:
+    """Return what a size may make of a base model within its budget."""
+    return [Proposal(size, base, by) for by in budget.feasible(base, size)]
+
+
+def _mean_scores(ledger: Ledger, bases: list[BaseModel], size: int) -> dict[Scaling, float]:
+    """Return each strategy's mean score over the base models that it is feasible for."""
+    options = [option for base in bases for option in feasible(ledger.budget, base, size)]
+    scores: dict[Scaling, list[float]] = {}
+    for option, score in zip(options, ledger.expected(options), strict=True):
+        scores.setdefault(option.scaling, []).append(score)
+    return {by: fmean(values) for by, values in scores.items()}
+
+
 def _shared(ledger: Ledger, strategies: list[Scaling]) -> bool:
-    """Tell whether a bounded, seeded draw finds a base model that is feasible under all strategies."""
-    generator = np.random.default_rng(ledger.params.search.seed)
-    draws = (sampling.sample_base(ledger.params.space, generator) for _ in range(ledger.params.scaling.tries))
-    return any(ledger.budget.total_miss(base, strategies) == 0 for base in draws)
+    """Tell whether a bounded, seeded draw finds a base model that all strategies can share."""
+    generator, budget = np.random.default_rng(ledger.params.seed), ledger.budget
+    draws = (sample_base(budget.space, generator) for _ in range(budget.scalings.tries))
+    return any(budget.total_miss(base, strategies) == 0 for base in draws)
 
 
-def best_strategies(ledger: Ledger, base: BaseModel, current: list[Scaling]) -> list[Scaling]:
-    """Return each stage's best feasible strategy for a base model; the current one wins ties.
+def best_strategies(
+    ledger: Ledger, label: Label, base: BaseModel, strategies: list[Scaling]
+) -> list[Scaling]:
+    """Return each size's best feasible strategy for a base model; the current one wins ties.
 
-    With a surrogate only the promising ones are measured, beside those that have been.
+    With a surrogate only the promising ones are measured, beside those that have been. Sizes are
+    measured one after the other: what one size measures, the next one knows.
     """
-    ledger.phase, ledger.generation = "strategies", 0
     ledger.learn()
-    best = []
-    for stage, now in enumerate(current):
-        feasible = ledger.budget.feasible(base, stage)
-        known = [by for by in feasible if ledger.measured(base, by)]
-        options = dict.fromkeys([now, *known, *ledger.promising(base, feasible)])
-        ranked = sorted(options, key=lambda by: (-ledger.score(stage, base, by), by != now, str(by)))
-        best.append(ranked[0])
-    return best
+    chosen = []
+    for size, by in enumerate(strategies):
+        current, options = Proposal(size, base, by), feasible(ledger.budget, base, size)
+        known = [option for option in options if ledger.knows(option)]
+        tried = list(dict.fromkeys([current, *known, *ledger.promising(options)]))
+        scores = dict(zip(tried, ledger.scores(tried, label), strict=True))
+        chosen.append(best(scores, current).scaling)
+    return chosen
 
 
-def decide(ledger: Ledger, tuned: Ledger, base: BaseModel, current: list[Scaling]) -> list[Scaling]:
-    """Return each stage's best strategy after fine-tuning, of the share that is best by shared weights.
+def decide(ledger: Ledger, tuned: Ledger, last: State) -> tuple[list[Scaling], float]:
+    """Return each size's best strategy after fine-tuning and the state's score with them.
 
-    ``tuned`` measures fine-tuned networks, which costs several times a score. The current strategy is among them,
-    and wins ties.
+    ``tuned`` measures fine-tuned networks, which costs several times a score: it is asked for the
+    share of each size's strategies that is best by shared weights, and for the chain's own choice,
+    which wins ties.
     """
-    best = []
-    for stage, now in enumerate(current):
-        options = ledger.budget.feasible(base, stage)
-        ranked = sorted(options, key=lambda by: (-ledger.score(stage, base, by), str(by)))
-        short = dict.fromkeys([now, *ranked[: ceil(len(options) * ledger.params.search.finetune.share)]])
-        best.append(min(short, key=lambda by: (-tuned.score(stage, base, by), by != now, str(by))))
-    return best
+    scored, finetuned = Label("strategies", last.iteration), Label(FINETUNED, last.iteration)
+    chosen = []
+    for size, by in enumerate(last.strategies):
+        current, options = Proposal(size, last.base, by), feasible(ledger.budget, last.base, size)
+        scores = dict(zip(options, ledger.scores(options, scored), strict=True))
+        count = ceil(len(options) * ledger.params.finetune.share)
+        tried = list(dict.fromkeys([current, *ranked(scores)[:count]]))
+        scores = dict(zip(tried, tuned.scores(tried, finetuned), strict=True))
+        chosen.append(best(scores, current).scaling)
+    [score] = tuned.totals([last.base], chosen, finetuned)
+    return chosen, score
 
 
 # --- base models ----------------------------------------------------------------------------------
 
 
 def evolve(
-    ledger: Ledger, generator: np.random.Generator, strategies: list[Scaling], start: BaseModel | None
+    ledger: Ledger,
+    generator: np.random.Generator,
+    iteration: int,
+    strategies: list[Scaling],
+    start: BaseModel | None,
 ) -> BaseModel:
-    """Return the best base model that evolution finds with the strategies fixed."""
-    section, scores = ledger.params.search, {}
-    ledger.phase = "bases"
-    population = [start] if start else []
-    for generation in range(section.generations):
-        ledger.generation = generation
+    """Return the best base model that evolution finds with the strategies fixed.
+
+    ``start`` is one of the first generation.
+    """
+    params, budget = ledger.params, ledger.budget
+    population, scores = [start] if start else [], {}
+    for generation in range(params.generations):
         ledger.learn()
-        population += breed(ledger, generator, strategies, scores, section.population - len(population))
+        count = params.population - len(population)
+        population += promising_children(ledger, generator, strategies, scores, count)
         if not population and not scores:
             # One more bounded draw: it finds a base model, or raises and says what is missed.
-            population = [ledger.budget.draw(generator, ledger.params.scaling.tries, strategies)]
-        for base in population:
-            scores[base] = ledger.total(base, strategies)
+            population = [budget.draw(generator, budget.scalings.tries, strategies)]
         if not population:
             break
+        totals = ledger.totals(population, strategies, Label("bases", iteration, generation))
+        scores |= zip(population, totals, strict=True)
         population = []
-    return _ranked(scores)[0]
+    return ranked(scores)[0]
 
 
-def _ranked(scores: dict[BaseModel, float]) -> list[BaseModel]:
-    return sorted(scores, key=lambda base: (-scores[base], str(base)))
-
-
-def breed(
+def promising_children(
     ledger: Ledger,
     generator: np.random.Generator,
     strategies: list[Scaling],
     scores: dict[BaseModel, float],
     count: int,
 ) -> list[BaseModel]:
-    """Return up to ``count`` new feasible base models: random at first, then children of the best.
-
-    With a surrogate, several times as many are proposed and the most promising are kept.
-    """
-    section = ledger.params.search
-    parents = _ranked(scores)[: section.parents]
-    proposals: dict[BaseModel, None] = {}
-    wanted = count * (section.surrogate if ledger.surrogate else 1)
-    for _ in range(ledger.params.scaling.tries):
-        if len(proposals) == wanted:
-            break
-        child = _child(ledger, generator, parents) if parents else sampling.sample_base(ledger.params.space, generator)
-        if child not in scores and child not in proposals and ledger.budget.total_miss(child, strategies) == 0:
-            proposals[child] = None
+    """Return up to ``count`` new base models: with a surrogate, the best of many more."""
+    params, budget = ledger.params, ledger.budget
     if not ledger.surrogate:
-        return list(proposals)
-    return sorted(proposals, key=lambda base: (-ledger.guess(base, strategies), str(base)))[:count]
-
-
-def _child(ledger: Ledger, generator: np.random.Generator, parents: list[BaseModel]) -> BaseModel:
-    """Cross two parents stage by stage (or copy one), then mutate."""
-    section = ledger.params.search
-    mother, father = (parents[i] for i in generator.integers(len(parents), size=2))
-    if generator.random() < section.crossover:
-        sides = generator.random(len(mother.kernels)) < 0.5
-        kernels = tuple(m if side else f for m, f, side in zip(mother.kernels, father.kernels, sides, strict=True))
-        return mutate(ledger, generator, BaseModel(kernels), section.mutation)
-    return mutate(ledger, generator, mother, section.mutation)
-
-
-def mutate(ledger: Ledger, generator: np.random.Generator, base: BaseModel, rate: float) -> BaseModel:
-    """Redraw each gene with probability ``rate``: a stage's depth, then each layer's kernel."""
-    mutated = []
-    for kernels, stage in zip(base.kernels, ledger.params.space.stages, strict=True):
-        if generator.random() < rate:
-            layers = int(generator.integers(1, stage.depth + 1))
-            kernels = (kernels + kernels[-1:] * layers)[:layers]
-        redraw = generator.random(len(kernels)) < rate
-        drawn = generator.choice(stage.kernels, len(kernels))
-        mutated.append(tuple(int(d) if r else k for k, d, r in zip(kernels, drawn, redraw, strict=True)))
-    return BaseModel(tuple(mutated))
+        return breed(params, budget, generator, strategies, scores, count)
+    bred = breed(params, budget, generator, strategies, scores, count * params.surrogate)
+    guesses = ledger.guesses(bred, strategies)
+    return ranked(dict(zip(bred, guesses, strict=True)))[:count]

@@ -1,18 +1,18 @@
-"""Every measured candidate, once: the memory of the search and the record of what it did."""
+"""Where proposals become networks, networks scores, and scores candidates; each network once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 
-from scalenet.config.params import Params
-from scalenet.records.documents import Candidate, DataInfo
-from scalenet.search.scoring import Measure
+from scalenet.config.params import Search
+from scalenet.records.documents import Candidate
+from scalenet.search.ranking import ranked
+from scalenet.search.scoring import Measure, Measurement
 from scalenet.search.surrogate import Surrogate
 from scalenet.space import cost
 from scalenet.space.budget import Budget
@@ -20,101 +20,150 @@ from scalenet.space.network import Network
 from scalenet.space.scale import scale
 from scalenet.space.scaling import BaseModel, Scaling
 
-Emit = Callable[[Candidate, float], None]  # (candidate, seconds that measuring took)
+Record = Callable[[Candidate, float], None]  # (candidate, seconds that measuring it took)
+
+
+class Label(NamedTuple):
+    """When a candidate is measured: phase, iteration of the chain (from 1), generation (from 0)."""
+
+    phase: str
+    iteration: int = 0
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A base model and the strategy that would scale it to a size."""
+
+    size: int
+    base: BaseModel
+    scaling: Scaling
+
+    def __str__(self) -> str:
+        return f"{self.base} {self.scaling}"
+
+
+def state_of(base: BaseModel, strategies: Sequence[Scaling]) -> list[Proposal]:
+    """Return what a state proposes: its base model scaled to every size."""
+    return [Proposal(size, base, by) for size, by in enumerate(strategies)]
 
 
 @dataclass
 class Ledger:
-    """Measures networks at most once and keeps every candidate in order."""
+    """What a search has measured in one way: with shared weights, or fine-tuned."""
 
-    params: Params
-    info: DataInfo
+    params: Search
+    budget: Budget
     measure: Measure
-    emit: Emit
-    numbers: Iterator[int] = field(default_factory=count)  # of its candidates; ledgers of one search share them
-    candidates: dict[str, Candidate] = field(default_factory=dict)
-    phase: str = "start"
-    iteration: int = 0
-    generation: int = 0
-    surrogate: Surrogate | None = None
+    record: Record
+    candidates: list[Candidate] = field(
+        default_factory=list
+    )  # in order; a search's ledgers share it
+    known: dict[Network, Candidate] = field(default_factory=dict, init=False)
+    surrogate: Surrogate | None = field(default=None, init=False)
 
-    @cached_property
-    def budget(self) -> Budget:
-        """The budgets that make a candidate feasible."""
-        return Budget(self.params.space, self.params.scaling, self.info.channels, len(self.info.classes))
+    # --- measured ---------------------------------------------------------------------------------
 
-    def flops_of(self, network: Network) -> int:
-        """Return a network's multiply-accumulates."""
-        return cost.flops(network, self.info.channels, len(self.info.classes))
+    def scores(self, proposals: Sequence[Proposal], label: Label) -> list[float]:
+        """Return the measured scores of proposals; new networks are measured first, all at once."""
+        networks = [self.network(proposal) for proposal in proposals]
+        new: dict[Network, Proposal] = {}
+        for network, proposal in zip(networks, proposals, strict=True):
+            if network not in self.known:
+                new.setdefault(network, proposal)  # two proposals may make one network
+        if new:
+            self._measure(new, label)
+        return [self.known[network].score for network in networks]
 
-    def score(self, stage: int, base: BaseModel, by: Scaling) -> float:
-        """Return the measured score of a scaled base model, measuring it if it is new."""
-        network = scale(self.params.space, base, by)
-        known = self.candidates.get(str(network))
-        return (known or self._measure(network, stage, base, by)).score
+    def network(self, proposal: Proposal) -> Network:
+        """Return the network that a proposal stands for."""
+        return scale(self.budget.space, proposal.base, proposal.scaling)
 
-    def _measure(self, network: Network, stage: int, base: BaseModel, by: Scaling) -> Candidate:
-        predicted = self.surrogate.predict([(network, self.flops_of(network))])[0] if self.surrogate else None
-        result = self.measure(network)
-        candidate = Candidate(
-            number=next(self.numbers),
-            network=str(network),
-            base=str(base),
-            scaling=str(by),
-            stage=stage,
-            depth=by.depth,
-            width=by.width,
-            resolution=by.resolution,
-            flops=self.flops_of(network),
-            params=cost.params(network, self.info.channels, len(self.info.classes)),
+    def knows(self, proposal: Proposal) -> bool:
+        """Tell whether a proposal's network has been measured."""
+        return self.network(proposal) in self.known
+
+    def _measure(self, new: Mapping[Network, Proposal], label: Label) -> None:
+        """Have networks measured; keep and record each as soon as its result is there."""
+        networks = list(new)
+        guesses = self._predict(networks) if self.surrogate else [None] * len(networks)
+        results = self.measure(networks)
+        for network, guess, result in zip(networks, guesses, results, strict=True):
+            candidate = self._candidate(network, new[network], result, guess, label)
+            self.known[network] = candidate
+            self.candidates.append(candidate)
+            self.record(candidate, result.seconds)
+
+    def _candidate(
+        self,
+        network: Network,
+        proposal: Proposal,
+        result: Measurement,
+        predicted: float | None,
+        label: Label,
+    ) -> Candidate:
+        return Candidate(
+            number=len(self.candidates),
+            network=network,
+            base=proposal.base,
+            scaling=proposal.scaling,
+            size=proposal.size,
+            depth=proposal.scaling.depth,
+            width=proposal.scaling.width,
+            resolution=proposal.scaling.resolution,
+            flops=cost.flops(network, self.budget.task),
+            params=cost.parameters(network, self.budget.task),
             accuracy=result.accuracy,
             probability=result.probability,
-            score=result.score(self.params.search.metric),
+            score=result.score(self.params.metric),
             predicted=predicted,
-            phase=self.phase,
-            iteration=self.iteration,
-            generation=self.generation,
+            **label._asdict(),
         )
-        self.candidates[candidate.network] = candidate
-        self.emit(candidate, result.seconds)
-        return candidate
 
-    def total(self, base: BaseModel, strategies: list[Scaling]) -> float:
-        """Return a state's score: the weighted mean over the scaling stages (docs/method.md §5)."""
-        weights = self.params.search.stage_weights
-        scores = [self.score(stage, base, by) for stage, by in enumerate(strategies)]
-        return float(np.dot(weights, scores) / sum(weights))
+    def totals(
+        self, bases: Sequence[BaseModel], strategies: Sequence[Scaling], label: Label
+    ) -> list[float]:
+        """Return the measured scores of states: of base models, all with the same strategies."""
+        proposals = [proposal for base in bases for proposal in state_of(base, strategies)]
+        return self._means(self.scores(proposals, label))
+
+    def _means(self, scores: Sequence[float]) -> list[float]:
+        """Return states' means over the sizes, by ``search.stage_weights`` (docs/method.md §1)."""
+        weights = self.params.stage_weights
+        states = (scores[i : i + len(weights)] for i in range(0, len(scores), len(weights)))
+        return [float(np.dot(weights, state) / sum(weights)) for state in states]
+
+    # --- predicted --------------------------------------------------------------------------------
 
     def learn(self) -> None:
         """Fit the surrogate to everything measured so far."""
-        if self.params.search.surrogate > 1 and len(self.candidates) >= 2:
-            rows = list(self.candidates.values())
-            networks = [(Network.parse(row.network), row.flops) for row in rows]
-            self.surrogate = Surrogate.fit(networks, [row.score for row in rows])
+        if self.params.surrogate > 1 and len(self.known) >= 2:
+            rows = [(network, candidate.flops) for network, candidate in self.known.items()]
+            self.surrogate = Surrogate.fit(rows, [row.score for row in self.known.values()])
 
-    def guess(self, base: BaseModel, strategies: list[Scaling]) -> float:
-        """Return the surrogate's prediction of a state's score."""
-        weights = self.params.search.stage_weights
-        return float(np.dot(weights, self._predict(base, strategies)) / sum(weights))
+    def expected(self, proposals: Sequence[Proposal]) -> list[float]:
+        """Return proposals' scores where they are known, else the surrogate's predictions."""
+        networks = [self.network(proposal) for proposal in proposals]
+        unknown = [network for network in networks if network not in self.known]
+        guesses = dict(zip(unknown, self._predict(unknown), strict=True))
+        return [
+            self.known[network].score if network in self.known else guesses[network]
+            for network in networks
+        ]
 
-    def measured(self, base: BaseModel, by: Scaling) -> bool:
-        """Tell whether a scaled base model has a measured score."""
-        return str(scale(self.params.space, base, by)) in self.candidates
+    def promising(self, options: Sequence[Proposal]) -> list[Proposal]:
+        """Return the options to measure: all, or the surrogate's best 1 in ``search.surrogate``."""
+        if not self.surrogate:
+            return list(options)
+        guesses = self._predict([self.network(option) for option in options])
+        best_first = ranked(dict(zip(options, guesses, strict=True)))
+        return best_first[: math.ceil(len(options) / self.params.surrogate)]
 
-    def expected(self, stage: int, base: BaseModel, by: Scaling) -> float:
-        """Return a candidate's score: the measured one, else the surrogate's prediction; measured without a model."""
-        if self.surrogate and not self.measured(base, by):
-            return self._predict(base, [by])[0]
-        return self.score(stage, base, by)
+    def guesses(self, bases: Sequence[BaseModel], strategies: Sequence[Scaling]) -> list[float]:
+        """Return the surrogate's predictions of states' scores."""
+        proposals = [proposal for base in bases for proposal in state_of(base, strategies)]
+        return self._means(self._predict([self.network(proposal) for proposal in proposals]))
 
-    def promising(self, base: BaseModel, options: list[Scaling]) -> list[Scaling]:
-        """Return the strategies that deserve measuring: all, or the surrogate's best 1 in ``search.surrogate``."""
-        if not self.surrogate or not options:
-            return options
-        guesses = dict(zip(options, self._predict(base, options), strict=True))
-        ranked = sorted(options, key=lambda by: (-guesses[by], str(by)))
-        return ranked[: math.ceil(len(options) / self.params.search.surrogate)]
-
-    def _predict(self, base: BaseModel, strategies: list[Scaling]) -> list[float]:
-        networks = [scale(self.params.space, base, by) for by in strategies]
-        return self.surrogate.predict([(network, self.flops_of(network)) for network in networks])
+    def _predict(self, networks: Sequence[Network]) -> list[float]:
+        rows = [(network, cost.flops(network, self.budget.task)) for network in networks]
+        return self.surrogate.predict(rows) if rows else []

@@ -1,10 +1,11 @@
-"""Score a network with the super-supernet's weights: recalibrate on ``train``, evaluate on ``select``."""
+"""Score networks with shared weights: recalibrate on ``train``, evaluate on ``select``."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from scalenet.space.network import Network
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one evaluation says: top-1, mean probability of the true class (both 0…1), and how long it took."""
+    """What one evaluation says: top-1, mean probability of the true class (0…1), its seconds."""
 
     accuracy: float
     probability: float
@@ -28,29 +29,51 @@ class Measurement:
         return self.accuracy if metric == "accuracy" else self.probability
 
 
-Measure = Callable[[Network], Measurement]
+# The seam behind which networks are measured, here or elsewhere: many at once give as many results,
+# in their order. A result handed out as soon as it is there is remembered before the next is made.
+Measure = Callable[[Sequence[Network]], Iterable[Measurement]]
+
+
+class Measures(NamedTuple):
+    """How networks are measured: with shared weights and, unless None, after fine-tuning."""
+
+    shared: Measure
+    tuned: Measure | None = None
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Measures networks; what it returns depends on the network alone, not on what was measured before."""
+    """Measures networks here, one after the other (docs/method.md §4).
+
+    A result depends on its network alone, not on what else is measured, before or with it.
+    """
 
     elastic: Elastic
     train: Images
     select: Images
     params: Search
 
+    def __call__(self, networks: Sequence[Network]) -> Iterator[Measurement]:
+        return map(self.measure, networks)
+
     @torch.no_grad()
-    def __call__(self, network: Network) -> Measurement:
-        start = time.perf_counter()
-        calibration = self.train.resized(network.resolution, self.params.calibration, self.params.calibration)
+    def measure(self, network: Network) -> Measurement:
+        """Recalibrate a network on ``search.calibration`` images of train; judge it on select."""
+        start, count = time.perf_counter(), self.params.calibration
+        calibration = self.train.resized(network.resolution, count, count)
         logits_of = self.elastic.evaluator(network, calibration)
-        accuracy, probability = judged(logits_of, self.select, network.resolution, self.params.batch)
-        return Measurement(accuracy, probability, time.perf_counter() - start)
+        reached = judged(logits_of, self.select, network.resolution, self.params.batch)
+        return Measurement(*reached, time.perf_counter() - start)
 
 
-def judged(logits_of: Callable[[Tensor], Tensor], images: Images, resolution: int, batch: int) -> tuple[float, float]:
-    """Return the top-1 and the mean probability of the true class that a network reaches on images."""
+def judged(
+    logits_of: Callable[[Tensor], Tensor], images: Images, resolution: int, batch: int
+) -> tuple[float, float]:
+    """Return the top-1 and the mean probability of the true class (both 0…1) on images.
+
+    ``logits_of`` maps images (N, C, R, R) of ``resolution`` px to logits (N, classes), ``batch``
+    images at a time.
+    """
     correct, probability = 0, 0.0
     for views, labels in chunks(images.resized(resolution, batch), images.labels):
         logits = logits_of(views).double()

@@ -1,4 +1,7 @@
-"""A cheap guess of a score from a network's description; it proposes, and only measuring decides."""
+"""A cheap guess of a score from a network's description; it proposes, and only measuring decides.
+
+Ours, beyond the paper (docs/method.md §5).
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,14 @@ from scalenet.space.network import Network
 
 
 def features(network: Network, flops: int) -> list[float]:
-    """Describe a network: size, resolution and, for every stage, depth, width and mean kernel."""
+    """Describe a network: size, resolution and, for every block, depth, width and mean kernel."""
     parts = [math.log2(flops), math.log2(network.resolution), math.log2(network.stem_width)]
-    for stage in network.stages:
-        parts += [math.log2(len(stage.kernels)), math.log2(stage.width), sum(stage.kernels) / len(stage.kernels)]
+    for block in network.blocks:
+        parts += [
+            math.log2(len(block.kernels)),
+            math.log2(block.width),
+            sum(block.kernels) / len(block.kernels),
+        ]
     return parts
 
 
@@ -35,6 +42,8 @@ class Surrogate:
         return cls(make_pipeline(StandardScaler(), BayesianRidge()).fit(rows, np.array(scores)))
 
     def predict(self, networks: list[tuple[Network, int]]) -> list[float]:
-        """Predict scores."""
+        """Predict networks' scores, each given with its FLOPs; 6 digits, as scores have."""
+        if not networks:
+            return []
         guesses = self.model.predict(np.array([features(*pair) for pair in networks]))
         return [round(float(guess), 6) for guess in guesses]

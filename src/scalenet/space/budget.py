@@ -1,6 +1,8 @@
-"""Which networks meet their FLOPs budgets: |F(α) - B₀| ≤ ε₀ and |F(scale(α, sᵢ)) - 2ⁱ·B₀| ≤ εᵢ (docs/method.md §1).
+"""Which networks meet their FLOPs budgets (docs/method.md §1).
 
-Infeasible is a flag of its own, never a score. A miss is a share of the budget; 0 is inside.
+A base model α does if |F(α) - B₀| ≤ ε₀·B₀, with its strategies sᵢ if |F(scale(α, sᵢ)) - 2ⁱ·B₀|
+≤ εᵢ·2ⁱ·B₀. Infeasible is a flag of its own, never a score. A miss is a share of the budget; 0 is
+inside.
 """
 
 from __future__ import annotations
@@ -11,85 +13,99 @@ from functools import cached_property
 import numpy as np
 
 from scalenet.config.params import Scalings, Space
-from scalenet.space import cost, sampling, scale, scaling
-from scalenet.space.sampling import Sample
-from scalenet.space.scaling import BaseModel, Scaling
+from scalenet.space.cost import Table
+from scalenet.space.network import Task
+from scalenet.space.sampling import Sample, first_that, sample_base, size_probabilities
+from scalenet.space.scale import scale
+from scalenet.space.scaling import BaseModel, Scaling, all_strategies, strategies
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The budgets of a space and its strategies, for images of ``channels`` and labels of ``classes``."""
+    """The budgets of a space and its strategies, for a task."""
 
     space: Space
     scalings: Scalings
-    channels: int
-    classes: int
+    task: Task
 
-    def flops(self, base: BaseModel, by: Scaling) -> int:
-        """Return the multiply-accumulates of a scaled base model."""
-        return int(self._table.costs(self._table.encode([(base, by)]))[0, 0])
+    def flops(self, base: BaseModel, strategy: Scaling) -> int:
+        """Return the FLOPs of a scaled base model."""
+        return int(self._table.costs(self._table.encode([(base, strategy)]))[0, 0])
 
     @cached_property
-    def _table(self) -> cost.Table:
-        return cost.Table(self.space, scaling.all_strategies(self.scalings), self.channels, self.classes)
+    def _table(self) -> Table:
+        return Table(self.space, all_strategies(self.scalings), self.task)
 
-    def miss(self, base: BaseModel, by: Scaling, stage: int) -> float:
-        """Return by how much a scaled base model misses its stage's budget."""
-        return self._outside(self.flops(base, by), stage, self.scalings.stages[stage].tolerance)
+    def miss(self, base: BaseModel, strategy: Scaling, size: int) -> float:
+        """Return by how much a scaled base model misses its size's budget."""
+        flops = self.flops(base, strategy)
+        return self._outside(flops, size, self.scalings.stages[size].tolerance)
 
-    def total_miss(self, base: BaseModel, strategies: list[Scaling] | None = None) -> float:
-        """Return by how much a base model misses its own budget and those of its strategies, summed."""
-        plain = scaling.strategies(self.scalings, 0)[0]
-        own = self._outside(self.flops(base, plain), 0, self.scalings.tolerance)
-        return own + sum(self.miss(base, by, stage) for stage, by in enumerate(strategies or []))
+    def total_miss(self, base: BaseModel, chosen: list[Scaling] | None = None) -> float:
+        """Return by how much a base model misses its own and its strategies' budgets, summed.
 
-    def _outside(self, flops: int, stage: int, tolerance: float) -> float:
-        target = self.scalings.target(stage)
+        ``chosen`` holds the strategies of the first sizes, in order.
+        """
+        unscaled = strategies(self.scalings, 0)[0]
+        missed = self._outside(self.flops(base, unscaled), 0, self.scalings.tolerance)
+        return missed + sum(self.miss(base, s, size) for size, s in enumerate(chosen or []))
+
+    def _outside(self, flops: int, size: int, tolerance: float) -> float:
+        target = self.scalings.target(size)
         return max(0.0, abs(flops - target) / target - tolerance)
 
-    def feasible(self, base: BaseModel, stage: int) -> list[Scaling]:
-        """List the strategies of a scaling stage that bring a base model to the stage's budget."""
-        every = scaling.strategies(self.scalings, stage)
-        flops = self._table.costs(self._table.encode((base, by) for by in every))[:, 0]
-        tolerance = self.scalings.stages[stage].tolerance
-        return [by for by, count in zip(every, flops, strict=True) if self._outside(int(count), stage, tolerance) == 0]
+    def feasible(self, base: BaseModel, size: int) -> list[Scaling]:
+        """List the strategies of a size that bring a base model to the size's budget."""
+        offered = strategies(self.scalings, size)
+        flops = self._table.costs(self._table.encode((base, s) for s in offered))[:, 0]
+        tolerance = self.scalings.stages[size].tolerance
+        return [
+            strategy
+            for strategy, count in zip(offered, flops, strict=True)
+            if self._outside(int(count), size, tolerance) == 0
+        ]
 
-    def draw(self, generator: np.random.Generator, tries: int, strategies: list[Scaling] | None = None) -> BaseModel:
+    def draw(
+        self, generator: np.random.Generator, tries: int, chosen: list[Scaling] | None = None
+    ) -> BaseModel:
         """Draw a random feasible base model; ``ValueError`` says what the nearest one misses."""
         asked = f"scaling.budget {self.scalings.budget:g} ±{self.scalings.tolerance:.0%}"
-        if strategies:
-            asked += " with the strategies " + ", ".join(map(str, strategies))
-        return sampling.first_that(
-            lambda: sampling.sample_base(self.space, generator),
-            lambda base: self.total_miss(base, strategies),
+        if chosen:
+            asked += " with the strategies " + ", ".join(map(str, chosen))
+        return first_that(
+            lambda: sample_base(self.space, generator),
+            lambda base: self.total_miss(base, chosen),
             tries,
-            f"a base model within {asked} (as a share of the budgets; change scaling.budget, a tolerance or space)",
+            f"a base model within {asked} (as a share of the budgets; "
+            "change scaling.budget, a tolerance or space)",
         )
 
     def check(self, generator: np.random.Generator, tries: int) -> None:
-        """Refuse, before anything is trained, budgets that no base model meets and scaling stages that are empty."""
+        """Refuse, before anything is trained, budgets that no base model meets and empty sizes."""
         bases = [self.draw(generator, tries) for _ in range(32)]
-        for stage in range(len(self.scalings.stages)):
-            if not any(self.feasible(base, stage) for base in bases):
-                raise ValueError(self.empty(bases, stage))
+        for size in range(len(self.scalings.stages)):
+            if not any(self.feasible(base, size) for base in bases):
+                raise ValueError(self.empty(bases, size))
 
-    def empty(self, bases: list[BaseModel], stage: int) -> str:
-        """Say that no strategy of a scaling stage meets its budget, and what they give instead."""
-        entry, target = self.scalings.stages[stage], self.scalings.target(stage)
-        flops = [self.flops(base, by) for base in bases for by in scaling.strategies(self.scalings, stage)]
+    def empty(self, bases: list[BaseModel], size: int) -> str:
+        """Say that no strategy of a size meets its budget, and what they give instead."""
+        tolerance, target = self.scalings.stages[size].tolerance, self.scalings.target(size)
+        offered = strategies(self.scalings, size)
+        flops = [self.flops(base, strategy) for base in bases for strategy in offered]
         return (
-            f"scaling.stages[{stage}]: no strategy comes within {entry.tolerance:.0%} of its budget of {target:g} "
-            f"FLOPs; its strategies give {min(flops)} to {max(flops)}: change its depths, widths, resolutions or "
-            "tolerance, or scaling.budget"
+            f"scaling.stages[{size}]: no strategy comes within {tolerance:.0%} of its budget of "
+            f"{target:g} FLOPs; its strategies give {min(flops)} to {max(flops)}: change its "
+            "depths, widths, resolutions or tolerance, or scaling.budget"
         )
 
 
 @dataclass(frozen=True)
 class Budgeted:
-    """Draws level by level, but only what a search may choose: a scaling stage, a base model, a strategy for both.
+    """Draws a size, a base model and a strategy for both: only what a search may choose.
 
-    Where a stage offers strategies that no base model can afford, most of hierarchical sampling's networks are larger
-    or smaller than any candidate: training goes into them, and into channels and layers that none uses.
+    Where a size offers strategies that no base model can afford, most of hierarchical sampling's
+    networks are larger or smaller than any candidate: training goes into them, and into channels
+    and layers that none uses.
     """
 
     budget: Budget
@@ -98,14 +114,14 @@ class Budgeted:
 
     @cached_property
     def _probabilities(self) -> np.ndarray:
-        return sampling.stage_probabilities(self.budget.scalings, self.weights)
+        return size_probabilities(self.budget.scalings, self.weights)
 
     def draw(self, generator: np.random.Generator) -> Sample:
-        """Draw one network: a base model within its own budget, and a strategy that meets the stage's with it."""
-        stage = int(generator.choice(len(self._probabilities), p=self._probabilities))
+        """Draw a size, a base model within its budget, and a strategy that meets the size's."""
+        size = int(generator.choice(len(self._probabilities), p=self._probabilities))
         for _ in range(self.tries):
             base = self.budget.draw(generator, self.tries)
-            if options := self.budget.feasible(base, stage):
-                by = options[int(generator.integers(len(options)))]
-                return Sample(stage, base, by, scale.scale(self.budget.space, base, by))
-        raise ValueError(self.budget.empty([base], stage))
+            if options := self.budget.feasible(base, size):
+                strategy = options[int(generator.integers(len(options)))]
+                return Sample(size, base, strategy, scale(self.budget.space, base, strategy))
+        raise ValueError(self.budget.empty([base], size))

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 
-def _plain(value: float) -> str:
+def decimal(value: float) -> str:
     """Write a float so that reading it gives the same float: 1, 1.15, 0.00001."""
     return np.format_float_positional(value, trim="-")
 
 
+class Task(NamedTuple):
+    """What a network is for: ``channels`` of its images (1 or 3) and the number of ``classes``."""
+
+    channels: int
+    classes: int
+
+
 @dataclass(frozen=True)
-class Stage:
-    """Inverted residuals of one width; the first has the stage's stride, the others stride 1."""
+class Block:
+    """Inverted residuals of one width; the first has the block's stride, the others stride 1."""
 
     kernels: tuple[int, ...]
     stride: int
@@ -35,17 +43,22 @@ class Network:
     stem_kernel: int
     stem_stride: int
     stem_width: int
-    stages: tuple[Stage, ...]
+    blocks: tuple[Block, ...]
     head_width: int
     se_ratio: float
     se_from: str
     activation: str
 
     def __str__(self) -> str:
-        stages = (f"ir_k{'.'.join(map(str, s.kernels))}_s{s.stride}_e{s.expand}_c{s.width}" for s in self.stages)
+        blocks = (
+            f"ir_k{'.'.join(map(str, b.kernels))}_s{b.stride}_e{b.expand}_c{b.width}"
+            for b in self.blocks
+        )
         stem = f"stem_k{self.stem_kernel}_s{self.stem_stride}_c{self.stem_width}"
-        squeeze = f"se{_plain(self.se_ratio)}{self.se_from[0]}"
-        return "-".join((f"r{self.resolution}", stem, *stages, f"head_c{self.head_width}", squeeze, self.activation))
+        squeeze = f"se{decimal(self.se_ratio)}{self.se_from[0]}"
+        head = f"head_c{self.head_width}"
+        parts = (f"r{self.resolution}", stem, *blocks, head, squeeze, self.activation)
+        return "-".join(parts)
 
     @classmethod
     def parse(cls, text: str) -> Network:
@@ -53,14 +66,17 @@ class Network:
         match = _NETWORK.fullmatch(text)
         if not match:
             raise ValueError(f"{text!r} is no network; expected one like {_EXAMPLE!r}")
-        stages = tuple(
-            Stage(tuple(map(int, kernels.split("."))), int(stride), int(expand), int(width))
-            for kernels, stride, expand, width in _STAGE.findall(match["stages"])
+        blocks = tuple(
+            Block(tuple(map(int, kernels.split("."))), int(stride), int(expand), int(width))
+            for kernels, stride, expand, width in _BLOCK.findall(match["blocks"])
         )
-        numbers = {key: int(match[key]) for key in ("resolution", "stem_kernel", "stem_stride", "stem_width")}
+        numbers = {
+            key: int(match[key])
+            for key in ("resolution", "stem_kernel", "stem_stride", "stem_width")
+        }
         return cls(
             **numbers,
-            stages=stages,
+            blocks=blocks,
             head_width=int(match["head_width"]),
             se_ratio=float(match["se_ratio"]),
             se_from={"e": "expanded", "i": "input"}[match["se_from"]],
@@ -70,14 +86,14 @@ class Network:
     @property
     def depth(self) -> int:
         """Number of inverted residuals."""
-        return sum(len(stage.kernels) for stage in self.stages)
+        return sum(len(block.kernels) for block in self.blocks)
 
 
 _EXAMPLE = "r12-stem_k3_s1_c8-ir_k3.5_s2_e4_c16-head_c64-se0.25e-hard_swish"
-_STAGE = re.compile(r"-ir_k(\d+(?:\.\d+)*)_s(\d+)_e(\d+)_c(\d+)")
-_STAGES = r"(?:-ir_k\d+(?:\.\d+)*_s\d+_e\d+_c\d+)+"
+_BLOCK = re.compile(r"-ir_k(\d+(?:\.\d+)*)_s(\d+)_e(\d+)_c(\d+)")
+_BLOCKS = r"(?:-ir_k\d+(?:\.\d+)*_s\d+_e\d+_c\d+)+"
 _NETWORK = re.compile(
     r"r(?P<resolution>\d+)-stem_k(?P<stem_kernel>\d+)_s(?P<stem_stride>\d+)_c(?P<stem_width>\d+)"
-    rf"(?P<stages>{_STAGES})"
+    rf"(?P<blocks>{_BLOCKS})"
     r"-head_c(?P<head_width>\d+)-se(?P<se_ratio>[\d.]+)(?P<se_from>[ei])-(?P<activation>hard_swish|swish|relu)"
 )

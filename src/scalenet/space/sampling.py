@@ -19,27 +19,27 @@ T = TypeVar("T")
 
 
 def sample_base(space: Space, generator: np.random.Generator) -> BaseModel:
-    """Draw a base model hierarchically: every stage's depth first, then its kernels."""
+    """Draw a base model hierarchically: every block's depth first, then its kernels."""
     kernels = []
-    for stage in space.stages:
-        layers = int(generator.integers(1, stage.depth + 1))
-        kernels.append(tuple(int(k) for k in generator.choice(stage.kernels, layers)))
+    for block in space.stages:
+        layers = int(generator.integers(1, block.depth + 1))
+        kernels.append(tuple(int(k) for k in generator.choice(block.kernels, layers)))
     return BaseModel(tuple(kernels))
 
 
 def sample_base_uniform(space: Space, generator: np.random.Generator) -> BaseModel:
     """Draw every base model of the space with the same probability, so that deep ones dominate."""
     kernels = []
-    for stage in space.stages:
-        counts = np.array([float(len(stage.kernels)) ** n for n in range(1, stage.depth + 1)])
-        layers = int(generator.choice(stage.depth, p=counts / counts.sum())) + 1
-        kernels.append(tuple(int(k) for k in generator.choice(stage.kernels, layers)))
+    for block in space.stages:
+        counts = np.array([float(len(block.kernels)) ** n for n in range(1, block.depth + 1)])
+        layers = int(generator.choice(block.depth, p=counts / counts.sum())) + 1
+        kernels.append(tuple(int(k) for k in generator.choice(block.kernels, layers)))
     return BaseModel(tuple(kernels))
 
 
-def stage_probabilities(scalings: Scalings, weights: tuple[float, ...] | None) -> np.ndarray:
-    """Return each scaling stage's probability: by given weights, or by its number of strategies."""
-    counts = weights or [len(strategies(scalings, stage)) for stage in range(len(scalings.stages))]
+def size_probabilities(scalings: Scalings, weights: tuple[float, ...] | None) -> np.ndarray:
+    """Return each size's probability: by given weights, or by its number of strategies."""
+    counts = weights or [len(strategies(scalings, size)) for size in range(len(scalings.stages))]
     return np.asarray(counts, dtype=float) / sum(counts)
 
 
@@ -47,26 +47,28 @@ def stage_probabilities(scalings: Scalings, weights: tuple[float, ...] | None) -
 class Sample:
     """A drawn network and where it came from."""
 
-    stage: int
+    size: int
     base: BaseModel
     scaling: Scaling
     network: Network
 
 
 class Sampler:
-    """Draws networks level by level: scaling stage, strategy, base model (docs/method.md §3)."""
+    """Draws networks level by level: size, strategy, base model (docs/method.md §3)."""
 
-    def __init__(self, space: Space, scalings: Scalings, weights: tuple[float, ...] | None, uniform: bool):
+    def __init__(
+        self, space: Space, scalings: Scalings, weights: tuple[float, ...] | None, uniform: bool
+    ):
         self.space, self.uniform = space, uniform
-        self.strategies = [strategies(scalings, stage) for stage in range(len(scalings.stages))]
-        self.probabilities = stage_probabilities(scalings, None if uniform else weights)
+        self.strategies = [strategies(scalings, size) for size in range(len(scalings.stages))]
+        self.probabilities = size_probabilities(scalings, None if uniform else weights)
 
     def draw(self, generator: np.random.Generator) -> Sample:
         """Draw one network."""
-        stage = int(generator.choice(len(self.strategies), p=self.probabilities))
-        by = self.strategies[stage][int(generator.integers(len(self.strategies[stage])))]
+        size = int(generator.choice(len(self.strategies), p=self.probabilities))
+        strategy = self.strategies[size][int(generator.integers(len(self.strategies[size])))]
         base = (sample_base_uniform if self.uniform else sample_base)(self.space, generator)
-        return Sample(stage, base, by, scale(self.space, base, by))
+        return Sample(size, base, strategy, scale(self.space, base, strategy))
 
 
 def first_that(draw: Callable[[], T], miss: Callable[[T], float], tries: int, what: str) -> T:
@@ -83,7 +85,11 @@ def first_that(draw: Callable[[], T], miss: Callable[[T], float], tries: int, wh
 def walk(space: Space) -> Iterator[BaseModel]:
     """Yield every base model of a (small) space."""
     choices = [
-        [kernels for layers in range(1, stage.depth + 1) for kernels in product(stage.kernels, repeat=layers)]
-        for stage in space.stages
+        [
+            kernels
+            for layers in range(1, block.depth + 1)
+            for kernels in product(block.kernels, repeat=layers)
+        ]
+        for block in space.stages
     ]
     return (BaseModel(kernels) for kernels in product(*choices))

@@ -7,39 +7,42 @@ from dataclasses import dataclass
 from itertools import product
 
 from scalenet.config.params import Scalings
-from scalenet.space.network import _plain
+from scalenet.space.network import decimal
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A base model α: for every stage, the kernel of every layer (so also its depth).
+    """A base model α: for every block, the kernel of every layer (so also its depth).
 
-    Canonical string: stages joined by ``-``, layers by ``.``: ``k3-3.5-5.5.3``.
+    Canonical string: blocks joined by ``-``, layers by ``.``: ``k3-3.5-5.5.3``.
     """
 
     kernels: tuple[tuple[int, ...], ...]
 
     def __str__(self) -> str:
-        return "k" + "-".join(".".join(map(str, stage)) for stage in self.kernels)
+        return "k" + "-".join(".".join(map(str, block)) for block in self.kernels)
 
     @classmethod
     def parse(cls, text: str) -> BaseModel:
         """Read the canonical string; ``ValueError`` if it is none."""
         if not re.fullmatch(r"k\d+(\.\d+)*(-\d+(\.\d+)*)*", text):
             raise ValueError(f"{text!r} is no base model; expected one like 'k3-3.5-5.5.3'")
-        return cls(tuple(tuple(map(int, stage.split("."))) for stage in text[1:].split("-")))
+        return cls(tuple(tuple(map(int, block.split("."))) for block in text[1:].split("-")))
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """A strategy s = (depth multiplier, width multiplier, resolution in px); string ``d1.2-w1.1-r240``."""
+    """A strategy s = (depth multiplier, width multiplier, resolution in px).
+
+    Canonical string: ``d1.2-w1.1-r240``.
+    """
 
     depth: float
     width: float
     resolution: int
 
     def __str__(self) -> str:
-        return f"d{_plain(self.depth)}-w{_plain(self.width)}-r{self.resolution}"
+        return f"d{decimal(self.depth)}-w{decimal(self.width)}-r{self.resolution}"
 
     @classmethod
     def parse(cls, text: str) -> Scaling:
@@ -50,12 +53,14 @@ class Scaling:
         return cls(float(match[1]), float(match[2]), int(match[3]))
 
 
-def strategies(scalings: Scalings, stage: int) -> list[Scaling]:
-    """List every strategy of a scaling stage, in a fixed order."""
-    entry = scalings.stages[stage]
-    return [Scaling(*triple) for triple in product(entry.depths, entry.widths, entry.resolutions)]
+def strategies(scalings: Scalings, size: int) -> list[Scaling]:
+    """List every strategy of a size, in a fixed order."""
+    offered = scalings.stages[size]
+    return [
+        Scaling(*triple) for triple in product(offered.depths, offered.widths, offered.resolutions)
+    ]
 
 
 def all_strategies(scalings: Scalings) -> list[Scaling]:
-    """List the strategies of all scaling stages."""
-    return [s for stage in range(len(scalings.stages)) for s in strategies(scalings, stage)]
+    """List the strategies of all sizes."""
+    return [s for size in range(len(scalings.stages)) for s in strategies(scalings, size)]

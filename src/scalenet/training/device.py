@@ -23,19 +23,24 @@ def prepare(compute: Compute) -> torch.device:
         index = int(name.partition(":")[2] or 0)
         if index >= count:
             raise ValueError(
-                f"compute.device is {compute.device!r}, but {count} CUDA devices are here; use auto or cpu"
+                f"compute.device is {compute.device!r}, but {count} CUDA devices are here; "
+                "use auto or cpu"
             )
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     else:
         _keep_memory()
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory that it has not written
+    # nothing here reads memory that it has not written
+    torch.utils.deterministic.fill_uninitialized_memory = False
     return torch.device(name)
 
 
 def _keep_memory() -> None:
-    """Let glibc keep what tensors free for those that come: handed back, each activation is a page fault a page."""
+    """Let glibc keep what tensors free for those that come.
+
+    Handed back, an activation is a page fault for each of its pages.
+    """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)

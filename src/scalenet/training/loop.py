@@ -6,18 +6,29 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
 from scalenet.config.params import Recipe
 from scalenet.nets.weights import decayed
-from scalenet.records import tensors as tensorfile
+from scalenet.records import tensors as tensor_files
 
+CHECKPOINT = "checkpoint.pt"  # in the folder of a training's state
 Backward = Callable[[int], float]  # step -> loss, leaving gradients in the parameters
 History = list[tuple[int, float, float]]  # (step, mean loss since the last entry, learning rate)
+Emit = Callable[[Mapping[str, Any]], None]  # told of each entry of the loss curve
+Reduce = Callable[[list[Tensor]], None]  # averages gradients over all processes, in place
+
+
+def ignore(record: Mapping[str, Any]) -> None:
+    """Tell nobody."""
+
+
+def alone(gradients: list[Tensor]) -> None:
+    """Leave the gradients as they are: this process is the only one."""
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -30,7 +41,9 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 def autocast(recipe: Recipe, device: torch.device):
     """Return the context that computes in the recipe's precision."""
-    return torch.autocast(device.type, torch.bfloat16) if recipe.precision == "bfloat16" else nullcontext()
+    if recipe.precision == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
 
 
 class Average:
@@ -44,17 +57,23 @@ class Average:
     def update(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Move towards the current weights."""
         keep = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
-        torch._foreach_lerp_(list(self.tensors.values()), [t.detach() for t in tensors.values()], 1 - keep)
+        current = [tensor.detach() for tensor in tensors.values()]
+        torch._foreach_lerp_(list(self.tensors.values()), current, 1 - keep)
 
 
 class Training:
-    """What a checkpoint holds: the weights, their average, the optimiser and the loss curve so far."""
+    """What a checkpoint holds: weights, their average, the optimiser and the loss curve so far."""
 
-    def __init__(self, tensors: nn.ParameterDict, recipe: Recipe):
+    def __init__(self, tensors: nn.ParameterDict, recipe: Recipe, reduce: Reduce = alone):
         with_decay, without = decayed(tensors)
-        groups = [{"params": with_decay, "weight_decay": recipe.weight_decay}, {"params": without, "weight_decay": 0.0}]
-        self.tensors, self.recipe = tensors, recipe
-        self.optimizer = torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0, foreach=True)
+        groups = [
+            {"params": with_decay, "weight_decay": recipe.weight_decay},
+            {"params": without, "weight_decay": 0.0},
+        ]
+        self.tensors, self.recipe, self.reduce = tensors, recipe, reduce
+        self.optimizer = torch.optim.SGD(
+            groups, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0, foreach=True
+        )
         self.average = Average(tensors, recipe.ema)
         self.history: History = []
 
@@ -64,6 +83,7 @@ class Training:
             group["lr"] = learning_rate(self.recipe, step)
         self.optimizer.zero_grad(set_to_none=True)
         loss = backward(step)
+        self.reduce([t.grad for t in self.tensors.values() if t.grad is not None])
         clip_grad_norm_(self.tensors.values(), self.recipe.clip)
         self.optimizer.step()
         self.average.update(self.tensors, step)
@@ -73,11 +93,14 @@ class Training:
         """Add the mean of the latest losses to the curve; ``ValueError`` if training diverged."""
         mean = sum(losses) / len(losses)
         if not math.isfinite(mean):
-            raise ValueError(f"training diverged by step {step}: the loss is {mean}; lower recipe.lr or recipe.clip")
+            raise ValueError(
+                f"training diverged by step {step}: the loss is {mean}; "
+                "lower recipe.lr or recipe.clip"
+            )
         self.history.append((step, mean, learning_rate(self.recipe, step - 1)))
 
-    def save(self, path: Path, key: str, step: int) -> None:
-        """Write a checkpoint; it is only ever read back for the same key."""
+    def save(self, path: Path, step: int) -> None:
+        """Write a checkpoint."""
         content = {
             "step": step,
             "weights": {name: t.detach() for name, t in self.tensors.items()},
@@ -85,17 +108,17 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
         }
-        tensorfile.write(path, content, {"kind": "checkpoint", "key": key})
+        tensor_files.write(path, content, {"kind": "checkpoint"})
 
-    def resume(self, path: Path, key: str) -> int:
-        """Restore a checkpoint of this key and return its step; 0 if there is none."""
+    def resume(self, path: Path) -> int:
+        """Restore a checkpoint and return its step; 0 if there is none."""
         if not path.exists():
             return 0
-        content, meta = tensorfile.read(path)
-        if meta != {"kind": "checkpoint", "key": key}:
-            return 0
+        content, _ = tensor_files.read(path)
         self._copy(content["weights"])
-        self.average.tensors = {name: t.to(self.tensors[name].device) for name, t in content["average"].items()}
+        self.average.tensors = {
+            name: t.to(self.tensors[name].device) for name, t in content["average"].items()
+        }
         self.optimizer.load_state_dict(content["optimizer"])
         self.history = [tuple(entry) for entry in content["history"]]
         return content["step"]
@@ -112,27 +135,37 @@ class Training:
 
 
 def train(
-    tensors: nn.ParameterDict, recipe: Recipe, backward: Backward, checkpoint: Path | None = None, key: str = ""
+    tensors: nn.ParameterDict,
+    recipe: Recipe,
+    backward: Backward,
+    state: Path | None = None,
+    emit: Emit = ignore,
+    reduce: Reduce = alone,
 ) -> History:
-    """Train tensors in place for ``recipe.steps`` and leave their moving average in them; return the loss curve.
+    """Train tensors in place for ``recipe.steps``; leave their moving average, return the curve.
 
-    With a checkpoint path it resumes from a checkpoint of the same ``key``, and continues exactly as if it had
-    never stopped: what a step draws depends on its number alone.
+    ``backward`` computes a step's gradients, ``reduce`` averages those of several processes (each
+    must train the same tensors in a step). ``emit`` is told of each entry of the loss curve.
+
+    ``state`` is a folder for this work alone. With a checkpoint there, training continues exactly
+    as if it had never stopped: what a step draws depends on its number alone.
     """
-    training = Training(tensors, recipe)
-    first = training.resume(checkpoint, key) if checkpoint else 0
+    training, checkpoint = Training(tensors, recipe, reduce), state and state / CHECKPOINT
+    first = training.resume(checkpoint) if checkpoint else 0
     losses: list[float] = []
-    for step in tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, mininterval=10, disable=None):
+    for step in range(first, recipe.steps):
         losses.append(training.step(backward, step))
         last = step + 1 == recipe.steps
         if last or (step + 1) % recipe.log == 0:
             training.note(step + 1, losses)
+            place = {"step": step + 1, "steps": recipe.steps}
+            emit({"event": "step", **place, "loss": training.history[-1][1]})
             losses = []
         if checkpoint and not last and (step + 1) % recipe.checkpoint == 0:
-            training.save(checkpoint, key, step + 1)
+            training.save(checkpoint, step + 1)
     return training.finish()
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """Return the CPU generator of one step: the same for a resumed run as for an uninterrupted one."""
+    """Return a step's CPU generator: the same in a resumed run as in an uninterrupted one."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)

@@ -11,30 +11,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 
-BROKEN = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, RuntimeError)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Labelled images that nobody has decoded yet.
-
-    ``labels`` int64 (N); ``own`` (N) names the split that an image's own folder puts it in, "" for none;
-    ``pixels`` maps indices (n) to uint8 (n, C, H, W).
-    """
-
-    classes: list[str]
-    labels: np.ndarray
-    own: np.ndarray
-    pixels: Callable[[np.ndarray], np.ndarray]
+# what a broken archive raises
+BROKEN = (
+    *(OSError, EOFError, RuntimeError),
+    *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error),
+)
 
 
 @dataclass(frozen=True)
 class Files:
-    """The images of a folder or an archive: paths joined by ``/``, every folder, and their bytes in any order."""
+    """The images of a folder or an archive: paths joined by ``/``, and every folder.
+
+    ``read`` yields (name, bytes) of the names asked for, in any order.
+    """
 
     origin: Path
     names: list[str]
@@ -45,19 +36,19 @@ class Files:
 def folder(path: Path) -> Files:
     """List a folder's images; links are followed."""
     names, folders = [], set()
-    for at, inside, files in os.walk(path, followlinks=True):
+    for place, inside, files in os.walk(path, followlinks=True):
         inside[:] = sorted(name for name in inside if _seen(name))
-        here = Path(at).relative_to(path)
+        here = Path(place).relative_to(path)
         folders |= {(here / name).as_posix() for name in inside}
         names += [(here / name).as_posix() for name in files]
 
     def read(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-        return ((name, _bytes(path / name)) for name in sorted(wanted))
+        return ((name, _content(path / name)) for name in sorted(wanted))
 
     return Files(path, _images(names), folders, read)
 
 
-def _bytes(file: Path) -> bytes:
+def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
@@ -65,10 +56,12 @@ def _bytes(file: Path) -> bytes:
 
 
 def tarred(path: Path) -> Files:
-    """List a tar archive's images; it is read from front to back, once to list and once to decode."""
+    """List a tar archive's images; it is read front to back, once to list, once to decode."""
     with tarfile.open(path, "r|*") as archive:
         members = [
-            (_clean(member.name), member.isfile(), member.isdir()) for member in archive if not _link(path, member)
+            (_clean(member.name), member.isfile(), member.isdir())
+            for member in archive
+            if not _link(path, member)
         ]
 
     def read(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
@@ -78,16 +71,17 @@ def tarred(path: Path) -> Files:
                     yield _clean(member.name), archive.extractfile(member).read()
 
     names = [name for name, is_file, _ in members if is_file]
-    return Files(path, _images(names), {name for name, _, is_folder in members if is_folder and _seen(name)}, read)
+    folders = {name for name, _, is_folder in members if is_folder and _seen(name)}
+    return Files(path, _images(names), folders, read)
 
 
 def _link(path: Path, member: tarfile.TarInfo) -> bool:
-    """Tell links from files; refuse a link that stands for an image, which would be missed in silence."""
+    """Tell links from files; refuse a link to an image, which would be missed in silence."""
     linked = member.islnk() or member.issym()
     if linked and _images([_clean(member.name)]):
         raise ValueError(
-            f"data.source: {path} holds {member.name} as a link to another file; pack it with `tar "
-            "--hard-dereference --dereference`, or unpack it into a folder"
+            f"data.source: {path} holds {member.name} as a link to another file; pack it with "
+            "`tar --hard-dereference --dereference`, or unpack it into a folder"
         )
     return linked
 
@@ -103,7 +97,8 @@ def zipped(path: Path) -> Files:
                 yield name, archive.read(entries[name])
 
     names = [name for name, entry in entries.items() if not entry.is_dir()]
-    return Files(path, _images(names), {n for n, entry in entries.items() if entry.is_dir() and _seen(n)}, read)
+    folders = {name for name, entry in entries.items() if entry.is_dir() and _seen(name)}
+    return Files(path, _images(names), folders, read)
 
 
 def _clean(name: str) -> str:
@@ -116,14 +111,21 @@ def _seen(name: str) -> bool:
 
 
 def _images(names: Iterable[str]) -> list[str]:
-    return sorted({name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES and _seen(name)})
+    """Return the names of images among those of files, sorted, each once."""
+    images = {name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES}
+    return sorted(filter(_seen, images))
 
 
 def unreadable(path: Path, error: Exception) -> ValueError:
+    """Say that an archive breaks off."""
     return ValueError(
-        f"data.source: {path} cannot be read to its end ({error}); replace it, or unpack it into a folder"
+        f"data.source: {path} cannot be read to its end ({error}); "
+        "replace it, or unpack it into a folder"
     )
 
 
 def no_image(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path}: not a readable image ({error}); replace it or take it out of the source")
+    """Say that a file is no image."""
+    return ValueError(
+        f"{path}: not a readable image ({error}); replace it or take it out of the source"
+    )
