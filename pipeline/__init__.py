@@ -1,21 +1,27 @@
-"""How the method is run and remembered: DVC decides whether, Prefect when and where, MLflow remembers."""
+"""How the method is run and remembered: DVC decides whether, Prefect when and where, MLflow
+remembers."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-# Prefect and MLflow read these when they are imported, and so does whatever a stage starts.
+# Prefect and MLflow read these when they are imported, and so does whatever is started here.
 DEFAULTS = {
-    "DO_NOT_TRACK": "true",  # nothing here reports to anybody
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # nothing here reports to anybody
+    "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",  # no lines and bars between a stage's own
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
-os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
-
+LOOPBACK = ("127.0.0.1", "localhost")  # never behind a proxy, whatever HTTP_PROXY says
 
 REFUSED, UNAVAILABLE = 2, 3  # exit codes: wrong input, not worth another try; a server that is away
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 
 class Unavailable(ValueError):
@@ -23,5 +29,55 @@ class Unavailable(ValueError):
 
 
 def home(root: Path) -> Path:
-    """Return where tracking and servers live: the repository itself, also for an experiment in a copy of it."""
+    """Return where tracking and servers live: the project, also for an experiment in a copy of
+    it."""
     return Path(os.environ.get("DVC_ROOT", root)).resolve()
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables while the body runs."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _set_environment() -> None:
+    os.environ.update({name: v for name, v in DEFAULTS.items() if name not in os.environ})
+    for name in ("NO_PROXY", "no_proxy"):
+        known = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*known, *LOOPBACK]))
+
+
+_set_environment()
+
+
+def command() -> int:
+    """Run the command ``scalenet``: its verbs, or what to install for them."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal without UTF-8 gets "?", not a traceback
+    try:
+        from scalenet.pipeline.cli import main
+    except ModuleNotFoundError as error:
+        return _missing(error)
+    return main()
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    """Say what to install for the command; a module of our own that is missing is a fault of
+    ours."""
+    if (error.name or "").startswith("scalenet"):
+        raise error
+    print(
+        f"{error.name} is not installed. The method runs without it (python -m scalenet.stages); "
+        "the command scalenet needs: pip install 'scalenet-pipeline[pipeline]'",
+        file=sys.stderr,
+    )
+    return REFUSED

@@ -1,11 +1,10 @@
-"""What is deployed of a member: a torch.export program in MLflow's files, which needs none of this project's code."""
+"""What is deployed of a member: a torch.export program in MLflow's files, which needs none of
+our code."""
 
 from __future__ import annotations
 
 import logging
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,65 +17,58 @@ import torch
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from scalenet.nets import child
 from scalenet.nets.deployed import Deployed
-from scalenet.pipeline import UNAVAILABLE, Unavailable, tracking
 from scalenet.records import files
-from scalenet.records.documents import DataInfo, Family, Trained
+from scalenet.records.documents import DataInfo, Trained
 from scalenet.records.paths import Paths
-from scalenet.training import member
 
 REPEATS = 30  # timed forward passes behind a latency
-CLOSE = 1e-4  # allowed difference between a member's logits and its exported program's, as a share of the largest
+CLOSE = 1e-4  # allowed difference of the exported program's logits, as a share of the largest
 PACKAGES = ("torch", "mlflow", "numpy")  # all that loading a member needs
 
 
 def example(info: DataInfo) -> np.ndarray:
-    """Return images to export and check with: noise (7, C, size, size) in eighths, which are short in JSON."""
+    """Return images to export and check with: noise (7, C, size, size) in eighths, short in
+    JSON."""
     shape = (7, info.channels, info.size, info.size)
     return np.random.default_rng(0).integers(0, 9, shape).astype(np.float32) / 8
 
 
 def weights(paths: Paths, trained: Trained) -> Path:
-    """Return the file of a member's weights; ``ValueError`` if they are not the ones that were tested."""
+    """Return the file of a member's weights; ``ValueError`` if they are not those that were
+    tested."""
     file = paths.member(trained.member.name) / "weights.pt"
     if not file.exists() or files.digest(file) != trained.weights:
-        raise ValueError(f"{file}: missing, or not the weights that were tested; run `dvc repro` or `dvc pull`")
+        raise ValueError(
+            f"{file}: missing, or not the weights that were tested; run `dvc repro` or `dvc pull`"
+        )
     return file
 
 
 def deployed(paths: Paths, trained: Trained, info: DataInfo) -> Deployed:
     """Return a member as it is deployed, with its preprocessing."""
-    return Deployed(member.load(weights(paths, trained), trained.member, info), info.mean, info.std).eval()
+    net = child.read(weights(paths, trained), trained.member.network, info.task)
+    return Deployed(net, info.mean, info.std).eval()
 
 
-def export_apart(export: tuple[Path, str, str]) -> None:
-    """Export a member's model in a process of its own; ``ValueError`` says what it refused."""
-    command = [sys.executable, "-m", "scalenet.pipeline", "export", *map(str, export)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
-    if done.returncode:
-        refused = Unavailable if done.returncode == UNAVAILABLE else ValueError
-        raise refused(f"{export[1]} could not be exported: {done.stderr.strip()}")
-
-
-def export(root: Path, name: str, model_id: str) -> int:
-    """Store a published member's program as the files of a logged model, and check it."""
-    tracking.connect(root)
-    paths = Paths(root)
-    family, info = Family.read(paths.family / "family.json"), DataInfo.read(paths.data / "info.json")
-    [trained] = [trained for trained in family.members if trained.member.name == name]
-    net, images = deployed(paths, trained, info), example(info)
+def export(net: Deployed, info: DataInfo, trained: Trained, model_id: str) -> None:
+    """Store a member's program as the files of a logged model, and check it."""
+    images = example(info)
     with torch.no_grad(), _quiet(), _one_thread():
         _log_model(net, info, images[:2], model_id)
-        check(net, images, model_id, name)
-    return 0
+        check(net, images, model_id, trained.member.name)
 
 
 def _log_model(net: Deployed, info: DataInfo, images: np.ndarray, model_id: str) -> None:
-    """Store a member as a torch.export program: loads without this project's code, executes nothing."""
+    """Store a member as a torch.export program: loads without this project's code, executes
+    nothing."""
     image = (info.channels, info.size, info.size)
-    signature = ModelSignature(  # without names: with one, pyfunc would hand the program a dictionary
-        Schema([TensorSpec(np.dtype("float32"), (-1, *image))]),
-        Schema([TensorSpec(np.dtype("float32"), (-1, len(info.classes)))]),
+    signature = (
+        ModelSignature(  # without names: with one, pyfunc would hand the program a dictionary
+            Schema([TensorSpec(np.dtype("float32"), (-1, *image))]),
+            Schema([TensorSpec(np.dtype("float32"), (-1, len(info.classes)))]),
+        )
     )
     mlflow.pytorch.log_model(
         net,
@@ -96,8 +88,8 @@ def check(net: Deployed, images: np.ndarray, model_id: str, member: str) -> None
     miss = float((own - other).abs().max() / own.abs().max().clamp_min(1e-12))
     if not miss <= CLOSE:
         raise ValueError(
-            f"{member}: the exported program's logits differ by {miss:.2g} of the largest (allowed: {CLOSE:g}); "
-            "this torch exports it wrongly, use the version in constraints.txt"
+            f"{member}: the exported program's logits differ by {miss:.2g} of the largest "
+            f"(allowed: {CLOSE:g}); this torch exports it wrongly, use the one in constraints.txt"
         )
 
 

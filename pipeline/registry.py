@@ -1,25 +1,29 @@
-"""The published family in MLflow's model registry: a version per member, found by alias (s0, s1, …) or by numbers."""
+"""The published family in MLflow's model registry: a version per member, found by alias (s0,
+s1, …) or by numbers."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from scalenet.config.params import Params
-from scalenet.pipeline import program, tracking
+from scalenet.pipeline import program, stores, tracking
 from scalenet.records.documents import DataInfo, Family, Trained
 from scalenet.records.paths import Paths
 
-IDENTITY = ("member", "weights", "data", "interval")  # tags; a version with the same ones is the same member
+IDENTITY = (
+    "member",
+    "weights",
+    "data",
+    "interval",
+)  # tags; a version with the same ones is the same member
 PAGE = 200
 
 
@@ -35,7 +39,8 @@ def alias(member: str) -> str:
 
 @dataclass(frozen=True)
 class Registry:
-    """Where members go: the store, the registered model's name, the experiment of the runs, the code's revision."""
+    """Where members go: the store, the registered model's name, the experiment of the runs, the
+    code's revision."""
 
     client: MlflowClient
     name: str
@@ -48,31 +53,41 @@ def register(root: Path, params: Params) -> dict[str, str]:
 
     Aliases move only after all versions exist, and members that left the family lose theirs.
     """
-    paths = Paths(root)
-    family, info = Family.read(paths.family / "family.json"), DataInfo.read(paths.data / "info.json")
-    client = tracking.connect(root)
-    experiment = tracking.experiment_id(client, root, tracking.stage_experiment(params))
-    registry = Registry(client, model_name(params), experiment, tracking.revision(root))
+    paths, registry = Paths(root), _registry(root, params)
+    family, info = Family.read(paths.family / "family.json"), paths.info()
     _create(registry)
-    known = {identity(version.tags): str(version.version) for version in _versions(client, registry.name)}
+    known = {identity(v.tags): str(v.version) for v in _versions(registry.client, registry.name)}
     keys = {trained.member.name: identity(tags(trained, info)) for trained in family.members}
     new = [trained for trained in family.members if keys[trained.member.name] not in known]
     for trained in new:
         program.weights(paths, trained)  # refused before anything is stored
-    made = dict(zip((trained.member.name for trained in new), _publish(registry, new, info, paths), strict=True))
+    made = {t.member.name: _create_version(registry, t, paths) for t in new}
     found = {name: made.get(name) or known[key] for name, key in keys.items()}
     _point(registry, found)
     return found
 
 
+def _registry(root: Path, params: Params) -> Registry:
+    client = stores.connect(root)
+    experiment = stores.experiment_id(client, root, stores.stage_experiment(params))
+    return Registry(client, model_name(params), experiment, tracking.revision(root))
+
+
 def versions(root: Path, params: Params) -> dict[str, str]:
-    """Return the version of every member whose weights lie here; what is not registered is left out."""
+    """Return the version of every member whose weights lie here; what is not registered is left
+    out."""
     paths = Paths(root)
-    database = tracking.local_database(root)
+    database = stores.local_database(root)
     if not (paths.family / "family.json").exists() or (database and not database.exists()):
         return {}
-    family, info = Family.read(paths.family / "family.json"), DataInfo.read(paths.data / "info.json")
-    known = {identity(v.tags): str(v.version) for v in _versions(tracking.connect(root), model_name(params))}
+    family, info = (
+        Family.read(paths.family / "family.json"),
+        DataInfo.read(paths.data / "info.json"),
+    )
+    known = {
+        identity(v.tags): str(v.version)
+        for v in _versions(stores.connect(root), model_name(params))
+    }
     keys = {trained.member.name: identity(tags(trained, info)) for trained in family.members}
     return {name: known[key] for name, key in keys.items() if key in known}
 
@@ -85,9 +100,9 @@ def tags(trained: Trained, info: DataInfo) -> dict[str, str]:
     member = trained.member
     return {
         "member": member.name,
-        "network": member.network,
-        "base": member.base,
-        "scaling": member.scaling,
+        "network": str(member.network),
+        "base": str(member.base),
+        "scaling": str(member.scaling),
         "origin": member.origin,
         "data": trained.data,
         "weights": trained.weights,
@@ -110,7 +125,7 @@ def numbers(trained: Trained, latency_ms: float) -> dict[str, float]:
         "high": trained.high,
         "flops": member.flops,
         "params": member.params,
-        "resolution": int(member.network.partition("-")[0][1:]),
+        "resolution": member.network.resolution,
         "latency_ms": latency_ms,
     }
 
@@ -148,22 +163,36 @@ def _point(registry: Registry, found: dict[str, str]) -> None:
             registry.client.delete_registered_model_alias(registry.name, name)
 
 
-def _publish(registry: Registry, members: list[Trained], info: DataInfo, paths: Paths) -> list[str]:
-    """Log members' models with their numbers; return the versions made of them, in order."""
-    models = [_create_model(registry, trained, info) for trained in members]
-    exports = [
-        (paths.root, trained.member.name, model.model_id) for trained, model in zip(members, models, strict=True)
-    ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process of its own: exporting takes seconds
-        list(pool.map(program.export_apart, exports))
-    return [_create_version(registry, *pair, info, paths) for pair in zip(members, models, strict=True)]
+# --- a member's program ---------------------------------------------------------------------------
 
 
-def _create_model(registry: Registry, trained: Trained, info: DataInfo) -> LoggedModel:
-    run = _source_run(registry, trained)
+def store(root: Path, params: Params, name: str) -> None:
+    """Store a trained member's program as a logged model of its run, if it is not there yet."""
+    registry, paths = _registry(root, params), Paths(root)
+    trained = Trained.read(paths.member(name) / "trained.json")
+    if _stored(registry, trained, paths.info()) is None:
+        _store(registry, trained, paths)
+
+
+def _stored(registry: Registry, trained: Trained, info: DataInfo) -> LoggedModel | None:
+    """Return the complete logged model of a member; None if there is none."""
+    found = registry.client.search_logged_models(
+        [registry.experiment],
+        filter_string=f"tags.weights = '{trained.weights}'",
+        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+    )
+    wanted = identity(tags(trained, info))
+    ready = [m for m in found if m.status == LoggedModelStatus.READY and identity(m.tags) == wanted]
+    return ready[0] if ready else None
+
+
+def _store(registry: Registry, trained: Trained, paths: Paths) -> LoggedModel:
+    run, info = _source_run(registry, trained), paths.info()
     about = _about(registry, trained, info)
-    model = registry.client.create_logged_model(registry.experiment, alias(trained.member.name), run, about)
+    name = alias(trained.member.name)
+    model = registry.client.create_logged_model(registry.experiment, name, run, about)
     registry.client.log_outputs(run, [LoggedModelOutput(model.model_id, 0)])
+    program.export(program.deployed(paths, trained, info), info, trained, model.model_id)
     return model
 
 
@@ -171,18 +200,27 @@ def _about(registry: Registry, trained: Trained, info: DataInfo) -> dict[str, st
     return tags(trained, info) | ({"revision": registry.revision} if registry.revision else {})
 
 
-def _create_version(registry: Registry, trained: Trained, model: LoggedModel, info: DataInfo, paths: Paths) -> str:
+def _create_version(registry: Registry, trained: Trained, paths: Paths) -> str:
+    """Make the version of a member, with its numbers; its program is stored first if it is not."""
+    info = paths.info()
+    model = _stored(registry, trained, info) or _store(registry, trained, paths)
     latency = program.latency(program.deployed(paths, trained, info), program.example(info)[:1])
     now, run, model_id = int(time.time() * 1000), model.source_run_id, model.model_id
-    metrics = [Metric(k, float(v), now, 0, model_id=model_id) for k, v in numbers(trained, latency).items()]
+    values = numbers(trained, latency).items()
+    metrics = [Metric(name, float(value), now, 0, model_id=model_id) for name, value in values]
     registry.client.log_batch(run, metrics)
     about, source = _about(registry, trained, info), f"models:/{model_id}"
-    return str(registry.client.create_model_version(registry.name, source, run, about, model_id=model_id).version)
+    made = registry.client.create_model_version(
+        registry.name, source, run, about, model_id=model_id
+    )
+    return str(made.version)
 
 
 def _source_run(registry: Registry, trained: Trained) -> str:
-    """Return the run that trained these weights; a run made for them if MLflow never saw it (after ``dvc pull``)."""
-    wanted = f"tags.stage = 'retrain' and tags.weights = '{trained.weights}' and attributes.status = 'FINISHED'"
+    """Return the run that trained these weights; a run made for them if MLflow never saw it
+    (after ``dvc pull``)."""
+    wanted = f"tags.stage = 'retrain' and tags.weights = '{trained.weights}'"
+    wanted += " and attributes.status = 'FINISHED'"
     known = registry.client.search_runs(
         [registry.experiment], wanted, max_results=1, order_by=["attributes.start_time DESC"]
     )

@@ -11,16 +11,17 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from scalenet.config.params import Params, parse, read_yaml
-from scalenet.records import files
+from scalenet.pipeline.project import PRESETS
+from scalenet.records.files import write_bytes
 
 
 def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Params:
-    """Write params.yaml with a preset and ``{"search.population": 16}``-like overrides; return what it now says.
+    """Write params.yaml with a preset and ``{"search.population": 16}``-like overrides; return it.
 
     Nothing is written if the outcome is not valid, or if it changes nothing.
     """
     path, yaml = root / "params.yaml", YAML()
-    yaml.preserve_quotes, yaml.width = True, 200
+    yaml.preserve_quotes, yaml.width = True, 100
     read_yaml(path)  # says what is wrong with a file that is no YAML
     content = yaml.load(path.read_text())
     if preset is not None:
@@ -30,7 +31,7 @@ def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Param
     plain = YAML(typ="safe").load(_dump(yaml, content))
     params = parse(plain, "params.yaml" + (f" with preset {preset}" if preset else ""))
     if plain != read_yaml(path):
-        files.write_bytes(path, _dump(yaml, content).encode())
+        write_bytes(path, _dump(yaml, content).encode())
     return params
 
 
@@ -43,7 +44,7 @@ def kept_if_refused(root: Path) -> Iterator[None]:
         yield
     except ValueError:
         if before is not None and path.read_bytes() != before:
-            files.write_bytes(path, before)
+            write_bytes(path, before)
         raise
 
 
@@ -54,15 +55,17 @@ def _preset(root: Path, preset: str, yaml: YAML) -> Any:
 
 
 def preset_path(root: Path, preset: str) -> Path:
-    """Return a preset's file; ``ValueError`` lists the presets there are."""
-    names = sorted(path.stem for path in (root / "presets").glob("*.yaml"))
-    if preset not in names:
-        raise ValueError(f"preset {preset!r} is unknown; presets/ has {', '.join(names) or 'none'}")
-    return root / "presets" / f"{preset}.yaml"
+    """Return a preset's file, the project's own or the package's; ``ValueError`` lists those
+    there are."""
+    files = {p.stem: p for folder in (PRESETS, root / "presets") for p in folder.glob("*.yaml")}
+    if preset not in files:
+        raise ValueError(f"preset {preset!r} is unknown; there are {', '.join(sorted(files))}")
+    return files[preset]
 
 
 def merge(into: Any, other: Mapping[str, Any]) -> None:
-    """Overlay a mapping key by key; lists are replaced, and so is ``family``, whose keys are the members."""
+    """Overlay a mapping key by key; lists are replaced, and so is ``family``, whose keys are
+    the members."""
     for key, value in other.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), Mapping) and key != "family":
             merge(into[key], value)
@@ -76,7 +79,11 @@ def assign(content: Any, key: str, value: Any) -> None:
     node = content
     for depth, part in enumerate([*parents, last]):
         index = int(part) if isinstance(node, list) and part.isdigit() else part
-        inside = index in range(len(node)) if isinstance(node, list) else isinstance(node, Mapping) and index in node
+        inside = (
+            index in range(len(node))
+            if isinstance(node, list)
+            else isinstance(node, Mapping) and index in node
+        )
         if not inside:
             where = ".".join(key.split(".")[:depth]) or "params.yaml"
             allowed = ", ".join(map(str, node)) if isinstance(node, Mapping) else "nothing below it"

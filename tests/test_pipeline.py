@@ -1,4 +1,5 @@
-"""The tiny pipeline end to end, with DVC's own command, MLflow's and Prefect's own servers and clients."""
+"""The tiny pipeline end to end, with DVC's own command, MLflow's and Prefect's own servers and
+clients."""
 
 from __future__ import annotations
 
@@ -15,29 +16,41 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-FILES = ("stages", "data", "pipeline", "presets", "params.yaml", "dvc.yaml", "prefect.yaml", ".gitignore", ".dvcignore")
+FILES = ("src", "stages", "data", "pipeline", "presets", "params.yaml", "dvc.yaml", "prefect.yaml")
+FILES += (".gitignore", ".dvcignore")
 MEMBERS = ("S0", "S2", "S3")
 
 
 class Project:
-    """A copy of the project in a folder of its own, with its own homes for git, Prefect and MLflow."""
+    """A copy of the project in a folder of its own, with its own homes for git, Prefect and
+    MLflow."""
 
     def __init__(self, folder: Path):
         self.folder = folder / "project"
         ignore = shutil.ignore_patterns("__pycache__")
         for name in FILES:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-            copy(ROOT / name, self.folder / name, **({"ignore": ignore} if copy is shutil.copytree else {}))
+            copy(
+                ROOT / name,
+                self.folder / name,
+                **({"ignore": ignore} if copy is shutil.copytree else {}),
+            )
         shutil.copytree(ROOT / ".dvc/plots", self.folder / ".dvc/plots")
         shutil.copy2(ROOT / ".dvc/config", self.folder / ".dvc/config")
         shutil.copy2(ROOT / ".dvc/.gitignore", self.folder / ".dvc/.gitignore")
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "DVC_"))}
+        self.environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "DVC_"))
+        }
         self.environment |= {
             "HOME": str(folder / "home"),
             "PREFECT_HOME": str(folder / "prefect"),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "GIT_CONFIG_GLOBAL": os.devnull,
-            **{f"GIT_{who}_{what}": "t@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+            **{
+                f"GIT_{who}_{what}": "t@localhost"
+                for who in ("AUTHOR", "COMMITTER")
+                for what in ("NAME", "EMAIL")
+            },
         }
         (folder / "home").mkdir(exist_ok=True)
         self.run("git", "init", "--quiet")
@@ -49,24 +62,37 @@ class Project:
         return done.stdout + done.stderr
 
     def ask(self, code: str, cwd: Path | None = None) -> object:
-        """Run Python in a process of its own, in the project, and return the JSON that it prints last."""
+        """Run Python in a process of its own, in the project, and return the JSON that it
+        prints last."""
         return json.loads(self._done(("python", "-c", code), 0, cwd).stdout.splitlines()[-1])
 
-    def _done(self, command: tuple[str, ...], code: int | None, cwd: Path | None) -> subprocess.CompletedProcess:
+    def _done(
+        self, command: tuple[str, ...], code: int | None, cwd: Path | None
+    ) -> subprocess.CompletedProcess:
         done = subprocess.run(
-            command, cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True, timeout=300
+            command,
+            cwd=cwd or self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert code is None or done.returncode == code, (
             f"{command}: exit {done.returncode}\n{(done.stdout + done.stderr)[-4000:]}"
         )
         return done
 
-    def pipeline(self, *arguments: str, code: int | None = 0) -> str:
-        return self.run("python", "-m", "pipeline", *arguments, code=code)
+    def scalenet(self, *arguments: str, code: int | None = 0) -> str:
+        return self.run("scalenet", *arguments, code=code)
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", message)
+
+    def reset(self) -> None:
+        """Go back to what was committed."""
+        self.run("git", "checkout", "--quiet", ".")
+        self.run("dvc", "checkout", "--quiet")
 
     def read(self, name: str) -> str:
         return (self.folder / name).read_text()
@@ -79,14 +105,21 @@ class Project:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("tiny"))
-    project.pipeline("params", "--preset", "tiny")
+    project.scalenet("params", "--preset", "tiny")
     project.first = project.run("dvc", "repro")
     project.commit("built")
     return project
 
 
 def test_repro_builds_every_stage_and_a_second_one_runs_nothing(project):
-    for stage in ("prepare", "supernet", "search", "extrapolate", *(f"retrain@{m}" for m in MEMBERS), "publish"):
+    for stage in (
+        "prepare",
+        "supernet",
+        "search",
+        "extrapolate",
+        *(f"retrain@{m}" for m in MEMBERS),
+        "publish",
+    ):
         assert f"Running stage '{stage}'" in project.first
     before = project.artifacts()
     again = project.run("dvc", "repro")
@@ -105,11 +138,16 @@ def test_every_candidate_is_a_run_and_the_charts_see_them_flat(project):
         "import json, mlflow\n"
         "mlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
         "runs = mlflow.search_runs(experiment_names=['digits/candidates'], output_format='list')\n"
-        "print(json.dumps([[r.data.metrics, r.data.params, r.data.tags, r.info.status] for r in runs]))"
+        "print(json.dumps([[r.data.metrics, r.data.params, r.data.tags, r.info.status]\n"
+        "    for r in runs]))"
     )
     rows = project.read("artifacts/search/candidates.csv").splitlines()[1:]
     tuned = [run[1]["phase"] == "finetuned" for run in runs]
-    assert len({(run[1]["network"], fine) for run, fine in zip(runs, tuned, strict=True)}) == len(runs) == len(rows)
+    assert (
+        len({(run[1]["network"], fine) for run, fine in zip(runs, tuned, strict=True)})
+        == len(runs)
+        == len(rows)
+    )
     assert 3 <= sum(tuned) < len(runs), "what the chain found is fine-tuned, beside its rivals"
     wanted = {
         "accuracy",
@@ -124,7 +162,9 @@ def test_every_candidate_is_a_run_and_the_charts_see_them_flat(project):
         "generation",
     }
     assert all(wanted <= set(metrics) for metrics, *_ in runs)
-    assert all(status == "FINISHED" and "mlflow.parentRunId" not in tags for *_, tags, status in runs)
+    assert all(
+        status == "FINISHED" and "mlflow.parentRunId" not in tags for *_, tags, status in runs
+    )
 
 
 def test_mlflow_answers_which_candidates_are_best(project):
@@ -132,7 +172,8 @@ def test_mlflow_answers_which_candidates_are_best(project):
         "import json, mlflow\n"
         "mlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
         "runs = mlflow.search_runs(experiment_names=['digits/candidates'], output_format='list',\n"
-        "    filter_string='metrics.stage = 2 and metrics.flops < 3000000', order_by=['metrics.accuracy DESC'])\n"
+        "    filter_string='metrics.stage = 2 and metrics.flops < 3000000',\n"
+        "    order_by=['metrics.accuracy DESC'])\n"
         "print(json.dumps([r.data.metrics['accuracy'] for r in runs]))"
     )
     assert found and found == sorted(found, reverse=True)
@@ -140,10 +181,14 @@ def test_mlflow_answers_which_candidates_are_best(project):
 
 def test_a_registered_member_gives_its_published_accuracy_without_our_code(project, tmp_path):
     with np.load(project.folder / "artifacts/data/test.npz") as test:
-        np.savez(tmp_path / "test.npz", images=test["pixels"].astype(np.float32) / 255, labels=test["labels"])
+        np.savez(
+            tmp_path / "test.npz",
+            images=test["pixels"].astype(np.float32) / 255,
+            labels=test["labels"],
+        )
     code = f"""
 import sys
-sys.modules |= {{'stages': None, 'pipeline': None}}  # importing them fails, wherever they are installed
+sys.modules |= {{'scalenet': None}}  # importing it fails, wherever it is installed
 import json, mlflow, numpy as np, torch
 mlflow.set_tracking_uri('sqlite:///{project.folder}/mlflow.db')
 test = np.load({str(tmp_path / "test.npz")!r})
@@ -162,7 +207,7 @@ print(json.dumps(correct))
 
 
 def test_show_prints_the_family_with_its_registry_versions(project):
-    printed = project.pipeline("show")
+    printed = project.scalenet("family")
     lines = {line.split()[0]: line for line in printed.splitlines() if line.startswith("S")}
     assert set(lines) == set(MEMBERS) and all(" v" in line for line in lines.values())
 
@@ -178,55 +223,146 @@ def test_metrics_and_plots_show(project):
 FLOW_STATES = """
 import json
 from pathlib import Path
-import httpx
-from pipeline import server
-with server.api(Path()) as url:
-    kinds = ('flows', 'flow_runs', 'task_runs')
-    flows, runs, tasks = (httpx.post(f'{url}/{kind}/filter', json={}).json() for kind in kinds)
-names = {flow['id']: flow['name'] for flow in flows}
-family = sorted((r for r in runs if names[r['flow_id']] == 'family'), key=lambda r: r['created'])[-1]
-own = {t['id']: t for t in tasks if t['flow_run_id'] == family['id']}
-states = {t['name']: t['state_name'] for t in own.values()}
-children = {own[r['parent_task_run_id']]['name']: names[r['flow_id']] for r in runs if r['parent_task_run_id'] in own}
-print(json.dumps([family['state_name'], states, children]))
+from prefect.client.orchestration import get_client
+from scalenet.pipeline import servers
+with servers.prefect(Path()), get_client(sync_client=True) as client:
+    flows = {flow.id: flow.name for flow in client.read_flows()}
+    runs = [run for run in client.read_flow_runs() if flows[run.flow_id] == 'family']
+    family = sorted(runs, key=lambda run: run.created)[-1]
+    tasks = {run.name: run.state_name for run in client.read_task_runs()
+             if run.flow_run_id == family.id}
+print(json.dumps([family.state_name, tasks]))
 """
 
 
 def states(project: Project) -> list:
-    """Return the last family flow's state, its tasks' states and the stage flows under them, as the server tells."""
+    """Return the last family flow's state and its tasks' states, as a later server tells."""
     return project.ask(FLOW_STATES)
 
 
-def test_the_family_flow_shows_unchanged_stages_as_cached_and_reruns_what_a_search_number_changes(project):
-    project.pipeline("family")
-    state, tasks, _ = states(project)
+def test_the_family_flow_shows_unchanged_stages_as_cached_and_reruns_what_a_number_changes(project):
+    project.scalenet("run")
+    state, tasks = states(project)
     assert state == "Completed" and set(tasks.values()) == {"Cached"} and "retrain@S3" in tasks
-    project.pipeline("family", "--set", "search.seed=1", "--target", "search")
-    state, tasks, children = states(project)
+    project.scalenet("run", "--set", "search.seed=1", "--target", "search")
+    state, tasks = states(project)
     assert tasks == {"prepare": "Cached", "supernet": "Cached", "search": "Completed"}
-    assert children == {"search": "search"}
     assert yaml.safe_load(project.read("params.yaml"))["search"]["seed"] == 1
-    project.run("git", "checkout", "--quiet", ".")
-    project.run("dvc", "checkout", "--quiet")
+    assert "Running stage" not in project.run("dvc", "repro", "search"), "DVC finds it done"
+    project.reset()
+
+
+def test_both_doors_give_the_same_bytes_and_the_same_lock(project):
+    lock, before = project.read("dvc.lock"), project.artifacts()
+    shutil.rmtree(project.folder / "artifacts")
+    (project.folder / "dvc.lock").unlink()
+    shutil.rmtree(project.folder / ".dvc/cache")
+    said = project.scalenet("run")
+    assert "http://" not in said, "a link would end with the run"
+    assert project.read("dvc.lock") == lock and project.artifacts() == before
+    assert not list((project.folder / ".state").glob("*/*/")), "nothing is left to resume"
+
+
+def test_a_stage_that_runs_holds_it_against_dvc_repro(project):
+    hold = """
+import sys, time
+from pathlib import Path
+from scalenet.pipeline.repro import Graph
+with Graph(Path()).committing("search"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    command = [sys.executable, "-c", hold]
+    with subprocess.Popen(
+        command, cwd=project.folder, env=project.environment, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        said = project.run("dvc", "repro", "--force", "--single-item", "search", code=255)
+        holder.kill()
+    assert "busy" in said and str(holder.pid) in said
+    assert "up to date" in project.run("dvc", "repro", "search")
+
+
+def test_what_changes_while_a_stage_runs_is_not_locked(project):
+    change = """
+from pathlib import Path
+from scalenet.pipeline.repro import Graph
+try:
+    with Graph(Path()).committing("publish"):
+        text = Path("params.yaml").read_text()
+        Path("params.yaml").write_text(text.replace("draws: 50", "draws: 51"))
+except ValueError as error:
+    print(error)
+"""
+    lock = project.read("dvc.lock")
+    said = project.run("python", "-c", change)
+    assert "params.yaml changed while it ran" in said and project.read("dvc.lock") == lock
+    project.reset()
+
+
+def test_a_stage_of_dvc_repro_is_a_flow_of_the_server_that_is_configured(project):
+    said = project.ask(REPRO_UNDER_A_SERVER)
+    assert said == [["publish", "Completed"]]
+
+
+REPRO_UNDER_A_SERVER = """
+import json, os, subprocess
+from pathlib import Path
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
+from scalenet.pipeline import servers
+with servers.prefect(Path()), get_client(sync_client=True) as client:
+    known = {run.id for run in client.read_flow_runs()}
+    settings = get_current_settings().api
+    os.environ["PREFECT_API_URL"] = settings.url
+    os.environ["PREFECT_API_AUTH_STRING"] = settings.auth_string.get_secret_value()
+    repro = ["dvc", "repro", "--force", "--single-item", "publish"]
+    subprocess.run(repro, check=True, capture_output=True)
+    flows = {flow.id: flow.name for flow in client.read_flows()}
+    runs = [run for run in client.read_flow_runs() if run.id not in known]
+print(json.dumps([[flows[run.flow_id], run.state_name] for run in runs]))
+"""
+
+
+def test_the_server_of_a_run_answers_nobody_without_its_secret(project):
+    code = """
+import json, httpx
+from pathlib import Path
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
+from scalenet.pipeline import servers
+with servers.prefect(Path()), get_client(sync_client=True) as client:
+    client.read_flows()
+    url = get_current_settings().api.url
+    said = [httpx.post(f"{url}/flow_runs/filter", json={}, headers=headers).status_code
+            for headers in ({}, {"Authorization": "Basic c2NhbGVuZXQ6c2NhbGVuZXQ="})]
+print(json.dumps(said))
+"""
+    assert project.ask(code) == [401, 401]
 
 
 DEPLOY = """
 import json, os, subprocess, sys
 from pathlib import Path
-import httpx
-from pipeline import server
-with server.api(Path()) as url:
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
+from scalenet.pipeline import servers
+with servers.prefect(Path()), get_client(sync_client=True) as client:
+    api = get_current_settings().api
+    environment = os.environ | {
+        "PREFECT_API_URL": api.url, "PREFECT_API_AUTH_STRING": api.auth_string.get_secret_value()
+    }
     def prefect(*arguments):
-        environment = os.environ | {"PREFECT_API_URL": url}
-        subprocess.run([sys.executable, "-m", "prefect", *arguments], env=environment, check=True, timeout=200)
+        command = [sys.executable, "-m", "prefect", *arguments]
+        subprocess.run(command, env=environment, check=True, timeout=200)
     prefect("work-pool", "create", "gpu", "--type", "process")
     prefect("--no-prompt", "deploy", "--all")
     prefect("deployment", "run", "family/family", "--param", 'target="prepare"')
     prefect("worker", "start", "--pool", "gpu", "--run-once")
-    deployment = httpx.get(f"{url}/deployments/name/family/family").json()
-    run = httpx.post(f"{url}/flow_runs/filter", json={"deployments": {"id": {"any_": [deployment["id"]]}}}).json()[0]
-form = sorted(deployment["parameter_openapi_schema"]["properties"])
-print(json.dumps([deployment["work_pool_name"], form, run["state_name"]]))
+    deployment = client.read_deployment_by_name("family/family")
+    [run] = [run for run in client.read_flow_runs() if run.deployment_id == deployment.id]
+    form = sorted(deployment.parameter_openapi_schema["properties"])
+print(json.dumps([deployment.work_pool_name, form, run.state_name]))
 """
 
 
@@ -238,8 +374,7 @@ def test_a_worker_of_the_gpu_pool_runs_the_deployed_family(project):
 def test_an_experiment_changes_only_what_follows(project):
     printed = project.run("dvc", "exp", "run", "-S", "publish.draws=60")
     assert "Running stage 'publish'" in printed and "Running stage 'retrain@S0'" not in printed
-    project.run("git", "checkout", "--quiet", ".")
-    project.run("dvc", "checkout", "--quiet")
+    project.reset()
 
 
 def test_another_clone_pulls_the_family_and_computes_nothing(project, tmp_path):
@@ -247,13 +382,15 @@ def test_another_clone_pulls_the_family_and_computes_nothing(project, tmp_path):
     project.run("dvc", "push", "--quiet")
     clone = tmp_path / "clone"
     project.run("git", "clone", "--quiet", str(project.folder), str(clone))
-    project.run("dvc", "remote", "add", "--local", "--default", "store", str(tmp_path / "store"), cwd=clone)
+    project.run(
+        "dvc", "remote", "add", "--local", "--default", "store", str(tmp_path / "store"), cwd=clone
+    )
     project.run("dvc", "pull", "--quiet", cwd=clone)
     assert "Running stage" not in project.run("dvc", "repro", cwd=clone)
-    table = project.run("python", "-m", "pipeline", "show", cwd=clone)
+    table = project.run("scalenet", "family", cwd=clone)
     assert "S3" in table and " v1" not in table
-    project.run("python", "-m", "pipeline", "register", cwd=clone)
-    assert " v1" in project.run("python", "-m", "pipeline", "show", cwd=clone)
+    project.run("scalenet", "register", cwd=clone)
+    assert " v1" in project.run("scalenet", "family", cwd=clone)
 
 
 @pytest.mark.parametrize(
@@ -278,8 +415,7 @@ def test_bad_params_give_one_message_and_leave_the_artifacts(project, change, sa
         assert "Traceback" not in printed
         assert project.artifacts() == before
     finally:
-        project.run("git", "checkout", "--quiet", ".")
-        project.run("dvc", "checkout", "--quiet")
+        project.reset()
 
 
 def test_an_unreadable_image_is_named(project, tmp_path):
@@ -290,49 +426,61 @@ def test_an_unreadable_image_is_named(project, tmp_path):
         for i in range(12):
             Image.new("L", (8, 8), i * 9).save(tmp_path / name / f"{i}.png")
     (tmp_path / "a" / "3.png").write_bytes(b"not a picture")
-    project.pipeline("params", "--set", f"data.source={tmp_path}")
+    project.scalenet("params", "--set", f"data.source={tmp_path}")
     try:
-        printed = project.pipeline("stage", "prepare", code=2)
+        printed = project.scalenet("stage", "prepare", code=2)
         assert "3.png" in printed and "Traceback" not in printed
     finally:
         project.run("git", "checkout", "--quiet", ".")
 
 
-@pytest.mark.parametrize("arguments", [["stage", "retrain"], ["stage", "nothing"], ["stage", "retrain", "S9"]])
+@pytest.mark.parametrize(
+    "arguments", [["stage", "retrain"], ["stage", "nothing"], ["stage", "retrain", "S9"]]
+)
 def test_a_wrong_stage_is_refused(project, arguments):
-    printed = project.pipeline(*arguments, code=2)
+    printed = project.scalenet(*arguments, code=2)
     assert "Traceback" not in printed and ("member" in printed or "stage" in printed)
 
 
 def test_a_dead_server_is_named(project):
     project.environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
     try:
-        printed = project.pipeline("stage", "prepare", code=3)
-        assert "PREFECT_API_URL" in printed and "Traceback" not in printed
-    finally:
+        printed = project.scalenet("stage", "prepare", code=3)
+        assert "PREFECT_API_URL http://127.0.0.1:9/api does not" in printed
+        assert "Traceback" not in printed
+        project.environment["HTTP_PROXY"] = "http://127.0.0.1:9"
         del project.environment["PREFECT_API_URL"]
+        project.scalenet("run", "--target", "prepare")  # loopback goes through no proxy
+    finally:
+        project.environment.pop("PREFECT_API_URL", None)
+        del project.environment["HTTP_PROXY"]
 
 
 def test_a_member_that_left_the_family_leaves_its_folder_too(project):
-    project.pipeline("family", "--set", "family={S0: {multiple: 1, seed: 0}, S2: {multiple: 4, seed: 0}}")
+    family = "family={S0: {multiple: 1, seed: 0}, S2: {multiple: 4, seed: 0}}"
+    project.scalenet("run", "--set", family)
     try:
-        assert sorted(path.name for path in (project.folder / "artifacts/members").iterdir()) == ["S0", "S2"]
-        assert "S3" not in project.pipeline("show")
+        assert sorted(path.name for path in (project.folder / "artifacts/members").iterdir()) == [
+            "S0",
+            "S2",
+        ]
+        assert "S3" not in project.scalenet("family")
     finally:
-        project.run("git", "checkout", "--quiet", ".")
-        project.run("dvc", "checkout", "--quiet")
+        project.reset()
 
 
 def test_a_wrong_target_leaves_params_as_they_were(project):
     before = project.read("params.yaml")
-    printed = project.pipeline("family", "--set", "search.seed=5", "--target", "serch", code=2)
+    printed = project.scalenet("run", "--set", "search.seed=5", "--target", "serch", code=2)
     assert "serch" in printed and "retrain@S0" in printed and "Traceback" not in printed
     assert project.read("params.yaml") == before
-    assert "not valid YAML" in project.pipeline("params", "--set", "search.seed=[1", code=2)
+    assert "not valid YAML" in project.scalenet("params", "--set", "search.seed=[1", code=2)
 
 
 def test_the_guides_snippet_picks_the_largest_member_that_fits(project):
-    code = re.search(r"```python\n(import mlflow.*?)```", (ROOT / "docs/guide.md").read_text(), re.DOTALL)[1]
+    code = re.search(
+        r"```python\n(import mlflow.*?)```", (ROOT / "docs/guide.md").read_text(), re.DOTALL
+    )[1]
     code = code.replace("500000", "70000")  # the tiny members' FLOPs
     given = "import numpy as np\nimages = np.zeros((3, 1, 8, 8), dtype=np.float32)\n"
     shape, member = project.ask(

@@ -1,4 +1,5 @@
-"""The model registry: versions that load anywhere, once each, under aliases and searchable numbers."""
+"""The model registry: versions that load anywhere, once each, under aliases and searchable
+numbers."""
 
 from __future__ import annotations
 
@@ -17,38 +18,40 @@ from mlflow.pytorch import _pickle_globals
 
 from scalenet.nets import child
 from scalenet.nets.deployed import Deployed
-from scalenet.pipeline import program, registry, tracking
+from scalenet.pipeline import program, registry, stores
 from scalenet.records import files
 from scalenet.records import tensors as tensorfile
 from scalenet.records.documents import DataInfo, Family, Member, Trained
 from scalenet.records.paths import Paths
 from scalenet.space import cost
-from scalenet.space.network import Network
-from scalenet.training import member
+from scalenet.space.network import Network, Task
 
 SMALL = "r8-stem_k3_s1_c4-ir_k5_s1_e2_c4-head_c8-se0.25e-hard_swish"
 LARGE = "r10-stem_k3_s1_c4-ir_k3_s2_e2_c8-head_c8-se0.25e-hard_swish"
 SMALLER = "r6-stem_k3_s2_c4-ir_k3_s1_e1_c4-head_c8-se0i-relu"
 INFO = DataInfo(
-    name="x", source="toy", channels=1, size=8, classes=["a", "b", "c"], counts={"test": 9}, mean=[0.3], std=[0.4],
-    digest="d1",
+    name="x", source="toy", channels=1, size=8, classes=["a", "b", "c"], counts={"test": 9},
+    mean=[0.3], std=[0.4], digest="d1",
 )  # fmt: skip
 
 
 def train(paths, name, network, seed):
     """Write what stage retrain writes of a member that was never trained."""
-    net = child.build(Network.parse(network), 1, 3, torch.Generator().manual_seed(seed))
+    net = child.build(Network.parse(network), Task(1, 3), torch.Generator().manual_seed(seed))
     net.calibrate([torch.rand(16, 1, net.network.resolution, net.network.resolution)])
     file = paths.member(name) / "weights.pt"
     tensorfile.write(file, net.state_dict(), {"kind": "child", "network": network})
     member = Member(
-        name=name, multiple=1, budget=1e4, origin="searched", base="k3-3", scaling="d1-w1-r8", network=network,
-        flops=cost.flops(net.network, 1, 3), params=cost.params(net.network, 1, 3),
+        name=name, multiple=1, budget=1e4, origin="searched", base="k3-3", scaling="d1-w1-r8",
+        network=network, flops=cost.flops(net.network, Task(1, 3)),
+        params=cost.parameters(net.network, Task(1, 3)),
     )  # fmt: skip
-    return Trained(
-        member=member, correct=7, tested=9, accuracy=7 / 9, low=0.45, high=0.94, confidence=0.95, data="d1",
-        weights=files.digest(file),
+    trained = Trained(
+        member=member, correct=7, tested=9, accuracy=7 / 9, low=0.45, high=0.94,
+        confidence=0.95, data="d1", weights=files.digest(file),
     )  # fmt: skip
+    trained.write(paths.member(name) / "trained.json")
+    return trained
 
 
 def publish(root, members):
@@ -75,14 +78,14 @@ def built(tmp_path_factory, params):
 
 
 def aliases(root):
-    found = tracking.connect(root).get_registered_model("scalenet-x").aliases
+    found = stores.connect(root).get_registered_model("scalenet-x").aliases
     return {name: str(version) for name, version in found.items()}
 
 
 LOAD = """
 import sys
 import numpy as np
-sys.modules |= {"stages": None, "pipeline": None}  # importing them fails, wherever they are installed
+sys.modules |= {"scalenet": None}  # importing it fails, wherever it is installed
 import mlflow, torch
 mlflow.set_tracking_uri(sys.argv[1])
 mlflow.set_registry_uri(sys.argv[1])
@@ -96,14 +99,18 @@ for n in (1, 2, 7):
 
 
 def test_member_loads_by_alias_without_this_code(built, tmp_path):
-    root, members, _ = built
+    root, *_ = built
     images = np.random.default_rng(1).random((7, 1, 8, 8), dtype=np.float32)
     np.save(tmp_path / "images.npy", images)
-    quiet = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MLFLOW"))}
-    command = [sys.executable, "-I", "-c", LOAD, tracking.uri(root)]
+    quiet = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "MLFLOW"))
+    }
+    command = [sys.executable, "-I", "-c", LOAD, stores.uri(root)]
     done = subprocess.run(command, cwd=tmp_path, env=quiet, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    net = member.load(Paths(root).member("S0") / "weights.pt", members[0].member, INFO)
+    net = child.read(Paths(root).member("S0") / "weights.pt", Network.parse(SMALL), INFO.task)
     with torch.no_grad():
         logits = Deployed(net, INFO.mean, INFO.std)(torch.from_numpy(images)).numpy()
     for n in (1, 2, 7):
@@ -113,11 +120,17 @@ def test_member_loads_by_alias_without_this_code(built, tmp_path):
 
 def test_versions_say_what_they_are(built, params):
     root, members, versions = built
-    client = tracking.connect(root)
+    client = stores.connect(root)
     assert versions == {"S0": "1", "S1": "2"} == registry.versions(root, params)
     assert aliases(root) == {"s0": "1", "s1": "2"}
     version = client.get_model_version_by_alias("scalenet-x", "s0")
-    expected = {"member": "S0", "network": SMALL, "base": "k3-3", "scaling": "d1-w1-r8", "data": "d1"}
+    expected = {
+        "member": "S0",
+        "network": SMALL,
+        "base": "k3-3",
+        "scaling": "d1-w1-r8",
+        "data": "d1",
+    }
     expected |= {"weights": members[0].weights, "interval": "0.450000 to 0.940000 at 0.95"}
     assert expected.items() <= version.tags.items()
     assert client.get_run(version.run_id).data.tags["weights"] == members[0].weights
@@ -125,20 +138,30 @@ def test_versions_say_what_they_are(built, params):
 
 def test_members_are_found_by_their_numbers(built):
     root, members, _ = built
-    client = tracking.connect(root)
+    client = stores.connect(root)
     experiment = client.get_experiment_by_name("x").experiment_id
     small, large = sorted(members, key=lambda trained: trained.member.flops)
     budget = (small.member.flops + large.member.flops) // 2
-    [model] = client.search_logged_models([experiment], f"metrics.flops <= {budget} AND metrics.accuracy > 0.7")
+    [model] = client.search_logged_models(
+        [experiment], f"metrics.flops <= {budget} AND metrics.accuracy > 0.7"
+    )
     assert model.tags["member"] == small.member.name and model.status.name == "READY"
     numbers = {metric.key: metric.value for metric in model.metrics}
-    assert set(numbers) == {"accuracy", "low", "high", "flops", "params", "resolution", "latency_ms"}
+    assert set(numbers) == {
+        "accuracy",
+        "low",
+        "high",
+        "flops",
+        "params",
+        "resolution",
+        "latency_ms",
+    }
     assert numbers["flops"] == small.member.flops and 0 < numbers["latency_ms"] < 1000
     assert len(client.search_logged_models([experiment], "metrics.resolution = 10")) == 1
 
 
 def model_folder(root, member):
-    client = tracking.connect(root)
+    client = stores.connect(root)
     experiment = client.get_experiment_by_name("x").experiment_id
     [model] = client.search_logged_models([experiment], f"tags.member = '{member}'")
     return Path(unquote(urlparse(model.artifact_location).path))
@@ -149,11 +172,15 @@ def test_files_hold_no_pickled_class_and_stay_in_the_project(built):
     folder = model_folder(root, "S0")
     assert folder.is_relative_to(root / "mlruns")
     assert not list(folder.rglob("*.pkl")) and not list(folder.rglob("*.pth"))
-    pickles, allowed = 0, ("torch._utils._rebuild_tensor_v2", "collections.OrderedDict", "torch.FloatStorage")
+    pickles, allowed = (
+        0,
+        ("torch._utils._rebuild_tensor_v2", "collections.OrderedDict", "torch.FloatStorage"),
+    )
     with zipfile.ZipFile(folder / "data" / "model.pt2") as archive:
         for name in archive.namelist():
             content = archive.read(name)
-            assert b"stages.nets" not in content or name.endswith(".json"), name  # where a layer was written: text
+            named = b"scalenet.nets" in content  # where a layer was written: in text alone
+            assert not named or name.endswith(".json"), name
             if content[:2] == b"PK":  # example inputs, as torch.save writes them
                 with zipfile.ZipFile(archive.open(name)) as inner:
                     for part in (part for part in inner.namelist() if part.endswith(".pkl")):
@@ -166,8 +193,12 @@ def test_model_declares_its_signature_and_packages(built):
     root, *_ = built
     folder = model_folder(root, "S1")
     signature = Model.load(str(folder)).signature
-    assert signature.inputs.inputs[0].shape == (-1, 1, 8, 8) and signature.outputs.inputs[0].shape == (-1, 3)
-    wanted = [line.partition("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()]
+    assert signature.inputs.inputs[0].shape == (-1, 1, 8, 8) and signature.outputs.inputs[
+        0
+    ].shape == (-1, 3)
+    wanted = [
+        line.partition("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()
+    ]
     assert wanted == ["torch", "mlflow", "numpy"]
     assert (folder / "input_example.json").stat().st_size < 5000
 
@@ -175,8 +206,8 @@ def test_model_declares_its_signature_and_packages(built):
 def test_same_weights_make_no_new_version_and_new_ones_move_the_alias(built, params, monkeypatch):
     root, members, versions = built
     made = []
-    apart = program.export_apart
-    monkeypatch.setattr(program, "export_apart", lambda given: made.append(given) or apart(given))
+    export = program.export
+    monkeypatch.setattr(program, "export", lambda *given: made.append(given) or export(*given))
     assert registry.register(root, params) == versions and not made
     publish(root, [train(Paths(root), "S0", SMALLER, 2)])  # S0 changed, S1 left the family
     assert registry.versions(root, params) == {}
@@ -184,8 +215,24 @@ def test_same_weights_make_no_new_version_and_new_ones_move_the_alias(built, par
     assert aliases(root) == {"s0": "3"}
     train(Paths(root), "S0", SMALL, 0)
     publish(root, members)
-    assert registry.register(root, params) == versions and len(made) == 1  # back to the earlier versions
+    assert (
+        registry.register(root, params) == versions and len(made) == 1
+    )  # back to the earlier versions
     assert aliases(root) == {"s0": "1", "s1": "2"}
+
+
+def test_a_program_that_was_stored_before_is_the_one_that_is_registered(
+    tmp_path, params, monkeypatch
+):
+    """As the family's flow does: a member's program is stored while the next one trains."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    INFO.write(Paths(tmp_path).data / "info.json")
+    trained = train(Paths(tmp_path), "S0", SMALL, 0)
+    registry.store(tmp_path, params, "S0")
+    registry.store(tmp_path, params, "S0")
+    monkeypatch.setattr(program, "export", None)  # nothing more is exported
+    publish(tmp_path, [trained])
+    assert registry.register(tmp_path, params) == {"S0": "1"}
 
 
 def test_aliases_stay_if_a_member_cannot_be_registered(built, params, monkeypatch):
@@ -200,8 +247,10 @@ def test_aliases_stay_if_a_member_cannot_be_registered(built, params, monkeypatc
 
 
 def test_an_export_with_other_logits_is_refused(monkeypatch):
-    net = child.build(Network.parse(SMALL), 1, 3, torch.Generator().manual_seed(0)).eval()
+    net = child.build(Network.parse(SMALL), Task(1, 3), torch.Generator().manual_seed(0)).eval()
     deployed, images = Deployed(net, INFO.mean, INFO.std), program.example(INFO)
-    monkeypatch.setattr(program.mlflow.pytorch, "load_model", lambda uri: lambda images: deployed(images) * 1.001)
+    monkeypatch.setattr(
+        program.mlflow.pytorch, "load_model", lambda uri: lambda images: deployed(images) * 1.001
+    )
     with pytest.raises(ValueError, match=r"S0: the exported program's logits differ by 0\.001"):
         program.check(deployed, images, "m-1", "S0")

@@ -1,9 +1,11 @@
-"""Runs and candidates in a real MLflow on SQLite: nothing lost, nothing twice, whatever is killed."""
+"""Runs and candidates in a real MLflow on SQLite: nothing lost, nothing twice, whatever is
+killed."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +16,8 @@ from pathlib import Path
 import pytest
 from mlflow.artifacts import load_dict
 
-from scalenet.pipeline import delivery, tracking
+from scalenet.pipeline import Unavailable, stores, tracking
+from scalenet.pipeline.candidates import METRICS, Delivery, Runs
 from scalenet.records import files
 from scalenet.records.documents import Candidate, Member, Trained
 from scalenet.records.journal import Journal
@@ -25,7 +28,8 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Return a project folder whose name needs quoting; every test takes a data set's name of its own."""
+    """Return a project folder whose name needs quoting; every test takes a data set's name of
+    its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield tmp_path_factory.mktemp("a project")
@@ -34,16 +38,22 @@ def root(tmp_path_factory):
 @pytest.fixture
 def named(make_params, request):
     name = request.node.name.removeprefix("test_")[:40]
-    return make_params({"data": {"name": "".join(c if c.isalnum() else "-" for c in name).strip("-")}})
+    return make_params(
+        {"data": {"name": "".join(c if c.isalnum() else "-" for c in name).strip("-")}}
+    )
+
+
+def network(number):
+    return f"r8-stem_k3_s1_c4-ir_k5_s1_e2_c{4 + number}-head_c8-se0.25e-hard_swish"
 
 
 def record(number, stage=1, flops=100_000, accuracy=0.5):
     candidate = Candidate(
-        number=number, network=f"r8-network{number}", base="k3-3.5", scaling="d1.2-w1-r9", stage=stage, depth=1.2,
-        width=1.0, resolution=9, flops=flops, params=9, accuracy=accuracy, probability=0.4, score=0.4, predicted=None,
-        phase="bases", iteration=1, generation=2,
+        number=number, network=network(number), base="k3-3.5", scaling="d1.2-w1-r9", size=stage,
+        depth=1.2, width=1.0, resolution=9, flops=flops, params=9, accuracy=accuracy,
+        probability=0.4, score=0.4, predicted=None, phase="bases", iteration=1, generation=2,
     )  # fmt: skip
-    return candidate.model_dump() | {"seconds": 0.05}
+    return candidate.plain() | {"seconds": 0.05}
 
 
 def write(path, key, records):
@@ -53,9 +63,11 @@ def write(path, key, records):
     journal.close()
 
 
-def runs_of(root, params, name=tracking.candidate_experiment):
-    client = tracking.connect(root)
-    return list(client.search_runs([tracking.experiment_id(client, root, name(params))], max_results=1000))
+def runs_of(root, params, name=stores.candidate_experiment):
+    client = stores.connect(root)
+    return list(
+        client.search_runs([stores.experiment_id(client, root, name(params))], max_results=1000)
+    )
 
 
 def wait_for(condition, seconds=30):
@@ -65,20 +77,28 @@ def wait_for(condition, seconds=30):
         time.sleep(0.05)
 
 
-def target(root, params, journal, key, run):
-    return [str(root), tracking.candidate_experiment(params), str(journal), key, run]
-
-
 # ---- candidates
+
+
+def deliver(root, params, journal, key, run, records=()):
+    """Deliver a journal of earlier candidates, then more as they come, as a search does."""
+    delivery = Delivery(root, params, run)
+    opened = Journal(journal, key)
+    delivery({"event": "journal", "path": journal, "key": key})
+    for entry in records:
+        opened.append(entry)
+        delivery({"event": "candidate", **entry})
+    opened.close()
+    delivery.finish()
 
 
 def test_best_candidates_below_a_budget_are_one_query(root, named, tmp_path):
     journal = tmp_path / "candidates.jsonl"
-    write(journal, "older", [record(99, stage=2)])  # another search's records, replaced when ours starts
+    write(journal, "older", [record(99, stage=2)])  # another search's, replaced when ours starts
     budgets = [(2, 1e6, 0.7), (2, 2e6, 0.9), (1, 1e6, 0.99), (2, 5e6, 0.95), (2, 2.9e6, 0.8)]
-    with delivery.delivering(root, named, journal, "abc", "search1"):
-        write(journal, "abc", [record(i, s, int(f), a) for i, (s, f, a) in enumerate(budgets)])
-    client = tracking.connect(root)
+    found = [record(i, s, int(f), a) for i, (s, f, a) in enumerate(budgets)]
+    deliver(root, named, journal, "abc", "search1", found)
+    client = stores.connect(root)
     best = client.search_runs(
         [client.get_experiment_by_name(f"{named.data.name}/candidates").experiment_id],
         filter_string="metrics.stage = 2 and metrics.flops < 3000000",
@@ -86,103 +106,126 @@ def test_best_candidates_below_a_budget_are_one_query(root, named, tmp_path):
     )
     assert [run.data.metrics["accuracy"] for run in best] == [0.9, 0.8, 0.7]
     assert best[0].info.run_name == "s2 d1.2-w1-r9 k3-3.5" and best[0].info.status == "FINISHED"
-    numbers = {name: float(value) for name, value in record(1, 2, 2_000_000, 0.9).items() if name in delivery.METRICS
-               and value is not None}  # fmt: skip
-    assert best[0].data.metrics == numbers
-    texts = {"network": "r8-network1", "base": "k3-3.5", "scaling": "d1.2-w1-r9", "phase": "bases"}
+    measured = {k: v for k, v in record(1, 2, 2_000_000, 0.9).items() if v is not None}
+    assert best[0].data.metrics == {k: float(measured[k]) for k in METRICS if k in measured}
+    texts = {"network": network(1), "base": "k3-3.5", "scaling": "d1.2-w1-r9", "phase": "bases"}
     assert best[0].data.params == texts
-    assert best[0].data.tags["search_run"] == "search1" and "mlflow.parentRunId" not in best[0].data.tags
+    assert best[0].data.tags["search_run"] == "search1"
+    assert "mlflow.parentRunId" not in best[0].data.tags
     assert len(runs_of(root, named)) == len(budgets)
 
 
 def test_a_fine_tuned_candidate_is_a_run_beside_its_networks_other_one(root, named, tmp_path):
-    journal, one = tmp_path / "candidates.jsonl", record(1, accuracy=0.4)
-    with delivery.delivering(root, named, journal, "abc", "search1"):
-        write(journal, "abc", [one, one | {"number": 2, "phase": "finetuned", "accuracy": 0.5}])
+    one = record(1, accuracy=0.4)
+    two = one | {"number": 2, "phase": "finetuned", "accuracy": 0.5}
+    deliver(root, named, tmp_path / "candidates.jsonl", "abc", "search1", [one, two])
     runs = {run.data.params["phase"]: run for run in runs_of(root, named)}
-    assert {phase: run.data.metrics["accuracy"] for phase, run in runs.items()} == {"bases": 0.4, "finetuned": 0.5}
+    accuracies = {phase: run.data.metrics["accuracy"] for phase, run in runs.items()}
+    assert accuracies == {"bases": 0.4, "finetuned": 0.5}
     assert runs["finetuned"].info.run_name == runs["bases"].info.run_name + " finetuned"
 
 
-def test_killed_follower_restarts_without_loss_or_repetition(root, named, tmp_path):
+def test_a_search_killed_while_it_delivers_neither_loses_nor_repeats_a_candidate(
+    root, named, tmp_path
+):
     journal = tmp_path / "candidates.jsonl"
-    write(journal, "k1", [record(i) for i in range(24)])
-    follower = delivery.Follower(target(root, named, journal, "k1", "first"))
-    wait_for(lambda: len(runs_of(root, named)) > 3)
-    follower.process.kill()
-    follower.process.wait()
-    assert len(runs_of(root, named)) < 24
-    client = tracking.connect(root)
-    half = client.create_run(
-        tracking.experiment_id(client, root, tracking.candidate_experiment(named)),
-        tags={"candidate": "k1 r8-network24", "search_run": "first"},
-    ).info.run_id
-    with delivery.delivering(root, named, journal, "k1", "second"):
-        resumed = Journal(journal, "k1")
-        resumed.append(record(24))
-        resumed.close()
-    found = runs_of(root, named)
-    assert sorted(run.data.params["network"] for run in found) == sorted(f"r8-network{i}" for i in range(25))
-    assert {run.info.status for run in found} == {"FINISHED"} and half in {run.info.run_id for run in found}
-    assert {run.data.tags["search_run"] for run in found} == {"second"}
-    assert {len(run.data.metrics) for run in found} == {len(delivery.METRICS) - 1}
-
-
-def test_failed_search_delivers_what_it_left_even_if_its_follower_was_killed(root, named, tmp_path, monkeypatch):
-    journal, started = tmp_path / "candidates.jsonl", []
-
-    class Noted(delivery.Follower):
-        def __init__(self, at):
-            super().__init__(at)
-            started.append(self)
-
-    monkeypatch.setattr(delivery, "Follower", Noted)
-    with pytest.raises(RuntimeError, match="no memory"), delivery.delivering(root, named, journal, "k2", "run"):
-        write(journal, "k2", [record(i) for i in range(5)])
-        with journal.open("ab") as file:
-            file.write(b'{"number": 5, "netw')  # torn: the journal drops it, and so does the delivery
-        started[0].process.kill()
-        raise RuntimeError("no memory")
-    assert len(started) == 2 and len(runs_of(root, named)) == 5
-
-
-@pytest.mark.parametrize(
-    "delivered, message", [(0, "2 candidates.*0 of them"), (1, "2 candidates.*1 of them"), (None, "no space left")]
-)
-def test_an_undelivered_candidate_is_an_error(named, tmp_path, monkeypatch, delivered, message):
-    class Said:
-        said = "no space left"
-
-        def __init__(self, at):
-            assert at[3] == "k4"
-
-        def finish(self):
-            return delivered
-
-    monkeypatch.setattr(delivery, "Follower", Said)
-    journal = tmp_path / "candidates.jsonl"
-    with pytest.raises(ValueError, match=message), delivery.delivering(tmp_path, named, journal, "k4", "run"):
-        write(journal, "k4", [record(0), record(1)])
-    journal.unlink()
-    monkeypatch.setattr(Said, "finish", lambda self: 0)
-    with pytest.raises(ValueError, match="of the search k4"), delivery.delivering(tmp_path, named, journal, "k4", "r"):
-        write(journal, "other", [record(0)])
-
-
-def test_follower_dies_with_its_search(root, named, tmp_path):
-    at = target(root, named, tmp_path / "candidates.jsonl", "k5", "run")
-    code = f"import time; from pipeline import delivery; f = delivery.Follower({at!r})\n"
-    code += "print(f.process.pid, flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as search:
-        follower = int(search.stdout.readline())
+    write(journal, "k1", [record(i) for i in range(40)])
+    code = f"""
+from pathlib import Path
+from scalenet.config.params import parse
+from scalenet.pipeline.candidates import Delivery
+delivery = Delivery(Path({str(root)!r}), parse({named.model_dump(mode="json")!r}), "first")
+delivery({{"event": "journal", "path": Path({str(journal)!r}), "key": "k1"}})
+delivery.finish()
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as search:
+        wait_for(lambda: len(runs_of(root, named)) > 3)
         search.send_signal(signal.SIGKILL)
-    wait_for(lambda: gone(follower))
+    assert 3 < len(runs_of(root, named)) < 40
+    client = stores.connect(root)
+    half = client.create_run(
+        stores.experiment_id(client, root, stores.candidate_experiment(named)),
+        tags={"candidate": f"k1 {network(40)}", "search_run": "first"},
+    ).info.run_id
+    deliver(root, named, journal, "k1", "second", [record(40)])
+    found = runs_of(root, named)
+    assert sorted(r.data.params["network"] for r in found) == sorted(map(network, range(41)))
+    assert {r.info.status for r in found} == {"FINISHED"}
+    assert half in {r.info.run_id for r in found}
+    assert {r.data.tags["search_run"] for r in found} == {"second"}
+    assert {len(r.data.metrics) for r in found} == {len(METRICS) - 1}
 
 
-def gone(pid):
-    """Tell whether a process has ended, be it that nobody has asked for its exit code yet."""
-    status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+def test_a_run_that_was_made_twice_is_deleted(root, named, tmp_path):
+    journal = tmp_path / "candidates.jsonl"
+    deliver(root, named, journal, "k2", "first", [record(0)])
+    client = stores.connect(root)
+    experiment = stores.experiment_id(client, root, stores.candidate_experiment(named))
+    client.create_run(experiment, tags={"candidate": f"k2 {network(0)}", "search_run": "first"})
+    deliver(root, named, journal, "k2", "second", [record(1)])
+    assert len(runs_of(root, named)) == 2
+
+
+def test_an_undelivered_candidate_is_an_error(root, named, tmp_path, monkeypatch):
+    monkeypatch.setattr(Runs, "count", lambda self: 1)
+    with pytest.raises(Unavailable, match=r"2 candidates.*MLflow has 1 of them"):
+        deliver(root, named, tmp_path / "j.jsonl", "k3", "run", [record(0), record(1)])
+
+
+def test_a_store_that_goes_away_is_named_and_the_journal_keeps_everything(
+    root, named, tmp_path, monkeypatch
+):
+    def gone(self, record):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Runs, "deliver", gone)
+    journal = tmp_path / "candidates.jsonl"
+    with pytest.raises(Unavailable, match="no space left"):
+        deliver(root, named, journal, "k4", "run", [record(0), record(1)])
+    monkeypatch.undo()
+    deliver(root, named, journal, "k4", "again")
+    assert len(runs_of(root, named)) == 2
+
+
+# ---- the project's own database
+
+
+def test_a_project_that_was_moved_finds_its_artifacts(named, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    old, new = tmp_path / "old place", tmp_path / "new #1"
+    old.mkdir()
+    client = stores.connect(old)
+    run = client.create_run(stores.experiment_id(client, old, "x")).info.run_id
+    client.log_text(run, "hello", "note.txt")
+    shutil.copytree(old, new)
+    shutil.rmtree(old)
+    code = f"""
+import sys
+from pathlib import Path
+from scalenet.pipeline import stores
+client = stores.connect(Path(sys.argv[1]))
+client.log_text({run!r}, "more", "more.txt")
+print(sorted(file.path for file in client.list_artifacts({run!r})))
+"""
+    command = [sys.executable, "-c", code, str(new)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert found == "['more.txt', 'note.txt']\n" and not old.exists()
+    assert len(list((new / "mlruns").rglob("*.txt"))) == 2
+
+
+def test_a_database_that_was_half_made_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / ".state").mkdir()
+    (tmp_path / ".state/mlflow.db.tmp").write_bytes(b"SQLite format 3\0 and no more")
+    assert stores.connect(tmp_path).search_experiments() and (tmp_path / "mlflow.db").exists()
+
+
+def test_a_folder_that_sqlite_would_misread_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "what?").mkdir()
+    with pytest.raises(ValueError, match=r"'\?'.*rename the folder"):
+        stores.connect(tmp_path / "what?")
+    assert [path.name for path in tmp_path.iterdir()] == ["what?"]
 
 
 # ---- stages
@@ -191,17 +234,29 @@ def gone(pid):
 def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
     paths = Paths(root)
     member = Member(
-        name="S1", multiple=2, budget=5e4, origin="searched", base="k3-3.5", scaling="d1-w1-r9", network="r9-x",
-        flops=50_000, params=99,
+        name="S1", multiple=2, budget=5e4, origin="searched", base="k3-3.5", scaling="d1-w1-r9",
+        network=network(0), flops=50_000, params=99,
     )  # fmt: skip
     with tracking.stage_run(root, named, "retrain", "S1", tags={"note": "mine"}) as run_id:
         Trained(
-            member=member, correct=8, tested=10, accuracy=0.8, low=0.5, high=0.9, confidence=0.95, data="d", weights="w"
+            member=member,
+            correct=8,
+            tested=10,
+            accuracy=0.8,
+            low=0.5,
+            high=0.9,
+            confidence=0.95,
+            data="d",
+            weights="w",
         ).write(paths.member("S1") / "trained.json")
-        files.write_json(paths.member("S1") / "metrics.json", {"accuracy": 0.8, "flops": 50_000, "note": "none"})
+        files.write_json(
+            paths.member("S1") / "metrics.json", {"accuracy": 0.8, "flops": 50_000, "note": "none"}
+        )
         rows = [(step, 2 / step, 0.1) for step in range(1, 1201)]
-        files.write_table(paths.member("S1") / "training.csv", ("step", "loss", "learning_rate"), rows)
-    client = tracking.connect(root)
+        files.write_table(
+            paths.member("S1") / "training.csv", ("step", "loss", "learning_rate"), rows
+        )
+    client = stores.connect(root)
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED" and run.info.run_name == "retrain S1"
     assert run.data.params["retrain.recipe.steps"] == str(named.retrain.recipe.steps)
@@ -209,32 +264,52 @@ def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
         run.data.params["retrain.recipe.augment.scale"] == "[0.9, 1.1]"
         and run.data.params["family.S1.multiple"] == "2.0"
     )
-    assert not any(name.startswith(("family.S0", "search.", "compute.")) for name in run.data.params)
+    assert not any(
+        name.startswith(("family.S0", "search.", "compute.")) for name in run.data.params
+    )
     assert run.data.metrics["accuracy"] == 0.8 and run.data.metrics["flops"] == 50_000
-    assert [m.step for m in client.get_metric_history(run_id, "training.loss")] == list(range(1, 1201))
-    assert {"stage": "retrain", "member": "S1", "note": "mine", "weights": "w"}.items() <= run.data.tags.items()
-    assert {file.path for file in client.list_artifacts(run_id)} == {"metrics.json", "trained.json", "training.csv"}
+    assert [m.step for m in client.get_metric_history(run_id, "training.loss")] == list(
+        range(1, 1201)
+    )
+    assert {
+        "stage": "retrain",
+        "member": "S1",
+        "note": "mine",
+        "weights": "w",
+    }.items() <= run.data.tags.items()
+    assert {file.path for file in client.list_artifacts(run_id)} == {
+        "metrics.json",
+        "trained.json",
+        "training.csv",
+    }
     assert run.info.artifact_uri.startswith((root / "mlruns").as_uri())
 
 
 def test_search_shows_its_candidates_as_a_table(root, named):
     paths = Paths(root)
     with tracking.stage_run(root, named, "search", None, {}) as run_id:
-        write(paths.state("search") / "candidates.jsonl", "k6", [record(i) for i in range(3)])
+        rows = [list(record(i).values())[:-1] for i in range(3)]
+        files.write_table(paths.search / "candidates.csv", list(record(0))[:-1], rows)
         files.write_json(paths.search / "metrics.json", {"score": 0.5, "measured": 3})
-    run = tracking.connect(root).get_run(run_id)
+    run = stores.connect(root).get_run(run_id)
     assert run.info.run_name == "search" and run.data.metrics == {"score": 0.5, "measured": 3}
     assert run.data.params["search.stage_weights"] == "[1.0, 1.0, 1.0]"
     assert run.data.params["space.stages.1.kernels"] == "[3, 5]"
     table = load_dict(f"{run.info.artifact_uri}/candidates.json")
-    assert len(table["data"]) == 3 and "seconds" in table["columns"]
-    assert json.loads(run.data.tags["mlflow.loggedArtifacts"])[0]["type"] == "table"  # how the page finds it
+    assert len(table["data"]) == 3 and table["columns"] == list(record(0))[:-1]
+    assert table["data"][2][0] == 2 and table["data"][2][1] == network(2)
+    assert (
+        json.loads(run.data.tags["mlflow.loggedArtifacts"])[0]["type"] == "table"
+    )  # how the page finds it
 
 
 def test_failed_stage_ends_as_failed_and_its_error_goes_on(root, named):
-    with pytest.raises(KeyError, match="lost"), tracking.stage_run(root, named, "prepare", None, {}):
+    with (
+        pytest.raises(KeyError, match="lost"),
+        tracking.stage_run(root, named, "prepare", None, {}),
+    ):
         raise KeyError("lost")
-    [run] = runs_of(root, named, tracking.stage_experiment)
+    [run] = runs_of(root, named, stores.stage_experiment)
     assert run.info.status == "FAILED" and run.data.params["data.size"] == "8"
 
 
@@ -253,7 +328,7 @@ def test_unreachable_server_is_named_within_seconds(tmp_path, monkeypatch, named
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     start, before = time.monotonic(), dict(os.environ)
     with pytest.raises(ValueError, match=rf"{address}.*MLFLOW_TRACKING_URI"):
-        tracking.connect(tmp_path)
+        stores.connect(tmp_path)
     assert time.monotonic() - start < 6 and before.items() <= os.environ.items()
     assert os.environ["MLFLOW_TRACKING_URI"] == address and "MLFLOW_REGISTRY_URI" not in os.environ
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,103 @@
+"""The command ``scalenet``: one file a verb, imported when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from scalenet import __version__
+from scalenet.pipeline import INTERRUPTED, REFUSED, UNAVAILABLE, Unavailable, _missing
+
+VERBS = {  # a verb's file and its line in the help
+    "run": "Build the family: every stage that is not up to date.",
+    "family": "Show the family that was built.",
+    "params": "Change params.yaml by a preset or single keys.",
+    "stage": "Run one stage; dvc.yaml calls this.",
+    "register": "Put the members that lie here into the model registry.",
+    "ui": "Open MLflow and Prefect over this folder's results.",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are modules of this package."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        return import_module(f"{__name__}.{name}").command
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="scalenet")
+def scalenet() -> None:
+    """Search a base model and its scaling strategy together, and publish a family S0…SN.
+
+    \b
+    scalenet run                   build the family of the folder that you are in
+    scalenet run --preset tiny     the same in under a minute, too small to be any good
+    scalenet family                look at it
+    scalenet run --help            what a verb takes, with examples
+    """
+
+
+def main() -> int:
+    """Run a verb; return 2 for wrong input, 3 for an absent server, 130 after Ctrl-C."""
+    try:
+        return scalenet.main(prog_name="scalenet", standalone_mode=True) or 0
+    except Unavailable as error:
+        return _refuse(error, UNAVAILABLE)
+    except ValueError as error:
+        return _refuse(error, REFUSED)
+    except ModuleNotFoundError as error:
+        return _missing(error)
+
+
+def _refuse(error: ValueError, code: int) -> int:
+    print(error, file=sys.stderr)
+    return code
+
+
+def overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Read KEY=VALUE pairs; values are YAML."""
+    import yaml
+
+    read: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign:
+            raise ValueError(f"--set {pair!r}: expected KEY=VALUE, such as search.population=16")
+        try:
+            read[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(
+                f"--set {pair}: not valid YAML: {' '.join(str(error).split())}"
+            ) from error
+    return read
+
+
+def changes(function: Any) -> Any:
+    """Add ``--preset`` and ``--set`` to a verb."""
+    function = click.option(
+        "--set",
+        "pairs",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A key of params.yaml, again and again.",
+    )(function)
+    return click.option("--preset", metavar="NAME", help="A preset, such as tiny.")(function)

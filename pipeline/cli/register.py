@@ -1,0 +1,24 @@
+"""``scalenet register``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="register")
+def command() -> None:
+    """Put the members that lie here into the model registry, for a clone that pulled them.
+
+    Members that are registered stay as they are.
+
+    \b
+    dvc pull && scalenet register
+    """
+    from scalenet.config import params as config
+    from scalenet.pipeline import registry
+
+    params = config.load(Path.cwd() / "params.yaml")
+    for name, version in registry.register(Path.cwd(), params).items():
+        click.echo(f"{name}  {registry.model_name(params)} version {version}")

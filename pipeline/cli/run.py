@@ -1,0 +1,30 @@
+"""``scalenet run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from scalenet.pipeline.cli import changes, overrides
+
+
+@click.command(name="run")
+@changes
+@click.option(
+    "--target", metavar="STAGE", help="The last stage wanted, such as search or retrain@S2."
+)
+def command(preset: str | None, pairs: tuple[str, ...], target: str | None) -> None:
+    """Build the family: every stage that is not up to date.
+
+    The same as `dvc repro`, in one process and as one Prefect flow: both give the same bytes and
+    each finds the other's work done. In an empty folder it begins the project of the digits first.
+
+    \b
+    scalenet run
+    scalenet run --target search
+    scalenet run --preset tiny --set search.population=4
+    """
+    from scalenet.pipeline import flows
+
+    raise SystemExit(flows.run_family(Path.cwd(), preset, overrides(pairs), target))

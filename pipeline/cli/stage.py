@@ -1,0 +1,29 @@
+"""``scalenet stage``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="stage")
+@click.argument("name")
+@click.argument("member", required=False)
+def command(name: str, member: str | None) -> None:
+    """Run one stage, whether or not it is up to date; MEMBER is a size, for stage retrain.
+
+    dvc.yaml calls this: `dvc repro` runs what is not up to date. The run is remembered in MLflow,
+    and is a flow of the Prefect server that is configured, if there is one.
+
+    \b
+    scalenet stage prepare
+    scalenet stage retrain S2
+    """
+    from scalenet.pipeline import project, single
+    from scalenet.stages import STAGES
+
+    if name not in (*STAGES, project.CHECK):
+        raise ValueError(f"{name!r} is no stage; there are {', '.join(STAGES)}")
+
+    raise SystemExit(single.run(Path.cwd(), name, member))

@@ -1,0 +1,23 @@
+"""``scalenet ui``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="ui")
+@click.option("--mlflow-port", default=5000, show_default=True)
+@click.option("--prefect-port", default=4200, show_default=True)
+def command(mlflow_port: int, prefect_port: int) -> None:
+    """Open MLflow and Prefect over this folder's results, on loopback, until Ctrl-C.
+
+    The links that it prints carry a secret: nobody else on this machine gets in without it.
+
+    \b
+    scalenet ui
+    """
+    from scalenet.pipeline import pages
+
+    raise SystemExit(pages.serve(Path.cwd(), mlflow_port, prefect_port))

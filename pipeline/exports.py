@@ -1,0 +1,49 @@
+"""Programs of trained members are stored by a process beside this one, while the next member
+trains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Self
+
+from scalenet.config import params as config
+
+
+class Exports:
+    """The members whose programs are being stored.
+
+    What could not be stored here is stored by the registration that follows, which says why it
+    cannot.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=os.setsid)
+        self.pending: list[Future] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def submit(self, member: str) -> None:
+        """Begin to store a member's program."""
+        self.pending.append(self.pool.submit(_store, self.root, member))
+
+    @contextmanager
+    def done(self) -> Iterator[None]:
+        """Run the body once every program is stored."""
+        wait(self.pending)
+        yield
+
+
+def _store(root: Path, member: str) -> None:
+    from scalenet.pipeline import registry  # seconds of imports, in the other process
+
+    registry.store(root, config.load(root / "params.yaml"), member)

@@ -1,0 +1,62 @@
+"""MLflow's and Prefect's pages over a project, on loopback and behind a secret."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from scalenet.pipeline import servers, stores
+from scalenet.pipeline.guard import TOKEN
+
+QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PREFECT_SERVER_UI_API_URL": "/api"}
+
+
+def serve(root: Path, mlflow_port: int, prefect_port: int) -> int:
+    """Serve MLflow and Prefect until interrupted; of a configured server, print the address."""
+    token = secrets.token_urlsafe(24)
+    commands: dict[str, list[str]] = {}
+    if stores.local_database(root):
+        stores.connect(root)
+        commands["mlflow"] = _mlflow(stores.uri(root), mlflow_port)
+        link = f"http://127.0.0.1:{mlflow_port}/?token={token}&workflowType=machine_learning"
+        print(f"mlflow   {link}", flush=True)
+    else:
+        print(f"mlflow   {stores.uri(root)}", flush=True)
+    if configured := servers.configured():
+        print(f"prefect  {configured.removesuffix('/api')}", flush=True)
+    else:
+        commands["prefect"] = _prefect(prefect_port)
+        print(f"prefect  http://127.0.0.1:{prefect_port}/?token={token}", flush=True)
+    return _run(list(commands.values()), root, os.environ | QUIET | {TOKEN: token})
+
+
+def _mlflow(uri: str, port: int) -> list[str]:
+    store = ["--backend-store-uri", uri, "--app-name", "scalenet", "--workers", "1"]
+    server = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    return [*server, *store]
+
+
+def _prefect(port: int) -> list[str]:
+    server = [sys.executable, "-m", "uvicorn", "--factory", "scalenet.pipeline.guard:prefect_app"]
+    return [*server, "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+
+
+def _run(commands: list[list[str]], root: Path, environment: dict[str, str]) -> int:
+    """Run servers until one of them ends or Ctrl-C; return the code of the one that failed, if
+    any."""
+    processes = [subprocess.Popen(command, env=environment, cwd=root) for command in commands]
+    try:
+        while processes and all(process.poll() is None for process in processes):
+            time.sleep(0.5)
+        return max((abs(process.poll() or 0) for process in processes), default=0)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()

@@ -1,0 +1,134 @@
+"""A project's folder: this project's clone, or any other folder, where the package brings the
+files.
+
+In a clone a stage depends on its code's folders. Elsewhere it depends on one small file that holds
+their
+digest; ``scalenet`` writes it before DVC looks, so that after an upgrade the stages whose code
+changed run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tomllib
+from pathlib import Path
+
+from scalenet.pipeline.repro import Graph
+from scalenet.records import files
+from scalenet.stages import STAGES, code_digest
+
+PACKAGE = Path(__file__).parents[1]  # the clone's root, or the installed package
+FILES = PACKAGE / "pipeline" / "files"  # of a folder that is no clone
+# A project's file and what it is made from; dvc.yaml has another name, lest DVC reads it here
+LAID = {
+    "dvc.yaml": "dvc.template.yaml",
+    "data/digits/README.md": "data/digits/README.md",
+    ".dvcignore": "dvcignore",
+    ".gitignore": "gitignore",
+}
+PRESETS = PACKAGE / "presets"
+CODE = ".scalenet"  # where the small files lie
+CHECK = "code"  # the stage that refuses digests of other code
+DEFAULT = "digits"  # the preset that has every key
+
+
+def begin(root: Path) -> bool:
+    """Lay a project's files in a folder that has no params.yaml; tell whether that was so."""
+    if (root / "params.yaml").exists():
+        return False
+    for name, file in LAID.items():
+        if not (root / name).exists():
+            files.write_bytes(root / name, (FILES / file).read_bytes())
+    _begin_dvc(root)
+    refresh(root)
+    files.write_bytes(root / "params.yaml", (PRESETS / f"{DEFAULT}.yaml").read_bytes())
+    return True
+
+
+def begin_if_empty(root: Path) -> None:
+    """Begin a project in an empty folder; ``ValueError`` in one that holds other things but no
+    project."""
+    if (root / "params.yaml").exists():
+        return
+    others = [path.name for path in root.iterdir() if path.name not in (".git", ".state")]
+    if others:
+        raise ValueError(
+            f"{root} has no params.yaml; go to a project's folder, to an empty one, or begin a "
+            "project here with `scalenet params`"
+        )
+    begin(root)
+
+
+def _begin_dvc(root: Path) -> None:
+    """Make the folder DVC's, with our plots; within git or without."""
+    from dvc.repo import Repo
+
+    if not (root / ".dvc").exists():
+        top = next((p for p in (root, *root.parents) if (p / ".git").exists()), None)
+        repo = Repo.init(str(root), no_scm=top is None, subdir=top not in (None, root))
+        with repo, repo.config.edit("repo") as config:
+            config.setdefault("core", {})["analytics"] = False
+            config["plots"] = {"html_template": "plots/page.html"}
+    shutil.copytree(FILES / "plots", root / ".dvc" / "plots", dirs_exist_ok=True)
+
+
+# --- the code that stages depend on ---------------------------------------------------------------
+
+
+def is_clone(root: Path) -> bool:
+    """Tell whether a folder holds this project's own code."""
+    return (root / "src" / "scalenet").is_dir()
+
+
+def refresh(root: Path) -> None:
+    """Write the digest of each stage's code, in a folder that does not hold the code itself."""
+    if not is_clone(root):
+        for stage in STAGES:
+            content = {"stage": stage, "code": code_digest(stage)}
+            if not _fresh(root, stage):
+                files.write_json(root / CODE / f"{stage}.json", content)
+
+
+def _fresh(root: Path, stage: str) -> bool:
+    file = root / CODE / f"{stage}.json"
+    return file.exists() and files.read_json(file).get("code") == code_digest(stage)
+
+
+def check_code(root: Path) -> None:
+    """Refuse digests of other code than is installed: DVC would lock them as if they were true."""
+    stale = [] if is_clone(root) else [stage for stage in STAGES if not _fresh(root, stage)]
+    if stale:
+        raise ValueError(
+            f"{CODE}/ is of another version of scalenet than the installed one (stages "
+            f"{', '.join(stale)}); `scalenet params` brings it up to date, then run "
+            "`dvc repro` again"
+        )
+
+
+def settled(root: Path, stages: Graph, names: list[str]) -> list[str]:
+    """Lock the stage that checks the digests, which were just written; return the others."""
+    if CHECK in names:
+        check_code(root)
+        stages.commit(CHECK)
+    return [name for name in names if name != CHECK]
+
+
+# --- Prefect --------------------------------------------------------------------------------------
+
+
+def prefect_is_configured() -> bool:
+    """Tell whether a Prefect server may be configured, without importing Prefect, which takes
+    seconds."""
+    if os.environ.get("PREFECT_API_URL"):
+        return True
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or _prefect_home() / "profiles.toml")
+    if not profiles.exists():
+        return False
+    content = tomllib.loads(profiles.read_text())
+    active = os.environ.get("PREFECT_PROFILE") or content.get("active", "")
+    return "PREFECT_API_URL" in content.get("profiles", {}).get(active, {})
+
+
+def _prefect_home() -> Path:
+    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")

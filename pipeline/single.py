@@ -1,0 +1,119 @@
+"""One stage under MLflow's eyes: what every door into the pipeline runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from scalenet.config import params as config
+from scalenet.pipeline import REFUSED, UNAVAILABLE, Unavailable, project
+from scalenet.records.paths import Paths
+from scalenet.stages import check, run_stage
+
+PATIENCE = 10  # seconds between two lines about a training
+CODES = {"Refused": REFUSED, "Unavailable": UNAVAILABLE}  # exit code by the name of a flow's state
+Say = Callable[[str], None]
+
+
+def run(root: Path, stage: str, member: str | None) -> int:
+    """Run one stage; return its exit code. With a Prefect server configured it is a flow there."""
+    if stage == project.CHECK:
+        project.check_code(root)
+        return 0
+    params = config.load(root / "params.yaml")
+    check(params, stage, member)
+    project.check_code(root)
+    if project.prefect_is_configured():
+        from scalenet.pipeline import flows
+
+        return flows.run_stage(stage, member)
+    compute(root, stage, member, {}, lambda line: print(line, file=sys.stderr))
+    forget(root, stage, member)
+    return 0
+
+
+def compute(root: Path, stage: str, member: str | None, tags: Mapping[str, str], say: Say) -> float:
+    """Run a stage and remember it in MLflow; return the seconds that computing took."""
+    params = config.load(root / "params.yaml")
+    with _alone(root, member or stage):
+        from scalenet.pipeline import tracking  # seconds of imports, after what is cheap to refuse
+
+        with tracking.stage_run(root, params, stage, member, tags) as run_id:
+            with _told(root, params, stage, run_id, say) as emit:
+                start = time.perf_counter()
+                run_stage(root, stage, member, emit)
+                seconds = time.perf_counter() - start
+            if stage == "publish":
+                from scalenet.pipeline import registry
+
+                registry.register(root, params)
+    return seconds
+
+
+@contextmanager
+def _alone(root: Path, work: str) -> Iterator[None]:
+    """Hold the lock of a stage's (or a member's) state: two processes never compute the same."""
+    folder = Paths(root).state(work)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise ValueError(
+            f"{work}: another process runs it; wait for that one, or end it"
+        ) from error
+
+
+@contextmanager
+def _told(
+    root: Path, params: config.Params, stage: str, run_id: str, say: Say
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield the ``emit`` of a stage: lines about its progress, and the candidates of a search."""
+    progress = _progress(say)
+    if stage != "search":
+        yield progress
+        return
+    from scalenet.pipeline.candidates import Delivery
+
+    delivery = Delivery(root, params, run_id)
+    try:
+        yield lambda record: (progress(record), delivery(record))
+    except BaseException as error:
+        try:
+            delivery.finish()
+        except Unavailable as second:
+            error.add_note(str(second))
+        raise
+    delivery.finish()
+
+
+def _progress(say: Say) -> Callable[[Mapping[str, Any]], None]:
+    """Return what says, now and then, how far a stage is."""
+    last, candidates = time.monotonic(), 0
+
+    def emit(record: Mapping[str, Any]) -> None:
+        nonlocal last, candidates
+        candidates += record["event"] == "candidate"
+        if time.monotonic() - last < PATIENCE:
+            return
+        last = time.monotonic()
+        if record["event"] == "step":
+            say("step {step} of {steps}, loss {loss:.4f}".format(**record))
+        elif record["event"] == "candidate":
+            say(f"{candidates} candidates")
+
+    return emit
+
+
+def forget(root: Path, stage: str, member: str | None) -> None:
+    """Remove what a stage would have resumed from: what it made is there now."""
+    import shutil
+
+    for key in Paths(root).state(member or stage).glob("*/"):
+        shutil.rmtree(key, ignore_errors=True)

@@ -1,0 +1,158 @@
+"""Where MLflow keeps what it is told: a server that the user names, or SQLite and files in the
+project."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from scalenet.config.params import Params
+from scalenet.pipeline import Unavailable, environment, home
+
+AWAY = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # what an absent store raises
+PATIENCE = {  # of the first contact with a server, so that a wrong address is told in seconds
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+}
+PLACES = {  # columns in which MLflow's database keeps absolute paths
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+}
+
+
+def local_database(root: Path) -> Path | None:
+    """Return the project's own SQLite file, or None if MLFLOW_TRACKING_URI names another store."""
+    return None if os.environ.get("MLFLOW_TRACKING_URI") else home(root) / "mlflow.db"
+
+
+def uri(root: Path) -> str:
+    """Return MLFLOW_TRACKING_URI, or the URI of the project's own SQLite file."""
+    database = local_database(root)
+    if database is None:
+        return os.environ["MLFLOW_TRACKING_URI"]
+    if "?" in str(database):
+        raise ValueError(
+            f"{database.parent}: a folder's name with '?' cannot hold MLflow's database; "
+            "rename the folder, or set MLFLOW_TRACKING_URI"
+        )
+    return f"sqlite:///{database}"
+
+
+def connect(root: Path) -> MlflowClient:
+    """Return a client of the project's store; ``Unavailable`` within seconds if it cannot be
+    reached."""
+    address, database = uri(root), local_database(root)
+    try:
+        if database:
+            _ready(database)
+        use(address)
+        client = MlflowClient(address, address)
+        with environment(PATIENCE):
+            client.search_experiments(max_results=1)
+    except AWAY as error:
+        reason = str(error).splitlines()[0][:300]
+        raise Unavailable(
+            f"MLflow cannot be reached at {address} ({reason}); start that server, give another "
+            "MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project's folder"
+        ) from error
+    return client
+
+
+def use(address: str) -> None:
+    """Make an address MLflow's own for this process, and leave the environment as it was."""
+    with environment({"MLFLOW_TRACKING_URI": address, "MLFLOW_REGISTRY_URI": address}):
+        mlflow.set_tracking_uri(address)
+        mlflow.set_registry_uri(address)
+
+
+# --- the project's own database -------------------------------------------------------------------
+
+
+def _ready(database: Path) -> None:
+    """Make the database if there is none, and mend its paths if the project's folder was moved."""
+    state = database.parent / ".state"
+    state.mkdir(parents=True, exist_ok=True)
+    with FileLock(state / "mlflow.lock"):
+        if not database.exists():
+            _create(database, state)
+        with closing(sqlite3.connect(database, timeout=20)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")  # a fifth quicker; readers do not wait
+            _relocate(connection, database.parent)
+
+
+def _create(database: Path, state: Path) -> None:
+    """Make the database beside its place and rename it: one that is half made never opens again."""
+    begun = state / "mlflow.db.tmp"
+    begun.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{begun}").search_experiments(max_results=1)
+    with closing(sqlite3.connect(begun)) as connection:
+        default = (database.parent / "mlruns" / "0").as_uri()
+        connection.execute("UPDATE experiments SET artifact_location = ?", (default,))
+        connection.commit()
+    begun.replace(database)
+
+
+def _relocate(connection: sqlite3.Connection, folder: Path) -> None:
+    """Point the paths of a project that was moved or copied at where it lies now."""
+    marker, here = "/mlruns/", folder.as_uri()
+    found = connection.execute(
+        "SELECT DISTINCT substr(artifact_location, 1, instr(artifact_location, ?) - 1)"
+        " FROM experiments WHERE artifact_location LIKE 'file://%' || ? || '%'",
+        (marker, marker),
+    ).fetchall()
+    for (there,) in found:
+        if there != here:
+            for table, column in PLACES.items():
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
+                    f" WHERE substr({column}, 1, ?) = ?",
+                    (here, len(there) + 1, len(there), there),
+                )
+    connection.commit()
+
+
+# --- experiments ----------------------------------------------------------------------------------
+
+
+def stage_experiment(params: Params) -> str:
+    """Name the experiment of the stages' runs."""
+    return params.data.name
+
+
+def candidate_experiment(params: Params) -> str:
+    """Name the experiment of the candidates: flat runs of their own, so that MLflow charts them
+    at once."""
+    return f"{params.data.name}/candidates"
+
+
+def experiment_id(client: MlflowClient, root: Path, name: str) -> str:
+    """Return the id of an experiment, which is made if there is none; ``ValueError`` if it was
+    deleted."""
+    known = client.get_experiment_by_name(name)
+    if known is None:
+        local = local_database(root)
+        location = (local.parent / "mlruns" / name).as_uri() if local else None
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            known = client.get_experiment_by_name(name)  # another process was quicker
+    if known.lifecycle_stage != "active":
+        raise ValueError(
+            f"the MLflow experiment {name!r} was deleted; run `mlflow experiments restore -x "
+            f"{known.experiment_id}` or give data.name another value"
+        )
+    return known.experiment_id

@@ -1,0 +1,93 @@
+"""The command: what its help says, how it ends, and who is let in to its pages."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scalenet.pipeline import guard
+from scalenet.pipeline.cli import VERBS
+
+ROOT = Path(__file__).parent.parent
+
+
+def scalenet(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "scalenet.pipeline", *arguments]
+    environment = os.environ | variables
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, timeout=100)
+
+
+def test_help_lists_the_verbs_and_each_shows_examples(tmp_path):
+    said = scalenet("--help", cwd=tmp_path).stdout.decode()
+    assert all(verb in said and line in said for verb, line in VERBS.items())
+    for verb in VERBS:
+        said = scalenet(verb, "--help", cwd=tmp_path).stdout.decode()
+        assert f"scalenet {verb}" in said.partition("\n")[2], f"{verb} shows no example"
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["nothing"], "nothing"),
+        (["run", "--set", "search.seed"], "expected KEY=VALUE"),
+        (["params", "--set", "search.seed=[1"], "not valid YAML"),
+        (["family"], "params.yaml"),
+        (["stage", "nothing"], "nothing"),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_code_2(tmp_path, arguments, said):
+    (tmp_path / "a file").touch()
+    done = scalenet(*arguments, cwd=tmp_path)
+    assert done.returncode == 2 and said in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
+
+
+def test_output_degrades_where_the_terminal_has_no_utf8(tmp_path):
+    (tmp_path / "café").mkdir()
+    done = scalenet("family", cwd=tmp_path / "café", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 2 and b"caf?" in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    command = f"{sys.executable} -m scalenet.pipeline --help | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "Error" not in done.stderr
+
+
+# --- the pages' door ------------------------------------------------------------------------------
+
+
+def ask(query="", **headers):
+    """Send one request through the door; return the status and headers of the answer."""
+    sent = []
+
+    async def page(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "path": "/runs", "query_string": query.encode(),
+        "server": ("127.0.0.1", 5000),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    asyncio.run(guard.guarded(page, "secret")(scope, None, send))
+    return sent[0]["status"], dict(sent[0]["headers"])
+
+
+def test_the_door_opens_for_the_secret_alone():
+    assert ask()[0] == ask("token=other")[0] == ask(cookie="scalenet-5000=no")[0] == 401
+    assert ask(authorization="Basic !!!")[0] == ask(authorization="Bearer x")[0] == 401
+    status, headers = ask("token=secret&a=1")
+    assert status == 303 and headers[b"location"] == b"/runs?a=1"
+    cookie = headers[b"set-cookie"].decode()
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    assert ask(cookie=cookie.partition(";")[0])[0] == 200
+    assert ask(authorization="Bearer secret")[0] == 200
+    assert ask(authorization="Basic c2NhbGVuZXQ6c2VjcmV0")[0] == 200
