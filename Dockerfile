@@ -19,17 +19,19 @@ WORKDIR /home/scalenet/project
 
 # Dependencies first: this layer stays while only the code changes.
 COPY --chown=scalenet pyproject.toml ${CONSTRAINTS} ./
-RUN mkdir -p stages/nets stages/search stages/training pipeline \
+RUN mkdir -p src/scalenet/config src/scalenet/space src/scalenet/laws src/scalenet/records \
+      src/scalenet/data src/scalenet/nets src/scalenet/training src/scalenet/search \
+      src/scalenet/report stages pipeline/cli presets \
  && python3 -m venv /home/scalenet/venv \
  && /home/scalenet/venv/bin/pip install --no-cache-dir --disable-pip-version-check ${PIP_OPTIONS} \
       --constraint "$(basename ${CONSTRAINTS})" --editable '.[test]'
 
 COPY --chown=scalenet . .
-ENV PATH=/home/scalenet/venv/bin:$PATH DO_NOT_TRACK=true MLFLOW_DISABLE_TELEMETRY=true PYTHONUNBUFFERED=1
+ENV PATH=/home/scalenet/venv/bin:$PATH PYTHONUNBUFFERED=1
 
 # DVC wants a repository to keep its lock file in; a context without .git gets one.
 RUN git rev-parse --git-dir || (git init --quiet && git add --all \
  && git -c user.name=scalenet -c user.email=scalenet@localhost commit --quiet --message "image") 
 
 # What `make family` does, without making the environment again.
-CMD ["sh", "-c", "dvc repro && python -m pipeline show"]
+CMD ["sh", "-c", "scalenet run && scalenet family"]

@@ -1,35 +1,39 @@
-"""Conventions that are tests: imports point down, dvc.yaml names each stage's code, the README's commands are CI's."""
+"""Conventions that are tests: one-way floors, six stages of one form, the map in dvc.yaml,
+short functions."""
 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from scalenet.config import params as stage_params
+import scalenet
+from scalenet.config import params as config
+from scalenet.pipeline import project
+from scalenet.pipeline.settings import merge
 from scalenet.space.budget import Budget
-from scalenet.stages import ROOMS
+from scalenet.space.network import Task
+from scalenet.stages import STAGES, declared
 
 ROOT = Path(__file__).parent.parent
+SRC = ROOT / "src" / "scalenet"
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-ALLOWED = {"torch", "numpy", "scipy", "sklearn", "PIL", "yaml", "pydantic", "tqdm"}
-
-
-def module_file(name: str) -> Path | None:
-    """Return the file of a module of this project, or None."""
-    path = ROOT / Path(*name.split("."))
-    found = [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists()]
-    return found[0] if found else None
+ALLOWED = {"torch", "numpy", "scipy", "sklearn", "PIL", "yaml", "pydantic"}  # of a bare machine
+FORM = ["params", "inputs", "state", "generator", "device", "emit"]
+CODE = [*SRC.rglob("*.py"), *(ROOT / "stages").rglob("*.py"), *(ROOT / "pipeline").rglob("*.py")]
 
 
 def imported(file: Path) -> set[str]:
-    """Return every module name that a file imports, anywhere in it; ``from a import b`` gives a and a.b."""
+    """Return every module name that a file imports, anywhere in it; ``from a import b`` gives a
+    and a.b."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -39,75 +43,156 @@ def imported(file: Path) -> set[str]:
     return names
 
 
-def code_of(room: str) -> set[str]:
-    """Return the project files that a room runs: what it imports, and the packages on the way."""
-    wanted, seen = [f"stages.{room}"], set()
-    while wanted:
-        name = wanted.pop()
-        parents = [".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 1)]
-        for module in (name, *parents):
-            file = module_file(module)
-            if file is not None and file not in seen and module.startswith("stages"):
-                seen.add(file)
-                # stages/__init__.py names Params and Paths for type checkers only
-                wanted += [] if file == ROOT / "stages/__init__.py" else [n for n in imported(file) if n]
-    return {str(file.relative_to(ROOT)) for file in seen}
+def folders(file: Path) -> set[str]:
+    """Return the folders of scalenet that a file imports from."""
+    return {name.split(".")[1] for name in imported(file) if name.startswith("scalenet.")}
 
 
-def stage_entry(room: str) -> dict:
-    return GRAPH["stages"][room].get("do", GRAPH["stages"][room])
+def stage_entry(stage: str, graph: dict = GRAPH) -> dict:
+    return graph["stages"][stage].get("do", graph["stages"][stage])
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_dvc_lists_the_code_each_stage_runs(room):
-    declared = {dep for dep in stage_entry(room)["deps"] if dep.startswith("stages/")}
-    assert declared == code_of(room)
+# --- floors ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_output_survives_a_stage_that_refuses(room):
-    entry = stage_entry(room)
+def test_imports_point_down():
+    assert {path.name for path in SRC.iterdir() if path.is_dir()} - {"__pycache__"} == set(
+        scalenet.FLOORS
+    )
+    for file in SRC.rglob("*.py"):
+        if file.parent == SRC:
+            continue
+        floor = scalenet.FLOORS.index(file.relative_to(SRC).parts[0])
+        assert folders(file) <= set(scalenet.FLOORS[: floor + 1]), file
+    for file in (ROOT / "stages").glob("*.py"):
+        assert folders(file) <= {*scalenet.FLOORS, "stages"}, file
+
+
+def test_the_method_needs_what_a_bare_machine_has():
+    for file in [*SRC.rglob("*.py"), *(ROOT / "stages").glob("*.py")]:
+        outside = {name.split(".")[0] for name in imported(file)} - {"scalenet", "__future__"}
+        allowed = ALLOWED | ({"matplotlib"} if file.name == "figure.py" else set())
+        assert outside - set(sys.stdlib_module_names) <= allowed, file
+    for floor in ("config", "space", "records/documents.py", "laws"):
+        for file in [SRC / floor] if floor.endswith(".py") else (SRC / floor).glob("*.py"):
+            assert not any(name.startswith("torch") for name in imported(file)), file
+
+
+def test_the_method_runs_with_no_orchestration_installed():
+    names = ", ".join(f"scalenet.stages.{stage}" for stage in STAGES)
+    code = f"import sys, {names}\n"
+    code += "print([m for m in ('prefect', 'mlflow', 'dvc', 'click') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_stages_without_arithmetic_on_tensors_import_no_torch():
+    code = "import sys, scalenet.stages.{}\nprint('torch' in sys.modules)"
+    for stage in ("prepare", "extrapolate", "publish"):
+        command = [sys.executable, "-c", code.format(stage)]
+        assert subprocess.run(command, capture_output=True, text=True).stdout == "False\n", stage
+
+
+def test_nothing_is_imported_by_a_name_that_others_may_have():
+    for file in [*CODE, *(ROOT / "tests").glob("*.py"), *(ROOT / "bench").rglob("*.py")]:
+        roots = {name.split(".")[0] for name in imported(file)}
+        assert not roots & {"stages", "pipeline"}, file
+
+
+def test_no_two_classes_have_one_name():
+    places: dict[str, list[Path]] = {}
+    for file in CODE:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(file)
+    assert not {name: files for name, files in places.items() if len(files) > 1}
+
+
+# --- stages ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_the_one_form(stage):
+    module = import_module(f"scalenet.stages.{stage}")
+    parameters = inspect.signature(module.run).parameters
+    assert list(parameters) == FORM
+    kinds = [parameter.kind for parameter in parameters.values()]
+    assert all(kind is inspect.Parameter.KEYWORD_ONLY for kind in kinds[2:])
+    member = ["name"] if stage == "retrain" else []
+    assert list(inspect.signature(module.main).parameters) == ["params", "paths", *member, "emit"]
+    file = ROOT / "stages" / f"{stage}.py"
+    functions = {n.name: n for n in ast.parse(file.read_text()).body if hasattr(n, "args")}
+    assert len(functions["main"].body) - 1 <= 12, "main has at most twelve statements"
+    del functions["main"]
+    for function in functions.values():
+        assert "paths" not in ast.unparse(function), f"only main touches paths: {function.name}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_map_says_what_a_stage_depends_on(stage):
+    entry, about = stage_entry(stage), STAGES[stage]
+    code = [dep for dep in entry["deps"] if dep.startswith(("src/", "stages/"))]
+    named = [f"src/scalenet/{folder}" for folder in about.code]
+    assert sorted(code) == sorted(["stages/__init__.py", f"stages/{stage}.py", *named])
+    assert entry["params"] == list(about.params)
+    assert entry["cmd"] == f"scalenet stage {stage}" + " ${key}" * (stage == "retrain")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_names_every_folder_that_it_runs(stage):
+    code = f"import sys, scalenet.stages.{stage}\n"
+    code += "print(*{m.split('.')[1] for m in sys.modules if m.startswith('scalenet.')})"
+    run = [sys.executable, "-c", code]
+    found = set(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split())
+    assert found - {"stages"} == set(STAGES[stage].code)
+
+
+def test_a_stage_sees_the_params_that_it_declares_alone(params):
+    seen = declared(params, "search")
+    assert vars(seen.supernet).keys() == {"recipe"} and not hasattr(seen, "family")
+    assert list(declared(params, "retrain", "S1").family) == ["S1"]
+
+
+def test_the_map_of_another_folder_is_the_clones():
+    """The same graph, where the code is one small file a stage, and a stage that checks these
+    files."""
+    other = yaml.safe_load((project.FILES / project.LAID["dvc.yaml"]).read_text())
+    assert other["stages"].pop(project.CHECK)["always_changed"]
+    assert list(other["stages"]) == list(GRAPH["stages"]) == list(STAGES)
+    for stage in STAGES:
+        ours, theirs = stage_entry(stage), stage_entry(stage, other)
+        rest = [dep for dep in ours["deps"] if not dep.startswith(("src/", "stages/"))]
+        assert theirs == ours | {"deps": [f"{project.CODE}/{stage}.json", *rest]}
+
+
+def test_the_default_params_are_packaged():
+    assert (ROOT / "presets/digits.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
+    bundled = project.FILES / "data/digits/README.md"
+    assert bundled.read_bytes() == (ROOT / "data/digits/README.md").read_bytes()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_output_survives_a_stage_that_refuses(stage):
+    entry = stage_entry(stage)
     for out in [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]:
         assert isinstance(out, dict) and next(iter(out.values())).get("persist"), out
 
 
 def test_only_retrain_reads_the_test_split():
-    readers = {room for room in ROOMS if any("data/test.npz" in str(dep) for dep in stage_entry(room)["deps"])}
-    assert readers == {"retrain"}
-
-
-def test_imports_point_down():
-    for file in (ROOT / "stages").rglob("*.py"):
-        outside = {name.split(".")[0] for name in imported(file)} - {"stages", "__future__"}
-        assert outside - set(sys.stdlib_module_names) <= ALLOWED, file
-    for module in ("params", "space", "cost", "laws"):
-        assert not any(name.startswith("torch") for name in imported(ROOT / f"stages/{module}.py")), module
-
-
-def test_rooms_do_not_import_rooms():
-    for room in ROOMS:
-        other = {f"stages.{name}" for name in ROOMS if name != room}
-        folder = ROOT / "stages" / room
-        files = folder.glob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]
-        for file in files:
-            assert not any(name.startswith(tuple(other)) for name in imported(file)), file
-
-
-def test_the_method_runs_with_no_orchestration_installed():
-    code = "import sys, stages.search, stages.retrain, stages.publish, stages.extrapolate, stages.supernet\n"
-    code += "print([m for m in ('prefect', 'mlflow', 'dvc', 'pipeline') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
+    test = [s for s in STAGES if any("data/test.npz" in str(d) for d in stage_entry(s)["deps"])]
+    assert test == ["retrain"]
 
 
 def test_every_preset_is_valid():
-    from scalenet.pipeline.settings import merge
-
     for preset in (ROOT / "presets").glob("*.yaml"):
-        content = stage_params.read_yaml(ROOT / "params.yaml")
-        merge(content, stage_params.read_yaml(preset))
-        params = stage_params.parse(content, preset.name)
-        budget = Budget(params.space, params.scaling, params.data.channels, classes=10)
-        budget.check(np.random.default_rng(0), params.scaling.tries)  # some network meets every budget
+        content = config.read_yaml(ROOT / "params.yaml")
+        merge(content, config.read_yaml(preset))
+        params = config.parse(content, preset.name)
+        budget = Budget(params.space, params.scaling, Task(params.data.channels, 10))
+        budget.check(np.random.default_rng(0), params.scaling.tries)  # something meets every budget
+
+
+# --- habits ---------------------------------------------------------------------------------------
 
 
 def test_readme_commands_are_the_ones_ci_runs():
@@ -115,19 +200,21 @@ def test_readme_commands_are_the_ones_ci_runs():
     assert commands[:2] == ["make family", "make test"]
     assert "make test" in (ROOT / ".ci/run").read_text().splitlines()
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {"family", "test"} <= set(targets)
+    assert {"family", "test", "wheel"} <= set(targets)
 
 
 def test_nothing_unsafe_is_loaded():
-    for file in [*(ROOT / "stages").rglob("*.py"), *(ROOT / "pipeline").rglob("*.py")]:
+    for file in CODE:
         text = file.read_text()
-        assert not re.search(r"pickle\.load|yaml\.load\(|shell=True|[^.]eval\(", text) or "YAML(" in text, file
-        assert all("weights_only=True" in call for call in re.findall(r"torch\.load\([^)]*\)", text)), file
+        unsafe = re.search(r"pickle\.load|yaml\.load\(|shell=True|[^.]eval\(", text)
+        assert not unsafe or "YAML(" in text, file
+        loads = re.findall(r"torch\.load\([^)]*\)", text)
+        assert all("weights_only=True" in call for call in loads), file
 
 
-def test_functions_and_files_stay_short():
+def test_functions_files_and_lines_stay_short():
     lengths = []
-    for file in [*(ROOT / "stages").rglob("*.py"), *(ROOT / "pipeline").rglob("*.py")]:
+    for file in CODE:
         text = file.read_text()
         assert len(text.splitlines()) <= 300, file
         nodes = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef)]
@@ -135,3 +222,10 @@ def test_functions_and_files_stay_short():
     lengths.sort()
     assert lengths[-1][0] <= 60, lengths[-1]
     assert lengths[int(0.9 * len(lengths))][0] <= 25, lengths[int(0.9 * len(lengths)) :]
+    for file in [
+        *ROOT.glob("*.yaml"),
+        *ROOT.glob("presets/*.yaml"),
+        *ROOT.glob("pipeline/**/*.yaml"),
+    ]:
+        long = [line for line in file.read_text().splitlines() if len(line) > 100]
+        assert not long, (file, long)
