@@ -1,4 +1,7 @@
-"""Run every benchmark on toy sizes, in a folder of its own: that none rots, not what any of them measures."""
+"""Run every benchmark on toy sizes, in a folder of its own.
+
+That none rots, not what any of them measures.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pathlib import Path
 
 FILES = (
     "bench",
+    "src",
     "stages",
     "data/digits",
     "pipeline",
@@ -33,7 +37,8 @@ METHOD = [  # each finds what it shares with those before it
     f"bench.method.sampling {TOY}",
     "bench.method.report --results results --out results.md",
     "bench.speed.family --preset tiny",
-    "bench.speed.growth --repeats 1 --candidates 100 --most 100",  # here so that both lists take as long
+    # here so that both lists take as long
+    "bench.speed.growth --repeats 1 --candidates 100 --most 100",
 ]
 SPEED = [
     "bench.speed.costs --repeats 1",
@@ -43,11 +48,12 @@ SPEED = [
     "bench.speed.memory --repeats 1",
     "bench.speed.loader --repeats 1 --images 64",
     "bench.speed.gpu --repeats 1 --device cpu --preset tiny --steps 1",
-    "pipeline params --preset tiny",  # the last two measure a built project
-    "stages prepare",
-    "stages supernet",
+    "scalenet.pipeline params --preset tiny",  # the last ones measure a built project
+    "scalenet.stages prepare",
+    "scalenet.stages supernet",
     "bench.speed.scoring --repeats 1",
     "bench.speed.tracking --repeats 1",
+    "bench.speed.tracking --repeats 1 --slow 0.05",
 ]
 
 
@@ -57,7 +63,9 @@ def project(folder: Path) -> None:
     for name in FILES:
         source, target = Path(name), folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, target, ignore=hidden) if source.is_dir() else shutil.copy2(source, target)
+        shutil.copytree(source, target, ignore=hidden) if source.is_dir() else shutil.copy2(
+            source, target
+        )
 
 
 def run(folder: Path, commands: list[str]) -> list[str]:
@@ -65,7 +73,9 @@ def run(folder: Path, commands: list[str]) -> list[str]:
     failures = []
     for command in commands:
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", *command.split()], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", *command.split()], cwd=folder, capture_output=True, text=True
+        )
         print(f"{time.perf_counter() - start:5.1f} s  {command}", flush=True)
         if done.returncode:
             failures.append(f"python -m {command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")

@@ -1,4 +1,4 @@
-"""The benchmarks' own reasoning: equal cost, fair counting, intervals, and a report that says what was measured."""
+"""The benchmarks' own reasoning: equal cost, fair counting, intervals, an honest report."""
 
 import json
 import time
@@ -16,8 +16,8 @@ from scalenet.nets import elastic
 from scalenet.records import files
 from scalenet.records.documents import Member
 from scalenet.search.scoring import Measurement
-from scalenet.space import cost, scale
-from scalenet.space.network import Network
+from scalenet.space import cost
+from scalenet.space.scale import scale, smallest
 from scalenet.space.scaling import BaseModel, Scaling
 from scalenet.training import supernet
 
@@ -40,19 +40,25 @@ def test_a_baseline_costs_what_ours_does(lab):
                 continue
             flops = round(1.15 * lab.budget.flops(base, options[-1]))
             network = equal_cost(lab, lab.params.space, base, options[-1], flops)
-            assert cost.flops(network, *lab.shape) == pytest.approx(flops, rel=0.02)  # tiny networks have gaps
+            assert cost.flops(network, lab.task) == pytest.approx(
+                flops, rel=0.02
+            )  # tiny networks have gaps
             assert abs(network.resolution - options[-1].resolution) <= 3
 
 
 def test_the_nearest_relative_is_the_strategy_itself(lab):
     base, by = BaseModel(((3,), (3, 5), (3,))), Scaling(1.0, 1.25, 11)
-    flops = cost.flops(scale.scale(lab.params.space.model_copy(update={"divisor": 1}), base, by), *lab.shape)
+    flops = cost.flops(
+        scale(lab.params.space.model_copy(update={"divisor": 1}), base, by), lab.task
+    )
     assert equal_cost(lab, lab.params.space, base, by, flops).resolution == 11
 
 
 def test_a_cost_out_of_reach_is_refused(lab):
     with pytest.raises(ValueError, match="no relative comes near 1000000000 FLOPs"):
-        equal_cost(lab, lab.params.space, BaseModel(((3,), (3,), (3,))), Scaling(1.0, 1.0, 8), 10**9)
+        equal_cost(
+            lab, lab.params.space, BaseModel(((3,), (3,), (3,))), Scaling(1.0, 1.0, 8), 10**9
+        )
 
 
 def test_efficientnets_law_is_its_own(lab):
@@ -62,7 +68,11 @@ def test_efficientnets_law_is_its_own(lab):
 
 def test_a_size_of_its_own_is_as_large_as_the_law_would_make_it(lab):
     own = family.one_shot_lab(lab, 4)
-    assert [stage.width for stage in own.params.space.stages] == [8, 12, 12]  # 1.21 times 4 8 8, to multiples of 4
+    assert [stage.width for stage in own.params.space.stages] == [
+        8,
+        12,
+        12,
+    ]  # 1.21 times 4 8 8, to multiples of 4
     assert [stage.depth for stage in own.params.space.stages] == [2, 5, 3]  # 1.44 times 1 3 2, up
     assert own.params.scaling.budget == 4 * lab.params.scaling.budget and own.home == lab.home
     assert (own.root / "artifacts/data/info.json").exists(), "on the same images"
@@ -78,29 +88,48 @@ def test_variants_share_what_they_have_in_common(lab):
 def test_more_seeds_for_what_is_no_size_are_refused(text):
     with pytest.raises(SystemExit, match="give a number of seeds for sizes of S1, S2: S1=12,S2=8"):
         family.seeds_of(text, ["S1", "S2"])
-    assert family.seeds_of("", ["S1"]) == {} and family.seeds_of("S1=4,S2=12", ["S1", "S2"]) == {"S1": 4, "S2": 12}
+    assert family.seeds_of("", ["S1"]) == {} and family.seeds_of("S1=4,S2=12", ["S1", "S2"]) == {
+        "S1": 4,
+        "S2": 12,
+    }
 
 
 def test_variants_cost_what_the_default_does(make_params, info, tmp_path):
-    made = Lab(make_params({"supernet": {"recipe": {"steps": 60, "warmup": 6, "log": 2, "checkpoint": 4}}}), tmp_path)
+    made = Lab(
+        make_params(
+            {"supernet": {"recipe": {"steps": 60, "warmup": 6, "log": 2, "checkpoint": 4}}}
+        ),
+        tmp_path,
+    )
     info.write(made.paths.data / "info.json")
     for over in ({"sandwich": True, "sampled": 1}, {"sampled": 4}):
         other = rank.variant(made, over)
-        assert bench_cost.training_macs(other) == pytest.approx(bench_cost.training_macs(made), rel=0.15), (
-            "in few steps"
-        )
+        assert bench_cost.training_macs(other) == pytest.approx(
+            bench_cost.training_macs(made), rel=0.15
+        ), "in few steps"
         assert other.params.supernet.recipe.steps < 60 and other.params.supernet.recipe.warmup < 6
     double = rank.variant(made, {"recipe": {"steps": 2.0}})
     assert (double.params.supernet.recipe.steps, double.params.supernet.recipe.warmup) == (120, 12)
-    assert rank.variant(made, {}).params == made.params == rank.variant(made, {"sampling": "hierarchical"}).params
+    assert (
+        rank.variant(made, {}).params
+        == made.params
+        == rank.variant(made, {"sampling": "hierarchical"}).params
+    )
 
 
 def test_paired_differences_are_those_of_scipy():
     ours, theirs = [0.50, 0.52, 0.49], [0.47, 0.48, 0.48]
     found = statistics.paired(ours, theirs)
-    assert found["mean"] == pytest.approx(0.08 / 3) and found["p"] == pytest.approx(0.0942, abs=1e-3)
+    assert found["mean"] == pytest.approx(0.08 / 3) and found["p"] == pytest.approx(
+        0.0942, abs=1e-3
+    )
     assert found["low"] < 0 < found["high"], "three seeds that disagree are not beyond noise"
-    assert statistics.paired([0.5], [0.4]) == {"mean": pytest.approx(0.1), "low": None, "high": None, "p": None}
+    assert statistics.paired([0.5], [0.4]) == {
+        "mean": pytest.approx(0.1),
+        "low": None,
+        "high": None,
+        "p": None,
+    }
     assert statistics.paired([0.5, 0.6], [0.5, 0.6])["p"] is None
 
 
@@ -124,8 +153,14 @@ def test_kendall_has_an_interval_that_shrinks_with_networks():
 
 
 def result(name, **content):
-    head = {"command": f"python -m bench.method.{name} --preset p", "date": "2026-01-01", "revision": "abc"}
-    return head | {"machine": {"processor": "cpu"}, "versions": {"torch": "2"}, "seeds": 2} | content
+    head = {
+        "command": f"python -m bench.method.{name} --preset p",
+        "date": "2026-01-01",
+        "revision": "abc",
+    }
+    return (
+        head | {"machine": {"processor": "cpu"}, "versions": {"torch": "2"}, "seeds": 2} | content
+    )
 
 
 def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
@@ -134,17 +169,35 @@ def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
     ours["ours_less_this"] = None
 
     def arm(low, high):
-        return {"S1": ours | {"ours_less_this": {"mean": (low + high) / 2, "low": low, "high": high, "p": 0.04}}}
+        return {
+            "S1": ours
+            | {"ours_less_this": {"mean": (low + high) / 2, "low": low, "high": high, "p": 0.04}}
+        }
 
-    arms = {"ours": {"S1": ours}, "EfficientNet's law": arm(0.01, 0.03), "random base": arm(-0.01, 0.02)}
+    arms = {
+        "ours": {"S1": ours},
+        "EfficientNet's law": arm(0.01, 0.03),
+        "random base": arm(-0.01, 0.02),
+    }
     arms["random strategies"] = arm(-0.05, -0.01)
     (tmp_path / "p").mkdir()
-    (tmp_path / "p/family.json").write_text(json.dumps(result("family", arms=arms, members=[member])))
+    (tmp_path / "p/family.json").write_text(
+        json.dumps(result("family", arms=arms, members=[member]))
+    )
     text = report.report(tmp_path, tmp_path)
     assert "`python -m bench.method.family --preset p`: cpu, torch 2, 2026-01-01, code abc." in text
-    assert "EfficientNet's law: +2.0 points on average over 1 sizes; ours better beyond noise at 1, worse at 0" in text
-    assert "random base: +0.5 points on average over 1 sizes; ours better beyond noise at 0, worse at 0" in text
-    assert "random strategies: -3.0 points on average over 1 sizes; ours better beyond noise at 0, worse at 1" in text
+    assert (
+        "EfficientNet's law: +2.0 points on average over 1 sizes; "
+        "ours better beyond noise at 1, worse at 0" in text
+    )
+    assert (
+        "random base: +0.5 points on average over 1 sizes; "
+        "ours better beyond noise at 0, worse at 0" in text
+    )
+    assert (
+        "random strategies: -3.0 points on average over 1 sizes; "
+        "ours better beyond noise at 0, worse at 1" in text
+    )
     assert "within 0.5% of ours in FLOPs" in text
     assert "](results-p.svg)" in text and ">S1<" in (tmp_path / "results-p.svg").read_text()
     assert "| ours | 50.0 [40.0, 60.0] n=2 |" in text and "S1 (2 M)" in text
@@ -154,13 +207,23 @@ def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
     """Arms with fewer seeds are paired with the first of ours."""
     by = {"ours": 1.0, "EfficientNet's law": 1.25, "random base": 1.5, "random strategies": 1.0}
     base = BaseModel(((3,), (3, 5), (3,)))
-    names = {arm: str(scale.scale(lab.params.space, base, Scaling(1.0, width, 8))) for arm, width in by.items()}
-    monkeypatch.setattr(family, "ARMS", {arm: lambda *_, name=name: name for arm, name in names.items()})
-    monkeypatch.setattr(Lab, "trained", lambda _, jobs: {job: {"accuracy": len(job[0]) / 1e3 + job[1]} for job in jobs})
-    rows = family.compared(lab, [Member.model_construct(name="S1")], 2, family.seeds_of("S1=4", ["S1"]))
+    names = {
+        arm: scale(lab.params.space, base, Scaling(1.0, width, 8)) for arm, width in by.items()
+    }
+    monkeypatch.setattr(
+        family, "ARMS", {arm: lambda *_, name=name: name for arm, name in names.items()}
+    )
+    monkeypatch.setattr(
+        Lab,
+        "trained",
+        lambda _, jobs: {job: {"accuracy": len(str(job[0])) / 1e3 + job[1]} for job in jobs},
+    )
+    rows = family.compared(
+        lab, [Member.model_construct(name="S1")], 2, family.seeds_of("S1=4", ["S1"])
+    )
     counts = {arm: len(row["S1"]["accuracies"]) for arm, row in rows.items()}
     assert counts == {"ours": 4, "EfficientNet's law": 4, "random base": 2, "random strategies": 2}
-    theirs = (len(names["ours"]) - len(names["random base"])) / 1e3
+    theirs = (len(str(names["ours"])) - len(str(names["random base"]))) / 1e3
     assert rows["random base"]["S1"]["ours_less_this"]["mean"] == pytest.approx(theirs)
     assert rows["random strategies"]["S1"]["ours_less_this"] is None, "the same network"
 
@@ -168,13 +231,15 @@ def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
 # --- search efficiency ----------------------------------------------------------------------------
 
 
-def by_hash(network):
-    """Score a network by its name: a landscape without structure."""
-    value = int(files.digest(str(network)), 16) % 10**6 / 10**6
-    return Measurement(value, value, 0.0)
+def by_hash(networks):
+    """Score networks by their names: a landscape without structure."""
+    values = [int(files.digest(str(network)), 16) % 10**6 / 10**6 for network in networks]
+    return [Measurement(value, value, 0.0) for value in values]
 
 
-@pytest.mark.parametrize("name", ["random", "plain evolution", "Markov chain", "Markov chain, surrogate"])
+@pytest.mark.parametrize(
+    "name", ["random", "plain evolution", "Markov chain", "Markov chain, surrogate"]
+)
 def test_every_search_spends_its_evaluations_and_no_more(lab, name):
     efficiency = pytest.importorskip("bench.method.efficiency", reason="needs the bench extra")
     for allowed in (1, 40):
@@ -194,12 +259,19 @@ def test_a_small_space_ends_a_search(make_params, info, tmp_path):
     }
     over = {"stage_weights": [1]}
     params = make_params(
-        {"space": {"stages": stages}, "scaling": scaling, "search": over, "supernet": {"stage_weights": None}}
+        {
+            "space": {"stages": stages},
+            "scaling": scaling,
+            "search": over,
+            "supernet": {"stage_weights": None},
+        }
     )
     small = Lab(params, tmp_path)
     info.write(small.paths.data / "info.json")
     for name in efficiency.SEARCHES:
-        assert len(efficiency.traced(small, by_hash, name, 0, 100)) == 2, "two kernels are all there is"
+        assert len(efficiency.traced(small, by_hash, name, 0, 100)) == 2, (
+            "two kernels are all there is"
+        )
 
 
 def test_states_are_the_same_whatever_absent_layers_say(lab):
@@ -214,7 +286,7 @@ def test_states_are_the_same_whatever_absent_layers_say(lab):
 
 
 def test_training_costs_three_passes_of_what_is_drawn(lab):
-    drawn = supernet.sampled_flops(lab.params, lab.info, "hierarchical", 10**6)
+    drawn = supernet.sampled_flops(lab.params, lab.task, "hierarchical", 10**6)
     recipe = lab.params.supernet.recipe
     assert len(drawn) == recipe.steps * lab.params.supernet.sampled
     assert bench_cost.training_macs(lab) == 3 * recipe.batch * sum(flops for _, _, flops in drawn)
@@ -234,9 +306,14 @@ def test_fine_tuned_candidates_cost_their_training_too(lab):
 def test_a_score_is_remembered_and_may_be_of_fewer_images(lab, toy, monkeypatch):
     for name, count in (("train", 40), ("select", 30)):
         split = toy(count)
-        arrays = {"pixels": split.pixels.numpy(), "labels": split.labels.numpy()}
+        arrays = {
+            "pixels": split.pixels(torch.arange(count)).numpy(),
+            "labels": split.labels.numpy(),
+        }
         files.write_arrays(lab.paths.data / f"{name}.npz", arrays)
-    net = elastic.build(lab.params.space, lab.params.scaling, lab.shape, "left", torch.Generator().manual_seed(0))
+    net = elastic.build(
+        lab.params.space, lab.params.scaling, lab.task, "left", torch.Generator().manual_seed(0)
+    )
     elastic.write(lab.paths.supernet / "weights.pt", net, "left")
     files.write_json(lab.root / "seconds.json", {"supernet": 1.0})
     sizes = []
@@ -245,28 +322,30 @@ def test_a_score_is_remembered_and_may_be_of_fewer_images(lab, toy, monkeypatch)
         sizes.append((len(train), len(select)))
         return by_hash
 
-    network = Network.parse(str(scale.smallest(lab.params.space, lab.params.scaling)))
+    network = smallest(lab.params.space, lab.params.scaling)
     for images in (None, 12):
         measure, journal = lab.remembered(f"scores-{images}", [1], made, images)
-        assert measure(network) is measure(network)
+        [once], [again] = measure([network]), measure([network])
+        assert once is again
         journal.close()
     assert sizes == [(40, 30), (40, 12)]
     monkeypatch.setattr("test_bench.by_hash", None)
     measure, journal = lab.remembered("scores-12", [1], made, 12)
     journal.close()
-    assert measure(network).accuracy > 0, "from the journal"
-    assert rank.finetuned(lab, [(0, str(network))])[0]["network"] == str(network)
+    [remembered] = measure([network])
+    assert remembered.accuracy > 0, "from the journal"
+    assert rank.finetuned(lab, [(0, network)])[0]["network"] == str(network)
 
 
-def test_an_interrupted_rooms_seconds_add_up(lab, monkeypatch):
+def test_an_interrupted_stages_seconds_add_up(lab, monkeypatch):
     def slow(*_):
         time.sleep(0.05)
         if calls.append(1) or len(calls) == 1:
             raise KeyboardInterrupt
 
     calls: list[int] = []
-    monkeypatch.setattr("bench.method.lab.run_room", slow)
+    monkeypatch.setattr("bench.method.lab.run_stage", slow)
     with pytest.raises(KeyboardInterrupt):
-        lab.room("supernet")
-    assert lab.seconds() == {} and lab.room("supernet").seconds()["supernet"] >= 0.1
-    assert lab.room("supernet") and len(calls) == 2, "what is done is not done again"
+        lab.staged("supernet")
+    assert lab.seconds() == {} and lab.staged("supernet").seconds()["supernet"] >= 0.1
+    assert lab.staged("supernet") and len(calls) == 2, "what is done is not done again"

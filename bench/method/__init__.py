@@ -1,1 +1,1 @@
-"""Whether the method delivers: the family against baselines, and what its parts are worth (docs/results.md)."""
+"""Whether the method delivers: its family against baselines, and its parts (docs/results.md)."""

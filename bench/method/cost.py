@@ -1,14 +1,15 @@
-"""What the search costs beside one-shot NAS for each size, and beside training every strategy of the grid.
+"""What the search costs beside one-shot NAS for each size and training the grid.
 
-Multiply-accumulates are exact: a training step counts three forward passes (forward, and twice that backward) for every
-network that its seed draws, and for every candidate that is fine-tuned; scoring counts the images that recalibrate and
-those that are scored. Seconds are one run's, super-supernet and search. One-shot NAS for a size beyond the search is
-not run: its training's multiply-accumulates are exact, its search's share and the seconds for each are those of the
-largest size that was run.
-Each size's own super-supernet gets as many steps as ours has for all sizes together: a recipe trains a network as long,
-however many share it. The grid is every feasible strategy of every scaling stage for our base model, trained from
-scratch: FLOPs are exact, seconds those of trainings measured at that size, with others beside them (``--workers``).
-What is compared with the grid includes training the members that were searched: the grid has trained them.
+Multiply-accumulates are exact: a training step counts three forward passes (forward, and twice that
+backward) for every network that its seed draws, and for every candidate that is fine-tuned; scoring
+counts the images that recalibrate and those that are scored. Seconds are one run's, super-supernet
+and search. One-shot NAS for a size beyond the search is not run: its training's
+multiply-accumulates are exact, its search's share and the seconds for each are those of the largest
+size that was run. Each size's own super-supernet gets as many steps as ours has for all sizes
+together: a recipe trains a network as long, however many share it. The grid is every feasible
+strategy of every scaling stage for our base model, trained from scratch: FLOPs are exact, seconds
+those of trainings measured at that size, with others beside them (``--workers``). What is compared
+with the grid includes training the members that were searched: the grid has trained them.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ import csv
 from typing import Any
 
 from bench.method import lab as labs
-from bench.method.family import members, one_shot_lab, stage_of
+from bench.method.family import members, one_shot_lab, size_of
 from bench.method.lab import Lab
 from scalenet.records.documents import FINETUNED, Member
 from scalenet.space import cost
 from scalenet.space.scale import scale
-from scalenet.space.scaling import BaseModel
 from scalenet.training import supernet
 
 PASSES = 3  # forward, the inputs' gradients, the weights' gradients
@@ -30,25 +30,38 @@ MEASURED = ("supernet", "search")
 
 
 def training_macs(lab: Lab) -> int:
-    """Return the multiply-accumulates of a super-supernet's training: all the networks that its seed draws."""
+    """Return the multiply-accumulates of training all networks that a seed draws."""
     section = lab.params.supernet
-    drawn = supernet.sampled_flops(lab.params, lab.info, section.sampling, section.recipe.steps)
+    drawn = supernet.sampled_flops(lab.params, lab.task, section.sampling, section.recipe.steps)
     batch = min(section.recipe.batch, lab.info.counts["train"])
     return PASSES * batch * sum(flops for _, _, flops in drawn)
 
 
 def scoring_macs(lab: Lab) -> int:
-    """Return the multiply-accumulates of a search: its candidates on images that recalibrate, score and fine-tune."""
+    """Return the multiply-accumulates of a search.
+
+    Its candidates see the images that recalibrate, score and fine-tune.
+    """
     search, text = lab.params.search, (lab.paths.search / "candidates.csv").read_text().splitlines()
     images = search.calibration + lab.info.counts["select"]
-    tuning = PASSES * search.finetune.steps * min(lab.params.supernet.recipe.batch, lab.info.counts["train"])
-    return sum(int(row["flops"]) * (images + tuning * (row["phase"] == FINETUNED)) for row in csv.DictReader(text))
+    tuning = (
+        PASSES
+        * search.finetune.steps
+        * min(lab.params.supernet.recipe.batch, lab.info.counts["train"])
+    )
+    return sum(
+        int(row["flops"]) * (images + tuning * (row["phase"] == FINETUNED))
+        for row in csv.DictReader(text)
+    )
 
 
 def spent(lab: Lab) -> dict[str, float]:
     """Return what a lab's super-supernet and search took."""
-    seconds = lab.room(*MEASURED).seconds()
-    return {"macs": training_macs(lab) + scoring_macs(lab), "seconds": sum(seconds[room] for room in MEASURED)}
+    seconds = lab.staged(*MEASURED).seconds()
+    return {
+        "macs": training_macs(lab) + scoring_macs(lab),
+        "seconds": sum(seconds[stage] for stage in MEASURED),
+    }
 
 
 def one_shot(lab: Lab, plan: list[Member]) -> dict[str, dict]:
@@ -56,7 +69,7 @@ def one_shot(lab: Lab, plan: list[Member]) -> dict[str, dict]:
     found: dict[str, dict] = {}
     for member in plan:
         own = one_shot_lab(lab, member.multiple)
-        if stage_of(lab, member) is not None:
+        if size_of(lab, member) is not None:
             found[member.name] = spent(own) | {"measured": True}
             share = scoring_macs(own) / training_macs(own)
             price = found[member.name]["seconds"] / found[member.name]["macs"]
@@ -67,19 +80,20 @@ def one_shot(lab: Lab, plan: list[Member]) -> dict[str, dict]:
 
 
 def grid(lab: Lab, plan: list[Member]) -> dict[str, Any]:
-    """Return what training the found base by every feasible strategy of every scaling stage would take."""
+    """Return what training the found base by every feasible strategy of every size would take."""
     base, recipe, total = (
-        BaseModel.parse(plan[0].base),
+        plan[0].base,
         lab.params.retrain.recipe,
         {"macs": 0, "seconds": 0.0, "networks": 0, "ours": {"macs": 0, "seconds": 0.0}},
     )
     for member in plan:
-        stage = stage_of(lab, member)
-        if stage is None:
+        size = size_of(lab, member)
+        if size is None:
             continue
         trained = lab.trained([(member.network, 0)])[member.network, 0]
-        every = {str(scale(lab.params.space, base, by)): by for by in lab.budget.feasible(base, stage)}
-        flops = [cost.flops(scale(lab.params.space, base, by), *lab.shape) for by in every.values()]
+        options = lab.budget.feasible(base, size)
+        networks = dict.fromkeys(scale(lab.params.space, base, by) for by in options)
+        flops = [cost.flops(network, lab.task) for network in networks]
         total["macs"] += PASSES * recipe.steps * recipe.batch * sum(flops)
         total["seconds"] += trained["seconds"] * sum(flops) / member.flops
         total["networks"] += len(flops)
@@ -99,7 +113,9 @@ def main() -> None:
     for what in ("macs", "seconds"):
         ratios[f"searched sizes, {what}"] = sum(row[what] for row in searched.values()) / own[what]
         ratios[f"whole family, {what}"] = sum(row[what] for row in sizes.values()) / own[what]
-        ratios[f"grid of strategies, {what}"] = strategies[what] / (own[what] + strategies["ours"][what])
+        ratios[f"grid of strategies, {what}"] = strategies[what] / (
+            own[what] + strategies["ours"][what]
+        )
     for what, ratio in ratios.items():
         print(f"{what:32} {ratio:.2f} times ours")
     labs.write(lab, chosen, "cost", ours=own, one_shot=sizes, grid=strategies, ratios=ratios)

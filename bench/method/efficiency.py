@@ -1,14 +1,15 @@
 """Best measured score against the number of measured candidates, for four ways to search.
 
-One trained super-supernet scores for all, and every score is kept on file: what seeds have in common is measured once.
-A search counts a candidate (a network of one scaling stage) when it first asks for it. What is compared is the score of
-a whole state: the weighted mean over the scaling stages of one base model under one strategy for each. Candidates are
-scored on ``--images`` of ``select``: what is compared is how they are searched.
+One trained super-supernet scores for all, and every score is kept on file: what seeds have in
+common is measured once. A search counts a candidate (a network of one scaling stage) when it first
+asks for it. What is compared is the score of a whole state: the weighted mean over the scaling
+stages of one base model under one strategy for each. Candidates are scored on ``--images`` of
+``select``: what is compared is how they are searched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,10 +26,9 @@ from bench.method import lab as labs
 from bench.method.lab import Lab
 from scalenet.records.documents import Candidate
 from scalenet.search import evolution
-from scalenet.search.ledger import Ledger
+from scalenet.search.ledger import Label, Ledger, Proposal
 from scalenet.search.scoring import Measure, Scorer
-from scalenet.space import scaling
-from scalenet.space.scaling import BaseModel, Scaling
+from scalenet.space.scaling import BaseModel, Scaling, strategies
 
 
 class Spent(Exception):
@@ -43,7 +43,7 @@ class Trace:
     best: list[float] = field(default_factory=list)
     top: float = 0.0
 
-    def emit(self, candidate: Candidate, seconds: float) -> None:
+    def record(self, candidate: Candidate, seconds: float) -> None:
         """Count a candidate."""
         if len(self.best) == self.allowed:
             raise Spent
@@ -57,29 +57,43 @@ class Trace:
 
 
 class Noting(Ledger):
-    """A ledger that tells a trace of every state: a base model whose every scaling stage has a measured strategy."""
+    """A ledger that tells a trace of states: base models with a measured strategy for each size.
+
+    It measures one network after the other, as evaluations are counted one by one.
+    """
 
     trace: Trace
     tops: dict[BaseModel, dict[int, float]]
 
-    def score(self, stage: int, base: BaseModel, by: Scaling) -> float:
-        score = super().score(stage, base, by)
-        own, weights = self.tops.setdefault(base, {}), self.params.search.stage_weights
-        own[stage] = max(score, own.get(stage, 0.0))
-        if len(own) == len(weights):
-            self.trace.state(sum(w * own[i] for i, w in enumerate(weights)) / sum(weights))
+    def scores(self, proposals: Sequence[Proposal], label: Label) -> list[float]:
+        return [self._noted(proposal, label) for proposal in proposals]
+
+    def _noted(self, proposal: Proposal, label: Label) -> float:
+        [score] = super().scores([proposal], label)
+        tops, weights = self.tops.setdefault(proposal.base, {}), self.params.stage_weights
+        tops[proposal.size] = max(score, tops.get(proposal.size, 0.0))
+        if len(tops) == len(weights):
+            self.trace.state(sum(w * tops[i] for i, w in enumerate(weights)) / sum(weights))
+        return score
+
+    def state(self, base: BaseModel, chosen: Sequence[Scaling]) -> float:
+        """Return the measured score of one state."""
+        [score] = self.totals([base], chosen, Label("states"))
         return score
 
 
 def ledger(lab: Lab, measure: Measure, trace: Trace) -> Noting:
     """Return an empty ledger whose candidates count for a trace."""
-    made = Noting(lab.params, lab.info, measure, trace.emit)
+    made = Noting(lab.params.search, lab.budget, measure, trace.record)
     made.trace, made.tops = trace, {}
     return made
 
 
 def until_stale(own: Noting, once: Callable[[], object], patience: int) -> None:
-    """Repeat until so many rounds in a row ask for nothing new: a small space is known before the budget is spent."""
+    """Repeat until so many rounds in a row ask for nothing new.
+
+    A small space is known before the budget is spent.
+    """
     stale = 0
     while stale < patience:
         before = len(own.candidates)
@@ -93,15 +107,17 @@ def random_search(own: Noting, generator: np.random.Generator) -> None:
     def once() -> None:
         state = random_state(own, generator)
         if state:
-            own.total(*state)
+            own.state(*state)
 
-    until_stale(own, once, own.params.scaling.tries)
+    until_stale(own, once, own.budget.scalings.tries)
 
 
-def random_state(own: Noting, generator: np.random.Generator) -> tuple[BaseModel, list[Scaling]] | None:
+def random_state(
+    own: Noting, generator: np.random.Generator
+) -> tuple[BaseModel, list[Scaling]] | None:
     """Draw a feasible base model and one of its feasible strategies for each stage."""
-    base = own.budget.draw(generator, own.params.scaling.tries)
-    options = [own.budget.feasible(base, stage) for stage in range(len(own.params.scaling.stages))]
+    base = own.budget.draw(generator, own.budget.scalings.tries)
+    options = [own.budget.feasible(base, stage) for stage in range(len(own.budget.scalings.stages))]
     if not all(options):
         return None
     return base, [every[int(generator.integers(len(every)))] for every in options]
@@ -111,53 +127,61 @@ def markov_chain(own: Noting, generator: np.random.Generator) -> None:
     """Run the search of stages/search, from new random base models again and again."""
 
     def once() -> None:
-        with suppress(ValueError):  # base models whose strategies share no other: a start like any that found nothing
+        with suppress(
+            ValueError
+        ):  # base models whose strategies share no other: a start like any that found nothing
             evolution.search(own, generator)
 
     until_stale(own, once, 5)
 
 
 class States(ElementwiseProblem):
-    """States as whole numbers for pymoo: depths and kernels of the base model, then a strategy for each stage."""
+    """States as whole numbers for pymoo: the base model's depths and kernels, then strategies."""
 
     def __init__(self, own: Noting):
         self.own = own
-        self.offered = [scaling.strategies(own.params.scaling, i) for i in range(len(own.params.scaling.stages))]
+        self.offered = [
+            strategies(own.budget.scalings, i) for i in range(len(own.budget.scalings.stages))
+        ]
         upper = [
-            n for stage in own.params.space.stages for n in (stage.depth - 1, *[len(stage.kernels) - 1] * stage.depth)
+            n
+            for stage in own.budget.space.stages
+            for n in (stage.depth - 1, *[len(stage.kernels) - 1] * stage.depth)
         ]
         upper += [len(every) - 1 for every in self.offered]
-        super().__init__(n_var=len(upper), n_obj=1, n_ieq_constr=1, xl=0, xu=np.array(upper), vtype=int)
+        super().__init__(
+            n_var=len(upper), n_obj=1, n_ieq_constr=1, xl=0, xu=np.array(upper), vtype=int
+        )
 
     def decode(self, x: np.ndarray) -> tuple[BaseModel, list[Scaling]]:
         """Return the state that numbers stand for."""
         genes, kernels = iter(x.tolist()), []
-        for stage in self.own.params.space.stages:
+        for stage in self.own.budget.space.stages:
             depth, *chosen = (next(genes) for _ in range(1 + stage.depth))
             kernels.append(tuple(stage.kernels[i] for i in chosen[: depth + 1]))
         return BaseModel(tuple(kernels)), [every[next(genes)] for every in self.offered]
 
-    def encode(self, base: BaseModel, strategies: list[Scaling]) -> list[int]:
+    def encode(self, base: BaseModel, chosen: list[Scaling]) -> list[int]:
         """Return the numbers that stand for a state."""
         genes = []
-        for kernels, stage in zip(base.kernels, self.own.params.space.stages, strict=True):
+        for kernels, stage in zip(base.kernels, self.own.budget.space.stages, strict=True):
             absent = [0] * (stage.depth - len(kernels))
             genes += [len(kernels) - 1, *(stage.kernels.index(k) for k in kernels), *absent]
-        return genes + [every.index(by) for every, by in zip(self.offered, strategies, strict=True)]
+        return genes + [every.index(by) for every, by in zip(self.offered, chosen, strict=True)]
 
     def canonical(self, x: np.ndarray) -> np.ndarray:
-        """Return the same states (n, genes) with 0 for the kernels of layers that they do not have."""
+        """Return states (n, genes) with 0 for the kernels of layers that they do not have."""
         x, at = np.rint(x).astype(int), 0
-        for stage in self.own.params.space.stages:
+        for stage in self.own.budget.space.stages:
             layers = np.arange(stage.depth)
             x[:, at + 1 : at + 1 + stage.depth] *= layers <= x[:, [at]]
             at += 1 + stage.depth
         return x
 
     def _evaluate(self, x: np.ndarray, out: dict, *args, **kwargs) -> None:
-        base, strategies = self.decode(x)
-        miss = self.own.budget.total_miss(base, strategies)
-        out["G"], out["F"] = [miss], [0.0 if miss else -self.own.total(base, strategies)]
+        base, chosen = self.decode(x)
+        miss = self.own.budget.total_miss(base, chosen)
+        out["G"], out["F"] = [miss], [0.0 if miss else -self.own.state(base, chosen)]
 
 
 class Canonical(Repair):
@@ -168,14 +192,15 @@ class Canonical(Repair):
 
 
 def plain_evolution(own: Noting, generator: np.random.Generator) -> None:
-    """Run pymoo's genetic algorithm over whole states, again and again; infeasible states cost nothing.
+    """Run pymoo's genetic algorithm over whole states, again and again.
 
-    It starts from random feasible states: of all states they are so few that evolution may never meet one.
+    Infeasible states cost nothing. It starts from random feasible states: of all states they are so
+    few that evolution may never meet one.
     """
-    problem, size = States(own), own.params.search.population
+    problem, size = States(own), own.params.population
 
     def once() -> None:
-        drawn = (random_state(own, generator) for _ in range(own.params.scaling.tries))
+        drawn = (random_state(own, generator) for _ in range(own.budget.scalings.tries))
         first = list(islice((problem.encode(*state) for state in drawn if state), size))
         if not first:
             return
@@ -183,7 +208,7 @@ def plain_evolution(own: Noting, generator: np.random.Generator) -> None:
             pop_size=size,
             sampling=np.array(first),
             crossover=UniformCrossover(),
-            mutation=PM(prob_var=own.params.search.mutation, eta=3, vtype=float),
+            mutation=PM(prob_var=own.params.mutation, eta=3, vtype=float),
             repair=Canonical(),
             eliminate_duplicates=True,
         )
@@ -205,7 +230,11 @@ def traced(lab: Lab, measure: Measure, name: str, seed: int, allowed: int) -> li
     """Return the best state's score after each evaluation of one search."""
     run, over = SEARCHES[name]
     section = lab.params.search.model_copy(update=over)
-    own = ledger(Lab(lab.params.model_copy(update={"search": section}), lab.root), measure, trace := Trace(allowed))
+    own = ledger(
+        Lab(lab.params.model_copy(update={"search": section}), lab.root),
+        measure,
+        trace := Trace(allowed),
+    )
     with suppress(Spent):
         run(own, np.random.default_rng([3, seed]))
     return trace.best
@@ -222,15 +251,34 @@ def main() -> None:
     lab = labs.open_lab(chosen)
     search, images = lab.params.search, min(chosen.images, lab.info.counts["select"])
     needs = search.calibration, search.batch
-    measure, journal = lab.remembered(f"scores-on-{images}", needs, lambda *given: Scorer(*given, search), images)
+    measure, journal = lab.remembered(
+        f"scores-on-{images}", needs, lambda *given: Scorer(*given, search), images
+    )
     traces: dict[str, list[list[float]]] = {}
     for name in SEARCHES:
-        traces[name] = [traced(lab, measure, name, seed, chosen.evaluations) for seed in range(chosen.seeds)]
-        print(f"{name:26}", "  ".join(f"{trace[-1]:.4f} ({len(trace)})" for trace in traces[name]), flush=True)
+        traces[name] = [
+            traced(lab, measure, name, seed, chosen.evaluations) for seed in range(chosen.seeds)
+        ]
+        print(
+            f"{name:26}",
+            "  ".join(f"{trace[-1]:.4f} ({len(trace)})" for trace in traces[name]),
+            flush=True,
+        )
     journal.close()
     goals = [trace[-1] for trace in traces["plain evolution"]]
-    reached = {name: [first_reach(t, g) for t, g in zip(every, goals, strict=True)] for name, every in traces.items()}
-    labs.write(lab, chosen, "efficiency", images=images, traces=traces, plain_final=goals, evaluations_to_reach=reached)
+    reached = {
+        name: [first_reach(t, g) for t, g in zip(every, goals, strict=True)]
+        for name, every in traces.items()
+    }
+    labs.write(
+        lab,
+        chosen,
+        "efficiency",
+        images=images,
+        traces=traces,
+        plain_final=goals,
+        evaluations_to_reach=reached,
+    )
 
 
 if __name__ == "__main__":

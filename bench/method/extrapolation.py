@@ -1,8 +1,9 @@
-"""Whether the laws hold: a hidden searched stage predicted, and the accuracy of the sizes beyond the search.
+"""Whether the laws hold: a hidden size predicted, and the accuracy beyond the search.
 
-The last searched stage is hidden from the laws (not from the search of the base model); those of the others plan a
-network for its budget. It, and the network that was searched there, are trained with the same seeds at equal FLOPs.
-The accuracy law is fitted to the searched sizes' first seed; its predictions are held against what each size reaches.
+The last searched stage is hidden from the laws (not from the search of the base model); those of
+the others plan a network for its budget. It, and the network that was searched there, are trained
+with the same seeds at equal FLOPs. The accuracy law is fitted to the searched sizes' first seed;
+its predictions are held against what each size reaches.
 """
 
 from __future__ import annotations
@@ -13,38 +14,49 @@ import numpy as np
 
 from bench.method import lab as labs
 from bench.method import statistics
-from bench.method.family import members, stage_of
+from bench.method.family import members, size_of
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
-from scalenet.laws.accuracy import Member as Point
-from scalenet.laws.accuracy import fit_accuracy
+from scalenet.laws import plan as laws
+from scalenet.laws.accuracy import Tested, fit_accuracy
 from scalenet.records.documents import Member
-from scalenet.space.scaling import BaseModel, Scaling
+from scalenet.space.network import Network
+from scalenet.space.scaling import Scaling
 
 
 def hidden(lab: Lab, plan: list[Member], seeds: int) -> dict | None:
-    """Predict the last searched stage from the others, train both at equal FLOPs; None with fewer than 4 stages."""
-    strategies = [Scaling.parse(text) for text in lab.found.strategies]
+    """Predict the last searched size from the others and train both at equal FLOPs.
+
+    None with fewer than 4 sizes.
+    """
+    strategies = lab.found.strategies
     if len(strategies) < 4:
         return None
-    last = next((member for member in plan if stage_of(lab, member) == len(strategies) - 1), None)
+    last = next((member for member in plan if size_of(lab, member) == len(strategies) - 1), None)
     if last is None:
-        raise SystemExit("--sizes leaves out the last searched size, which is the one to hide; name it too")
-    base = BaseModel.parse(last.base)
-    fitted = plan.fit_laws(lab.params, strategies[:-1])
-    by = plan.move(lab.params, lab.info, base, fitted, last.multiple)
-    network = str(equal_cost(lab, lab.params.space, base, by, last.flops))
+        raise SystemExit(
+            "--sizes leaves out the last searched size, which is the one to hide; name it too"
+        )
+    fitted = laws.fit_laws(lab.params, strategies[:-1])
+    by = laws.move(lab.params, lab.task, last.base, fitted, last.multiple)
+    network = equal_cost(lab, lab.params.space, last.base, by, last.flops)
     jobs = [(name, seed) for seed in range(seeds) for name in (last.network, network)]
     outcome = lab.trained(jobs)
     searched, predicted = (
-        [outcome[name, seed]["accuracy"] for seed in range(seeds)] for name in (last.network, network)
+        [outcome[name, seed]["accuracy"] for seed in range(seeds)]
+        for name in (last.network, network)
     )
     return {
-        "intervals": plan.hidden(lab.params, strategies),
-        "searched": {"network": last.network, "scaling": last.scaling, "accuracies": searched},
-        "predicted": {"network": network, "scaling": str(by), "accuracies": predicted},
+        "intervals": laws.hidden(lab.params, strategies),
+        "searched": described(last.network, last.scaling, searched),
+        "predicted": described(network, by, predicted),
         "predicted_less_searched": statistics.paired(predicted, searched),
     }
+
+
+def described(network: Network, by: Scaling, accuracies: list[float]) -> dict:
+    """Return what the results say of a trained network."""
+    return {"network": str(network), "scaling": str(by), "accuracies": accuracies}
 
 
 def accuracy(lab: Lab, plan: list[Member], seeds: int) -> list[dict]:
@@ -52,17 +64,33 @@ def accuracy(lab: Lab, plan: list[Member], seeds: int) -> list[dict]:
     outcome = lab.trained((member.network, seed) for member in plan for seed in range(seeds))
     section, rows = lab.params.publish, []
     points = [
-        Point(member.flops, outcome[member.network, 0]["correct"], outcome[member.network, 0]["tested"])
+        Tested(
+            member.flops,
+            outcome[member.network, 0]["correct"],
+            outcome[member.network, 0]["tested"],
+        )
         for member in plan
-        if stage_of(lab, member) is not None
+        if size_of(lab, member) is not None
     ]
-    law = fit_accuracy(points, section.confidence, section.draws, np.random.default_rng(section.seed))
+    law = fit_accuracy(
+        points, section.confidence, section.draws, np.random.default_rng(section.seed)
+    )
     for member in plan:
-        reached = statistics.mean([outcome[member.network, seed]["accuracy"] for seed in range(seeds)])
+        reached = statistics.mean(
+            [outcome[member.network, seed]["accuracy"] for seed in range(seeds)]
+        )
         at = asdict(law.predict(member.flops))
         inside = at["low"] <= reached["mean"] <= at["high"]
-        beyond = stage_of(lab, member) is None
-        rows.append({"member": member.name, "beyond": beyond, "predicted": at, "reached": reached, "inside": inside})
+        beyond = size_of(lab, member) is None
+        rows.append(
+            {
+                "member": member.name,
+                "beyond": beyond,
+                "predicted": at,
+                "reached": reached,
+                "inside": inside,
+            }
+        )
     return rows
 
 
@@ -74,7 +102,9 @@ def main() -> None:
     stage, rows = hidden(lab, plan, chosen.seeds), accuracy(lab, plan, chosen.seeds)
     if stage:
         print(
-            f"hidden stage: searched {stage['searched']['scaling']}, predicted {stage['predicted']['scaling']}", end=" "
+            f"hidden stage: searched {stage['searched']['scaling']}, "
+            f"predicted {stage['predicted']['scaling']}",
+            end=" ",
         )
         print(f"({stage['predicted_less_searched']['mean']:+.2%})")
     for row in rows:

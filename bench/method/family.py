@@ -1,13 +1,17 @@
-"""The family against what a practitioner would do instead, at equal FLOPs (±1 %, see match.py), recipe and seeds.
+"""The family against what a practitioner would do instead, at equal cost.
+
+FLOPs are equal within 1 % (see match.py), recipe and seeds are the same.
 
 - ``ours``: searched base, searched strategies, and the law's beyond the search.
 - ``EfficientNet's law``: the same base, scaled by (1.2, 1.1, 1.15) per doubling.
 - ``random base``: a random feasible base for each seed, the searched strategies.
 - ``random strategies``: the searched base, random feasible strategies for each seed.
-- ``one-shot per size``: a super-supernet and a search for each size, in the space that EfficientNet's law widens,
-  deepens and sharpens for it: what NAS costs without a scaling strategy.
+- ``one-shot per size``: a super-supernet and a search for each size, in the space that
+  EfficientNet's law widens, deepens and sharpens for it: what NAS costs without a scaling
+  strategy.
 
-``--more S1=12,S2=8`` trains ours and EfficientNet's law with so many seeds at these sizes, all else with ``--seeds``.
+``--more S1=12,S2=8`` trains ours and EfficientNet's law with so many seeds at these sizes, all else
+with ``--seeds``.
 """
 
 from __future__ import annotations
@@ -24,30 +28,32 @@ from bench.method import statistics
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.config.params import Space
-from scalenet.laws.plan import EFFICIENTNET, searched_stage
+from scalenet.laws.plan import EFFICIENTNET, searched_size
 from scalenet.records.documents import Member
 from scalenet.space import cost
 from scalenet.space.network import Network
 from scalenet.space.scale import ceil, scale_width
-from scalenet.space.scaling import BaseModel, Scaling, strategies
+from scalenet.space.scaling import Scaling, strategies
 
-Arm = Callable[[Lab, Member, int], str | None]  # (lab, our member, seed) -> network; None where an arm has no such size
+Arm = Callable[
+    [Lab, Member, int], Network | None
+]  # (lab, our member, seed) -> network; None where an arm has no such size
 
 
 def members(lab: Lab, sizes: str = "") -> list[Member]:
     """Return our family's plan, smallest first; of it ``sizes`` (S0,S1) if some are named."""
-    lab.room("supernet", "search", "extrapolate")
+    lab.staged("supernet", "search", "extrapolate")
     wanted = sizes.split(",") if sizes else list(lab.params.family)
     plan = [Member.read(lab.paths.plan / f"{name}.json") for name in wanted]
     return sorted(plan, key=lambda member: member.multiple)
 
 
-def stage_of(lab: Lab, member: Member) -> int | None:
-    """Return the scaling stage that a member was searched in."""
-    return searched_stage(lab.params, member.multiple)
+def size_of(lab: Lab, member: Member) -> int | None:
+    """Return the size that a member was searched as, or None beyond the search."""
+    return searched_size(lab.params, member.multiple)
 
 
-def ours(lab: Lab, member: Member, seed: int) -> str:
+def ours(lab: Lab, member: Member, seed: int) -> Network:
     """Return our own network."""
     return member.network
 
@@ -55,39 +61,41 @@ def ours(lab: Lab, member: Member, seed: int) -> str:
 def law(lab: Lab, multiple: float) -> Scaling:
     """Return the strategy of EfficientNet's law for a budget (Tan & Le 2019, eq. 3)."""
     phi, start = math.log2(multiple), strategies(lab.params.scaling, 0)[0].resolution
-    depth, width, resolution = (EFFICIENTNET[name] ** phi for name in ("depth", "width", "resolution"))
+    depth, width, resolution = (
+        EFFICIENTNET[name] ** phi for name in ("depth", "width", "resolution")
+    )
     return Scaling(round(depth, 3), round(width, 3), round(start * resolution))
 
 
-def efficientnet(lab: Lab, member: Member, seed: int) -> str:
+def efficientnet(lab: Lab, member: Member, seed: int) -> Network:
     """Scale our base by EfficientNet's law."""
     if member.multiple == 1:
         return member.network
-    base = BaseModel.parse(member.base)
-    return str(equal_cost(lab, lab.params.space, base, law(lab, member.multiple), member.flops))
+    by = law(lab, member.multiple)
+    return equal_cost(lab, lab.params.space, member.base, by, member.flops)
 
 
-def random_base(lab: Lab, member: Member, seed: int) -> str | None:
+def random_base(lab: Lab, member: Member, seed: int) -> Network | None:
     """Scale a random base, feasible under all searched strategies, by them."""
-    if stage_of(lab, member) is None:
+    if size_of(lab, member) is None:
         return None
-    chosen = [Scaling.parse(text) for text in lab.found.strategies]
-    base = lab.budget.draw(np.random.default_rng([1, seed]), 20 * lab.params.scaling.tries, chosen)
-    return str(equal_cost(lab, lab.params.space, base, Scaling.parse(member.scaling), member.flops))
+    generator, tries = np.random.default_rng([1, seed]), 20 * lab.params.scaling.tries
+    base = lab.budget.draw(generator, tries, lab.found.strategies)
+    return equal_cost(lab, lab.params.space, base, member.scaling, member.flops)
 
 
-def random_strategies(lab: Lab, member: Member, seed: int) -> str | None:
+def random_strategies(lab: Lab, member: Member, seed: int) -> Network | None:
     """Scale our base by random feasible strategies."""
-    stage, base = stage_of(lab, member), BaseModel.parse(member.base)
-    if stage is None:
-        return None
-    options = lab.budget.feasible(base, stage)
-    by = options[int(np.random.default_rng([2, seed, stage]).integers(len(options)))]
-    return member.network if stage == 0 else str(equal_cost(lab, lab.params.space, base, by, member.flops))
+    size, base = size_of(lab, member), member.base
+    if size is None or size == 0:
+        return None if size is None else member.network
+    options = lab.budget.feasible(base, size)
+    by = options[int(np.random.default_rng([2, seed, size]).integers(len(options)))]
+    return equal_cost(lab, lab.params.space, base, by, member.flops)
 
 
 def widened(space: Space, by: Scaling) -> Space:
-    """Return the space whose base models are as wide, and up to as deep, as a strategy would make them."""
+    """Return the space whose base models are as wide and deep as a strategy would make them."""
     content = space.model_dump()
     content["stem"]["width"] = scale_width(space, space.stem.width, by.width)
     for stage in content["stages"]:
@@ -99,24 +107,32 @@ def widened(space: Space, by: Scaling) -> Space:
 def one_shot_lab(lab: Lab, multiple: float) -> Lab:
     """Return the lab of one size's own super-supernet and search."""
     by, first = law(lab, multiple), lab.params.scaling.stages[0]
-    stage = {"tolerance": first.tolerance, "depths": [1.0], "widths": [1.0], "resolutions": [by.resolution]}
+    stage = {
+        "tolerance": first.tolerance,
+        "depths": [1.0],
+        "widths": [1.0],
+        "resolutions": [by.resolution],
+    }
     return lab.variant(
         {
             "space": widened(lab.params.space, by).model_dump(mode="json"),
             "scaling": {"budget": lab.params.scaling.budget * multiple, "stages": [stage]},
             "supernet": {"stage_weights": None},
-            "search": {"stage_weights": [1.0], "finetune": {"steps": 0}},  # with one strategy there is none to choose
+            "search": {
+                "stage_weights": [1.0],
+                "finetune": {"steps": 0},
+            },  # with one strategy there is none to choose
         }
     )
 
 
-def one_shot(lab: Lab, member: Member, seed: int) -> str | None:
+def one_shot(lab: Lab, member: Member, seed: int) -> Network | None:
     """Search this size alone."""
-    if stage_of(lab, member) is None:
+    if size_of(lab, member) is None:
         return None
-    own = one_shot_lab(lab, member.multiple).room("supernet", "search")
+    own = one_shot_lab(lab, member.multiple).staged("supernet", "search")
     by = Scaling(1.0, 1.0, own.params.scaling.stages[0].resolutions[0])
-    return str(equal_cost(own, own.params.space, BaseModel.parse(own.found.base), by, member.flops))
+    return equal_cost(own, own.params.space, own.found.base, by, member.flops)
 
 
 ARMS: dict[str, Arm] = {
@@ -132,37 +148,55 @@ PRINCIPAL = ("ours", "EfficientNet's law")  # the comparison that --more is for
 def seeds_of(text: str, sizes: list[str]) -> dict[str, int]:
     """Read ``--more``: trainings by size."""
     found = re.findall(r"(\w+)=(\d+)(?:,|$)", text)
-    if ",".join(f"{size}={count}" for size, count in found) != text or not {size for size, _ in found} <= set(sizes):
-        raise SystemExit(f"--more is {text!r}; give a number of seeds for sizes of {', '.join(sizes)}: S1=12,S2=8")
+    if ",".join(f"{size}={count}" for size, count in found) != text or not {
+        size for size, _ in found
+    } <= set(sizes):
+        raise SystemExit(
+            f"--more is {text!r}; give a number of seeds for sizes of {', '.join(sizes)}: "
+            "S1=12,S2=8"
+        )
     return {size: int(count) for size, count in found}
 
 
-def compared(lab: Lab, plan: list[Member], seeds: int, more: dict[str, int]) -> dict[str, dict[str, Any]]:
-    """Train every arm's networks; return, by arm and size, networks, FLOPs, accuracies and the difference from ours."""
+def compared(
+    lab: Lab, plan: list[Member], seeds: int, more: dict[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Train every arm's networks; return rows by arm and size.
+
+    A row has networks, FLOPs, accuracies and the difference from ours.
+    """
     chosen = {
-        (arm, member.name): [network_of(lab, member, seed) for seed in range(max(seeds, more.get(member.name, 0)))]
+        (arm, member.name): [
+            network_of(lab, member, seed) for seed in range(max(seeds, more.get(member.name, 0)))
+        ]
         if arm in PRINCIPAL
         else [network_of(lab, member, seed) for seed in range(seeds)]
         for arm, network_of in ARMS.items()
         for member in plan
     }
     chosen = {key: networks for key, networks in chosen.items() if None not in networks}
-    outcome = lab.trained((network, seed) for networks in chosen.values() for seed, network in enumerate(networks))
+    outcome = lab.trained(
+        (network, seed) for networks in chosen.values() for seed, network in enumerate(networks)
+    )
     rows: dict[str, dict[str, Any]] = {arm: {} for arm in ARMS}
     for (arm, size), networks in chosen.items():
         accuracies = [outcome[network, seed]["accuracy"] for seed, network in enumerate(networks)]
         rows[arm][size] = {
-            "networks": networks,
-            "flops": [cost.flops(Network.parse(network), *lab.shape) for network in networks],
+            "networks": [str(network) for network in networks],
+            "flops": [cost.flops(network, lab.task) for network in networks],
             "accuracies": accuracies,
             **statistics.mean(accuracies),
-            "ours_less_this": None if arm == "ours" else beside(rows["ours"][size], networks, accuracies),
+            "ours_less_this": None
+            if arm == "ours"
+            else beside(rows["ours"][size], [str(network) for network in networks], accuracies),
         }
     return rows
 
 
-def beside(ours: dict[str, Any], networks: list[str], accuracies: list[float]) -> dict[str, float | None] | None:
-    """Compare ours with an arm over the seeds that both have; None where they are the same networks."""
+def beside(
+    ours: dict[str, Any], networks: list[str], accuracies: list[float]
+) -> dict[str, float | None] | None:
+    """Compare ours with an arm over the seeds that both have; None for the same networks."""
     if networks == ours["networks"][: len(networks)]:
         return None
     return statistics.paired(ours["accuracies"][: len(networks)], accuracies)
@@ -173,10 +207,14 @@ def main() -> None:
     chosen = labs.options(__doc__, sizes="", more="")
     lab = labs.open_lab(chosen)
     plan = members(lab, chosen.sizes)
-    rows = compared(lab, plan, chosen.seeds, seeds_of(chosen.more, [member.name for member in plan]))
+    rows = compared(
+        lab, plan, chosen.seeds, seeds_of(chosen.more, [member.name for member in plan])
+    )
     for arm, sizes in rows.items():
         print(f"{arm:20}", "  ".join(f"{size} {row['mean']:.2%}" for size, row in sizes.items()))
-    labs.write(lab, chosen, "family", seeds=chosen.seeds, members=[m.model_dump() for m in plan], arms=rows)
+    labs.write(
+        lab, chosen, "family", seeds=chosen.seeds, members=[m.plain() for m in plan], arms=rows
+    )
 
 
 if __name__ == "__main__":

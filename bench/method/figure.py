@@ -29,12 +29,26 @@ def draw(family: dict[str, Any], path: Path) -> None:
             x = [flops[size] * SHIFT ** (place - 2) for size in rows]
             means = [100 * row["mean"] for row in rows.values()]
             known = [(row["mean"], row["low"]) for row in rows.values() if row["low"] is not None]
-            bars = [100 * (middle - low) for middle, low in known] if len(known) == len(rows) else None
+            bars = (
+                [100 * (middle - low) for middle, low in known] if len(known) == len(rows) else None
+            )
             principal = arm in list(STYLES)[:2]
-            axes.errorbar(x, means, yerr=bars, fmt=STYLES[arm], capsize=3, alpha=1 if principal else 0.5, label=arm)
+            axes.errorbar(
+                x,
+                means,
+                yerr=bars,
+                fmt=STYLES[arm],
+                capsize=3,
+                alpha=1 if principal else 0.5,
+                label=arm,
+            )
         for size, row in family["arms"]["ours"].items():
-            axes.annotate(size, (flops[size], 100 * row["mean"]), (-16, 8), textcoords="offset points")
-        axes.set(xscale="log", xlabel="FLOPs (multiply-accumulates of one image)", ylabel="test top-1, %")
+            axes.annotate(
+                size, (flops[size], 100 * row["mean"]), (-16, 8), textcoords="offset points"
+            )
+        axes.set(
+            xscale="log", xlabel="FLOPs (multiply-accumulates of one image)", ylabel="test top-1, %"
+        )
         axes.set_title("Searched family and baselines: means and 95 % intervals over seeds")
         axes.set_xticks(list(flops.values()), [f"{count / 1e6:.3g} M" for count in flops.values()])
         axes.minorticks_off()

@@ -1,4 +1,4 @@
-"""A folder where a preset's rooms run once, variants of it beside each other, and networks are trained once each."""
+"""A folder where a preset's stages run once, beside its variants, and each network trains once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
@@ -20,15 +20,16 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import torch
+import yaml
 from tqdm import tqdm
 
 from bench.speed.common import about
 from scalenet.config import params
 from scalenet.config.params import Params
-from scalenet.data import sources
+from scalenet.data import readers
 from scalenet.data.images import Images, join, on_device
-from scalenet.data.splits import run as split_images
 from scalenet.nets import child, elastic
 from scalenet.nets.elastic import Elastic
 from scalenet.pipeline import settings
@@ -38,18 +39,23 @@ from scalenet.records.journal import Journal
 from scalenet.records.paths import Paths
 from scalenet.search.scoring import Measure, Measurement
 from scalenet.space.budget import Budget
-from scalenet.space.network import Network
-from scalenet.stages import run_room
-from scalenet.training import device, member
+from scalenet.space.network import Network, Task
+from scalenet.stages import prepare, run_stage
+from scalenet.training import device, loop, member
 
 RESULTS = Path(__file__).parent / "results"
-Job = tuple[str, int]  # (network, seed)
-Made = Callable[[Elastic, Images, Images], Measure]  # (super-supernet, train, select) -> what scores a network
+Job = tuple[Network, int]  # (network, seed)
+Made = Callable[
+    [Elastic, Images, Images], Measure
+]  # (super-supernet, train, select) -> what scores a network
 
 
 @dataclass(frozen=True)
 class Lab:
-    """Params and the folder of what they made. Everything in it is made once: a script that stops goes on there."""
+    """Params and the folder of what they made.
+
+    Everything in it is made once: a script that stops goes on there.
+    """
 
     params: Params
     root: Path
@@ -65,24 +71,28 @@ class Lab:
 
     @cached_property
     def budget(self) -> Budget:
-        return Budget(self.params.space, self.params.scaling, *self.shape)
+        return Budget(self.params.space, self.params.scaling, self.task)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Return (channels, classes) of the images."""
-        return self.info.channels, len(self.info.classes)
+    def task(self) -> Task:
+        """What the networks are for."""
+        return self.info.task
 
     @property
     def found(self) -> Found:
         return Found.read(self.paths.search / "found.json")
 
     def prepared(self) -> Lab:
-        """Split the images, if that has not been done; the source is relative to the current folder."""
+        """Split the images if need be; their source is relative to the current folder."""
         if not (self.paths.data / "info.json").exists():
-            info, splits = split_images(self.params.data, sources.find(self.params.data, Path.cwd()))
-            for name, arrays in splits.items():
+            source = readers.find(self.params.data, Path.cwd())
+            generator = np.random.default_rng(self.params.data.seed)
+            made = prepare.run(
+                self.params, source, state=None, generator=generator, device=None, emit=loop.ignore
+            )
+            for name, arrays in made.splits.items():
                 files.write_arrays(self.paths.data / f"{name}.npz", arrays)
-            info.write(self.paths.data / "info.json")
+            made.info.write(self.paths.data / "info.json")
         return self
 
     def variant(self, over: dict[str, Any]) -> Lab:
@@ -106,19 +116,21 @@ class Lab:
         """The folder that variants share: trained networks depend on none of what they change."""
         return self.root.parent.parent if self.root.parent.name == "variants" else self.root
 
-    def room(self, *names: str) -> Lab:
-        """Run rooms that have not been run here, and remember the seconds each took in all."""
+    def staged(self, *names: str) -> Lab:
+        """Run stages that have not been run here; remember the seconds each took in all."""
         for name in names:
             if name not in self.seconds():
                 self._timed(name)
         return self
 
     def _timed(self, name: str) -> None:
-        """Run a room; the seconds of calls that were stopped count too, as what they left is resumed."""
+        """Run a stage; seconds of calls that were stopped count, as what they left is resumed."""
         begun, start = self.root / f".{name}.seconds", time.perf_counter()
         before = float(begun.read_text()) if begun.exists() else 0.0
         try:
-            run_room(self.params, self.paths, name)
+            content = self.params.model_dump(mode="json")
+            files.write_bytes(self.root / "params.yaml", yaml.safe_dump(content).encode())
+            run_stage(self.root, name, None, loop.ignore)
         finally:
             spent = before + time.perf_counter() - start
             files.write_bytes(begun, str(spent).encode())
@@ -127,40 +139,49 @@ class Lab:
         begun.unlink()
 
     def seconds(self) -> dict[str, float]:
-        """Return how long each room took here."""
+        """Return how long each stage took here."""
         file = self.root / "seconds.json"
         return files.read_json(file) if file.exists() else {}
 
-    def remembered(self, name: str, needs: Any, made: Made, images: int | None = None) -> tuple[Measure, Journal]:
-        """Return a measure that measures a network once ever, and its journal, for its caller to close.
+    def remembered(
+        self, name: str, needs: Any, made: Made, images: int | None = None
+    ) -> tuple[Measure, Journal]:
+        """Return a measure that measures a network once ever, and the journal to close after it.
 
-        ``made`` builds it from the super-supernet and the images: train, and ``images`` of select (all by default).
-        ``needs`` is what else a score depends on.
+        ``made`` builds it from the super-supernet and the images: train, and ``images`` of select
+        (all by default). ``needs`` is what else a score depends on.
         """
         on = device.prepare(self.params.compute)
-        weights = self.room("supernet").paths.supernet / "weights.pt"
-        train, select = (files.read_split(self.paths.data / f"{split}.npz") for split in ("train", "select"))
+        weights = self.staged("supernet").paths.supernet / "weights.pt"
+        train, select = (
+            files.read_split(self.paths.data / f"{split}.npz") for split in ("train", "select")
+        )
         splits = train, tuple(array[:images] for array in select)
         new = made(
-            elastic.read(weights, on), *(on_device(split, self.info.mean, self.info.std, on) for split in splits)
+            elastic.read(weights, on),
+            *(on_device(split, self.info.mean, self.info.std, on) for split in splits),
         )
         journal = Journal(self.root / f"{name}.jsonl", files.digest(needs, images, weights))
-        known = {row["network"]: Measurement(row["accuracy"], row["probability"], 0.0) for row in journal.records}
+        known = {
+            Network.parse(row["network"]): Measurement(row["accuracy"], row["probability"], 0.0)
+            for row in journal.records
+        }
 
-        def measure(network: Network) -> Measurement:
-            key = str(network)
-            if key not in known:
-                known[key] = new(network)
-                found = {"accuracy": known[key].accuracy, "probability": known[key].probability}
-                journal.append({"network": key} | found)
-            return known[key]
+        def measure(networks: Sequence[Network]) -> Iterator[Measurement]:
+            for network in networks:
+                if network not in known:
+                    [result] = new([network])
+                    known[network] = result
+                    found = {"accuracy": result.accuracy, "probability": result.probability}
+                    journal.append({"network": str(network)} | found)
+                yield known[network]
 
         return measure, journal
 
     # --- networks trained from scratch ------------------------------------------------------------
 
     def trained(self, jobs: Iterable[Job]) -> dict[Job, dict[str, Any]]:
-        """Train networks with retrain's recipe, each with its seed, and test them; what is on file is not trained."""
+        """Train and test networks with retrain's recipe, each with its seed, unless on file."""
         jobs = list(dict.fromkeys(jobs))
         todo = [job for job in jobs if not self._file(*job).exists()]
         if todo:
@@ -170,8 +191,10 @@ class Lab:
                     future.result()
         return {job: files.read_json(self._file(*job)) for job in jobs}
 
-    def _file(self, network: str, seed: int) -> Path:
-        key = files.digest(network, seed, self.params.retrain, self.info.digest, self.params.compute.device)
+    def _file(self, network: Network, seed: int) -> Path:
+        key = files.digest(
+            str(network), seed, self.params.retrain, self.info.digest, self.params.compute.device
+        )
         return self.home / "trained" / f"{key}.json"
 
 
@@ -182,7 +205,9 @@ def _identity(of: Params) -> str:
 
 def revision() -> str:
     """Return the commit of the code, and whether it has been changed since."""
-    return subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
+    ).stdout.strip()
 
 
 def _end_with_parent() -> None:
@@ -195,17 +220,17 @@ def _end_with_parent() -> None:
     Thread(target=wait, daemon=True).start()
 
 
-def _train(lab: Lab, network: str, seed: int) -> None:
+def _train(lab: Lab, network: Network, seed: int) -> None:
     """Train one network and write what came of it."""
     on = device.prepare(lab.params.compute)
     train, test = _images(lab, on)
     start = time.perf_counter()
-    net = child.build(Network.parse(network), *lab.shape, torch.Generator().manual_seed(seed)).to(on)
-    history = member.train(lab.params, net, train, seed)
+    net = child.build(network, lab.task, torch.Generator().manual_seed(seed)).to(on)
+    history = member.train(lab.params.retrain, net, train, seed, None, loop.ignore)
     seconds = time.perf_counter() - start
-    correct = member.count_correct(net, test, lab.params.retrain.batch)
+    correct = member.correct(net, test, lab.params.retrain.batch)
     outcome = {
-        "network": network,
+        "network": str(network),
         "seed": seed,
         "correct": correct,
         "tested": len(test),
@@ -225,7 +250,9 @@ def _loaded(data: Path, on: torch.device) -> dict[str, Images]:
 def _images(lab: Lab, on: torch.device) -> tuple[Images, Images]:
     """Return what the family is trained on and what tests it."""
     images = _loaded(lab.home / "artifacts/data", on)
-    return join(images["train"], images["select"]) if lab.params.retrain.use_select else images["train"], images["test"]
+    return join(images["train"], images["select"]) if lab.params.retrain.use_select else images[
+        "train"
+    ], images["test"]
 
 
 # --- scripts --------------------------------------------------------------------------------------
@@ -234,10 +261,14 @@ def _images(lab: Lab, on: torch.device) -> tuple[Images, Images]:
 def options(doc: str | None, **more: Any) -> argparse.Namespace:
     """Read a script's options, given as name=default, beside those of all."""
     parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--preset", default="cifar10-cpu", help="a file of presets/; digits is params.yaml itself")
+    parser.add_argument(
+        "--preset", default="cifar10-cpu", help="a file of presets/; digits is params.yaml itself"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
     parser.add_argument("--workers", type=int, default=2, help="networks trained side by side")
-    parser.add_argument("--work", type=Path, default=Path("bench/work"), help="folder of what is made on the way")
+    parser.add_argument(
+        "--work", type=Path, default=Path("bench/work"), help="folder of what is made on the way"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     for name, default in more.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
@@ -256,7 +287,7 @@ def open_lab(chosen: argparse.Namespace) -> Lab:
 
 
 def write(lab: Lab, chosen: argparse.Namespace, name: str, **content: Any) -> None:
-    """Write a script's raw numbers with the command, the code and the machine that they belong to."""
+    """Write a script's raw numbers with their command, code and machine."""
     on = str(device.prepare(lab.params.compute))
     head = {
         "command": shlex.join(["python", "-m", f"bench.method.{name}", *sys.argv[1:]]),

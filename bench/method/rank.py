@@ -1,10 +1,11 @@
 """Whether shared weights rank networks as training from scratch does, and what moves that.
 
-For each scaling stage, random feasible networks are scored with the super-supernet and trained from scratch;
-Kendall's τ between both, with a bootstrap interval. Variants of the super-supernet score the same networks; but for
-``half-steps`` and ``double-steps`` each is trained with the default's arithmetic, so with as many steps as that buys.
-``fine-tuned`` is the default's slices trained on alone for ``search.finetune``. ``--stages 0,1`` leaves the other
-scaling stages out; ``--variants default,bilateral`` the other variants.
+For each scaling stage, random feasible networks are scored with the super-supernet and trained from
+scratch; Kendall's τ between both, with a bootstrap interval. Variants of the super-supernet score
+the same networks; but for ``half-steps`` and ``double-steps`` each is trained with the default's
+arithmetic, so with as many steps as that buys. ``fine-tuned`` is the default's slices trained on
+alone for ``search.finetune``. ``--stages 0,1`` leaves the other scaling stages out; ``--variants
+default,bilateral`` the other variants.
 """
 
 from __future__ import annotations
@@ -37,44 +38,59 @@ VARIANTS = {
 CALIBRATION = (0.125, 0.5, 2, 4)  # of the default number of images
 
 
-def networks(lab: Lab, count: int) -> list[tuple[int, str]]:
-    """Draw feasible networks of every scaling stage: a base model, then one of its feasible strategies."""
-    drawn: list[tuple[int, str]] = []
-    for stage in range(len(lab.params.scaling.stages)):
-        weights = tuple(float(i == stage) for i in range(len(lab.params.scaling.stages)))
-        draw, generator = Budgeted(lab.budget, weights, lab.params.scaling.tries).draw, np.random.default_rng(stage)
+def networks(lab: Lab, count: int) -> list[tuple[int, Network]]:
+    """Draw feasible networks of every size: a base model, then a feasible strategy."""
+    drawn: list[tuple[int, Network]] = []
+    sizes = range(len(lab.params.scaling.stages))
+    for size in sizes:
+        weights = tuple(float(i == size) for i in sizes)
+        draw, generator = (
+            Budgeted(lab.budget, weights, lab.params.scaling.tries).draw,
+            np.random.default_rng(size),
+        )
         samples = (draw(generator) for _ in range(3 * count))
-        names = dict.fromkeys(str(sample.network) for sample in samples)
-        drawn += [(stage, name) for name in list(names)[:count]]
+        distinct = dict.fromkeys(sample.network for sample in samples)
+        drawn += [(size, network) for network in list(distinct)[:count]]
     return drawn
 
 
-def scores(lab: Lab, chosen: list[tuple[int, str]], calibration: int | None = None) -> list[dict[str, float]]:
+def scores(
+    lab: Lab, chosen: list[tuple[int, Network]], calibration: int | None = None
+) -> list[dict[str, float]]:
     """Score networks with a lab's super-supernet, recalibrated on so many images."""
     search = lab.params.search
     search = search.model_copy(update={"calibration": calibration or search.calibration})
     needs = search.calibration, search.batch
-    return _scored(lab, chosen, f"scores-{search.calibration}", needs, lambda *given: Scorer(*given, search))
+    return _scored(
+        lab, chosen, f"scores-{search.calibration}", needs, lambda *given: Scorer(*given, search)
+    )
 
 
-def finetuned(lab: Lab, chosen: list[tuple[int, str]]) -> list[dict[str, float]]:
+def finetuned(lab: Lab, chosen: list[tuple[int, Network]]) -> list[dict[str, float]]:
     """Score networks after fine-tuning their slices."""
     needs = [section.model_dump() for section in (lab.params.search, lab.params.supernet.recipe)]
     return _scored(lab, chosen, "finetuned", needs, lambda *given: Finetuner(*given, lab.params))
 
 
-def _scored(lab: Lab, chosen: list[tuple[int, str]], name: str, needs: Any, made: Made) -> list[dict[str, float]]:
+def _scored(
+    lab: Lab, chosen: list[tuple[int, Network]], name: str, needs: Any, made: Made
+) -> list[dict[str, float]]:
     measure, journal = lab.remembered(name, needs, made)
-    found = [measure(Network.parse(network)) for _, network in chosen]
+    found = list(measure([network for _, network in chosen]))
     journal.close()
     return [
-        {"network": network, "accuracy": one.accuracy, "probability": one.probability}
+        {"network": str(network), "accuracy": one.accuracy, "probability": one.probability}
         for (_, network), one in zip(chosen, found, strict=True)
     ]
 
 
-def taus(lab: Lab, chosen: list[tuple[int, str]], trained: list[float], measured: list[dict[str, float]]) -> dict:
-    """Return Kendall's τ of each stage and their mean, by the search's own metric and by the other one."""
+def taus(
+    lab: Lab,
+    chosen: list[tuple[int, Network]],
+    trained: list[float],
+    measured: list[dict[str, float]],
+) -> dict:
+    """Return Kendall's τ of each size and their mean, by either metric."""
     stages = sorted({stage for stage, _ in chosen})
     found: dict[str, dict] = {}
     for metric in ("probability", "accuracy"):
@@ -91,7 +107,10 @@ def taus(lab: Lab, chosen: list[tuple[int, str]], trained: list[float], measured
 
 
 def variant(lab: Lab, over: dict) -> Lab:
-    """Return a lab whose super-supernet is trained in another way: so many times the steps, else equal arithmetic."""
+    """Return a lab whose super-supernet is trained in another way.
+
+    That is so many times the steps, else equal arithmetic.
+    """
     changes = dict(over)
     factor = changes.pop("recipe", {}).get("steps")
     plain = lab.variant({"supernet": changes})
@@ -115,7 +134,11 @@ def main() -> None:
     """Train the networks, then score them with every variant."""
     chosen = labs.options(__doc__, networks=20, stages="", variants=",".join(VARIANTS))
     lab = labs.open_lab(chosen)
-    drawn = [pair for pair in networks(lab, chosen.networks) if str(pair[0]) in (chosen.stages or str(pair[0]))]
+    drawn = [
+        pair
+        for pair in networks(lab, chosen.networks)
+        if str(pair[0]) in (chosen.stages or str(pair[0]))
+    ]
     outcome = lab.trained((network, 0) for _, network in drawn)
     trained = [outcome[network, 0]["accuracy"] for _, network in drawn]
     found, raw = {}, {}
@@ -134,8 +157,13 @@ def main() -> None:
         raw[name] = scores(variant(lab, {}), drawn, count)
         found[name] = taus(lab, drawn, trained, raw[name])
         show(name, found[name])
-    rows = [{"stage": s, "network": n, "trained": t} for (s, n), t in zip(drawn, trained, strict=True)]
-    labs.write(lab, chosen, "rank", metric=lab.params.search.metric, networks=rows, scores=raw, tau=found)
+    rows = [
+        {"stage": s, "network": str(n), "trained": t}
+        for (s, n), t in zip(drawn, trained, strict=True)
+    ]
+    labs.write(
+        lab, chosen, "rank", metric=lab.params.search.metric, networks=rows, scores=raw, tau=found
+    )
 
 
 if __name__ == "__main__":

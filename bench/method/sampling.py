@@ -1,7 +1,7 @@
-"""What each way of sampling trains: the FLOPs that it draws, and how well the ends of the space do after it.
+"""What each way of sampling trains: the FLOPs that it draws, and how the ends of the space do.
 
-The histograms are of equally many draws; the super-supernets are trained with equal arithmetic (see rank.py).
-Accuracies are those of shared weights on ``select``, after recalibration.
+The histograms are of equally many draws; the super-supernets are trained with equal arithmetic (see
+rank.py). Accuracies are those of shared weights on ``select``, after recalibration.
 """
 
 from __future__ import annotations
@@ -11,38 +11,45 @@ import numpy as np
 from bench.method import lab as labs
 from bench.method.lab import Lab
 from bench.method.rank import scores, variant
-from scalenet.space import cost, scale, scaling
+from scalenet.space import cost
+from scalenet.space.network import Network
+from scalenet.space.scale import largest, scale, smallest, uniform_base
+from scalenet.space.scaling import strategies
 from scalenet.training import supernet
 
 BINS = 16
 
 
 def histogram(lab: Lab) -> dict:
-    """Return how often each way draws networks, by FLOPs (logarithmic bins), over a whole training."""
+    """Return how often each way draws networks in a training, by FLOPs (logarithmic bins)."""
     steps = lab.params.supernet.recipe.steps
-    rows = {way: supernet.sampled_flops(lab.params, lab.info, way, steps) for way in supernet.SAMPLINGS}
+    rows = {
+        way: supernet.sampled_flops(lab.params, lab.task, way, steps) for way in supernet.SAMPLINGS
+    }
     ways = {way: [count for _, _, count in drawn] for way, drawn in rows.items()}
     flops = [count for counts in ways.values() for count in counts]
     edges = np.geomspace(min(flops), max(flops) * 1.0001, BINS + 1)
-    return {"edges": edges.tolist()} | {way: np.histogram(counts, edges)[0].tolist() for way, counts in ways.items()}
+    return {"edges": edges.tolist()} | {
+        way: np.histogram(counts, edges)[0].tolist() for way, counts in ways.items()
+    }
 
 
-def ends(lab: Lab) -> list[tuple[str, str]]:
-    """Return the smallest and the largest network of the space, and the extremes of each scaling stage's FLOPs."""
+def ends(lab: Lab) -> list[tuple[str, Network]]:
+    """Return the space's smallest and largest network, and those of each size by FLOPs."""
     params, found = lab.params, {}
-    found["smallest"] = scale.smallest(params.space, params.scaling)
-    for stage in range(len(params.scaling.stages)):
+    found["smallest"] = smallest(params.space, params.scaling)
+    for size in range(len(params.scaling.stages)):
         every = sorted(
             (
-                scale.scale(params.space, scale.uniform_base(params.space, pick, depth), by)
-                for by in scaling.strategies(params.scaling, stage)
+                scale(params.space, uniform_base(params.space, pick, depth), by)
+                for by in strategies(params.scaling, size)
                 for pick, depth in ((min, lambda _: 1), (max, lambda most: most))
             ),
-            key=lambda network: cost.flops(network, *lab.shape),
+            key=lambda network: cost.flops(network, lab.task),
         )
-        found[f"stage {stage}, smallest"], found[f"stage {stage}, largest"] = every[0], every[-1]
-    found["largest"] = scale.largest(params.space, params.scaling)
-    return [(name, str(network)) for name, network in found.items()]
+        found[f"stage {size}, smallest"], found[f"stage {size}, largest"] = every[0], every[-1]
+    found["largest"] = largest(params.space, params.scaling)
+    return list(found.items())
 
 
 def main() -> None:
@@ -50,9 +57,12 @@ def main() -> None:
     chosen = labs.options(__doc__)
     lab = labs.open_lab(chosen)
     extremes = ends(lab)
-    found = {way: scores(variant(lab, {"sampling": way}), [(0, n) for _, n in extremes]) for way in supernet.SAMPLINGS}
+    found = {
+        way: scores(variant(lab, {"sampling": way}), [(0, n) for _, n in extremes])
+        for way in supernet.SAMPLINGS
+    }
     rows = [
-        {"what": what, "network": network} | {way: found[way][i]["accuracy"] for way in found}
+        {"what": what, "network": str(network)} | {way: found[way][i]["accuracy"] for way in found}
         for i, (what, network) in enumerate(extremes)
     ]
     for row in rows:

@@ -20,15 +20,17 @@ def mean(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float | None]:
-    """Return the mean difference over paired seeds with its interval and the p-value of a paired t test."""
+    """Return the mean difference over paired seeds, its interval and a paired t test's p-value."""
     differences = np.subtract(ours, theirs)
     if len(differences) < 2 or not differences.any():
         return mean(differences) | {"p": None}
     return mean(differences) | {"p": float(stats.ttest_rel(ours, theirs).pvalue)}
 
 
-def kendall(scores: Sequence[float], accuracies: Sequence[float], seed: int = 0, draws: int = 2000) -> dict:
-    """Return Kendall's τ-b with its bootstrap interval over networks; None where either side is constant."""
+def kendall(
+    scores: Sequence[float], accuracies: Sequence[float], seed: int = 0, draws: int = 2000
+) -> dict:
+    """Return Kendall's τ-b, bootstrapped over networks; None where either side is constant."""
     rows = np.random.default_rng(seed).integers(len(scores), size=(draws, len(scores)))
     all_of_them = np.arange(len(scores))[None]
     with np.errstate(invalid="ignore"):
@@ -36,11 +38,18 @@ def kendall(scores: Sequence[float], accuracies: Sequence[float], seed: int = 0,
     if np.isnan(tau):
         return {"tau": None, "low": None, "high": None}
     low, high = np.nanquantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return {"tau": float(tau), "low": min(float(low), float(tau)), "high": max(float(high), float(tau))}
+    return {
+        "tau": float(tau),
+        "low": min(float(low), float(tau)),
+        "high": max(float(high), float(tau)),
+    }
 
 
 def _tau(x: Sequence[float], y: Sequence[float], rows: np.ndarray) -> np.ndarray:
     """Return τ-b of each sample, given as rows of indices (draws, n)."""
-    signs = [np.sign(np.subtract.outer(values, values)) for values in (np.asarray(x, float), np.asarray(y, float))]
+    signs = [
+        np.sign(np.subtract.outer(values, values))
+        for values in (np.asarray(x, float), np.asarray(y, float))
+    ]
     a, b = (sign[rows[:, :, None], rows[:, None, :]] for sign in signs)
     return (a * b).sum((1, 2)) / np.sqrt((a**2).sum((1, 2)) * (b**2).sum((1, 2)))

@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: interleaved repeats, paired ratios, and one JSON file a script."""
+"""What the speed benchmarks share: interleaved repeats, paired ratios, one JSON file a script."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def options(doc: str | None, repeats: int, **more: Any) -> argparse.Namespace:
 
 
 def params_of(preset: str) -> Params:
-    """Return params.yaml as a preset makes it, and as it is for an empty name; the file is left alone."""
+    """Return params.yaml as a preset makes it, as it is for an empty name; the file stays."""
     content = stage_params.read_yaml("params.yaml")
     if preset:
         settings.merge(content, stage_params.read_yaml(settings.preset_path(Path.cwd(), preset)))
@@ -45,15 +45,20 @@ def params_of(preset: str) -> Params:
 
 def invented(params: Params) -> DataInfo:
     """Describe images that nobody took, shaped as the params' own."""
-    channels, size, classes = params.data.channels, params.data.size, [str(i) for i in range(CLASSES)]
+    channels, classes = params.data.channels, [str(i) for i in range(CLASSES)]
     return DataInfo(
-        name="invented", source="none", channels=channels, size=size, classes=classes, counts={},
-        mean=[0.5] * channels, std=[0.25] * channels, digest="0",
+        name="invented", source="none", channels=channels, size=params.data.size, classes=classes,
+        counts={}, mean=[0.5] * channels, std=[0.25] * channels, digest="0",
     )  # fmt: skip
 
 
-def interleaved(variants: Mapping[str, Callable[[], Any]], repeats: int, device: str = "cpu") -> Times:
-    """Time every variant once a round, so that a machine that drifts treats all alike; the first round is dropped."""
+def interleaved(
+    variants: Mapping[str, Callable[[], Any]], repeats: int, device: str = "cpu"
+) -> Times:
+    """Time every variant once a round, so that a machine that drifts treats all alike.
+
+    The first round is dropped.
+    """
     torch.set_num_threads(1)
     times: Times = {name: [] for name in variants}
     for _ in range(repeats + 1):
@@ -72,7 +77,7 @@ def _wait(device: str) -> None:
 
 
 def ratio(times: Times, of: str, to: str) -> dict[str, float]:
-    """Return the least, the median and the largest ratio of two variants' times, paired by round."""
+    """Return the least, median and largest ratio of two variants' times, paired by round."""
     return spread([a / b for a, b in zip(times[of], times[to], strict=True)])
 
 
@@ -83,7 +88,10 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def show(what: str, values: Mapping[str, float], unit: str = "") -> None:
     """Print one figure."""
-    print(f"{what:58} {values['median']:9.4g} {unit} ({values['min']:.4g} to {values['max']:.4g})", flush=True)
+    print(
+        f"{what:58} {values['median']:9.4g} {unit} ({values['min']:.4g} to {values['max']:.4g})",
+        flush=True,
+    )
 
 
 def write(name: str, device: str, **content: Any) -> None:
@@ -95,10 +103,18 @@ def write(name: str, device: str, **content: Any) -> None:
 
 def about(device: str) -> dict[str, Any]:
     """Return the day, the machine and the versions."""
-    machine = {"processor": processor(), "system": platform.platform(), "python": platform.python_version()}
+    machine = {
+        "processor": processor(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
     if device.startswith("cuda"):
         machine["gpu"] = torch.cuda.get_device_name(device)
-    return {"date": date.today().isoformat(), "machine": machine, "versions": {p: version(p) for p in PACKAGES}}
+    return {
+        "date": date.today().isoformat(),
+        "machine": machine,
+        "versions": {p: version(p) for p in PACKAGES},
+    }
 
 
 def processor() -> str:
@@ -106,6 +122,5 @@ def processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return (
-        f"{names[0] if names else platform.processor()}, {torch.backends.cpu.get_cpu_capability()}, {len(names)} cores"
-    )
+    name, vectors = [*names, platform.processor()][0], torch.backends.cpu.get_cpu_capability()
+    return f"{name}, {vectors}, {len(names)} cores"

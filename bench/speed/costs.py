@@ -1,4 +1,4 @@
-"""FLOPs and parameters of encoded networks, in batches: networks a second, and whether that holds as they grow."""
+"""FLOPs and parameters of encoded networks: networks a second, also in large batches."""
 
 from __future__ import annotations
 
@@ -7,27 +7,36 @@ import time
 import numpy as np
 
 from bench.speed.common import options, params_of, show, spread, write
-from scalenet.space import cost, sampling, scale, scaling
+from scalenet.space.cost import Table, flops, parameters
+from scalenet.space.network import Task
+from scalenet.space.sampling import sample_base
+from scalenet.space.scale import scale
+from scalenet.space.scaling import all_strategies
 
 
 def main() -> None:
     """Encode random networks, look their costs up, compare with the layer-by-layer count."""
     chosen = options(__doc__, repeats=9, preset="imagenet")
     params = params_of(chosen.preset)
-    every, generator = scaling.all_strategies(params.scaling), np.random.default_rng(0)
+    task, generator = Task(3, 1000), np.random.default_rng(0)
+    offered = all_strategies(params.scaling)
     start = time.perf_counter()
-    table = cost.Table(params.space, every, 3, 1000)
+    table = Table(params.space, offered, task)
     built = time.perf_counter() - start
     pairs = [
-        (sampling.sample_base(params.space, generator), every[i]) for i in generator.integers(len(every), size=2000)
+        (sample_base(params.space, generator), offered[i])
+        for i in generator.integers(len(offered), size=2000)
     ]
     start = time.perf_counter()
-    networks = [scale.scale(params.space, *pair) for pair in pairs]
-    expected = [(cost.flops(net, 3, 1000), cost.params(net, 3, 1000)) for net in networks]
+    networks = [scale(params.space, *pair) for pair in pairs]
+    expected = [(flops(net, task), parameters(net, task)) for net in networks]
     walked = len(pairs) / (time.perf_counter() - start)
     codes = table.encode(pairs)
     assert table.costs(codes).tolist() == [list(row) for row in expected]
-    print(f"table of {len(every)} strategies built in {built:.2f} s; layer by layer: {walked:.0f} networks/s")
+    print(
+        f"table of {len(offered)} strategies built in {built:.2f} s; "
+        f"layer by layer: {walked:.0f} networks/s"
+    )
     found = {}
     for count in (10**3, 10**4, 10**5, 10**6):
         many = codes[generator.integers(len(codes), size=count)]
@@ -38,7 +47,14 @@ def main() -> None:
             rates.append(count / (time.perf_counter() - start))
         found[count] = spread(rates)
         show(f"{count} networks", found[count], "networks/s")
-    write("costs", "cpu", networks_per_second=found, layer_by_layer=walked, build_seconds=built, repeats=chosen.repeats)
+    write(
+        "costs",
+        "cpu",
+        networks_per_second=found,
+        layer_by_layer=walked,
+        build_seconds=built,
+        repeats=chosen.repeats,
+    )
 
 
 if __name__ == "__main__":

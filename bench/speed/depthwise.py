@@ -1,4 +1,4 @@
-"""Depthwise layers on a CPU: what the gradients cost beside the forward pass, in both memory formats."""
+"""Depthwise layers on a CPU: what gradients cost beside a forward pass, in both memory formats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ FORMATS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_
 SHAPES = ((64, 48, 6), (64, 84, 7), (128, 64, 20), (32, 144, 28))  # batch, channels, px
 
 
-def measure(shape: tuple[int, int, int], kernel: int, layout: str, repeats: int) -> dict[str, dict[str, float]]:
+def measure(
+    shape: tuple[int, int, int], kernel: int, layout: str, repeats: int
+) -> dict[str, dict[str, float]]:
     """Return backward over forward, and the forward's milliseconds."""
     batch, channels, px = shape
     images = torch.randn(batch, channels, px, px).contiguous(memory_format=FORMATS[layout])
@@ -21,11 +23,16 @@ def measure(shape: tuple[int, int, int], kernel: int, layout: str, repeats: int)
     times = interleaved(
         {
             "forward": lambda: F.conv2d(images, weight, None, 1, kernel // 2, groups=channels),
-            "backward": lambda: torch.ops.aten.convolution_backward(gradient, images, weight, *where),
+            "backward": lambda: torch.ops.aten.convolution_backward(
+                gradient, images, weight, *where
+            ),
         },
         repeats,
     )
-    return {"ratio": ratio(times, "backward", "forward"), "forward_ms": spread([1000 * t for t in times["forward"]])}
+    return {
+        "ratio": ratio(times, "backward", "forward"),
+        "forward_ms": spread([1000 * t for t in times["forward"]]),
+    }
 
 
 def main() -> None:
@@ -37,7 +44,11 @@ def main() -> None:
                 key = f"k{kernel}, {shape[1]} channels, {shape[2]} px, batch {shape[0]}, {layout}"
                 found[key] = measure(shape, kernel, layout, chosen.repeats)
                 show(f"backward / forward, {key}", found[key]["ratio"])
-    used = [values["ratio"]["median"] for key, values in found.items() if "last" in key and not key.startswith("k3")]
+    used = [
+        values["ratio"]["median"]
+        for key, values in found.items()
+        if "last" in key and not key.startswith("k3")
+    ]
     show("kernels above 3, channels-last", spread(used))
     write("depthwise", "cpu", ratio=spread(used), shapes=found, repeats=chosen.repeats)
 

@@ -1,8 +1,9 @@
-"""Super-supernet training steps on a GPU, against compiled children: images a second of the very same networks.
+"""Super-supernet training steps on a GPU, against compiled children of the very same networks.
 
-Both are their rooms' own steps, with the super-supernet's recipe (batch, precision, augmentation) and images that live
-on the device. The wall time of the whole family is ``python -m bench.speed.family --preset cifar10``. ``--device cpu``
-checks on a toy size that this script runs, and writes nothing.
+In images a second. Both are their trainings' own steps, with the super-supernet's recipe (batch,
+precision, augmentation) and images that live on the device. The wall time of the whole family is
+``python -m bench.speed.family --preset cifar10``. ``--device cpu`` checks on a toy size that this
+script runs, and writes nothing.
 """
 
 from __future__ import annotations
@@ -16,38 +17,53 @@ from unittest import mock
 import numpy as np
 import torch
 
-from bench.speed.common import CLASSES, interleaved, invented, options, params_of, ratio, show, spread, write
+from bench.speed.common import (
+    CLASSES,
+    interleaved,
+    invented,
+    options,
+    params_of,
+    ratio,
+    show,
+    spread,
+    write,
+)
 from scalenet.config.params import Params
 from scalenet.data.images import Images, on_device
-from scalenet.nets import child
+from scalenet.nets import child, elastic
 from scalenet.records.documents import DataInfo
 from scalenet.space import cost
-from scalenet.space.network import Network
-from scalenet.training import device, loop, member, supernet
+from scalenet.space.network import Network, Task
+from scalenet.training import device, fixed, loop, supernet
 
 TOY = {"batch": 8, "steps": 1}  # on a CPU
 
 
-def compiler(on: str) -> str:
+def compiler(name: str) -> str:
     """Return torch.compile's backend for a device; refuse a GPU that is not here."""
-    if on != "cpu" and not torch.cuda.is_available():
-        print(f"no CUDA device for --device {on}: run this on a GPU, or check it with --device cpu", file=sys.stderr)
+    if name != "cpu" and not torch.cuda.is_available():
+        print(
+            f"no CUDA device for --device {name}: run this on a GPU, or check it with --device cpu",
+            file=sys.stderr,
+        )
         raise SystemExit(2)
-    if on == "cpu" and not shutil.which("g++"):
+    if name == "cpu" and not shutil.which("g++"):
         print("no C++ compiler (g++) is here: what is called compiled below is only traced")
         return "eager"
     return "inductor"
 
 
-def pictures(params: Params, info: DataInfo, on: torch.device) -> Images:
+def pictures(params: Params, info: DataInfo, place: torch.device) -> Images:
     """Return a few batches of noise on the device."""
     generator, count = np.random.default_rng(0), 8 * params.supernet.recipe.batch
-    pixels = generator.integers(256, size=(count, info.channels, info.size, info.size), dtype=np.uint8)
-    return on_device((pixels, generator.integers(CLASSES, size=count)), info.mean, info.std, on)
+    pixels = generator.integers(
+        256, size=(count, info.channels, info.size, info.size), dtype=np.uint8
+    )
+    return on_device((pixels, generator.integers(CLASSES, size=count)), info.mean, info.std, place)
 
 
-def own_step(room: Callable[..., Any], *arguments: Any) -> Callable[[int], float]:
-    """Return a room's training step, taken from where the room hands it to the training loop."""
+def step_of(train: Callable[..., Any], *arguments: Any) -> Callable[[int], float]:
+    """Return a training's step, taken from where it hands it to the training loop."""
     taken: list[tuple[loop.Training, loop.Backward]] = []
 
     def take(tensors, recipe, backward, *_) -> loop.History:
@@ -55,41 +71,47 @@ def own_step(room: Callable[..., Any], *arguments: Any) -> Callable[[int], float
         return []
 
     with mock.patch.object(loop, "train", take):
-        room(*arguments)
+        train(*arguments)
     training, backward = taken[0]
     return lambda step: training.step(backward, step)
 
 
-def child_step(params: Params, network: Network, images: Images, backend: str) -> Callable[[int], float]:
-    """Return the training step of a network alone, compiled for its own shapes if a backend is named."""
-    net = child.build(network, images.pixels.shape[1], CLASSES, torch.Generator().manual_seed(0))
-    net = net.to(images.pixels.device)
-    step = own_step(member.train, params, net, images, 0)
-    net.train()
+def child_step(
+    params: Params, network: Network, images: Images, backend: str
+) -> Callable[[int], float]:
+    """Return a network's own training step, compiled for its shapes if a backend is named."""
+    task = Task(params.data.channels, CLASSES)
+    net = child.build(network, task, torch.Generator().manual_seed(0)).to(images.device)
+    step = step_of(fixed.train, net, images, params.retrain.recipe, 0)
     if backend:
         net.compile(backend=backend, dynamic=False, fullgraph=True)
     return step
 
 
-def measure(params: Params, images: Images, shared: Callable[[int], float], at: int, chosen: Any) -> dict[str, Any]:
-    """Return both rates of one step's networks, and the ratios to the compiled ones and to the plain ones."""
+def measure(
+    params: Params, images: Images, shared: Callable[[int], float], number: int, chosen: Any
+) -> dict[str, Any]:
+    """Return the rates of a step's networks, and the ratios to compiled and to plain ones."""
     torch.compiler.reset()
-    draw = supernet.sampler(params, invented(params), params.supernet.sampling)
-    networks = [network for network, _ in supernet.draws(params, draw, at)]
-    variants: dict[str, Callable[[], Any]] = {"super-supernet": lambda: shared(at)}
+    task = Task(params.data.channels, CLASSES)
+    draw = supernet.sampler(params, task, params.supernet.sampling)
+    networks = [network for network, _ in supernet.draws(params, draw, number)]
+    variants: dict[str, Callable[[], Any]] = {"super-supernet": lambda: shared(number)}
     for name, backend in (("compiled", chosen.backend), ("plain", "")):
         steps = [child_step(params, network, images, backend) for network in networks]
-        variants[name] = lambda steps=steps: [step(at) for step in steps]
+        variants[name] = lambda steps=steps: [step(number) for step in steps]
     times = interleaved(variants, chosen.repeats, chosen.device)
     count = params.supernet.recipe.batch * len(networks)
-    rates = {name: spread([count / seconds for seconds in values]) for name, values in times.items()}
-    flops = [cost.flops(network, images.pixels.shape[1], CLASSES) for network in networks]
+    rates = {
+        name: spread([count / seconds for seconds in values]) for name, values in times.items()
+    }
+    flops = [cost.flops(network, task) for network in networks]
     shares = {f"of {name}": ratio(times, name, "super-supernet") for name in ("compiled", "plain")}
     return {"flops": flops, "images_per_second": rates, "share": shares}
 
 
 def sized(params: Params, chosen: Any) -> Params:
-    """Give both rooms the super-supernet's recipe, as long as is measured; a toy's batch on a CPU."""
+    """Give both the super-supernet's recipe, as long as is measured; a toy's batch on a CPU."""
     recipe = params.supernet.recipe.model_copy(update={"steps": chosen.steps})
     if chosen.device == "cpu":
         recipe = recipe.model_copy(update=TOY)
@@ -97,7 +119,7 @@ def sized(params: Params, chosen: Any) -> Params:
         update={
             "compute": params.compute.model_copy(update={"device": chosen.device}),
             "supernet": params.supernet.model_copy(update={"recipe": recipe}),
-            "retrain": params.retrain.model_copy(update={"recipe": recipe, "calibration": recipe.batch}),
+            "retrain": params.retrain.model_copy(update={"recipe": recipe}),
         }
     )
 
@@ -107,9 +129,11 @@ def main() -> None:
     chosen = options(__doc__, repeats=20, device="cuda", preset="cifar10", steps=4)
     chosen.backend = compiler(chosen.device)
     params = sized(params_of(chosen.preset), chosen)
-    info, on = invented(params), device.prepare(params.compute)
-    images = pictures(params, info, on)
-    shared, found = own_step(supernet.run, params, images, info, on, None, ""), {}
+    info, place = invented(params), device.prepare(params.compute)
+    images, coupling = pictures(params, info, place), params.supernet.coupling
+    generator = torch.Generator().manual_seed(0)
+    net = elastic.build(params.space, params.scaling, info.task, coupling, generator).to(place)
+    shared, found = step_of(supernet.train, params, net, images, None, loop.ignore), {}
     for step in range(params.supernet.recipe.steps):
         found[step] = measure(params, images, shared, step, chosen)
         for name, share in found[step]["share"].items():
@@ -117,7 +141,11 @@ def main() -> None:
     overall = spread([values["share"]["of compiled"]["median"] for values in found.values()])
     show("images/s of the super-supernet, of the compiled children's", overall)
     if chosen.device != "cpu":
-        about = {"preset": chosen.preset, "batch": params.supernet.recipe.batch, "repeats": chosen.repeats}
+        about = {
+            "preset": chosen.preset,
+            "batch": params.supernet.recipe.batch,
+            "repeats": chosen.repeats,
+        }
         write("gpu", chosen.device, share=overall, steps=found, **about)
 
 

@@ -1,6 +1,7 @@
-"""What a unit costs as its number grows: candidates remembered and delivered, members planned, pixels computed.
+"""What a unit costs as its number grows: candidates, members, pixels.
 
-Candidates are remembered in a preset's space: that of the digits has too few networks for ten thousand of them.
+Candidates are remembered and delivered, members planned, pixels computed. Candidates are remembered
+in a preset's space: that of the digits has too few networks for ten thousand of them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import statistics
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,45 +18,57 @@ import torch
 
 from bench.speed.common import CLASSES, invented, options, params_of, write
 from bench.speed.step import stepper
-from scalenet.config import params as stage_params
-from scalenet.config.params import Params
+from scalenet.config.params import FamilyEntry, Params
 from scalenet.laws import plan
 from scalenet.laws.intervals import wilson
 from scalenet.nets import child
-from scalenet.pipeline import delivery, tracking
+from scalenet.pipeline import stores
+from scalenet.pipeline.candidates import Runs
+from scalenet.records import journal as journals
 from scalenet.records.documents import Found, Member, Trained
 from scalenet.records.journal import Journal
-from scalenet.search.ledger import Ledger
+from scalenet.search.ledger import Label, Ledger, Proposal
+from scalenet.search.memory import Memory
 from scalenet.search.scoring import Measurement
-from scalenet.space import sampling, scale, scaling
-from scalenet.space.scaling import Scaling
-from scalenet.stages import publish
+from scalenet.space.budget import Budget
+from scalenet.space.network import Network, Task
+from scalenet.space.sampling import sample_base
+from scalenet.space.scale import scale, uniform_base
+from scalenet.space.scaling import BaseModel, Scaling, strategies
+from scalenet.stages import declared, publish
+from scalenet.training.loop import ignore
 
 CANDIDATES, MEMBERS, PIXELS = (100, 1000, 10000), (4, 8, 16, 32), (8, 16, 32, 64)
-BEYOND = (16, 64)  # the members' budgets: their least and largest multiple, both beyond the digits' search
-TOLERANCE = 0.1  # the digits' few channels jump over some of these budgets by more than params.yaml allows
+# the members' budgets: their least and largest multiple, both beyond the digits' search
+BEYOND = 16, 64
+# the digits' few channels jump over some of these budgets by more than params.yaml allows
+TOLERANCE = 0.1
 FOUND = Found(  # as a search of the digits found it
-    base="k3-5.5-5.5", strategies=["d1-w1-r8", "d1-w1.3-r8", "d1-w1.5-r9", "d1.6-w1.3-r11"], score=0, chain=[],
-    measured=0,
+    base=BaseModel.parse("k3-5.5-5.5"), score=0, chain=[], measured=0,
+    strategies=[*map(Scaling.parse, ("d1-w1-r8", "d1-w1.3-r8", "d1-w1.5-r9", "d1.6-w1.3-r11"))],
 )  # fmt: skip
 
 
 def remember(params: Params, count: int, journal: Journal) -> None:
     """Put candidates that cost nothing to measure into a ledger and the journal."""
     generator, last = np.random.default_rng(0), len(params.scaling.stages) - 1
-    every = scaling.strategies(params.scaling, last)
-    ledger = Ledger(
-        params,
-        invented(params),
-        lambda _: Measurement(0.5, 0.5, 0.0),
-        lambda row, _: journal.append(row.model_dump() | {"seconds": 0}),
-    )
+    offered = strategies(params.scaling, last)
+    budget = Budget(params.space, params.scaling, invented(params).task)
+    memory = Memory(journal, ignore)
+    ledger = Ledger(params.search, budget, free, memory.record)
     while len(ledger.candidates) < count:
-        ledger.score(last, sampling.sample_base(params.space, generator), every[int(generator.integers(len(every)))])
+        base = sample_base(params.space, generator)
+        by = offered[int(generator.integers(len(offered)))]
+        ledger.scores([Proposal(last, base, by)], Label("growth"))
+
+
+def free(networks: Sequence[Network]) -> list[Measurement]:
+    """Measure nothing."""
+    return [Measurement(0.5, 0.5, 0.0)] * len(networks)
 
 
 def remembered(params: Params, count: int, path: Path) -> tuple[float, float]:
-    """Return a remembered candidate's milliseconds, and its kilobytes of Python objects at the peak.
+    """Return a remembered candidate's milliseconds, and its KiB of Python objects at the peak.
 
     The time is taken first: counting allocations slows everything.
     """
@@ -74,9 +88,9 @@ def remembered(params: Params, count: int, path: Path) -> tuple[float, float]:
 
 def delivered(params: Params, count: int, root: Path, journal: Path) -> float:
     """Return the milliseconds of a candidate's run in MLflow's own SQLite store."""
-    client = tracking.connect(root)
-    runs = delivery.Runs(client, tracking.experiment_id(client, root, f"growth {count}"), str(count), "bench")
-    records = delivery.read_journal(journal, "growth") or []
+    client = stores.connect(root)
+    experiment = stores.experiment_id(client, root, f"growth {count}")
+    runs, records = Runs(client, experiment, str(count), "bench"), journals.read(journal, "growth")
     start = time.perf_counter()
     for record in records[:count]:
         runs.deliver(record)
@@ -84,22 +98,27 @@ def delivered(params: Params, count: int, root: Path, journal: Path) -> float:
 
 
 def planned(params: Params, count: int, repeats: int) -> tuple[float, float]:
-    """Return the milliseconds a member of planning a family of so many, and of publishing it once tested."""
+    """Return the milliseconds a member of planning a family of so many, and of publishing it."""
     multiples = np.geomspace(*BEYOND, count).tolist()
-    family = {f"S{i}": stage_params.Member(multiple=multiple, seed=0) for i, multiple in enumerate(multiples)}
+    family = {f"S{i}": FamilyEntry(multiple=m, seed=0) for i, m in enumerate(multiples)}
     section = params.extrapolate.model_copy(update={"tolerance": TOLERANCE})
-    params, info = params.model_copy(update={"family": family, "extrapolate": section}), invented(params)
-    fitted = plan.fit_laws(params, [Scaling.parse(text) for text in FOUND.strategies])
+    params = params.model_copy(update={"family": family, "extrapolate": section})
+    info, fitted = invented(params), plan.fit_laws(params, FOUND.strategies)
     times: list[tuple[float, float]] = []
     for _ in range(repeats):
         start = time.perf_counter()
-        members = plan.plan(params, info, FOUND, fitted)
+        members = plan.members(params, info.task, FOUND, fitted)
         middle = time.perf_counter()
-        tested = [invented_test(member) for member in members]
+        inputs = publish.PublishInputs(info, [invented_test(member) for member in members])
         before = time.perf_counter()
-        publish.run(params, info, tested)
+        publish.run(
+            declared(params, "publish"), inputs,
+            state=None, generator=np.random.default_rng(0), device=None, emit=ignore,
+        )  # fmt: skip
         times.append((middle - start, time.perf_counter() - before))
-    planning, publishing = (1000 * statistics.median(seconds) / count for seconds in zip(*times, strict=True))
+    planning, publishing = (
+        1000 * statistics.median(seconds) / count for seconds in zip(*times, strict=True)
+    )
     return planning, publishing
 
 
@@ -108,16 +127,16 @@ def invented_test(member: Member) -> Trained:
     correct, tested, confidence = round(1000 - 300 * member.multiple**-0.5), 1000, 0.95
     low, high = wilson(correct, tested, confidence)
     return Trained(
-        member=member, correct=correct, tested=tested, accuracy=correct / tested, low=low, high=high,
-        confidence=confidence, data="0", weights="0",
+        member=member, correct=correct, tested=tested, accuracy=correct / tested, low=low,
+        high=high, confidence=confidence, data="0", weights="0",
     )  # fmt: skip
 
 
 def computed(params: Params, px: int, repeats: int) -> float:
     """Return the nanoseconds of a training step per image and pixel."""
-    base = scale.uniform_base(params.space, max, lambda depth: depth)
-    network = scale.scale(params.space, base, Scaling(1.0, 1.0, px))
-    net = child.build(network, 1, CLASSES, torch.Generator().manual_seed(0)).train()
+    base = uniform_base(params.space, max, lambda depth: depth)
+    network = scale(params.space, base, Scaling(1.0, 1.0, px))
+    net = child.build(network, Task(1, CLASSES), torch.Generator().manual_seed(0)).train()
     images = torch.randn(32, 1, px, px)
     step = stepper(params, net, net, images)
     step()
@@ -128,20 +147,29 @@ def computed(params: Params, px: int, repeats: int) -> float:
 
 
 def main() -> None:
-    """Grow one thing at a time, to ``--most`` of it; MLflow's runs to ``--candidates`` (10,000 take minutes)."""
+    """Grow one thing at a time, to ``--most``; MLflow's runs (slow) to ``--candidates``."""
     chosen = options(__doc__, repeats=5, most=CANDIDATES[-1], candidates=1000, preset="imagenet")
     torch.set_num_threads(1)
     params, larger = params_of(""), params_of(chosen.preset)
-    rows = ("remembered ms", "remembered KiB", "delivered ms", "planned ms", "published ms", "step ns/px")
+    rows = (
+        "remembered ms",
+        "remembered KiB",
+        "delivered ms",
+        "planned ms",
+        "published ms",
+        "step ns/px",
+    )
     found: dict[str, dict[int, float]] = {row: {} for row in rows}
     with tempfile.TemporaryDirectory() as name:
         for count in (count for count in CANDIDATES if count <= chosen.most):
             journal = Path(name) / f"{count}.jsonl"
-            found["remembered ms"][count], found["remembered KiB"][count] = remembered(larger, count, journal)
+            milliseconds, kilobytes = remembered(larger, count, journal)
+            found["remembered ms"][count], found["remembered KiB"][count] = milliseconds, kilobytes
             if count <= chosen.candidates:
                 found["delivered ms"][count] = delivered(larger, count, Path(name), journal)
     for count in (count for count in MEMBERS if count <= chosen.most):
-        found["planned ms"][count], found["published ms"][count] = planned(params, count, chosen.repeats)
+        planning, publishing = planned(params, count, chosen.repeats)
+        found["planned ms"][count], found["published ms"][count] = planning, publishing
     for px in PIXELS:
         found["step ns/px"][px] = computed(params, px, chosen.repeats)
     for what, values in found.items():

@@ -1,8 +1,9 @@
-"""Loading: images a second and core against the usual loader, for arrays and JPEG folders; the device's wait for data.
+"""Loading: images a second and core against the usual loader, and the device's wait for data.
 
-The usual loader opens, crops, resizes and flips every image with Pillow each time it is asked for, in a
-``torch.utils.data.DataLoader``, as torchvision's and timm's transforms do. Ours decodes once, keeps bytes, and crops,
-resizes and flips a whole batch in one resampling.
+For arrays and JPEG folders. The usual loader opens, crops, resizes and flips every image with
+Pillow each time it is asked for, in a ``torch.utils.data.DataLoader``, as torchvision's and timm's
+transforms do. Ours decodes once, keeps bytes, and crops, resizes and flips a whole batch in one
+resampling.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from bench.speed.common import interleaved, options, ratio, show, write
 from bench.speed.step import networks, stepper
 from scalenet.config import params as stage_params
 from scalenet.config.params import Data
-from scalenet.data import files, sources
+from scalenet.data import listing, readers
 from scalenet.data.augmentation import augment
 from scalenet.data.images import Order, on_device
 from scalenet.nets import child
+from scalenet.space.network import Task
 from scalenet.training.loop import step_generator
 
 CROP = {"rotate": 0, "shift": 0.1, "scale": (0.8, 1.2), "flip": True}
@@ -40,10 +42,16 @@ class Usual(Dataset):
 
     def __getitem__(self, i: int) -> torch.Tensor:
         source = self.images[i]
-        image = Image.open(source).convert("RGB") if isinstance(source, Path) else Image.fromarray(source)
+        image = (
+            Image.open(source).convert("RGB")
+            if isinstance(source, Path)
+            else Image.fromarray(source)
+        )
         side = int(min(image.size) * self.rng.uniform(0.8, 1))
         left, top = (int(self.rng.integers(0, size - side + 1)) for size in image.size)
-        image = image.crop((left, top, left + side, top + side)).resize((self.px, self.px), Image.Resampling.BILINEAR)
+        image = image.crop((left, top, left + side, top + side)).resize(
+            (self.px, self.px), Image.Resampling.BILINEAR
+        )
         if self.rng.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).astype(np.float32) / 255 - 0.5)
@@ -59,11 +67,14 @@ def usual(images: list, px: int, batch: int) -> None:
 
 def ours(pixels: np.ndarray, px: int, batch: int) -> None:
     """Crop, resize and flip the same number of images from bytes."""
-    images = on_device((pixels, np.zeros(len(pixels), np.int64)), [0.5] * 3, [1.0] * 3, torch.device("cpu"))
-    by = stage_params.load(Path("params.yaml")).retrain.recipe.augment.model_copy(update=CROP)
+    images = on_device(
+        (pixels, np.zeros(len(pixels), np.int64)), [0.5] * 3, [1.0] * 3, torch.device("cpu")
+    )
+    section = stage_params.load(Path("params.yaml")).retrain.recipe.augment
+    crop = section.model_copy(update=CROP)
     order = Order(len(pixels), batch, 0)
     for step in range(EPOCHS * len(pixels) // batch):
-        augment(images, order.at(step), px, by, step_generator(0, step))
+        augment(images, order.at(step), px, crop, step_generator(0, step))
 
 
 def folder(root: Path, images: np.ndarray) -> list[Path]:
@@ -77,7 +88,7 @@ def folder(root: Path, images: np.ndarray) -> list[Path]:
 
 def decoded(data: Data, root: Path) -> np.ndarray:
     """Return a folder's images as the pipeline keeps them."""
-    source = sources.labelled(data, files.folder(root))
+    source = readers.labelled(data, listing.folder(root))
     return source.pixels(np.arange(len(source.labels)))
 
 
@@ -85,18 +96,17 @@ def waiting(repeats: int) -> dict[str, float]:
     """Return the share of a default training step that goes into its data."""
     params = stage_params.load(Path("params.yaml"))
     network = networks(params)[0]  # the smallest: the quickest step, and so the largest share
-    net = child.build(network, 1, 10, torch.Generator().manual_seed(0)).train()
+    net = child.build(network, Task(1, 10), torch.Generator().manual_seed(0)).train()
     pixels = np.random.default_rng(0).integers(0, 255, (1000, 1, 8, 8), dtype=np.uint8)
     images = on_device((pixels, np.zeros(1000, np.int64)), [0.5], [1.0], torch.device("cpu"))
-    index, by = torch.arange(params.retrain.recipe.batch), params.retrain.recipe.augment
-    view, _ = augment(images, index, network.resolution, by, step_generator(0, 0))
-    times = interleaved(
-        {
-            "data": lambda: augment(images, index, network.resolution, by, step_generator(0, 1)),
-            "step": stepper(params, net, net, view),
-        },
-        repeats,
-    )
+    index, section = torch.arange(params.retrain.recipe.batch), params.retrain.recipe.augment
+
+    def view(step: int) -> torch.Tensor:
+        generator = step_generator(0, step)
+        return augment(images, index, network.resolution, section, generator)[0]
+
+    variants = {"data": lambda: view(1), "step": stepper(params, net, net, view(0))}
+    times = interleaved(variants, repeats)
     return ratio(times, "data", "step")
 
 
@@ -117,7 +127,9 @@ def main() -> None:
     show("arrays, 32 px: ours / usual, images/s", found["arrays"])
     rough = generator.integers(0, 255, (chosen.images // 2, 16, 16, 3), dtype=np.uint8)
     large = np.stack([np.asarray(Image.fromarray(image).resize((256, 256))) for image in rough])
-    data = stage_params.load(Path("params.yaml")).data.model_copy(update={"channels": 3, "size": 128})
+    data = stage_params.load(Path("params.yaml")).data.model_copy(
+        update={"channels": 3, "size": 128}
+    )
     with tempfile.TemporaryDirectory() as root:
         paths = folder(Path(root), large)
         times = interleaved(

@@ -1,4 +1,7 @@
-"""Memory of super-supernet training against that of training its largest child alone: peaks of two processes."""
+"""Memory of super-supernet training against that of training its largest child alone.
+
+Both are peaks of a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from bench.speed.step import networks, stepper
 from scalenet.config import params as stage_params
 from scalenet.nets import child, elastic
 from scalenet.space import scale
+from scalenet.space.network import Task
 
 STEPS = 6
 
@@ -21,17 +25,21 @@ STEPS = 6
 def peak(what: str, batch: int, device: str) -> float:
     """Train for a few steps in this process; return the bytes that training added at its peak."""
     params, generator = stage_params.load(Path("params.yaml")), torch.Generator().manual_seed(0)
-    largest, shape = scale.largest(params.space, params.scaling), (params.data.channels, CLASSES)
+    largest = scale.largest(params.space, params.scaling)
+    task = Task(params.data.channels, CLASSES)
     torch.set_num_threads(1)
-    torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))  # the libraries' own memory
+    # the libraries' own memory
+    torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    images = torch.randn(batch, shape[0], largest.resolution, largest.resolution, device=device)
+    px = largest.resolution
+    images = torch.randn(batch, task.channels, px, px, device=device)
     if what == "alone":
-        net = child.build(largest, *shape, generator).to(device).train()
+        net = child.build(largest, task, generator).to(device).train()
         step = stepper(params, net, net, images)
     else:
-        net = elastic.build(params.space, params.scaling, shape, "left", generator).to(device)
-        drawn = iter([largest, *networks(params)])  # a step takes the next: the largest, then sampled ones
+        net = elastic.build(params.space, params.scaling, task, "left", generator).to(device)
+        # a step takes the next: the largest, then sampled ones
+        drawn = iter([largest, *networks(params)])
         step = stepper(params, net, lambda x: net(x, next(drawn)), images)
     for _ in range(STEPS):
         step()
@@ -49,13 +57,23 @@ def main() -> None:
     peaks: dict[str, list[float]] = {"inside": [], "alone": []}
     for _ in range(chosen.repeats):
         for what, found in peaks.items():
-            command = [sys.executable, "-m", "bench.speed.memory", "--what", what, "--batch", str(chosen.batch)]
-            done = subprocess.run([*command, "--device", chosen.device], capture_output=True, text=True, check=True)
+            command = [sys.executable, "-m", "bench.speed.memory", "--what", what]
+            command += ["--batch", str(chosen.batch)]
+            done = subprocess.run(
+                [*command, "--device", chosen.device], capture_output=True, text=True, check=True
+            )
             found.append(float(done.stdout))
     share = spread([a / b for a, b in zip(peaks["inside"], peaks["alone"], strict=True)])
     show("memory inside / alone", share)
     megabytes = {what: spread([value / 2**20 for value in found]) for what, found in peaks.items()}
-    write("memory", chosen.device, ratio=share, megabytes=megabytes, batch=chosen.batch, repeats=chosen.repeats)
+    write(
+        "memory",
+        chosen.device,
+        ratio=share,
+        megabytes=megabytes,
+        batch=chosen.batch,
+        repeats=chosen.repeats,
+    )
 
 
 if __name__ == "__main__":

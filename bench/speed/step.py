@@ -1,4 +1,4 @@
-"""A training step of a network inside the super-supernet, against the same network standing alone."""
+"""A training step of a network inside the super-supernet, against the same network alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from scalenet.config import params as stage_params
 from scalenet.config.params import Params
 from scalenet.nets import child, elastic
 from scalenet.space import sampling
-from scalenet.space.network import Network
+from scalenet.space.network import Network, Task
 from scalenet.training.loop import Training
 
 
-def stepper(params: Params, net: torch.nn.Module, apply: Callable, images: torch.Tensor) -> Callable[[], None]:
+def stepper(
+    params: Params, net: torch.nn.Module, apply: Callable, images: torch.Tensor
+) -> Callable[[], None]:
     """Return a function that takes one optimiser step, its moving average included."""
     training = Training(net.weights, params.supernet.recipe)
     labels = torch.arange(len(images), device=images.device) % CLASSES
@@ -32,21 +34,24 @@ def stepper(params: Params, net: torch.nn.Module, apply: Callable, images: torch
 
 
 def networks(params: Params) -> list[Network]:
-    """Return the same few networks of every scaling stage each time."""
+    """Return the same few networks of every size each time."""
     drawn = []
-    for stage in range(len(params.scaling.stages)):
-        weights = tuple(float(i == stage) for i in range(len(params.scaling.stages)))
+    for size in range(len(params.scaling.stages)):
+        weights = tuple(float(i == size) for i in range(len(params.scaling.stages)))
         sampler = sampling.Sampler(params.space, params.scaling, weights, uniform=False)
-        drawn += [sampler.draw(np.random.default_rng([7, stage, i])).network for i in range(2)]
+        drawn += [sampler.draw(np.random.default_rng([7, size, i])).network for i in range(2)]
     return drawn
 
 
-def measure(params: Params, network: Network, batch: int, device: str, repeats: int) -> dict[str, float]:
+def measure(
+    params: Params, network: Network, batch: int, device: str, repeats: int
+) -> dict[str, float]:
     """Return the ratio of the two steps for one network, optimiser and average included in both."""
-    generator = torch.Generator().manual_seed(0)
-    shared = elastic.build(params.space, params.scaling, (params.data.channels, CLASSES), "left", generator).to(device)
-    alone = child.build(network, params.data.channels, CLASSES, generator).to(device).train()
-    images = torch.randn(batch, params.data.channels, network.resolution, network.resolution, device=device)
+    generator, task = torch.Generator().manual_seed(0), Task(params.data.channels, CLASSES)
+    shared = elastic.build(params.space, params.scaling, task, "left", generator).to(device)
+    alone = child.build(network, task, generator).to(device).train()
+    px = network.resolution
+    images = torch.randn(batch, task.channels, px, px, device=device)
     variants = {
         "inside": stepper(params, shared, lambda x: shared(x, network), images),
         "alone": stepper(params, alone, alone, images),
@@ -63,7 +68,14 @@ def main() -> None:
         show(f"inside / alone, r{network.resolution}, {network.depth} layers", found[str(network)])
     overall = spread([values["median"] for values in found.values()])
     show("inside / alone, over networks", overall)
-    write("step", chosen.device, ratio=overall, networks=found, batch=chosen.batch, repeats=chosen.repeats)
+    write(
+        "step",
+        chosen.device,
+        ratio=overall,
+        networks=found,
+        batch=chosen.batch,
+        repeats=chosen.repeats,
+    )
 
 
 if __name__ == "__main__":

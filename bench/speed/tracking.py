@@ -1,19 +1,29 @@
-"""What delivering every candidate to MLflow adds to the search stage, in a built project."""
+"""What delivering every candidate to MLflow adds to the search stage, in a built project.
+
+``--slow 0.1`` makes each candidate take at least so many seconds, computing all the while, as one
+of larger images would: a candidate of the digits takes a few milliseconds.
+"""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.speed.common import interleaved, options, ratio, show, spread, write
 from scalenet.config import params as stage_params
-from scalenet.pipeline import delivery, tracking
+from scalenet.config.params import Params
+from scalenet.pipeline import stores
+from scalenet.pipeline.candidates import Delivery
+from scalenet.records.documents import Found
 from scalenet.records.paths import Paths
-from scalenet.search.run import journal_key
-from scalenet.stages import run_room
+from scalenet.search.scoring import Measurement, Scorer
+from scalenet.space.network import Network
+from scalenet.stages import run_stage
+from scalenet.training.loop import ignore
 
 
 @contextmanager
@@ -22,35 +32,71 @@ def copied(root: Path) -> Iterator[Paths]:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("data", "supernet"):
             shutil.copytree(root / "artifacts" / name, Path(folder) / "artifacts" / name)
-        tracking.connect(Path(folder))  # the database is made once a project, not once a search
+        shutil.copy2(root / "params.yaml", folder)
+        stores.connect(Path(folder))  # the database is made once a project, not once a search
         yield Paths(Path(folder))
 
 
-def search(paths: Paths, tracked: bool) -> None:
-    """Run the search from its beginning."""
+@contextmanager
+def slowed(seconds: float) -> Iterator[None]:
+    """Make every candidate that shared weights measure take at least so long, computing."""
+    plain = Scorer.measure
+
+    def measure(scorer: Scorer, network: Network) -> Measurement:
+        start = time.perf_counter()
+        result = plain(scorer, network)
+        while time.perf_counter() - start < seconds:
+            plain(scorer, network)  # tracking competes with what scoring does, not with a sleep
+        return result
+
+    if seconds:
+        Scorer.measure = measure
+    try:
+        yield
+    finally:
+        Scorer.measure = plain
+
+
+def search(paths: Paths) -> None:
+    """Run the search from its beginning, and deliver nothing."""
     shutil.rmtree(paths.state("search"), ignore_errors=True)
-    params = stage_params.load(Path("params.yaml"))
-    journal, key = paths.state("search") / "candidates.jsonl", journal_key(params, paths)
-    target = (paths.root, params, journal, key, "bench")
-    with delivery.delivering(*target) if tracked else nullcontext():
-        run_room(params, paths, "search")
-    if tracked:  # the next round delivers all of them again
-        client = tracking.connect(paths.root)
-        experiment = client.get_experiment_by_name(tracking.candidate_experiment(params))
-        client.rename_experiment(experiment.experiment_id, f"{experiment.name} {experiment.experiment_id} {key}")
-        client.delete_experiment(experiment.experiment_id)
+    run_stage(paths.root, "search", None, ignore)
+
+
+def tracked_search(paths: Paths, params: Params) -> None:
+    """Run the search from its beginning and deliver its candidates, all of them anew.
+
+    As ``scalenet stage search`` does, but to an experiment of this search's own.
+    """
+    shutil.rmtree(paths.state("search"), ignore_errors=True)
+    section = params.data.model_copy(update={"name": f"search {time.time()}"})
+    delivery = Delivery(paths.root, params.model_copy(update={"data": section}), "bench")
+    run_stage(paths.root, "search", None, delivery)
+    delivery.finish()
 
 
 def main() -> None:
     """Search with and without tracking, in turns."""
-    chosen = options(__doc__, repeats=5)
-    with copied(Path.cwd()) as tracked, copied(Path.cwd()) as plain:
-        variants = {"tracked": lambda: search(tracked, True), "untracked": lambda: search(plain, False)}
+    chosen = options(__doc__, repeats=5, slow=0.0)
+    params = stage_params.load(Path("params.yaml"))
+    with copied(Path.cwd()) as tracked, copied(Path.cwd()) as plain, slowed(chosen.slow):
+        variants = {
+            "tracked": lambda: tracked_search(tracked, params),
+            "untracked": lambda: search(plain),
+        }
         times = interleaved(variants, chosen.repeats)
+        candidates = Found.read(plain.search / "found.json").measured
     overhead = ratio(times, "tracked", "untracked")
     show("tracked / untracked", overhead)
     seconds = {name: spread(values) for name, values in times.items()}
-    write("tracking", "cpu", ratio=overhead, seconds=seconds, repeats=chosen.repeats)
+    each = {name: values["median"] / candidates for name, values in seconds.items()}
+    for name, value in each.items():
+        print(f"{name}: {1000 * value:.1f} ms a candidate, of {candidates}")
+    name = f"tracking-{chosen.slow:g}s" if chosen.slow else "tracking"
+    write(
+        name, "cpu", ratio=overhead, seconds=seconds, seconds_a_candidate=each,
+        candidates=candidates, slow=chosen.slow, repeats=chosen.repeats,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
