@@ -1,10 +1,8 @@
-"""A project's folder: this project's clone, or any other folder, where the package brings the
-files.
+"""A project's folder: a clone, or any other folder, where the package brings the files.
 
 In a clone a stage depends on its code's folders. Elsewhere it depends on one small file that holds
-their
-digest; ``scalenet`` writes it before DVC looks, so that after an upgrade the stages whose code
-changed run.
+their digest; ``scalenet`` writes it before DVC looks, so that after an upgrade the stages whose
+code changed run.
 """
 
 from __future__ import annotations
@@ -13,10 +11,13 @@ import os
 import shutil
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scalenet.pipeline.repro import Graph
 from scalenet.records import files
 from scalenet.stages import STAGES, code_digest
+
+if TYPE_CHECKING:
+    from scalenet.pipeline.repro import Graph  # a second of imports that a stage does without
 
 PACKAGE = Path(__file__).parents[1]  # the clone's root, or the installed package
 FILES = PACKAGE / "pipeline" / "files"  # of a folder that is no clone
@@ -41,7 +42,6 @@ def begin(root: Path) -> bool:
         if not (root / name).exists():
             files.write_bytes(root / name, (FILES / file).read_bytes())
     _begin_dvc(root)
-    refresh(root)
     files.write_bytes(root / "params.yaml", (PRESETS / f"{DEFAULT}.yaml").read_bytes())
     return True
 

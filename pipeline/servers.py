@@ -38,7 +38,10 @@ def prefect(root: Path) -> Iterator[None]:
     answer."""
     if url := configured():
         _check(url)
-        yield
+        try:
+            yield
+        finally:
+            _deliver()
         return
     with _own() as settings, temporary_settings(settings):
         yield

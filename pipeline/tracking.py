@@ -20,7 +20,6 @@ from scalenet.config.params import Params
 from scalenet.pipeline import stores
 from scalenet.records.documents import Family, Trained
 from scalenet.records.paths import Paths
-from scalenet.report import figure
 from scalenet.stages import declared, plain
 
 FOLDERS = {
@@ -147,6 +146,8 @@ def log_documents(
         weights = Trained.read(folders[0] / "trained.json").weights
         client.log_batch(run, tags=[RunTag("weights", weights)])  # how the registry finds this run
     if stage == "publish":
+        from scalenet.report import figure  # matplotlib takes a second, and no other stage draws
+
         family = Family.read(paths.family / "family.json")
         client.log_text(run, figure.svg(family), "family.svg")
 

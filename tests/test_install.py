@@ -169,6 +169,7 @@ def test_after_an_upgrade_only_the_stages_whose_code_changed_run(tree, tmp_path)
     environment.install(str(build(newer)))
     said = environment.run("dvc", "repro", "code", "extrapolate", cwd=folder, code=255)
     assert "`scalenet params` brings it up to date" in said and "search" in said
+    environment.run("scalenet", "params", cwd=folder)  # as the message says
     said = environment.run("scalenet", "run", "--target", "extrapolate", cwd=folder)
     states = {
         stage: "Cached" in line

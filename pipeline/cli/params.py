@@ -25,4 +25,5 @@ def command(preset: str | None, pairs: tuple[str, ...]) -> None:
 
     root = Path.cwd()
     project.begin(root)
+    project.refresh(root)
     settings.apply(root, preset, overrides(pairs))
