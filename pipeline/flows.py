@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,20 @@ from scalenet.pipeline import Unavailable, project, servers, settings, single
 from scalenet.pipeline.exports import Exports
 from scalenet.pipeline.repro import Graph
 
+LIBRARIES = ("scalenet.pipeline.tracking", "scalenet.stages.search", "scalenet.stages.retrain")
 RETRIES, DELAY = 2, 5  # of a stage whose failure may pass, and seconds between them
 
 
-def run_family(
-    root: Path, preset: str | None, overrides: dict[str, Any], target: str | None
-) -> int:
-    """Run the family flow in this process; return its exit code."""
-    with servers.prefect(root):
-        state = family(preset=preset, overrides=overrides, target=target, return_state=True)
-    return _exit_code(state)
+def run_family(preset: str | None, overrides: dict[str, Any], target: str | None) -> int:
+    """Run the family flow in this process, with a Prefect server at hand; return its exit code."""
+    for name in LIBRARIES:  # while the server starts
+        import_module(name)
+    return _exit_code(family(preset=preset, overrides=overrides, target=target, return_state=True))
 
 
 def run_stage(stage: str, member: str | None) -> int:
     """Run one stage as a flow of the configured server; return its exit code."""
-    with servers.prefect(Path.cwd()):
+    with servers.prefect():
         name = " ".join(filter(None, (stage, member)))
         state = Flow(_stage, name=stage, flow_run_name=name)(stage, member, return_state=True)
     if state.is_completed():

@@ -14,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from scalenet.config.params import Params
-from scalenet.pipeline import program, stores, tracking
+from scalenet.pipeline import stores, tracking
 from scalenet.records.documents import DataInfo, Family, Trained
 from scalenet.records.paths import Paths
 
@@ -53,6 +53,8 @@ def register(root: Path, params: Params) -> dict[str, str]:
 
     Aliases move only after all versions exist, and members that left the family lose theirs.
     """
+    from scalenet.pipeline import program
+
     paths, registry = Paths(root), _registry(root, params)
     family, info = Family.read(paths.family / "family.json"), paths.info()
     _create(registry)
@@ -187,6 +189,8 @@ def _stored(registry: Registry, trained: Trained, info: DataInfo) -> LoggedModel
 
 
 def _store(registry: Registry, trained: Trained, paths: Paths) -> LoggedModel:
+    from scalenet.pipeline import program  # and torch, which listing versions does without
+
     run, info = _source_run(registry, trained), paths.info()
     about = _about(registry, trained, info)
     name = alias(trained.member.name)
@@ -202,6 +206,8 @@ def _about(registry: Registry, trained: Trained, info: DataInfo) -> dict[str, st
 
 def _create_version(registry: Registry, trained: Trained, paths: Paths) -> str:
     """Make the version of a member, with its numbers; its program is stored first if it is not."""
+    from scalenet.pipeline import program
+
     info = paths.info()
     model = _stored(registry, trained, info) or _store(registry, trained, paths)
     latency = program.latency(program.deployed(paths, trained, info), program.example(info)[:1])

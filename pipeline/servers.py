@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
-from pathlib import Path
 
 import httpx
 from prefect.settings import (
@@ -33,7 +32,7 @@ def configured() -> str | None:
 
 
 @contextmanager
-def prefect(root: Path) -> Iterator[None]:
+def prefect() -> Iterator[None]:
     """Have a Prefect server while the body runs; ``Unavailable`` if the configured one does not
     answer."""
     if url := configured():

@@ -225,7 +225,7 @@ import json
 from pathlib import Path
 from prefect.client.orchestration import get_client
 from scalenet.pipeline import servers
-with servers.prefect(Path()), get_client(sync_client=True) as client:
+with servers.prefect(), get_client(sync_client=True) as client:
     flows = {flow.id: flow.name for flow in client.read_flows()}
     runs = [run for run in client.read_flow_runs() if flows[run.flow_id] == 'family']
     family = sorted(runs, key=lambda run: run.created)[-1]
@@ -311,7 +311,7 @@ from pathlib import Path
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 from scalenet.pipeline import servers
-with servers.prefect(Path()), get_client(sync_client=True) as client:
+with servers.prefect(), get_client(sync_client=True) as client:
     known = {run.id for run in client.read_flow_runs()}
     settings = get_current_settings().api
     os.environ["PREFECT_API_URL"] = settings.url
@@ -331,7 +331,7 @@ from pathlib import Path
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 from scalenet.pipeline import servers
-with servers.prefect(Path()), get_client(sync_client=True) as client:
+with servers.prefect(), get_client(sync_client=True) as client:
     client.read_flows()
     url = get_current_settings().api.url
     said = [httpx.post(f"{url}/flow_runs/filter", json={}, headers=headers).status_code
@@ -347,7 +347,7 @@ from pathlib import Path
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 from scalenet.pipeline import servers
-with servers.prefect(Path()), get_client(sync_client=True) as client:
+with servers.prefect(), get_client(sync_client=True) as client:
     api = get_current_settings().api
     environment = os.environ | {
         "PREFECT_API_URL": api.url, "PREFECT_API_AUTH_STRING": api.auth_string.get_secret_value()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from scalenet.pipeline.cli import changes, overrides
@@ -25,6 +23,11 @@ def command(preset: str | None, pairs: tuple[str, ...], target: str | None) -> N
     scalenet run --target search
     scalenet run --preset tiny --set search.population=4
     """
-    from scalenet.pipeline import flows
+    from scalenet.pipeline import servers
 
-    raise SystemExit(flows.run_family(Path.cwd(), preset, overrides(pairs), target))
+    chosen = overrides(pairs)
+    with servers.prefect():
+        from scalenet.pipeline import flows  # seconds of imports, while the server starts
+
+        code = flows.run_family(preset, chosen, target)
+    raise SystemExit(code)
