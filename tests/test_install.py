@@ -149,7 +149,7 @@ def test_the_tiny_family_in_an_empty_folder_by_both_doors(installed, tmp_path):
     installed.run("scalenet", "run", "--preset", "tiny", cwd=one)
     assert "S3" in installed.run("scalenet", "family", cwd=one)
     installed.run("scalenet", "params", "--preset", "tiny", cwd=other)
-    installed.run("dvc", "repro", "extrapolate", cwd=other)
+    installed.run("dvc", "repro", "code", "extrapolate", cwd=other)
     said = installed.run("scalenet", "run", cwd=other)
     cached = [line for line in said.splitlines() if "Cached" in line]
     assert [line.split("'")[1] for line in cached] == list(STAGES)[:4]
