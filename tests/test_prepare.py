@@ -485,18 +485,6 @@ def test_loose_images_change_nothing(tmp_path, loose):
     assert source.classes == ["ant", "bee"] and len(source.labels) == 24
 
 
-def test_links_of_a_folder_are_followed(tmp_path):
-    unpacked(tmp_path / "real", contents(splits=("train",)))
-    (tmp_path / "a").mkdir()
-    for name in ("ant", "bee"):
-        (tmp_path / "a" / name).symlink_to(tmp_path / "real/train" / name)
-    assert len(readers.find(data(source="a"), tmp_path).labels) == 12
-    (tmp_path / "real/train/bee/0.png").unlink()
-    (tmp_path / "real/train/bee/0.png").symlink_to("nowhere.png")
-    with pytest.raises(ValueError, match=r"bee/0\.png: not a readable image .*take it out"):
-        everything(data(source="a"), tmp_path)
-
-
 def test_a_linked_image_in_an_archive_is_refused(tmp_path):
     path = packed(tmp_path / "a.tar", contents())
     with tarfile.open(path, "a") as archive:

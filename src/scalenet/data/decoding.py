@@ -18,6 +18,8 @@ def decode(params: Data, files: Files, names: list[str]) -> np.ndarray:
     pixels = np.empty((len(names), params.channels, params.size, params.size), dtype=np.uint8)
     try:
         for name, content in files.read(set(names)):
+            if isinstance(content, OSError):
+                raise no_image(files.origin / name, content) from content
             pixels[place[name]] = _decoded(params, files.origin / name, content)
     except BROKEN as error:
         raise unreadable(files.origin, error) from error
