@@ -16,9 +16,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from scalenet.config.params import Data
-from scalenet.data.decoding import as_array, decode
+from scalenet.data.decoding import decode
 from scalenet.data.listing import BROKEN, Files, folder, unreadable, zipped
 from scalenet.data.names import SUFFIXES, few, shown
+from scalenet.data.pixels import as_array
 from scalenet.data.tars import tarred
 
 # stands for scikit-learn's digits: a path, so that DVC can watch any source
