@@ -29,6 +29,7 @@ DIGITS = {
     "channels": 1,
     "size": 8,
     "per_class": None,
+    "most_skipped": 0.0,
     "seed": 0,
 }
 
@@ -40,7 +41,9 @@ def data(**changes) -> Data:
 def split_images(section, source):
     """Run the stage ``prepare`` on a source; return the data's description and the splits."""
     generator, params = np.random.default_rng(section.seed), SimpleNamespace(data=section)
-    return prepare.run(params, source, state=None, generator=generator, device=None, emit=ignore)
+    return prepare.run(params, source, state=None, generator=generator, device=None, emit=ignore)[
+        :2
+    ]
 
 
 def made(counts, given=(), **changes):
@@ -161,6 +164,7 @@ def test_the_stage_writes_the_same_bytes_every_time(make_params, tmp_path, monke
         written.append({path.name: path.read_bytes() for path in sorted(paths.data.iterdir())})
     assert written[0] == written[1] and set(written[0]) == {
         "info.json",
+        "read.json",
         "train.npz",
         "select.npz",
         "test.npz",

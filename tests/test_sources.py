@@ -20,6 +20,7 @@ SECTION = {
     "channels": 1,
     "size": 8,
     "per_class": None,
+    "most_skipped": 0.0,
     "select_fraction": 0.2,
     "test_fraction": 0.2,
     "seed": 0,
@@ -269,7 +270,9 @@ def test_a_pipe_in_the_folder_is_not_opened(tmp_path):
     path = unpacked(tmp_path / "a", images("ant", "bee"))
     os.mkfifo(path / "ant/pipe.png")
     os.mkfifo(path / "ant/pipe")
-    assert len(find(path).labels) == 10
+    assert len(find(path, most_skipped=0.2).labels) == 10
+    with pytest.raises(ValueError, match=r"2 no file but a device.* \(ant/pipe, ant/pipe.png\)"):
+        find(path)
     with pytest.raises(ValueError, match="pipe is no regular file; give"):
         find(path / "ant/pipe")
 
@@ -294,5 +297,9 @@ def test_a_file_that_claims_to_be_enormous_is_not_read(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
-    assert len(find(tmp_path / "a.zip").labels) == 10
-    assert len(find(unpacked(tmp_path / "a", files)).labels) == 10
+    unpacked(tmp_path / "a", files)
+    tarball(tmp_path / "a.tar", files)
+    for name in ("a", "a.zip", "a.tar"):
+        assert len(find(tmp_path / name, most_skipped=0.1).labels) == 10
+        with pytest.raises(ValueError, match=r"1 larger than .* \(ant/bomb\.png\)"):
+            find(tmp_path / name)

@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from scalenet.config.params import Data
-from scalenet.data.listing import BROKEN, Files, no_image, unreadable
+from scalenet.data.listing import BROKEN, UNREADABLE, Files, no_image, unreadable
 from scalenet.data.metadata import without_notes
 from scalenet.data.pixels import DAMAGED, as_array, check_shape, upright
+from scalenet.data.summary import too_many
 
 
-def decode(params: Data, files: Files, names: list[str]) -> np.ndarray:
-    """Return named images (n, C, size, size) uint8; ``ValueError`` names one that is unreadable."""
+def decode(
+    params: Data, files: Files, names: list[str], faults: dict[str, str], most: float
+) -> np.ndarray:
+    """Return named images (n, C, size, size) uint8, zeros for one that cannot be decoded.
+
+    Its name is added to ``faults``. More of these than the share ``most``: ``ValueError``.
+    """
     place = {name: i for i, name in enumerate(names)}
-    pixels = np.empty((len(names), params.channels, params.size, params.size), dtype=np.uint8)
+    pixels = np.zeros((len(names), params.channels, params.size, params.size), dtype=np.uint8)
     try:
         for name, content in files.read(set(names)):
-            pixels[place[name]] = _decoded(params, files.origin / name, content)
+            try:
+                pixels[place[name]] = image_array(params, content)
+            except DAMAGED as error:
+                faults[name] = UNREADABLE
+                if len(faults) > most * len(names) + 1e-9:
+                    raise _refused(params, files, faults, error) from error
     except BROKEN as error:
         raise unreadable(files.origin, error) from error
     return pixels
 
 
-def _decoded(params: Data, path: Path, content: bytes | OSError) -> np.ndarray:
-    if isinstance(content, OSError):
-        raise no_image(path, content) from content
-    try:
-        return image_array(params, content)
-    except DAMAGED as error:
-        raise no_image(path, error) from error
+def _refused(params: Data, files: Files, faults: dict[str, str], error: Exception) -> ValueError:
+    """Say which image cannot be decoded, or how many are too many."""
+    if len(faults) == 1:
+        return no_image(files.origin / next(iter(faults)), error)
+    return too_many(files.origin, faults, params.most_skipped)
 
 
-def image_array(params: Data, content: bytes) -> np.ndarray:
+def image_array(params: Data, content: bytes | OSError) -> np.ndarray:
     """Return an image file as (C, size, size) uint8; its notes may be damaged, its pixels not."""
+    if isinstance(content, OSError):
+        raise content
     try:
         return _read(params, content)
     except DAMAGED:

@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from scalenet.data.names import HEAD, UNKNOWN, needs_head, reason, seen, shown
+from scalenet.data.names import HEAD, HIDDEN, NOTE, UNKNOWN, needs_head, reason, seen, shown
 
 LARGEST = 2**28  # bytes of one file that are read at most: an archive may claim anything
 TOO_LARGE = f"larger than {LARGEST >> 20} MiB"
 SPECIAL = "no file but a device, a pipe or a socket"
 LOOP = "a link back to a folder around it"
+LOOSE = "in no class folder"
+UNREADABLE = "not a readable image"
+IGNORED = (HIDDEN, NOTE, LOOP, LOOSE)  # reasons that nobody needs to mend
 
 # what a broken archive raises
 BROKEN = (

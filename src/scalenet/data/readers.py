@@ -8,7 +8,7 @@ from __future__ import annotations
 import tarfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ from sklearn.datasets import load_digits
 
 from scalenet.config.params import Data
 from scalenet.data.decoding import decode
-from scalenet.data.listing import BROKEN, Files, folder, unreadable, zipped
+from scalenet.data.listing import BROKEN, IGNORED, LOOSE, Files, folder, unreadable, zipped
 from scalenet.data.names import SUFFIXES, few, shown
 from scalenet.data.pixels import as_array
+from scalenet.data.summary import too_many
 from scalenet.data.tars import tarred
 
 # stands for scikit-learn's digits: a path, so that DVC can watch any source
@@ -40,13 +41,28 @@ class Source:
     """Labelled images that nobody has decoded yet.
 
     ``labels`` int64 (N); ``given`` (N) names the split that an image's own folder puts it in, ""
-    for none; ``pixels`` maps indices (n) to uint8 (n, C, H, W).
+    for none; ``pixels`` maps indices (n) to uint8 (n, C, H, W), and adds those of ``names`` (N)
+    that cannot be decoded to ``faults``. These and files that were ``skipped`` or ``ignored``
+    come with the reason; ``depth`` is how many folders lead to a class.
     """
 
     classes: list[str]
     labels: np.ndarray
     given: np.ndarray
     pixels: Callable[[np.ndarray], np.ndarray]
+    names: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    depth: int = 0
+
+    def whole(self, index: np.ndarray) -> np.ndarray:
+        """Return which of some images could be decoded, once ``pixels`` was asked for them."""
+        return np.array([not self.faults or self.names[i] not in self.faults for i in index], bool)
+
+    def folder(self, name: str) -> str:
+        """Return the folders down to a file's class."""
+        return "/".join(shown(name).split("/")[: self.depth])
 
 
 def find(params: Data, root: Path) -> Source:
@@ -100,9 +116,30 @@ def labelled(params: Data, files: Files) -> Source:
     number = {name: i for i, name in enumerate(classes)}
     labels = np.array([number[path[level]] for path in kept.values()], dtype=np.int64)
     given = np.array([splits.get(path[top], "") for path in kept.values()], dtype=str)
+    loose = {name: LOOSE for name in paths if name not in kept}
+    others = loose | {name: _reason(name, why, level) for name, why in files.others.items()}
+    skipped = {name: why for name, why in others.items() if why not in IGNORED}
+    left = params.most_skipped - len(skipped) / max(1, len(skipped) + len(kept))
+    if left < 0:
+        raise too_many(files.origin, skipped, params.most_skipped)
     _check_classes(files.origin, classes, labels, given)
-    names = list(kept)
-    return Source(classes, labels, given, lambda i: decode(params, files, [names[n] for n in i]))
+    names, faults = list(kept), {}
+    return Source(
+        classes,
+        labels,
+        given,
+        lambda i: decode(params, files, [names[n] for n in i], faults, left),
+        names=names,
+        faults=faults,
+        skipped=skipped,
+        ignored={name: why for name, why in others.items() if why in IGNORED},
+        depth=level + 1,
+    )
+
+
+def _reason(name: str, why: str, level: int) -> str:
+    """Return why a file is no image; one in no class folder is none that anybody misses."""
+    return why if name.count("/") > level or why in IGNORED else LOOSE
 
 
 def _root(paths: list[tuple[str, ...]]) -> int:

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from scalenet.data import listing
 from scalenet.data.listing import (
-    LARGEST,
     SPECIAL,
     TOO_LARGE,
     Files,
@@ -70,7 +70,7 @@ def _why(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> str:
     """Return why a member is no image; its beginning is read if its name says too little."""
     if not needs_head(name):
         why = reason(name, b"")
-        return TOO_LARGE if not why and member.size > LARGEST else why
+        return TOO_LARGE if not why and member.size > listing.LARGEST else why
     return reason(name, archive.extractfile(member).read(HEAD))
 
 
