@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_sources import data, find, images, picture, unpacked
 
+from scalenet.pipeline import single
 from scalenet.records.documents import Reading
 from scalenet.records.paths import Paths
 from scalenet.stages import __main__ as bare
@@ -116,12 +118,22 @@ def test_the_same_image_in_two_splits_is_counted(tmp_path):
     names = ("train/ant", "train/bee", "val/ant", "val/bee", "test/ant", "test/bee")
     path = unpacked(tmp_path / "a", images(*names))
     made, told = prepared(path)
-    assert set(made.read.duplicates.values()) == {0} and "warning" not in told[0]["summary"]
+    assert set(made.read.duplicates.values()) == {0} and "two splits" not in told[0]["summary"]
     for i in range(3):
         (path / f"test/ant/{i}.png").write_bytes((path / f"train/bee/{i}.png").read_bytes())
     made, told = prepared(path)
     assert made.read.duplicates == {"select in train": 0, "test in train": 3, "test in select": 0}
     assert "warning: the same images in two splits: 3 of test in train" in told[0]["summary"]
+
+
+def test_a_source_that_is_almost_black_is_told(tmp_path):
+    """As 12 bits in integers of 16 are: the upper 8 bits hold 16 levels alone."""
+    levels = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    for i in range(10):
+        unpacked(tmp_path / "a", {f"{'ab'[i % 2]}/{i}.png": b""})
+        Image.fromarray(levels + i).save(tmp_path / "a" / "ab"[i % 2] / f"{i}.png")
+    made, told = prepared(tmp_path / "a")
+    assert made.read.brightest == 16 and "no pixel is brighter than 16" in told[0]["summary"]
 
 
 def test_images_beyond_per_class_are_said(tmp_path):
@@ -136,7 +148,7 @@ def test_a_thousand_classes_with_odd_names_are_read_and_written(tmp_path):
     prepare.main(SimpleNamespace(data=data(source="a")), paths, told.append)
     read = Reading.read(paths.data / "read.json")
     assert list(read.taken["train"]) == sorted(names) == paths.info().classes
-    assert len(told[0]["summary"]) < 300 and "\n" not in told[0]["summary"]
+    assert len(told[0]["summary"]) < 400 and "\n" not in told[0]["summary"]
     (path / names[7] / "0.png").unlink()
     (path / names[7] / "1.png").unlink()
     with pytest.raises(ValueError, match=r"0007.* has 1 images"):
@@ -151,3 +163,9 @@ def test_the_summary_is_the_same_every_time(damaged):
 def test_a_bare_stage_prints_it(capsys):
     bare.say({"event": "read", "summary": "2,527 images of 6 classes taken"})
     assert capsys.readouterr().err == "2,527 images of 6 classes taken\n"
+
+
+def test_every_door_prints_it_at_once():
+    lines = []
+    single._progress(lines.append)({"event": "read", "summary": "60 images of 3 classes taken"})
+    assert lines == ["60 images of 3 classes taken"]

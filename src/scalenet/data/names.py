@@ -71,8 +71,13 @@ def shown(name: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def printable(name: str) -> str:
+    """Return a name for a line of text: line breaks and the like as Python writes them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown(name))
+
+
 def few(names: Mapping[str, object] | list[str], most: int = 5) -> str:
     """Return the first few names for a message, and how many more there are."""
-    first = [shown(name) for name in list(names)[:most]]
+    first = [printable(name) for name in list(names)[:most]]
     more = len(names) - len(first)
     return ", ".join(first) + (f" and {more:,} more" if more else "")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scalenet.data.splits import Splits
 
 FIRST = 5  # files that a summary names
+DARK = 65  # brightest level of a source, of 255, that is none of a camera's
 
 
 def too_many(origin: Path, skipped: Mapping[str, str], most: float) -> ValueError:
@@ -45,6 +46,7 @@ def reading(source: Source, splits: Splits) -> Reading:
         ignored=dict(sorted(Counter(source.ignored.values()).items())),
         unused=len(source.labels) - used - len(source.faults),
         duplicates=_duplicates(splits),
+        brightest=max(int(part["pixels"].max()) for part in splits.values()),
     )
 
 
@@ -78,13 +80,18 @@ def line(read: Reading) -> str:
     if read.skipped:
         reasons = {why: sum(counts.values()) for why, counts in read.skipped.items()}
         total = sum(reasons.values())
-        parts.append(f"{total:,} skipped: {_counted(reasons)} ({', '.join(read.first)})")
+        parts.append(f"{total:,} skipped: {_counted(reasons)} ({few(read.first)})")
     if read.ignored:
         parts.append(f"{sum(read.ignored.values()):,} ignored: {_counted(read.ignored)}")
     shared = {name: count for name, count in read.duplicates.items() if count}
     if shared:
         said = ", ".join(f"{count:,} of {name}" for name, count in shared.items())
         parts.append(f"warning: the same images in two splits: {said}")
+    if read.brightest < DARK:
+        parts.append(
+            f"warning: no pixel is brighter than {read.brightest} of 255; 12 bits in 16 "
+            "look so: scale them to 0…65535"
+        )
     return "; ".join(parts)
 
 

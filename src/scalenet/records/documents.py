@@ -86,7 +86,8 @@ class Reading(Document):
 
     ``skipped`` counts against data.most_skipped: reason -> folder -> files, of which ``first``
     names a few; ``ignored`` does not: reason -> files. ``unused`` images are beyond per_class.
-    ``duplicates`` are images that two splits share, by "test in train".
+    ``duplicates`` are images that two splits share, by "test in train"; ``brightest`` is the
+    highest level of all pixels, 0…255.
     """
 
     format: Literal[1] = 1
@@ -96,6 +97,7 @@ class Reading(Document):
     ignored: dict[str, int]
     unused: int
     duplicates: dict[str, int]
+    brightest: int
 
 
 class Candidate(Document):
