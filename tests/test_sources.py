@@ -193,6 +193,28 @@ def test_a_damaged_header_does_not_end_an_archive(tmp_path, change):
         find(path)
 
 
+@pytest.mark.parametrize("kind", [".tar", ".zip"])
+def test_flipped_bits_in_names_and_headers_end_in_an_explanation(tmp_path, kind):
+    random, files = np.random.default_rng(0), images("ant", "caf\xe9" * 30)
+    path = tmp_path / f"a{kind}"
+    if kind == ".tar":
+        tarball(path, files, format=tarfile.PAX_FORMAT)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    whole = path.read_bytes()
+    for place in random.integers(len(whole), size=150):
+        content = bytearray(whole)
+        content[place] ^= 1 << random.integers(8)
+        path.write_bytes(content)
+        try:
+            source = find(path)
+            source.pixels(np.arange(len(source.labels)))
+        except ValueError as error:
+            assert "data.source" in str(error) or "not a readable image" in str(error), error
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 

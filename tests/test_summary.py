@@ -80,6 +80,8 @@ def test_more_broken_images_than_the_share_stop_the_stage(damaged):
     (damaged / "bee/photo.heic").unlink()
     with pytest.raises(ValueError, match=r"ant/broken\.png: not a readable image .*most_skipped"):
         prepared(damaged)
+    with pytest.raises(ValueError, match="its content is of no known kind"):
+        prepared(damaged)
     with pytest.raises(ValueError, match=r"2 not a readable image \(ant/broken.png, bee/cut.jpg\)"):
         prepared(damaged, most_skipped=0.03)
 

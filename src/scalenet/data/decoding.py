@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from scalenet.config.params import Data
 from scalenet.data.listing import BROKEN, UNREADABLE, Files, no_image, unreadable
@@ -38,6 +38,8 @@ def decode(
 
 def _refused(params: Data, files: Files, faults: dict[str, str], error: Exception) -> ValueError:
     """Say which image cannot be decoded, or how many are too many."""
+    if isinstance(error, UnidentifiedImageError):
+        error = ValueError("its content is of no known kind")
     if len(faults) == 1:
         return no_image(files.origin / next(iter(faults)), error)
     return too_many(files.origin, faults, params.most_skipped)

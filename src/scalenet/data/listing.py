@@ -24,7 +24,7 @@ IGNORED = (HIDDEN, NOTE, LOOP, LOOSE)  # reasons that nobody needs to mend
 
 # what a broken archive raises
 BROKEN = (
-    *(OSError, EOFError, RuntimeError),
+    *(OSError, EOFError, RuntimeError, UnicodeError),
     *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error),
 )
 

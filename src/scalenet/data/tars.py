@@ -31,6 +31,7 @@ DAMAGED = (
     tarfile.EmptyHeaderError,
     tarfile.TruncatedHeaderError,
     tarfile.InvalidHeaderError,
+    *(ValueError, LookupError, ArithmeticError),  # from the text of an extended header
 )
 
 
@@ -42,7 +43,7 @@ class StrictHeader(tarfile.TarInfo):
         try:
             return super().fromtarfile(archive)
         except DAMAGED as error:
-            raise tarfile.ReadError(f"no end mark, but: {error}") from error
+            raise tarfile.ReadError(f"no header and no end mark: {error}") from error
 
 
 def tarred(path: Path) -> Files:
