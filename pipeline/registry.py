@@ -3,6 +3,7 @@ s1, …) or by numbers."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from scalenet.pipeline import stores, tracking
 from scalenet.records.documents import DataInfo, Family, Trained
 from scalenet.records.paths import Paths
 
+LONGEST = 4900  # characters of class names in a tag, which may have 5,000
 IDENTITY = (
     "member",
     "weights",
@@ -109,8 +111,20 @@ def tags(trained: Trained, info: DataInfo) -> dict[str, str]:
         "data": trained.data,
         "weights": trained.weights,
         "interval": f"{trained.low:.6f} to {trained.high:.6f} at {trained.confidence:g}",
-        "classes": ",".join(info.classes)[:5000],
+        "classes": named(info.classes),
     }
+
+
+def named(classes: list[str]) -> str:
+    """Return as many class names as a tag holds, as JSON: a name may hold a comma."""
+    kept, length = [], 0
+    for name in classes:
+        length += len(json.dumps(name, ensure_ascii=False)) + 2
+        if length > LONGEST:
+            kept.append(f"and {len(classes) - len(kept):,} more")
+            break
+        kept.append(name)
+    return json.dumps(kept, ensure_ascii=False)
 
 
 def identity(tags: dict[str, str]) -> tuple[str | None, ...]:

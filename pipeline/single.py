@@ -100,6 +100,8 @@ def _progress(say: Say) -> Callable[[Mapping[str, Any]], None]:
     def emit(record: Mapping[str, Any]) -> None:
         nonlocal last, candidates
         candidates += record["event"] == "candidate"
+        if record["event"] == "read":
+            say(record["summary"])
         if time.monotonic() - last < PATIENCE:
             return
         last = time.monotonic()

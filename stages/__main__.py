@@ -14,8 +14,10 @@ USAGE = (
 
 
 def say(record) -> None:
-    """Print how far a training is."""
-    if record["event"] == "step":
+    """Print what was read, and how far a training is."""
+    if record["event"] == "read":
+        print(record["summary"], file=sys.stderr)
+    elif record["event"] == "step":
         print("step {step} of {steps}  loss {loss:.4f}".format(**record), file=sys.stderr)
 
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalenet.data import readers
+from scalenet.data import readers, summary
 from scalenet.data.readers import Source
 from scalenet.data.splits import Splits, cut, moments
 from scalenet.records import files
-from scalenet.records.documents import DataInfo
+from scalenet.records.documents import DataInfo, Reading
 from scalenet.records.paths import Paths
 from scalenet.stages import Emit
 
@@ -22,6 +22,7 @@ class Prepared(NamedTuple):
 
     info: DataInfo
     splits: Splits
+    read: Reading
 
 
 def run(
@@ -33,7 +34,7 @@ def run(
     device: None,
     emit: Emit,
 ) -> Prepared:
-    """Split the source stratified by class, decode what was chosen and describe it."""
+    """Split the source stratified by class, decode what was chosen; say what was read."""
     section, splits = params.data, cut(params.data, inputs, generator)
     mean, std = moments(splits["train"]["pixels"])
     arrays = (array.tobytes() for split in splits.values() for array in split.values())
@@ -48,7 +49,9 @@ def run(
         std=std,
         digest=files.digest(*arrays),
     )
-    return Prepared(info, splits)
+    read = summary.reading(inputs, splits)
+    emit({"event": "read", "summary": summary.line(read), **read.plain()})
+    return Prepared(info, splits, read)
 
 
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
@@ -59,3 +62,4 @@ def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     for name, arrays in made.splits.items():
         files.write_arrays(paths.data / f"{name}.npz", arrays)
     made.info.write(paths.data / "info.json")
+    made.read.write(paths.data / "read.json")

@@ -3,6 +3,7 @@ numbers."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -254,3 +255,12 @@ def test_an_export_with_other_logits_is_refused(monkeypatch):
     )
     with pytest.raises(ValueError, match=r"S0: the exported program's logits differ by 0\.001"):
         program.check(deployed, images, "m-1", "S0")
+
+
+@pytest.mark.parametrize("count", [3, 2000])
+def test_classes_with_commas_or_in_the_thousands_fit_a_tag(count):
+    names = [f"crane, {i}" for i in range(count)]
+    tag = registry.named(names)
+    kept = json.loads(tag)
+    assert len(tag) <= 5000 and kept[:3] == names[:3]
+    assert kept == names or kept[-1] == f"and {count - len(kept) + 1:,} more"

@@ -59,6 +59,7 @@ class Data(Section):
     channels: Annotated[Literal[1, 3], BeforeValidator(_number)]
     size: Count
     per_class: Count | None
+    most_skipped: Share
     select_fraction: Inside
     test_fraction: Inside
     seed: Seed

@@ -3,48 +3,64 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 from scalenet.config.params import Data
-from scalenet.data.listing import BROKEN, Files, no_image, unreadable
+from scalenet.data.listing import BROKEN, UNREADABLE, Files, no_image, unreadable
+from scalenet.data.metadata import without_notes
+from scalenet.data.pixels import DAMAGED, as_array, check_shape, upright
+from scalenet.data.summary import too_many
 
 
-def decode(params: Data, files: Files, names: list[str]) -> np.ndarray:
-    """Return named images (n, C, size, size) uint8; ``ValueError`` names one that is unreadable."""
+def decode(
+    params: Data, files: Files, names: list[str], faults: dict[str, str], most: float
+) -> np.ndarray:
+    """Return named images (n, C, size, size) uint8, zeros for one that cannot be decoded.
+
+    Its name is added to ``faults``. More of these than the share ``most``: ``ValueError``.
+    """
     place = {name: i for i, name in enumerate(names)}
-    pixels = np.empty((len(names), params.channels, params.size, params.size), dtype=np.uint8)
+    pixels = np.zeros((len(names), params.channels, params.size, params.size), dtype=np.uint8)
     try:
         for name, content in files.read(set(names)):
-            pixels[place[name]] = _decoded(params, files.origin / name, content)
+            try:
+                pixels[place[name]] = image_array(params, content)
+            except DAMAGED as error:
+                faults[name] = UNREADABLE
+                if len(faults) > most * len(names) + 1e-9:
+                    raise _refused(params, files, faults, error) from error
     except BROKEN as error:
         raise unreadable(files.origin, error) from error
     return pixels
 
 
-def _decoded(params: Data, path: Path, content: bytes) -> np.ndarray:
+def _refused(params: Data, files: Files, faults: dict[str, str], error: Exception) -> ValueError:
+    """Say which image cannot be decoded, or how many are too many."""
+    if isinstance(error, UnidentifiedImageError):
+        error = ValueError("its content is of no known kind")
+    if len(faults) == 1:
+        return no_image(files.origin / next(iter(faults)), error)
+    return too_many(files.origin, faults, params.most_skipped)
+
+
+def image_array(params: Data, content: bytes | OSError) -> np.ndarray:
+    """Return an image file as (C, size, size) uint8; its notes may be damaged, its pixels not."""
+    if isinstance(content, OSError):
+        raise content
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            # a JPEG far larger than that is decoded at 1/2, 1/4 or 1/8
-            image.draft(None, (params.size, params.size))
-            return as_array(ImageOps.exif_transpose(image), params)  # upright, as a camera noted it
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise no_image(path, error) from error
+        return _read(params, content)
+    except DAMAGED:
+        bare = without_notes(content)
+        if bare == content:
+            raise
+        return _read(params, bare)
 
 
-def as_array(image: Image.Image, params: Data) -> np.ndarray:
-    """Return (C, size, size) uint8: the shorter side resized to ``size`` px, the centre cropped."""
-    if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to 255
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    image = image.convert("L" if params.channels == 1 else "RGB")
-    scale = params.size / min(image.size)
-    if scale != 1:
-        image = image.resize(
-            [max(params.size, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC
-        )
-    left, top = ((side - params.size) // 2 for side in image.size)
-    image = image.crop((left, top, left + params.size, top + params.size))
-    array = np.asarray(image, dtype=np.uint8)
-    return array[None] if params.channels == 1 else array.transpose(2, 0, 1)
+def _read(params: Data, content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        check_shape(image, params.size)
+        # a JPEG far larger than that is decoded at 1/2, 1/4 or 1/8
+        image.draft(None, (params.size, params.size))
+        return as_array(upright(image), params)

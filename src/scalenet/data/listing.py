@@ -1,21 +1,30 @@
-"""The image files of a folder or an archive: listed first, read when asked."""
+"""The files of a folder or an archive: listed first, read when asked."""
 
 from __future__ import annotations
 
 import lzma
 import os
+import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+from scalenet.data.names import HEAD, HIDDEN, NOTE, UNKNOWN, needs_head, reason, seen, shown
+
+LARGEST = 2**28  # bytes of one file that are read at most: an archive may claim anything
+TOO_LARGE = f"larger than {LARGEST >> 20} MiB"
+SPECIAL = "no file but a device, a pipe or a socket"
+LOOP = "a link back to a folder around it"
+LOOSE = "in no class folder"
+UNREADABLE = "not a readable image"
+IGNORED = (HIDDEN, NOTE, LOOP, LOOSE)  # reasons that nobody needs to mend
 
 # what a broken archive raises
 BROKEN = (
-    *(OSError, EOFError, RuntimeError),
+    *(OSError, EOFError, RuntimeError, UnicodeError),
     *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error),
 )
 
@@ -24,96 +33,148 @@ BROKEN = (
 class Files:
     """The images of a folder or an archive: paths joined by ``/``, and every folder.
 
-    ``read`` yields (name, bytes) of the names asked for, in any order.
+    ``read`` yields (name, bytes) of the names asked for, in any order; the bytes may be the error
+    that one file met. ``others`` maps the remaining files to the reason why they are no images.
     """
 
     origin: Path
     names: list[str]
     folders: set[str]
-    read: Callable[[set[str]], Iterator[tuple[str, bytes]]]
+    others: dict[str, str]
+    read: Callable[[set[str]], Iterator[tuple[str, bytes | OSError]]]
+
+
+def sorted_out(origin: Path, reasons: dict[str, str], folders: set[str], read) -> Files:
+    """Return files by whether they are images; ``reasons`` maps every file to why not, or ""."""
+    names = sorted(name for name, why in reasons.items() if not why)
+    others = {name: why for name, why in sorted(reasons.items()) if why}
+    return Files(origin, names, {name for name in folders if seen(name)}, others, read)
+
+
+# --- folders --------------------------------------------------------------------------------------
 
 
 def folder(path: Path) -> Files:
-    """List a folder's images; links are followed."""
-    names, folders = [], set()
-    for place, inside, files in os.walk(path, followlinks=True):
-        inside[:] = sorted(name for name in inside if _seen(name))
+    """List a folder's files. Links to files are followed; to folders, see ``_refuse_link``."""
+    reasons: dict[str, str] = {}
+    folders: set[str] = set()
+    for place, inside, files in os.walk(path, onerror=_closed):
         here = Path(place).relative_to(path)
+        inside[:] = sorted(name for name in inside if seen(name))
+        for name in [name for name in inside if (path / here / name).is_symlink()]:
+            _refuse_link(path, here / name)
+            inside.remove(name)
+            reasons[(here / name).as_posix()] = LOOP
         folders |= {(here / name).as_posix() for name in inside}
-        names += [(here / name).as_posix() for name in files]
+        reasons |= {n: _why(path / n, n) for n in ((here / name).as_posix() for name in files)}
 
-    def read(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    def read(wanted: set[str]) -> Iterator[tuple[str, bytes | OSError]]:
         return ((name, _content(path / name)) for name in sorted(wanted))
 
-    return Files(path, _images(names), folders, read)
+    return sorted_out(path, reasons, folders, read)
 
 
-def _content(file: Path) -> bytes:
+def _closed(error: OSError) -> None:
+    raise ValueError(
+        f"data.source: {error.filename} cannot be listed ({error.strerror}); "
+        "give the right to read it, or take it out of the source"
+    ) from error
+
+
+def _refuse_link(path: Path, name: Path) -> None:
+    """Refuse a link to a folder, unless it leads back up: then what it shows is listed already.
+
+    DVC hashes a source without looking behind links to folders: images that are added there
+    later would change nothing.
+    """
+    target = (path / name).resolve()
+    if not (path / name).parent.resolve().is_relative_to(target):
+        raise ValueError(
+            f"data.source: {path} holds {shown(name.as_posix())} as a link to the folder {target}; "
+            "DVC does not see what changes behind such a link: give the folder that holds the "
+            "real ones as data.source, or copy it (`cp -rL`); links to single images are fine"
+        )
+
+
+def _why(file: Path, name: str) -> str:
+    """Return why a file is no image; it is opened if its name says too little."""
+    if not seen(name):
+        return reason(name, b"")
+    try:
+        about = file.stat()
+        if not stat.S_ISREG(about.st_mode):
+            return SPECIAL
+        if about.st_size > LARGEST:
+            return reason(name, b"") or TOO_LARGE
+        if not needs_head(name):
+            return reason(name, b"")
+        with file.open("rb") as opened:
+            return reason(name, opened.read(HEAD))
+    except OSError:  # said when it is read, if its name is an image's
+        return reason(name, b"")
+
+
+def _content(file: Path) -> bytes | OSError:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise no_image(file, error) from error
+        return error
 
 
-def tarred(path: Path) -> Files:
-    """List a tar archive's images; it is read front to back, once to list, once to decode."""
-    with tarfile.open(path, "r|*") as archive:
-        members = [
-            (_clean(member.name), member.isfile(), member.isdir())
-            for member in archive
-            if not _link(path, member)
-        ]
-
-    def read(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                if member.isfile() and _clean(member.name) in wanted:
-                    yield _clean(member.name), archive.extractfile(member).read()
-
-    names = [name for name, is_file, _ in members if is_file]
-    folders = {name for name, _, is_folder in members if is_folder and _seen(name)}
-    return Files(path, _images(names), folders, read)
-
-
-def _link(path: Path, member: tarfile.TarInfo) -> bool:
-    """Tell links from files; refuse a link to an image, which would be missed in silence."""
-    linked = member.islnk() or member.issym()
-    if linked and _images([_clean(member.name)]):
-        raise ValueError(
-            f"data.source: {path} holds {member.name} as a link to another file; pack it with "
-            "`tar --hard-dereference --dereference`, or unpack it into a folder"
-        )
-    return linked
+# --- archives -------------------------------------------------------------------------------------
 
 
 def zipped(path: Path) -> Files:
-    """List a zip archive's images."""
+    """List a zip archive's files."""
     with zipfile.ZipFile(path) as archive:
-        entries = {_clean(entry.filename): entry for entry in archive.infolist()}
+        entries = {clean(_text(entry)): entry for entry in archive.infolist()}
+        files = {name: entry for name, entry in entries.items() if not entry.is_dir()}
+        reasons = {name: _why_zipped(archive, name, entry) for name, entry in files.items()}
 
     def read(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(wanted):
                 yield name, archive.read(entries[name])
 
-    names = [name for name, entry in entries.items() if not entry.is_dir()]
-    folders = {name for name, entry in entries.items() if entry.is_dir() and _seen(name)}
-    return Files(path, _images(names), folders, read)
+    return sorted_out(path, reasons, set(entries) - set(files), read)
 
 
-def _clean(name: str) -> str:
+def _text(entry: zipfile.ZipInfo) -> str:
+    """Return an entry's name; many tools write UTF-8 without the flag that says so."""
+    if entry.flag_bits & 0x800:
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode()
+    except UnicodeError:
+        return entry.filename
+
+
+def _why_zipped(archive: zipfile.ZipFile, name: str, entry: zipfile.ZipInfo) -> str:
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        refuse_packed_link(Path(archive.filename), name, reason(name, b""))
+    if not needs_head(name):
+        why = reason(name, b"")
+        return TOO_LARGE if not why and entry.file_size > LARGEST else why
+    with archive.open(entry) as opened:
+        return reason(name, opened.read(HEAD))
+
+
+def refuse_packed_link(path: Path, name: str, why: str) -> None:
+    """Refuse an archive's link to an image or a folder, which would be missed in silence."""
+    if not why or why.startswith(UNKNOWN):
+        raise ValueError(
+            f"data.source: {path} holds {shown(name)} as a link to another file or folder; pack it "
+            "with the files themselves (`tar --hard-dereference --dereference`, `zip` without "
+            "`--symlinks`), or unpack it into a folder"
+        )
+
+
+def clean(name: str) -> str:
+    """Return an archive's name for a file with ``/`` between its parts and none at its end."""
     return str(PurePosixPath(name.replace("\\", "/")))
 
 
-def _seen(name: str) -> bool:
-    """Tell whether no part of a path is hidden or what macOS adds to archives."""
-    return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
-def _images(names: Iterable[str]) -> list[str]:
-    """Return the names of images among those of files, sorted, each once."""
-    images = {name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES}
-    return sorted(filter(_seen, images))
+# --- messages -------------------------------------------------------------------------------------
 
 
 def unreadable(path: Path, error: Exception) -> ValueError:
@@ -124,8 +185,9 @@ def unreadable(path: Path, error: Exception) -> ValueError:
     )
 
 
-def no_image(path: Path, error: Exception) -> ValueError:
+def no_image(path: Path, error: Exception | str) -> ValueError:
     """Say that a file is no image."""
     return ValueError(
-        f"{path}: not a readable image ({error}); replace it or take it out of the source"
+        f"{shown(str(path))}: not a readable image ({error}); replace it or take it out of the "
+        "source, or let data.most_skipped allow a share of such files"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scalenet.config.params import Data
+from scalenet.data.names import few
 from scalenet.data.readers import Source
 from scalenet.records.files import SPLITS
 
@@ -16,10 +17,24 @@ def cut(params: Data, source: Source, generator: np.random.Generator) -> Splits:
     index = split(params, source, generator)
     pixels = source.pixels(np.concatenate(list(index.values())))
     parts = np.split(pixels, np.cumsum([len(i) for i in index.values()])[:-1])
-    return {
-        name: {"pixels": part, "labels": source.labels[i]}
-        for (name, i), part in zip(index.items(), parts, strict=True)
-    }
+    splits: Splits = {}
+    for (name, i), part in zip(index.items(), parts, strict=True):
+        whole = source.whole(i)
+        kept = slice(None) if whole.all() else whole  # a million images are not copied for nothing
+        splits[name] = {"pixels": part[kept], "labels": source.labels[i][kept]}
+        _check_left(params, source, name, splits[name]["labels"])
+    return splits
+
+
+def _check_left(params: Data, source: Source, split: str, labels: np.ndarray) -> None:
+    """Refuse a split in which none of a class's images could be decoded."""
+    lost = sorted(set(range(len(source.classes))) - set(labels.tolist()))
+    if lost:
+        names = few([source.classes[label] for label in lost])
+        raise ValueError(
+            f"data.source {params.source!r}: no image of {names} in {split} can be read; "
+            f"replace them ({few(source.faults)}), or take the class out"
+        )
 
 
 def moments(pixels: np.ndarray) -> tuple[list[float], list[float]]:

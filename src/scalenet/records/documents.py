@@ -81,6 +81,25 @@ class DataInfo(Document):
         return Task(self.channels, len(self.classes))
 
 
+class Reading(Document):
+    """What ``prepare`` read, by split and class, and what it did not take.
+
+    ``skipped`` counts against data.most_skipped: reason -> folder -> files, of which ``first``
+    names a few; ``ignored`` does not: reason -> files. ``unused`` images are beyond per_class.
+    ``duplicates`` are images that two splits share, by "test in train"; ``brightest`` is the
+    highest level of all pixels, 0…255.
+    """
+
+    format: Literal[1] = 1
+    taken: dict[str, dict[str, int]]
+    skipped: dict[str, dict[str, int]]
+    first: list[str]
+    ignored: dict[str, int]
+    unused: int
+    duplicates: dict[str, int]
+    brightest: int
+
+
 class Candidate(Document):
     """One measured network of the search, in the order of measuring."""
 

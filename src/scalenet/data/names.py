@@ -1,0 +1,83 @@
+"""What a file's name says: an image, a note beside images, or what a system left behind."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+SUFFIXES = {
+    *(".png", ".apng", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".avif"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".jp2", ".j2k", ".jpx", ".jpf"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".pcx", ".qoi", ".ico"),
+}
+# what lies beside images by intention: nobody misses it
+NOTES = {
+    *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml"),
+    *(".html", ".htm", ".pdf", ".log", ".cfg", ".py", ".ipynb", ".sh", ".mat", ".npz", ".dvc"),
+    *(".db", ".ini", ".lnk", ".url", ".md5", ".sha256"),
+}
+# folders of desktops and network disks: thumbnails, waste, snapshots (names in lower case)
+LEFTOVERS = {
+    *("__macosx", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot"),
+    *("$recycle.bin", "recycler", "system volume information", "lost+found", "__pycache__"),
+    *("network trash folder", "temporary items", "thumbs.db", "ehthumbs.db", "desktop.ini"),
+}
+# how the files of an image begin, whatever they are called
+MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+HEAD = 16  # bytes that tell
+
+HIDDEN = "hidden, or left by a system"
+NOTE = "no image by its suffix"
+UNKNOWN = "suffix unknown"
+
+
+def seen(name: str) -> bool:
+    """Tell whether no part of a path is hidden or what a system leaves behind."""
+    parts = name.split("/")
+    return not any(
+        part.startswith((".", "~$")) or part.lower() in LEFTOVERS or part == "Icon\r"
+        for part in parts
+    )
+
+
+def reason(name: str, head: bytes) -> str:
+    """Return why a file is no image of the source, "" if it is one; ``head`` is its beginning."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if not seen(name):
+        return HIDDEN
+    if suffix in SUFFIXES or head.startswith(MAGIC):
+        return ""
+    if (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or head[4:12] == b"ftypavif":
+        return ""
+    return NOTE if suffix in NOTES else f"{UNKNOWN} ({suffix or 'none'})"
+
+
+def needs_head(name: str) -> bool:
+    """Tell whether a name alone says too little: its suffix is none that is known."""
+    return seen(name) and PurePosixPath(name).suffix.lower() not in SUFFIXES | NOTES
+
+
+def shown(name: str) -> str:
+    """Return a name as text of one form: bytes that are no UTF-8 as Latin-1, accents composed.
+
+    macOS writes é as e and an accent, others as one letter: both are one class.
+    """
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    return unicodedata.normalize("NFC", text)
+
+
+def printable(name: str) -> str:
+    """Return a name for a line of text: line breaks and the like as Python writes them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown(name))
+
+
+def few(names: Mapping[str, object] | list[str], most: int = 5) -> str:
+    """Return the first few names for a message, and how many more there are."""
+    first = [printable(name) for name in list(names)[:most]]
+    more = len(names) - len(first)
+    return ", ".join(first) + (f" and {more:,} more" if more else "")

@@ -1,0 +1,98 @@
+"""Pixels of any kind become 8-bit grey or colour: deep, floating, transparent, turned or huge."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from scalenet.config.params import Data
+
+# what Pillow's readers raise for content that is not what it claims to be
+DAMAGED = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError),
+    *(ArithmeticError, RuntimeError, struct.error, MemoryError, Image.DecompressionBombError),
+)
+MOST_ASPECT = 100  # longer side / shorter side
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def as_array(image: Image.Image, params: Data) -> np.ndarray:
+    """Return (C, size, size) uint8: the shorter side resized to ``size`` px, the centre cropped."""
+    if image.mode == "F":
+        image = Image.fromarray(_floating(np.asarray(image)))
+    elif image.mode.startswith("I"):  # 16 or 32 bits a pixel, which convert() would clip to 255
+        image = Image.fromarray(_deep(np.asarray(image)))
+    image = _opaque(image).convert("L" if params.channels == 1 else "RGB")
+    scale = params.size / min(image.size)
+    if scale != 1:
+        image = image.resize(
+            [max(params.size, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC
+        )
+    left, top = ((side - params.size) // 2 for side in image.size)
+    image = image.crop((left, top, left + params.size, top + params.size))
+    array = np.asarray(image, dtype=np.uint8)
+    return array[None] if params.channels == 1 else array.transpose(2, 0, 1)
+
+
+def check_shape(image: Image.Image, size: int) -> None:
+    """Refuse, before anything is decoded, a strip, and what resizing would make enormous."""
+    short, long = sorted(image.size)
+    if long > MOST_ASPECT * short:
+        raise ValueError(
+            f"{image.width}x{image.height} pixels; one side is more than {MOST_ASPECT} times "
+            "the other"
+        )
+    if long / short * size**2 > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"{image.width}x{image.height} pixels are too many, {size} px high")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as a camera noted it; notes that are damaged turn nothing."""
+    image.load()
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except DAMAGED:  # the notes, not the pixels
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Lay a transparent image on white, as a page shows it: what it hides may be any colour."""
+    if not image.has_transparency_data:
+        return image
+    layer = image.convert("RGBA")
+    if layer.getextrema()[3][0] == 255:
+        return image
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+
+
+def _deep(levels: np.ndarray) -> np.ndarray:
+    """Return integers as 8 bits: of 16, the upper 8; values that never leave 0…255 as they are."""
+    low, high = int(levels.min()), int(levels.max())
+    if low < 0 or high > 65535:
+        raise ValueError(f"its pixels are {low}…{high}; integers should be in 0…255 or 0…65535")
+    return (levels if high <= 255 else levels >> 8).astype(np.uint8)
+
+
+def _floating(levels: np.ndarray) -> np.ndarray:
+    """Return floating-point pixels as 8 bits, from 0…1, 0…255 or 0…65535: the least that holds.
+
+    Resampling overshoots by a little: a tenth, at either end.
+    """
+    low, high = float(levels.min()), float(levels.max())
+    for most in (1, 255, 65535):
+        if -max(high, 0.01) / 10 <= low and high <= most * 1.1:
+            return np.round(levels.clip(0, most) * (255 / most)).astype(np.uint8)
+    raise ValueError(
+        f"its pixels are {low:g}…{high:g}; floating-point ones should be in 0…1, 0…255 or 0…65535"
+    )

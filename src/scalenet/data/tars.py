@@ -1,0 +1,98 @@
+"""Tar archives read front to back, to their real end: one that is damaged is refused.
+
+Python's own stream mode verifies no checksum of a compressed archive, and takes any block that is
+no header for the archive's end.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from scalenet.data import listing
+from scalenet.data.listing import (
+    SPECIAL,
+    TOO_LARGE,
+    Files,
+    clean,
+    refuse_packed_link,
+    sorted_out,
+)
+from scalenet.data.names import HEAD, NOTE, needs_head, reason
+
+OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open, b"]\0\0": lzma.open}
+DAMAGED = (
+    tarfile.EmptyHeaderError,
+    tarfile.TruncatedHeaderError,
+    tarfile.InvalidHeaderError,
+    *(ValueError, LookupError, ArithmeticError),  # from the text of an extended header
+)
+
+
+class StrictHeader(tarfile.TarInfo):
+    """A header that may end an archive by the blocks of zeros that tar writes there, alone."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(archive)
+        except DAMAGED as error:
+            raise tarfile.ReadError(f"no header and no end mark: {error}") from error
+
+
+def tarred(path: Path) -> Files:
+    """List a tar archive's files; it is read front to back, once to list, once to decode."""
+    reasons, folders = {}, set()
+    for archive, member in _members(path):
+        name = clean(member.name)
+        if member.isdir():
+            folders.add(name)
+        elif member.islnk() or member.issym():
+            refuse_packed_link(path, name, reason(name, b""))
+            reasons[name] = NOTE  # the others are refused
+        else:
+            reasons[name] = _why(archive, member, name) if member.isfile() else SPECIAL
+
+    def read(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+        for archive, member in _members(path):
+            if member.isfile() and clean(member.name) in wanted:
+                yield clean(member.name), archive.extractfile(member).read()
+
+    return sorted_out(path, reasons, folders, read)
+
+
+def _why(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> str:
+    """Return why a member is no image; its beginning is read if its name says too little."""
+    if not needs_head(name):
+        why = reason(name, b"")
+        return TOO_LARGE if not why and member.size > listing.LARGEST else why
+    return reason(name, archive.extractfile(member).read(HEAD))
+
+
+def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Yield an archive's members; after the last, make sure that nothing was missed."""
+    with (
+        _uncompressed(path) as content,
+        tarfile.open(fileobj=content, mode="r|", tarinfo=StrictHeader) as archive,
+    ):
+        for member in archive:
+            archive.members = []  # it would remember a million of them
+            yield archive, member
+        while rest := archive.fileobj.read(2**20):  # to the end, where the checksum is verified
+            if rest.strip(b"\0"):
+                raise tarfile.ReadError("it goes on after its end mark")
+
+
+@contextmanager
+def _uncompressed(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("rb") as file:
+        start = file.read(8)
+    opener = next((o for magic, o in OPENERS.items() if start.startswith(magic)), open)
+    with opener(path, "rb") as content:
+        yield content

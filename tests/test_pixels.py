@@ -1,0 +1,176 @@
+"""Pixels of every kind: deep, floating, transparent, turned, huge, and with damaged notes."""
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_sources import data
+
+from scalenet.data.decoding import image_array
+from scalenet.data.pixels import as_array
+
+STEPS = np.linspace(0, 255, 64).round().reshape(8, 8)  # one 8x8 image with all levels
+
+
+def saved(image: Image.Image, kind: str, **options) -> bytes:
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("most", [1, 255, 65535])
+def test_floating_point_pixels_keep_their_levels(most):
+    content = saved(Image.fromarray((STEPS / 255 * most).astype(np.float32)), "tiff")
+    assert np.abs(image_array(data(), content)[0] - STEPS).max() <= 1
+
+
+def test_floats_that_overshoot_a_little_are_still_of_their_range():
+    levels = (STEPS / 255 * 1.06 - 0.03).astype(np.float32)  # as bicubic resampling leaves them
+    found = image_array(data(), saved(Image.fromarray(levels), "tiff"))[0]
+    assert found.min() == 0 and found.max() == 255 and abs(found.mean() - 127) < 4
+
+
+@pytest.mark.parametrize("bad", [-3.0, -1.0, 1e6, np.nan, np.inf])
+def test_floats_of_no_known_range_are_refused(bad):
+    levels = (STEPS / 255).astype(np.float32)
+    levels[3, 3] = bad
+    with pytest.raises(ValueError, match=r"floating-point ones should be in 0…1"):
+        image_array(data(), saved(Image.fromarray(levels), "tiff"))
+
+
+@pytest.mark.parametrize("kind", [np.uint16, ">u2", np.int32])
+@pytest.mark.parametrize("factor", [1, 257])
+def test_integers_of_16_and_32_bits_keep_their_levels(kind, factor):
+    levels = (STEPS * factor).astype(kind)
+    content = saved(Image.fromarray(levels), "tiff")
+    assert np.abs(image_array(data(), content)[0] - STEPS).max() <= 1
+
+
+@pytest.mark.parametrize("bad", [-1000, 70000])
+def test_integers_of_no_known_range_are_refused(bad):
+    levels = STEPS.astype(np.int32)
+    levels[0, 0] = bad
+    with pytest.raises(ValueError, match=r"integers should be in 0…255 or 0…65535"):
+        image_array(data(), saved(Image.fromarray(levels), "tiff"))
+
+
+# --- transparency ---------------------------------------------------------------------------------
+
+
+def hidden(mode: str) -> bytes:
+    """A drawing in black on nothing, where nothing hides red (or dark grey)."""
+    image = Image.new("RGBA", (8, 8), (200, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 4, 8))
+    if mode == "P":
+        image = Image.new("P", (8, 8), 1)
+        image.putpalette([0, 0, 0, 200, 0, 0])
+        image.paste(0, (0, 0, 4, 8))
+        return saved(image, "gif", transparency=1)
+    if mode == "RGB":
+        image = image.convert("RGB")
+        return saved(image, "png", transparency=(200, 0, 0))
+    if mode == "L":
+        grey = image.convert("L")
+        return saved(grey, "png", transparency=grey.getpixel((7, 7)))
+    return saved(image.convert(mode), "png")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_image_lies_on_white(mode, channels):
+    pixels = image_array(data(channels=channels), hidden(mode))
+    assert (pixels[:, :, :4] == 0).all() and (pixels[:, :, 4:] == 255).all()
+
+
+def test_half_transparent_is_half_white_and_opaque_stays_as_it_was():
+    half = Image.new("RGBA", (8, 8), (0, 100, 200, 51))
+    assert as_array(half, data(channels=3))[:, 0, 0].tolist() == [204, 224, 244]
+    random = np.random.default_rng(0).integers(0, 256, (9, 12, 4)).astype(np.uint8)
+    random[..., 3] = 255
+    opaque = Image.fromarray(random)
+    params = data(channels=3)
+    assert np.array_equal(as_array(opaque, params), as_array(opaque.convert("RGB"), params))
+
+
+# --- notes ----------------------------------------------------------------------------------------
+
+
+def exif(*entries: tuple, tail: bytes = b"", turn: int = 6) -> bytes:
+    """Notes of one directory: first how the camera was held, then (tag, type, count, value)."""
+    rows = [(0x0112, 3, 1, struct.pack("<HH", turn, 0)), *entries]
+    packed = b"".join(struct.pack("<HHI", *row[:3]) + row[3] for row in rows)
+    head = b"II*\0" + struct.pack("<IH", 8, len(rows))
+    return b"Exif\0\0" + head + packed + bytes(4) + tail
+
+
+FAR = struct.pack("<I", 8 + 2 + 2 * 12 + 4)  # where the tail of two entries lies
+NOTES = {
+    "xmp": b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta dc:creator="\xa8\xff" />',
+    "rational": exif((0x9204, 10, 1, FAR), tail=struct.pack("<ii", -1, 0)),
+    "unsigned": exif((0x011A, 5, 1, FAR), tail=struct.pack("<II", 1, 0)),
+    "twice": b"Exif\0\0" + exif((0x011A, 5, 1, FAR), tail=struct.pack("<II", 72, 1)),
+    "cut": exif((0x010F, 2, 4000, struct.pack("<I", 500)))[:20],
+    "text": b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 0x0112, 2, 4) + b"6\0\0\0" + bytes(4),
+    "length": exif((0x0101, 5, 1, FAR), tail=struct.pack("<II", 72, 1)),
+    "pointer": exif((0x8769, 2, 4, b"abc\0")),
+    "loop": exif((0x8769, 4, 1, struct.pack("<I", 8))),
+    "profile": b"ICC_PROFILE\0\1\1no profile",
+    "nothing": b"",
+}
+
+
+def jpeg(notes: bytes) -> bytes:
+    """A photograph that is bright at its top, with notes."""
+    top = np.zeros((16, 16), np.uint8)
+    top[:8] = 255
+    content = saved(Image.fromarray(top), "jpeg", quality=95)
+    return content[:2] + b"\xff\xe1" + struct.pack(">H", len(notes) + 2) + notes + content[2:]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("kind", NOTES)
+def test_damaged_notes_do_not_damage_an_image(kind):
+    pixels = image_array(data(), jpeg(NOTES[kind]))[0]
+    turned = kind in {"rational", "unsigned", "twice", "length", "pointer", "loop"}
+    bright, dark = (pixels[:, 5:], pixels[:, :3]) if turned else (pixels[:3], pixels[5:])
+    assert (bright > 240).all() and (dark < 15).all()
+
+
+def test_no_notes_at_all_end_in_anything_but_an_image():
+    random, whole = np.random.default_rng(0), NOTES["rational"]
+    for _ in range(300):
+        notes = bytearray(whole)
+        for i in random.integers(6, len(notes), 3):
+            notes[i] = random.integers(256)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, about the notes
+            assert image_array(data(), jpeg(bytes(notes))).mean() == pytest.approx(127, abs=6)
+
+
+@pytest.mark.parametrize("chunk", [b"tEXt", b"zTXt", b"iCCP", b"eXIf", b"pHYs", b"iTXt", b"gAMA"])
+@pytest.mark.parametrize("checksum", ["right", "wrong"])
+def test_a_damaged_note_of_a_png_does_not_damage_the_image(chunk, checksum):
+    whole = saved(Image.fromarray(STEPS.astype(np.uint8)), "png")
+    content = b"\xff\0\xfe\0\1"
+    crc = zlib.crc32(chunk + content) ^ (checksum == "wrong")
+    odd = struct.pack(">I", len(content)) + chunk + content + struct.pack(">I", crc)
+    found = image_array(data(), whole[:33] + odd + whole[33:])
+    assert np.array_equal(found[0], STEPS)
+
+
+# --- shapes ---------------------------------------------------------------------------------------
+
+
+def test_a_strip_and_an_image_that_claims_to_be_enormous_are_refused():
+    with pytest.raises(ValueError, match="65000x1 pixels; one side is more than 100 times"):
+        image_array(data(), saved(Image.new("L", (65000, 1)), "png"))
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
+    ihdr = b"IHDR" + header
+    ihdr = struct.pack(">I", 13) + ihdr + struct.pack(">I", zlib.crc32(ihdr))
+    whole = saved(Image.new("L", (1, 1)), "png")
+    with pytest.raises(Image.DecompressionBombError):
+        image_array(data(), whole[:8] + ihdr + whole[33:])

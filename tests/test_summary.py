@@ -1,0 +1,173 @@
+"""What was read is said: taken, skipped and why, and the same image in two splits."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_sources import data, find, images, picture, unpacked
+
+from scalenet.pipeline import single
+from scalenet.records.documents import Reading
+from scalenet.records.paths import Paths
+from scalenet.stages import __main__ as bare
+from scalenet.stages import prepare
+
+BROKEN = b"no image"
+
+
+def prepared(path, **changes):
+    """Run the stage on a source; return what it made and what it told."""
+    params, told = SimpleNamespace(data=data(source=path.name, **changes)), []
+    made = prepare.run(
+        params,
+        find(path, **changes),
+        state=None,
+        generator=np.random.default_rng(0),
+        device=None,
+        emit=told.append,
+    )
+    return made, told
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Of 43 files in two class folders, 3 that are no images; and some that nobody misses."""
+    files = images("ant", "bee", count=20)
+    files |= {"ant/broken.png": BROKEN, "bee/cut.jpg": b"", "bee/photo.heic": b"\0\0\0 ftypheic"}
+    files |= {"ant/notes.txt": b"x", "ant/.DS_Store": b"x", "logo.png": picture(9), "sums": b""}
+    return unpacked(tmp_path / "a", files)
+
+
+def test_a_share_of_broken_files_is_skipped_and_said(damaged):
+    made, told = prepared(damaged, most_skipped=0.08)
+    assert (
+        sum(made.info.counts.values()) == 40 == sum(len(s["labels"]) for s in made.splits.values())
+    )
+    levels = np.concatenate([part["pixels"][:, 0, 0, 0] for part in made.splits.values()])
+    assert sorted(levels.tolist()) == list(range(40)), "every image once, none that is broken"
+    read = made.read
+    assert {name: sum(c.values()) for name, c in read.taken.items()} == made.info.counts
+    assert all(counts.keys() == {"ant", "bee"} for counts in read.taken.values())
+    assert read.skipped == {
+        "not a readable image": {"ant": 1, "bee": 1},
+        "suffix unknown (.heic)": {"bee": 1},
+    }
+    assert read.first == ["ant/broken.png", "bee/cut.jpg", "bee/photo.heic"]
+    assert read.ignored == {
+        "hidden, or left by a system": 1,
+        "in no class folder": 2,
+        "no image by its suffix": 1,
+    }
+    (record,) = told
+    assert record["event"] == "read" and record["skipped"] == read.skipped
+    assert record["summary"].startswith("40 images of 2 classes taken (train 2")
+    assert "3 skipped: 2 not a readable image, 1 suffix unknown (.heic) (ant/b" in record["summary"]
+
+
+@pytest.mark.parametrize("most", [0.0, 0.02])
+def test_more_than_the_share_stops_before_anything_is_decoded(damaged, most):
+    (damaged / "bee/other.heic").write_bytes(b"")
+    with pytest.raises(ValueError) as caught:
+        find(damaged, most_skipped=most)
+    for part in ("2 suffix unknown (.heic)", "bee/other.heic, bee/photo.heic", f"{most:g} allows"):
+        assert part in str(caught.value)
+    assert "raise data.most_skipped" in str(caught.value)
+
+
+def test_more_broken_images_than_the_share_stop_the_stage(damaged):
+    (damaged / "bee/photo.heic").unlink()
+    with pytest.raises(ValueError, match=r"ant/broken\.png: not a readable image .*most_skipped"):
+        prepared(damaged)
+    with pytest.raises(ValueError, match="its content is of no known kind"):
+        prepared(damaged)
+    with pytest.raises(ValueError, match=r"2 not a readable image \(ant/broken.png, bee/cut.jpg\)"):
+        prepared(damaged, most_skipped=0.03)
+
+
+def test_skipped_files_count_by_the_split_that_their_folder_is(tmp_path):
+    names = ("train/ant", "train/bee", "test/ant", "test/bee")
+    files = images(*names, count=10) | {"test/bee/x.png": BROKEN, "train/bee/y.png": BROKEN}
+    read = prepared(unpacked(tmp_path / "a", files), most_skipped=0.1)[0].read
+    assert read.skipped == {"not a readable image": {"test/bee": 1, "train/bee": 1}}
+    assert read.taken["test"] == {"ant": 10, "bee": 10}
+
+
+def test_a_class_of_which_a_split_keeps_nothing_is_named(tmp_path):
+    names = ("train/ant", "train/bee", "test/ant", "test/bee")
+    files = images(*names) | {f"test/bee/{i}.png": BROKEN for i in range(5)}
+    with pytest.raises(ValueError, match="no image of bee in test can be read"):
+        prepared(unpacked(tmp_path / "a", files), most_skipped=0.5)
+
+
+def test_a_file_that_may_not_be_read_is_skipped_like_a_broken_one(tmp_path, monkeypatch):
+    path = unpacked(tmp_path / "a", images("ant", "bee", count=20))
+    read_bytes = type(path).read_bytes
+
+    def closed(file):
+        if file.name == "3.png" and file.parent.name == "bee":
+            raise PermissionError(13, "Permission denied", str(file))
+        return read_bytes(file)
+
+    monkeypatch.setattr(type(path), "read_bytes", closed)
+    assert sum(prepared(path, most_skipped=0.1)[0].info.counts.values()) == 39
+    with pytest.raises(ValueError, match=r"bee/3\.png: not a readable image .*Permission denied"):
+        prepared(path)
+
+
+def test_the_same_image_in_two_splits_is_counted(tmp_path):
+    names = ("train/ant", "train/bee", "val/ant", "val/bee", "test/ant", "test/bee")
+    path = unpacked(tmp_path / "a", images(*names))
+    made, told = prepared(path)
+    assert set(made.read.duplicates.values()) == {0} and "two splits" not in told[0]["summary"]
+    for i in range(3):
+        (path / f"test/ant/{i}.png").write_bytes((path / f"train/bee/{i}.png").read_bytes())
+    made, told = prepared(path)
+    assert made.read.duplicates == {"select in train": 0, "test in train": 3, "test in select": 0}
+    assert "warning: the same images in two splits: 3 of test in train" in told[0]["summary"]
+
+
+def test_a_source_that_is_almost_black_is_told(tmp_path):
+    """As 12 bits in integers of 16 are: the upper 8 bits hold 16 levels alone."""
+    levels = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    for i in range(10):
+        unpacked(tmp_path / "a", {f"{'ab'[i % 2]}/{i}.png": b""})
+        Image.fromarray(levels + i).save(tmp_path / "a" / "ab"[i % 2] / f"{i}.png")
+    made, told = prepared(tmp_path / "a")
+    assert made.read.brightest == 16 and "no pixel is brighter than 16" in told[0]["summary"]
+
+
+def test_images_beyond_per_class_are_said(tmp_path):
+    made, told = prepared(unpacked(tmp_path / "a", images("ant", "bee", count=9)), per_class=5)
+    assert made.read.unused == 8 and "8 left over, beyond per_class" in told[0]["summary"]
+
+
+def test_a_thousand_classes_with_odd_names_are_read_and_written(tmp_path):
+    names = [f'{i:04}, "a\nb" %s $x' for i in range(1100)]
+    path = unpacked(tmp_path / "a", {f"{n}/{i}.png": picture(i) for n in names for i in range(3)})
+    told, paths = [], Paths(tmp_path)
+    prepare.main(SimpleNamespace(data=data(source="a")), paths, told.append)
+    read = Reading.read(paths.data / "read.json")
+    assert list(read.taken["train"]) == sorted(names) == paths.info().classes
+    assert len(told[0]["summary"]) < 400 and "\n" not in told[0]["summary"]
+    (path / names[7] / "0.png").unlink()
+    (path / names[7] / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"0007.* has 1 images"):
+        prepared(path)
+
+
+def test_the_summary_is_the_same_every_time(damaged):
+    first, again = (prepared(damaged, most_skipped=0.1)[0].read for _ in range(2))
+    assert json.dumps(first.plain()) == json.dumps(again.plain())
+
+
+def test_a_bare_stage_prints_it(capsys):
+    bare.say({"event": "read", "summary": "2,527 images of 6 classes taken"})
+    assert capsys.readouterr().err == "2,527 images of 6 classes taken\n"
+
+
+def test_every_door_prints_it_at_once():
+    lines = []
+    single._progress(lines.append)({"event": "read", "summary": "60 images of 3 classes taken"})
+    assert lines == ["60 images of 3 classes taken"]
