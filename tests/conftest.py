@@ -26,6 +26,8 @@ STILL = {
     "rotate": 0,
     "shift": 0,
     "scale": [1, 1],
+    "crop": [1, 1],
+    "aspect": 1,
     "flip": False,
     "erase": 0,
     "mixup": 0,

@@ -144,6 +144,8 @@ def test_a_missing_key_is_named(path):
         ("supernet.recipe.momentum", 1.0),
         ("supernet.recipe.augment.flip", "maybe"),
         ("supernet.recipe.augment.scale", 1.0),
+        ("supernet.recipe.augment.crop.0", 0.0),
+        ("supernet.recipe.augment.aspect", 0.5),
         ("retrain.recipe.precision", "float16"),
         ("search.seed", -1),
         ("search.seed", 2**31),

@@ -545,6 +545,30 @@ def test_the_grid_is_pytorchs(still):
     )
 
 
+def test_crops_lie_inside_and_have_the_areas_and_sides_that_are_asked_for(still):
+    params = Augment.model_validate(still | {"crop": [0.3, 0.9], "aspect": 2.0, "flip": True})
+    maps = affine(4000, params, generator())
+    wide, tall = maps[:, 0, 0].abs(), maps[:, 1, 1]
+    assert (wide + maps[:, 0, 2].abs()).max() <= 1 + 1e-6
+    assert (tall + maps[:, 1, 2].abs()).max() <= 1 + 1e-6
+    area, ratio = wide * tall, wide / tall
+    assert 0.29 < area.min() < 0.32 and 0.85 < area.max() <= 0.9 + 1e-6
+    assert 0.5 - 1e-6 <= ratio.min() < 0.55 and 1.9 < ratio.max() <= 2 + 1e-6
+    assert 0.47 < (maps[:, 0, 0] < 0).float().mean() < 0.53
+    corner = (maps[:, 0, 2] - wide)[wide < 0.99]  # crops reach each end of the image
+    assert corner.min() < -0.98 and (maps[:, 0, 2] + wide).max() > 0.98
+
+
+def test_a_crop_shows_a_part_of_the_picture(still):
+    """A view of a crop of a quarter is a window of the picture twice its size."""
+    params = Augment.model_validate(still | {"crop": [0.25, 0.25]})
+    ramp = torch.linspace(0, 1, 16).expand(64, 1, 16, 16)
+    view = seen(ramp, 8, params)
+    steps = view[..., 1:] - view[..., :-1]
+    assert (steps - ramp[0, 0, 0, 1]).abs().max() < 0.02, "the picture's slope, not another zoom's"
+    assert view.std(0).max() > 0.05, "places differ"
+
+
 # --- mixing, erasing, RandAugment -----------------------------------------------------------------
 
 

@@ -37,6 +37,7 @@ Seed = Annotated[Int, Field(ge=0, lt=2**31)]
 Positive = Annotated[Float, Field(gt=0)]
 Weight = Annotated[Float, Field(ge=0)]
 Share = Annotated[Float, Field(ge=0, le=1)]
+PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 Inside = Annotated[Float, Field(gt=0, lt=1)]
 Kernel = Annotated[Int, Field(ge=1, le=15), AfterValidator(_odd)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -147,6 +148,8 @@ class Augment(Section):
     rotate: Annotated[Float, Field(ge=0, le=180)]
     shift: Share
     scale: tuple[Positive, Positive]
+    crop: tuple[PositiveShare, PositiveShare]
+    aspect: Annotated[Float, Field(ge=1)]
     flip: bool
     randaugment: RandAugment
     erase: Share
@@ -157,7 +160,22 @@ class Augment(Section):
     def _ordered(self):
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"scale {list(self.scale)} should be [smallest zoom, largest zoom]")
+        if self.crop[0] > self.crop[1]:
+            raise ValueError(f"crop {list(self.crop)} should be [least area, most area]")
         return self
+
+    @model_validator(mode="after")
+    def _one_frame(self):
+        if self.cropped and (self.shift or self.scale != (1.0, 1.0)):
+            raise ValueError(
+                "crop chooses place and zoom by itself: with it set shift: 0 and scale: [1, 1]"
+            )
+        return self
+
+    @property
+    def cropped(self) -> bool:
+        """Whether views are random crops that lie inside the image."""
+        return self.crop != (1.0, 1.0) or self.aspect != 1.0
 
 
 class Recipe(Section):

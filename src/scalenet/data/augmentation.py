@@ -51,7 +51,7 @@ def augment(
         floats, theta = images.normalised(pixels), compose(theta, warp)
     else:
         floats = images.floats(index)
-    side = math.ceil(resolution * params.scale[1])
+    side = reading_side(resolution, params)
     if side < floats.shape[-1]:  # as in evaluation: the resampling alone would skip pixels
         floats = resize(floats, side)
     where = grid(theta.to(floats.device), resolution)
@@ -71,9 +71,41 @@ def grid(theta: Tensor, resolution: int) -> Tensor:
     return torch.addcmul(rows[:, :, None], centres[:, None], theta[:, None, None, :, 0])
 
 
+def reading_side(resolution: int, params: Augment) -> int:
+    """Return the side in px that images are shrunk to before a view is resampled from them.
+
+    Of random crops it is that of a crop of a middling area: a larger one costs more than it shows.
+    """
+    if params.cropped:
+        return math.ceil(0.8 * resolution / math.sqrt(params.crop[0]))
+    return math.ceil(resolution * params.scale[1])
+
+
 def affine(count: int, params: Augment, generator: torch.Generator) -> Tensor:
     """Draw maps (N, 2, 3) from output to input coordinates, both in -1…1."""
     draws = torch.rand(count, 5, generator=generator)
+    if params.cropped:
+        return compose(turned(draws, params), crops(draws, params, generator))
+    return turned(draws, params)
+
+
+def crops(draws: Tensor, params: Augment, generator: torch.Generator) -> Tensor:
+    """Return maps (N, 2, 3) onto crops inside the image (Szegedy et al. 2015, §6).
+
+    ``draws`` (N, 5) in 0…1 give a crop's area and place; one more draw its ratio of sides.
+    """
+    low, high = params.crop
+    side = (low + (high - low) * draws[:, 1]).sqrt()
+    ratio = (2 * torch.rand(len(draws), generator=generator) - 1) * math.log(params.aspect) / 2
+    wide, tall = (side * ratio.exp()).clamp(max=1), (side / ratio.exp()).clamp(max=1)
+    left, top = (2 * draws[:, 3] - 1) * (1 - wide), (2 * draws[:, 4] - 1) * (1 - tall)
+    nought = torch.zeros(len(draws))
+    return torch.stack([wide, nought, left, nought, tall, top], 1).view(-1, 2, 3)
+
+
+def turned(draws: Tensor, params: Augment) -> Tensor:
+    """Return maps (N, 2, 3) that rotate, zoom, mirror and shift, of draws (N, 5) in 0…1."""
+    count = len(draws)
     angle = (2 * draws[:, 0] - 1) * math.radians(params.rotate)
     low, high = params.scale
     zoom = 1 / (low + (high - low) * draws[:, 1])
