@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from scalenet.config.explain import explain
+from scalenet.config.numbers import (
+    Channels,
+    Count,
+    Float,
+    Inside,
+    Int,
+    Kernel,
+    Name,
+    Positive,
+    PositiveShare,
+    Seed,
+    Share,
+    Weight,
+)
 from scalenet.config.yamlfile import read as read_yaml
-
-
-def _number(value: Any) -> Any:
-    """Accept numbers that YAML 1.1 reads as strings (``1e-5``); refuse booleans."""
-    if isinstance(value, bool):
-        raise ValueError("should be a number, not true or false")
-    if isinstance(value, str):
-        value = float(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("should be a finite number")
-    return value
-
-
-def _odd(value: int) -> int:
-    if value % 2 == 0:
-        raise ValueError("should be odd")
-    return value
-
-
-Int = Annotated[int, BeforeValidator(_number)]
-Float = Annotated[float, BeforeValidator(_number)]
-Count = Annotated[Int, Field(ge=1)]
-Seed = Annotated[Int, Field(ge=0, lt=2**31)]
-Positive = Annotated[Float, Field(gt=0)]
-Weight = Annotated[Float, Field(ge=0)]
-Share = Annotated[Float, Field(ge=0, le=1)]
-PositiveShare = Annotated[Float, Field(gt=0, le=1)]
-Inside = Annotated[Float, Field(gt=0, lt=1)]
-Kernel = Annotated[Int, Field(ge=1, le=15), AfterValidator(_odd)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
 class Section(pydantic.BaseModel):
@@ -57,7 +40,7 @@ class Compute(Section):
 class Data(Section):
     name: Name
     source: Annotated[str, Field(min_length=1)]
-    channels: Annotated[Literal[1, 3], BeforeValidator(_number)]
+    channels: Channels
     size: Count
     per_class: Count | None
     most_skipped: Share
@@ -162,10 +145,6 @@ class Augment(Section):
             raise ValueError(f"scale {list(self.scale)} should be [smallest zoom, largest zoom]")
         if self.crop[0] > self.crop[1]:
             raise ValueError(f"crop {list(self.crop)} should be [least area, most area]")
-        return self
-
-    @model_validator(mode="after")
-    def _one_frame(self):
         if self.cropped and (self.shift or self.scale != (1.0, 1.0)):
             raise ValueError(
                 "crop chooses place and zoom by itself: with it set shift: 0 and scale: [1, 1]"
