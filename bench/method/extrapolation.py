@@ -18,7 +18,7 @@ from bench.method.family import members, size_of
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.laws import plan as laws
-from scalenet.laws.accuracy import Tested, fit_accuracy
+from scalenet.laws.accuracy import Point, fit_accuracy
 from scalenet.records.documents import Member
 from scalenet.space.network import Network
 from scalenet.space.scaling import Scaling
@@ -64,7 +64,7 @@ def accuracy(lab: Lab, plan: list[Member], seeds: int) -> list[dict]:
     outcome = lab.trained((member.network, seed) for member in plan for seed in range(seeds))
     section, rows = lab.params.publish, []
     points = [
-        Tested(
+        Point(
             member.flops,
             outcome[member.network, 0]["correct"],
             outcome[member.network, 0]["tested"],
