@@ -4,9 +4,7 @@ trains."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
@@ -36,11 +34,9 @@ class Exports:
         """Begin to store a member's program."""
         self.pending.append(self.pool.submit(_store, self.root, member))
 
-    @contextmanager
-    def done(self) -> Iterator[None]:
-        """Run the body once every program is stored."""
+    def finish(self) -> None:
+        """Wait until nothing is being stored any more."""
         wait(self.pending)
-        yield
 
 
 def _store(root: Path, member: str) -> None:

@@ -7,7 +7,6 @@ here.
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -109,7 +108,9 @@ def _task(stages: Graph, exports: Exports, name: str) -> Task:
             if not stages.changed(name):
                 return Completed(name="Cached", message="DVC found it unchanged")
             tags, say = {"prefect_flow_run": str(flow_run.id or "")}, get_run_logger().info
-            with stages.committing(name), exports.done() if stage == "publish" else nullcontext():
+            if stage == "publish":
+                exports.finish()
+            with stages.committing(name):
                 seconds = single.compute(exports.root, stage, member or None, tags, say)
         except ValueError as error:
             return _failed(error)

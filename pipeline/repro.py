@@ -82,9 +82,8 @@ class Graph:
 
     @contextmanager
     def _opened(self) -> Iterator[Repo]:
-        logging.getLogger("dvc").setLevel(
-            logging.WARNING
-        )  # not a line for each file that it writes
+        # not a line for each file that it writes
+        logging.getLogger("dvc").setLevel(logging.WARNING)
         with _said(), Repo(str(self.root)) as repo:
             yield repo
 
