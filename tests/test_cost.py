@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from scalenet.config.params import Space
+from scalenet.config.space import Space
 from scalenet.nets.child import Child
 from scalenet.space import cost
 from scalenet.space.network import Network, Task

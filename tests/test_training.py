@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from scalenet.config.params import Augment, Recipe
+from scalenet.config.recipe import Augment, Recipe
 from scalenet.data.augmentation import Targets, affine, augment, erase, grid, mix
 from scalenet.data.images import Arrays, Images, Order, join, resize
 from scalenet.data.randaugment import COLOURS, compose, places, randaugment

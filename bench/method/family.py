@@ -27,7 +27,7 @@ from bench.method import lab as labs
 from bench.method import statistics
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
-from scalenet.config.params import Space
+from scalenet.config.space import Space
 from scalenet.laws.plan import EFFICIENTNET, searched_size
 from scalenet.records.documents import Member
 from scalenet.space import cost

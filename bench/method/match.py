@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from bench.method.lab import Lab
-from scalenet.config.params import Space
+from scalenet.config.space import Space
 from scalenet.space import cost
 from scalenet.space.network import Network
 from scalenet.space.scale import scale

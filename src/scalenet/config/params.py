@@ -15,21 +15,16 @@ from scalenet.config.numbers import (
     Float,
     Inside,
     Int,
-    Kernel,
     Name,
     Positive,
-    PositiveShare,
     Seed,
     Share,
     Weight,
 )
+from scalenet.config.recipe import Recipe
+from scalenet.config.section import Section
+from scalenet.config.space import Scalings, Space
 from scalenet.config.yamlfile import read as read_yaml
-
-
-class Section(pydantic.BaseModel):
-    """A part of params.yaml: frozen, complete, without unknown keys."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 class Compute(Section):
@@ -53,131 +48,6 @@ class Data(Section):
         if self.select_fraction + self.test_fraction >= 1:
             raise ValueError(
                 "select_fraction + test_fraction leave nothing to train on; lower one of them"
-            )
-        return self
-
-
-class Stem(Section):
-    width: Count
-    kernel: Kernel
-    stride: Count
-
-
-class SpaceBlock(Section):
-    width: Count
-    depth: Count
-    stride: Count
-    expand: Count
-    kernels: Annotated[tuple[Kernel, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _kernels_once(self):
-        if len(set(self.kernels)) < len(self.kernels):
-            raise ValueError(f"kernels {list(self.kernels)} should each be named once")
-        return self
-
-
-class Head(Section):
-    width: Count
-
-
-class Space(Section):
-    stem: Stem
-    stages: Annotated[tuple[SpaceBlock, ...], Field(min_length=1)]
-    head: Head
-    se_ratio: Share
-    se_from: Literal["expanded", "input"]
-    activation: Literal["hard_swish", "swish", "relu"]
-    divisor: Count
-    rounding: Literal["up", "nearest"]
-    scale_head: bool
-
-
-class Size(Section):
-    """A size's strategies; the key of the sizes in params.yaml is the paper's, ``stages``."""
-
-    tolerance: Inside
-    depths: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    widths: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    resolutions: Annotated[tuple[Count, ...], Field(min_length=1)]
-
-
-class Scalings(Section):
-    budget: Positive
-    tolerance: Inside
-    tries: Count
-    stages: Annotated[tuple[Size, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _base_first(self):
-        first = self.stages[0]
-        if (first.depths, first.widths, len(first.resolutions)) != ((1.0,), (1.0,), 1):
-            raise ValueError(
-                "stages[0] is the base itself: depths [1.0], widths [1.0] and one resolution"
-            )
-        return self
-
-    def target(self, size: int) -> float:
-        """Return a size's budget in FLOPs: 2^size times the base model's (docs/method.md §1)."""
-        return self.budget * 2**size
-
-
-class RandAugment(Section):
-    ops: Annotated[Int, Field(ge=0)]
-    magnitude: Annotated[Float, Field(ge=0, le=10)]
-
-
-class Augment(Section):
-    rotate: Annotated[Float, Field(ge=0, le=180)]
-    shift: Share
-    scale: tuple[Positive, Positive]
-    crop: tuple[PositiveShare, PositiveShare]
-    aspect: Annotated[Float, Field(ge=1)]
-    flip: bool
-    randaugment: RandAugment
-    erase: Share
-    mixup: Weight
-    cutmix: Weight
-
-    @model_validator(mode="after")
-    def _ordered(self):
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale {list(self.scale)} should be [smallest zoom, largest zoom]")
-        if self.crop[0] > self.crop[1]:
-            raise ValueError(f"crop {list(self.crop)} should be [least area, most area]")
-        if self.cropped and (self.shift or self.scale != (1.0, 1.0)):
-            raise ValueError(
-                "crop chooses place and zoom by itself: with it set shift: 0 and scale: [1, 1]"
-            )
-        return self
-
-    @property
-    def cropped(self) -> bool:
-        """Whether views are random crops that lie inside the image."""
-        return self.crop != (1.0, 1.0) or self.aspect != 1.0
-
-
-class Recipe(Section):
-    steps: Count
-    batch: Annotated[Int, Field(ge=2)]
-    lr: Positive
-    warmup: Annotated[Int, Field(ge=0)]
-    momentum: Annotated[Float, Field(ge=0, lt=1)]
-    weight_decay: Weight
-    label_smoothing: Annotated[Float, Field(ge=0, lt=1)]
-    clip: Positive
-    ema: Annotated[Float, Field(ge=0, lt=1)]
-    drop_path: Annotated[Float, Field(ge=0, lt=1)]
-    precision: Literal["float32", "bfloat16"]
-    augment: Augment
-    log: Count
-    checkpoint: Count
-
-    @model_validator(mode="after")
-    def _whole_logs(self):
-        if self.checkpoint % self.log:
-            raise ValueError(
-                f"checkpoint ({self.checkpoint}) should be a multiple of log ({self.log})"
             )
         return self
 

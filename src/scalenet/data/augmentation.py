@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalenet.config.params import Augment
+from scalenet.config.recipe import Augment
 from scalenet.data.images import Images, resize
 from scalenet.data.randaugment import compose, randaugment
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalenet.config.params import RandAugment
+from scalenet.config.recipe import RandAugment
 
 # images (n, C, H, W) in 0…1 and strengths (n, 1, 1, 1) -> images
 Colour = Callable[[Tensor, Tensor], Tensor]

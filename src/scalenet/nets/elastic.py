@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from scalenet.config.params import Scalings, Space
+from scalenet.config.space import Scalings, Space
 from scalenet.nets import blocks, norm, weights
 from scalenet.records import tensors as tensorfile
 from scalenet.space.network import Network, Task

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from scalenet.config.params import Search, Space
+from scalenet.config.params import Search
+from scalenet.config.space import Space
 from scalenet.search.ranking import ranked
 from scalenet.space.budget import Budget
 from scalenet.space.sampling import sample_base

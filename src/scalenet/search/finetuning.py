@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from scalenet.config.params import Params, Recipe
+from scalenet.config.params import Params
+from scalenet.config.recipe import Recipe
 from scalenet.data.images import Images
 from scalenet.nets.child import Child
 from scalenet.nets.elastic import Elastic

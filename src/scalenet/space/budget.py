@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scalenet.config.params import Scalings, Space
+from scalenet.config.space import Scalings, Space
 from scalenet.space.cost import Table
 from scalenet.space.network import Task
 from scalenet.space.sampling import Sample, first_that, sample_base, size_probabilities

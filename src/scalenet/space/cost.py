@@ -13,7 +13,7 @@ from itertools import chain, product
 
 import numpy as np
 
-from scalenet.config.params import Space
+from scalenet.config.space import Space
 from scalenet.space.network import Block, Network, Task
 from scalenet.space.scale import deepen, scale
 from scalenet.space.scaling import BaseModel, Scaling

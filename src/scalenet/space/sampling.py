@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from scalenet.config.params import Scalings, Space
+from scalenet.config.space import Scalings, Space
 from scalenet.space.network import Network
 from scalenet.space.scale import scale
 from scalenet.space.scaling import BaseModel, Scaling, strategies

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scalenet.config.params import Scalings, Space
+from scalenet.config.space import Scalings, Space
 from scalenet.space.network import Block, Network
 from scalenet.space.scaling import BaseModel, Scaling, all_strategies, strategies
 

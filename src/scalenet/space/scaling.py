@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from itertools import product
 
-from scalenet.config.params import Scalings
+from scalenet.config.space import Scalings
 from scalenet.space.network import decimal
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalenet.config.params import Recipe
+from scalenet.config.recipe import Recipe
 from scalenet.data.augmentation import augment
 from scalenet.data.images import Images, Order, resize
 from scalenet.nets.blocks import drop_path

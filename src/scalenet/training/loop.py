@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from scalenet.config.params import Recipe
+from scalenet.config.recipe import Recipe
 from scalenet.nets.weights import decayed
 from scalenet.records import tensors as tensor_files
 

@@ -1,0 +1,81 @@
+"""The sections that say what is searched: every base model and how a strategy scales it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from scalenet.config.numbers import (
+    Count,
+    Inside,
+    Kernel,
+    Positive,
+    Share,
+)
+from scalenet.config.section import Section
+
+
+class Stem(Section):
+    width: Count
+    kernel: Kernel
+    stride: Count
+
+
+class SpaceBlock(Section):
+    width: Count
+    depth: Count
+    stride: Count
+    expand: Count
+    kernels: Annotated[tuple[Kernel, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _kernels_once(self):
+        if len(set(self.kernels)) < len(self.kernels):
+            raise ValueError(f"kernels {list(self.kernels)} should each be named once")
+        return self
+
+
+class Head(Section):
+    width: Count
+
+
+class Space(Section):
+    stem: Stem
+    stages: Annotated[tuple[SpaceBlock, ...], Field(min_length=1)]
+    head: Head
+    se_ratio: Share
+    se_from: Literal["expanded", "input"]
+    activation: Literal["hard_swish", "swish", "relu"]
+    divisor: Count
+    rounding: Literal["up", "nearest"]
+    scale_head: bool
+
+
+class Size(Section):
+    """A size's strategies; the key of the sizes in params.yaml is the paper's, ``stages``."""
+
+    tolerance: Inside
+    depths: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    resolutions: Annotated[tuple[Count, ...], Field(min_length=1)]
+
+
+class Scalings(Section):
+    budget: Positive
+    tolerance: Inside
+    tries: Count
+    stages: Annotated[tuple[Size, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _base_first(self):
+        first = self.stages[0]
+        if (first.depths, first.widths, len(first.resolutions)) != ((1.0,), (1.0,), 1):
+            raise ValueError(
+                "stages[0] is the base itself: depths [1.0], widths [1.0] and one resolution"
+            )
+        return self
+
+    def target(self, size: int) -> float:
+        """Return a size's budget in FLOPs: 2^size times the base model's (docs/method.md §1)."""
+        return self.budget * 2**size
