@@ -102,6 +102,8 @@ def _progress(say: Say) -> Callable[[Mapping[str, Any]], None]:
         candidates += record["event"] == "candidate"
         if record["event"] == "read":
             say(record["summary"])
+        elif record["event"] == "notice":
+            say(record["text"])
         if time.monotonic() - last < PATIENCE:
             return
         last = time.monotonic()

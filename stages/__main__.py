@@ -14,9 +14,11 @@ USAGE = (
 
 
 def say(record) -> None:
-    """Print what was read, and how far a training is."""
+    """Print what was read, how far a training is, and what was damaged."""
     if record["event"] == "read":
         print(record["summary"], file=sys.stderr)
+    elif record["event"] == "notice":
+        print(record["text"], file=sys.stderr)
     elif record["event"] == "step":
         print("step {step} of {steps}  loss {loss:.4f}".format(**record), file=sys.stderr)
 

@@ -55,6 +55,8 @@ def run(
     measures = measures_of(params, inputs, device)
     with closing(Journal(state / "candidates.jsonl", state.name)) as journal:
         emit({"event": "journal", "path": journal.path, "key": state.name})
+        if journal.damaged:
+            emit({"event": "notice", "text": journal.damaged})
         memory = Memory(journal, emit)
         remembered = memory.recalling(measures)
         made = find(params, inputs.info.task, generator, remembered, memory.record)

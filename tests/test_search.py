@@ -1,6 +1,5 @@
 """The search: it finds known optima, never believes a prediction, and survives interruption."""
 
-import json
 import os
 import zlib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from scipy.stats import spearmanr
 from scalenet.nets import elastic
 from scalenet.nets.child import Child
 from scalenet.records.journal import Journal
+from scalenet.records.journal import read as read_journal
 from scalenet.search import evolution
 from scalenet.search.breeding import mutate
 from scalenet.search.finetuning import Finetuner
@@ -443,7 +443,7 @@ def test_every_candidate_is_told_once_and_only_after_it_is_on_disk(short, info, 
     path, told = tmp_path / "journal.jsonl", []
 
     def emit(record):
-        last = json.loads(path.read_bytes().splitlines()[-1])
+        last = read_journal(path, "key")[-1]
         assert record == {"event": "candidate", **last}, "told before it was kept"
         told.append(record)
 

@@ -34,6 +34,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def set_aside(path: Path) -> Path:
+    """Rename what cannot be used, so that nothing is lost and its place is free; return where."""
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    return aside
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that is the same for the same content."""
     write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

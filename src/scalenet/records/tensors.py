@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,24 @@ def write(path: Path, content: Mapping[str, Any], meta: Mapping[str, str]) -> No
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read (content, meta) on the CPU; ``ValueError`` names a file that holds something else."""
+    """Read (content, meta) on the CPU.
+
+    ``ValueError`` names a file that holds something else, or of which a byte of content is not as
+    it was written: the file is a zip archive, whose checksums ``torch.load`` does not look at.
+    """
     try:
+        _check(path)
         file = torch.load(path, map_location="cpu", weights_only=True)
         return file["content"], file["meta"]
     except Exception as error:  # torch.load raises many kinds; all mean the same to a user
         raise ValueError(
             f"{path}: cannot be read as tensors ({error}); run `dvc repro` or `dvc pull`"
         ) from error
+
+
+def _check(path: Path) -> None:
+    """Compare every entry's content with its checksum."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"its entry {damaged} is damaged")

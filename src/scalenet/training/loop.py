@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from scalenet.config.recipe import Recipe
 from scalenet.nets.weights import decayed
 from scalenet.records import tensors as tensor_files
+from scalenet.records.files import set_aside
 
 CHECKPOINT = "checkpoint.pt"  # in the folder of a training's state
 Backward = Callable[[int], float]  # step -> loss, leaving gradients in the parameters
@@ -110,11 +111,19 @@ class Training:
         }
         tensor_files.write(path, content, {"kind": "checkpoint"})
 
-    def resume(self, path: Path) -> int:
-        """Restore a checkpoint and return its step; 0 if there is none."""
+    def resume(self, path: Path, emit: Emit) -> int:
+        """Restore a checkpoint and return its step; 0 if there is none, or a damaged one.
+
+        A damaged one is set aside, and ``emit`` is told.
+        """
         if not path.exists():
             return 0
-        content, _ = tensor_files.read(path)
+        try:
+            content, _ = tensor_files.read(path)
+        except ValueError as error:
+            text = f"{error}; it is now {set_aside(path).name}, and training begins anew"
+            emit({"event": "notice", "text": text})
+            return 0
         self._copy(content["weights"])
         self.average.tensors = {
             name: t.to(self.tensors[name].device) for name, t in content["average"].items()
@@ -151,7 +160,7 @@ def train(
     as if it had never stopped: what a step draws depends on its number alone.
     """
     training, checkpoint = Training(tensors, recipe, reduce), state and state / CHECKPOINT
-    first = training.resume(checkpoint) if checkpoint else 0
+    first = training.resume(checkpoint, emit) if checkpoint else 0
     losses: list[float] = []
     for step in range(first, recipe.steps):
         losses.append(training.step(backward, step))
