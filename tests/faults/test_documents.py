@@ -1,0 +1,62 @@
+"""Documents that no params file is: one line within two seconds, whatever they hold."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from scalenet.config import yamlfile
+from scalenet.config.params import load
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: !!timestamp x", "tag"),
+        ("a: !!set [1]", "tag"),
+        ("a: !!python/object/apply:os.system [ls]", "tag"),
+        ("a: " + "[" * 900 + "]" * 900, "nested deeper"),
+        ("a: " + "{a: " * 900 + "1" + "}" * 900, "nested deeper"),
+        (BOMB, "more than 10,000 values"),
+        ("".join(f"k{i}: 1\n" for i in range(20_000)), "more than 10,000 values"),
+        ("a: " + "9" * 5_000, "5,000 letters"),
+        ("a: 2001-99-99", "month"),
+        ("? [a, b]\n: 1", "a key should be a word"),
+        ("a: &a [*a]", "stands for nothing"),
+        ("a: *b", "stands for nothing"),
+        ("a: 1\na: 2", "given twice"),
+        ("\x00", "not valid YAML"),
+        ("a: \x07", "not valid YAML"),
+        ("--- 1\n--- 2", "not valid YAML"),
+        ("", "holds NoneType"),
+    ],
+)
+def test_a_document_is_refused_in_a_line(tmp_path, text, told):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    start = time.process_time()
+    with pytest.raises(ValueError, match=told) as refused:
+        load(path)
+    assert time.process_time() - start < 2
+    assert str(path) in str(refused.value) and len(str(refused.value)) < 1_000
+
+
+def test_anchors_are_taken_as_what_they_stand_for():
+    assert yamlfile.parse("a: &x {b: 1}\nc: *x\nd: {<<: *x, e: 2}") == {
+        "a": {"b": 1},
+        "c": {"b": 1},
+        "d": {"b": 1, "e": 2},
+    }
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"a: \xff\xfe")
+    with pytest.raises(ValueError, match="not UTF-8"):
+        load(path)
