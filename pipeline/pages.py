@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from scalenet.pipeline import servers, stores
+from scalenet.pipeline import masked, servers, stores
 from scalenet.pipeline.guard import TOKEN
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PREFECT_SERVER_UI_API_URL": "/api"}
@@ -25,9 +25,9 @@ def serve(root: Path, mlflow_port: int, prefect_port: int) -> int:
         link = f"http://127.0.0.1:{mlflow_port}/?token={token}&workflowType=machine_learning"
         print(f"mlflow   {link}", flush=True)
     else:
-        print(f"mlflow   {stores.uri(root)}", flush=True)
+        print(f"mlflow   {masked(stores.uri(root))}", flush=True)
     if configured := servers.configured():
-        print(f"prefect  {configured.removesuffix('/api')}", flush=True)
+        print(f"prefect  {masked(configured.removesuffix('/api'))}", flush=True)
     else:
         commands["prefect"] = _prefect(prefect_port)
         print(f"prefect  http://127.0.0.1:{prefect_port}/?token={token}", flush=True)

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from scalenet.config.params import Params
-from scalenet.pipeline import Unavailable, environment, home
+from scalenet.pipeline import Unavailable, environment, home, masked
 
 AWAY = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # what an absent store raises
 PATIENCE = {  # of the first contact with a server, so that a wrong address is told in seconds
@@ -61,6 +61,11 @@ def connect(root: Path) -> MlflowClient:
         client = MlflowClient(address, address)
         with environment(PATIENCE):
             client.search_experiments(max_results=1)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI {masked(address)} needs the Python package {error.name}, a "
+            f"database's driver; `pip install {error.name}`, or give another address"
+        ) from error
     except AWAY as error:
         reason = str(error).splitlines()[0][:300]
         raise Unavailable(
