@@ -36,7 +36,7 @@ def prefect() -> Iterator[None]:
     """Have a Prefect server while the body runs; ``Unavailable`` if the configured one does not
     answer."""
     if url := configured():
-        _check(url)
+        check(url)
         try:
             yield
         finally:
@@ -46,7 +46,7 @@ def prefect() -> Iterator[None]:
         yield
 
 
-def _check(url: str) -> None:
+def check(url: str) -> None:
     """Refuse a server that does not answer as Prefect's API does, naming where its address
     comes from."""
     where = (

@@ -29,7 +29,7 @@ def test_an_absent_mlflow_server_is_named_without_its_password(tmp_path, monkeyp
 
 def test_an_absent_prefect_server_is_named_without_its_password(nobody):
     with pytest.raises(Unavailable, match=r"\*\*\*@127\.0\.0\.1") as refused:
-        servers._check(f"http{nobody}/api")
+        servers.check(f"http{nobody}/api")
     assert "w0rd" not in str(refused.value)
 
 

@@ -1,0 +1,77 @@
+"""DVC's cache, looked at byte by byte.
+
+DVC trusts an object of its cache that is still read-only, and the file it was checked out to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dvc.repo import Repo
+
+from scalenet.records.files import set_aside
+
+CHUNK = 2**20  # bytes read at a time
+
+
+class DamagedObject(NamedTuple):
+    """An object of the cache whose content is not what its name says, and the files made of it."""
+
+    path: Path
+    files: tuple[Path, ...]
+
+
+def damaged(root: Path) -> list[DamagedObject]:
+    """Return every damaged object of a project's cache; reads all of it."""
+    with Repo(str(root)) as repo:
+        folder, used = Path(repo.cache.local.path), _used(repo)
+    found = [path for path in _objects(folder) if _md5(path) != _name(folder, path)]
+    return [
+        DamagedObject(path, tuple(used.get(_name(folder, path), ())))
+        for path in found
+        if path.exists()
+    ]
+
+
+def mend(found: list[DamagedObject]) -> None:
+    """Set damaged objects aside, and the files made of them, so that DVC finds them missing."""
+    for item in found:
+        name = item.path.parent.name + item.path.name
+        for file in item.files:
+            if file.is_file() and _md5(file) != name:
+                set_aside(file)
+        set_aside(item.path)
+
+
+def _objects(folder: Path) -> Iterator[Path]:
+    """Yield the files of a cache: two letters, then the other thirty of an MD5 sum."""
+    for path in sorted(folder.glob("??/*")):
+        if path.is_file() and len(path.name.removesuffix(".dir")) == 30:
+            yield path
+
+
+def _name(folder: Path, path: Path) -> str:
+    return "".join(path.relative_to(folder).parts).removesuffix(".dir")
+
+
+def _md5(path: Path) -> str:
+    total = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+def _used(repo: Repo) -> dict[str, list[Path]]:
+    """Return the files of the workspace by the MD5 sum that dvc.lock and .dvc files give them."""
+    used: dict[str, list[Path]] = {}
+    for out in repo.index.outs:
+        if out.hash_info and out.hash_info.value:
+            place = Path(out.fs_path)
+            used.setdefault(out.hash_info.value.removesuffix(".dir"), []).append(place)
+            for parts, _, info in (out.get_obj() or ()) if out.hash_info.isdir else ():
+                used.setdefault(info.value, []).append(place.joinpath(*parts))
+    return used

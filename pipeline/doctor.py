@@ -1,0 +1,159 @@
+"""What a machine and a project have, lack and should mend: one finding a line, with its remedy."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.requirements import Requirement
+
+from scalenet.config import params as config
+from scalenet.config.params import Params
+from scalenet.pipeline import Unavailable, cache, home, masked, servers, stores
+
+GIB = 2**30
+LEAST_FREE = 2 * GIB  # of disk: below it a full family may not fit
+SHOWN = ("torch", "dvc", "mlflow", "prefect", "numpy")
+
+
+class Finding(NamedTuple):
+    """Something that was looked at; a remedy if it should be mended."""
+
+    what: str
+    remedy: str = ""
+
+
+def examine(root: Path, deep: bool, mend: bool) -> Iterator[Finding]:
+    """Yield what is found, the machine first, then the project and its servers."""
+    yield from _versions()
+    yield from _machine(root)
+    if not (root / "params.yaml").exists():
+        yield Finding(f"project: {root} holds none", "`scalenet params` begins one")
+        return
+    params = yield from _project(root)
+    yield from _refused("MLflow", lambda: _mlflow(root))
+    yield from _refused("Prefect", _prefect)
+    yield from _left_over(root)
+    if params is not None and deep:
+        yield from _cache(root, mend)
+
+
+def _versions() -> Iterator[Finding]:
+    """Say which versions there are, and which are outside of what this package was made for."""
+    yield Finding(f"python {platform.python_version()} on {platform.platform(terse=True)}")
+    for text in metadata.requires("scalenet-pipeline") or ():
+        wanted = Requirement(text)
+        try:
+            there = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            continue  # an extra that is not installed
+        if wanted.specifier.contains(there, prereleases=True):
+            if wanted.name in SHOWN:
+                yield Finding(f"{wanted.name} {there}")
+        elif not wanted.marker or "extra" not in str(wanted.marker) or wanted.name in SHOWN:
+            yield Finding(
+                f"{wanted.name} {there}, outside of {wanted.specifier}",
+                f"pip install '{wanted.name}{wanted.specifier}'",
+            )
+
+
+def _machine(root: Path) -> Iterator[Finding]:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding(f"{cores} cores for this process")
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield Finding(f"GPUs: {', '.join(names) or 'none; everything runs on the CPU'}")
+    free = shutil.disk_usage(root).free
+    short = f"free some, or go where there are {LEAST_FREE // GIB} GiB" if free < LEAST_FREE else ""
+    yield Finding(f"{free / GIB:.1f} GiB free on the disk of {root}", short)
+
+
+def _project(root: Path) -> Iterator[Finding]:
+    """Look at params.yaml and the images; return the params if they are valid."""
+    try:
+        params = config.load(root / "params.yaml")
+    except ValueError as error:
+        yield Finding(str(error), "mend that key, or `git checkout params.yaml`")
+        return None
+    yield Finding(f"params.yaml: valid, family {', '.join(params.family)}")
+    yield _data(root, params)
+    return params
+
+
+def _data(root: Path, params: Params) -> Finding:
+    source = root / params.data.source
+    if source.exists():
+        return Finding(f"images: {params.data.source}")
+    return Finding(
+        f"images: {source} does not exist",
+        "set data.source to a folder or archive, or `dvc pull` if DVC has them",
+    )
+
+
+def _refused(name: str, look: Callable[[], Finding]) -> Iterator[Finding]:
+    """Yield what a look at a server finds; if it refuses, that is the finding."""
+    try:
+        yield look()
+    except Unavailable as error:
+        what, _, remedy = str(error).partition("; ")
+        yield Finding(what, remedy)
+    except ValueError as error:
+        yield Finding(f"{name}: {error}", "do what this line says")
+
+
+def _mlflow(root: Path) -> Finding:
+    """Look at MLflow's store, and at runs that a killed process left unfinished."""
+    database = stores.local_database(root)
+    if database and not database.exists():
+        return Finding("MLflow: no database yet; the first run makes it")
+    client = stores.connect(root)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    running = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000)
+    return Finding(f"MLflow: {masked(stores.uri(root))}, {len(running)} runs marked as running")
+
+
+def _prefect() -> Finding:
+    url = servers.configured()
+    if url is None:
+        return Finding("Prefect: a server of its own for each run; none is configured")
+    servers.check(url)
+    return Finding(f"Prefect: {masked(url)} answers")
+
+
+def _left_over(root: Path) -> Iterator[Finding]:
+    """Say what is kept for an interrupted run, and what a damaged or killed write left."""
+    state = home(root) / ".state"
+    kept = [path for path in state.glob("*/*/") if any(path.iterdir())]
+    if kept:
+        size = sum(file.stat().st_size for path in kept for file in path.rglob("*"))
+        yield Finding(
+            f"kept to resume from: {', '.join(sorted({path.parent.name for path in kept}))} "
+            f"({size / 2**20:.0f} MiB in .state)"
+        )
+    for folder in (root / "artifacts", state):
+        for path in sorted(folder.rglob("*")):
+            if re.fullmatch(r"\..*\.tmp|.*\.damaged", path.name):
+                yield Finding(f"left over: {path.relative_to(root)}", f"rm '{path}'")
+
+
+def _cache(root: Path, mend: bool) -> Iterator[Finding]:
+    """Compare every object of DVC's cache with its name; set damaged ones aside if told."""
+    found = cache.damaged(root)
+    if not found:
+        yield Finding("DVC's cache: every object is what its name says")
+        return
+    if mend:
+        cache.mend(found)
+    for item in found:
+        made = ", ".join(str(file.relative_to(root)) for file in item.files) or "no file in use"
+        remedy = "`dvc pull` or `scalenet run` makes it again"
+        if not mend:
+            remedy = f"`scalenet doctor --deep --mend` sets it aside, then {remedy}"
+        yield Finding(f"damaged: {item.path} ({made})", remedy)

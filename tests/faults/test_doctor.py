@@ -1,0 +1,100 @@
+"""What ``scalenet doctor`` finds, and that what it advises helps."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scalenet.pipeline import cache, doctor
+
+ROOT = Path(__file__).parents[2]
+DVC = [sys.executable, "-m", "dvc"]
+GRAPH = """stages:
+  made:
+    cmd: python -c "open('out.txt', 'w').write('weights' * 99)"
+    outs: [out.txt]
+"""
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    done = subprocess.run([*DVC, *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project of DVC's with one stage that was run, and one folder under version control."""
+    dvc(tmp_path, "init", "-q", "--no-scm")
+    (tmp_path / "dvc.yaml").write_text(GRAPH)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        (tmp_path / "images" / name).write_text(name * 50)
+    dvc(tmp_path, "add", "-q", "images")
+    dvc(tmp_path, "repro", "-q")
+    return tmp_path
+
+
+def spoil(path: Path) -> None:
+    """Flip a bit and leave the mode, as a failing disk does."""
+    mode, content = path.stat().st_mode, bytearray(path.read_bytes())
+    content[7] ^= 4
+    path.chmod(mode | stat.S_IWUSR)
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
+def test_a_sound_cache_is_no_finding(project):
+    assert cache.damaged(project) == []
+
+
+def test_a_damaged_object_is_named_set_aside_and_made_again(project):
+    whole = (project / "out.txt").read_bytes()
+    made = [p for p in (project / ".dvc/cache/files/md5").glob("??/*") if p.read_bytes() == whole]
+    spoil(made[0])
+    (project / "out.txt").unlink()
+    dvc(project, "checkout", "-q")
+    assert (project / "out.txt").read_bytes() != whole, "DVC deploys it without a word"
+    [found] = cache.damaged(project)
+    assert found.path == made[0] and found.files == (project / "out.txt",)
+    cache.mend([found])
+    dvc(project, "repro", "-q")
+    assert (project / "out.txt").read_bytes() == whole and cache.damaged(project) == []
+
+
+def test_a_damaged_file_of_a_folder_is_named(project):
+    one = next(p for p in (project / ".dvc/cache/files/md5").glob("??/*") if p.stat().st_size == 50)
+    spoil(one)
+    [found] = cache.damaged(project)
+    assert found.path == one and found.files[0].parent == project / "images"
+
+
+def test_what_is_wrong_has_a_remedy(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    (project / "artifacts").mkdir()
+    (project / "artifacts" / ".weights.pt.17.tmp").touch()
+    wrong = {f.what: f.remedy for f in doctor.examine(project, deep=False, mend=False) if f.remedy}
+    assert any("MLflow cannot be reached" in what for what in wrong)
+    assert any("data/digits does not exist" in what for what in wrong)
+    assert any(remedy.startswith("rm ") and ".17.tmp" in remedy for remedy in wrong.values())
+
+
+def test_looking_makes_nothing(project):
+    before = sorted(project.rglob("*"))
+    list(doctor.examine(project, deep=True, mend=False))
+    assert [p for p in sorted(project.rglob("*")) if ".dvc/tmp" not in str(p)] == [
+        p for p in before if ".dvc/tmp" not in str(p)
+    ]
+
+
+def test_a_damaged_list_of_a_folder_is_named(project):
+    [one] = (project / ".dvc/cache/files/md5").glob("??/*.dir")
+    spoil(one)
+    [found] = cache.damaged(project)
+    assert found.path == one and found.files == (project / "images",)
