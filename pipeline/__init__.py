@@ -88,9 +88,10 @@ def _missing(error: ModuleNotFoundError) -> int:
     ours."""
     if (error.name or "").startswith("scalenet"):
         raise error
+    extra = "export" if (error.name or "").startswith("onnx") else "pipeline"
     print(
         f"{error.name} is not installed. The method runs without it (python -m scalenet.stages); "
-        "the command scalenet needs: pip install 'scalenet-pipeline[pipeline]'",
+        f"this verb of the command scalenet needs: pip install 'scalenet-pipeline[{extra}]'",
         file=sys.stderr,
     )
     return REFUSED

@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import settings
 
 from scalenet.config import params as params_module
 from scalenet.config.params import Params
 from scalenet.data.images import on_device
-from scalenet.records.documents import DataInfo
+from scalenet.records.documents import DataInfo, Found
+from scalenet.records.paths import Paths
+from scalenet.space.budget import Budget
+from scalenet.stages import run_stage
+from scalenet.training.loop import ignore
 
 # slow machines, and the same run every time
 settings.register_profile("scalenet", deadline=None, derandomize=True)
@@ -144,3 +149,25 @@ def toy(info):
 def still() -> dict[str, Any]:
     """Return the augmentation that changes nothing."""
     return dict(STILL)
+
+
+@pytest.fixture(scope="session")
+def built(make_params, tmp_path_factory):
+    """Build a tiny family of the digits; what a search would find is given."""
+    folder = tmp_path_factory.mktemp("family")
+    params = make_params({"space": {"head": {"width": 32}}, "publish": {"draws": 20}})
+    content = params.model_dump(mode="json")
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+    run_stage(folder, "prepare", None, ignore)
+    paths, rng = Paths(folder), np.random.default_rng(0)
+    budget = Budget(params.space, params.scaling, paths.info().task)
+    bases = (budget.draw(rng, 300) for _ in range(300))
+    base = next(b for b in bases if all(budget.feasible(b, size) for size in range(3)))
+    chosen = [budget.feasible(base, size)[0] for size in range(3)]
+    found = Found(base=base, strategies=chosen, score=0.5, chain=[], measured=0)
+    found.write(paths.search / "found.json")
+    run_stage(folder, "extrapolate", None, ignore)
+    for member in params.family:
+        run_stage(folder, "retrain", member, ignore)
+    run_stage(folder, "publish", None, ignore)
+    return folder

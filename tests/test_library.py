@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from conftest import ROOT
 
 import scalenet
@@ -23,9 +22,6 @@ from scalenet.nets import child
 from scalenet.records import files
 from scalenet.records.documents import Candidate, Family, Found, State, Trained
 from scalenet.records.paths import Paths
-from scalenet.space.budget import Budget
-from scalenet.stages import run_stage
-from scalenet.training.loop import ignore
 
 B0 = (
     "r224-stem_k3_s2_c32-ir_k3_s1_e1_c16-ir_k3.3_s2_e6_c24-ir_k5.5_s2_e6_c40-ir_k3.3.3_s2_e6_c80"
@@ -87,31 +83,9 @@ def test_no_two_classes_have_one_name():
 # --- a built family -------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def root(make_params, tmp_path_factory):
-    """Build a tiny family of the digits; what a search would find is given."""
-    folder = tmp_path_factory.mktemp("family")
-    params = make_params({"space": {"head": {"width": 32}}, "publish": {"draws": 20}})
-    content = params.model_dump(mode="json")
-    (folder / "params.yaml").write_text(yaml.safe_dump(content))
-    run_stage(folder, "prepare", None, ignore)
-    paths, rng = Paths(folder), np.random.default_rng(0)
-    budget = Budget(params.space, params.scaling, paths.info().task)
-    bases = (budget.draw(rng, 300) for _ in range(300))
-    base = next(b for b in bases if all(budget.feasible(b, size) for size in range(3)))
-    chosen = [budget.feasible(base, size)[0] for size in range(3)]
-    found = Found(base=base, strategies=chosen, score=0.5, chain=[], measured=0)
-    found.write(paths.search / "found.json")
-    run_stage(folder, "extrapolate", None, ignore)
-    for member in params.family:
-        run_stage(folder, "retrain", member, ignore)
-    run_stage(folder, "publish", None, ignore)
-    return folder
-
-
 @pytest.mark.parametrize("member", ["S0", "S1"])
-def test_predictions_are_as_good_as_what_was_published(root, member):
-    paths, net = Paths(root), scalenet.load(str(root), member)
+def test_predictions_are_as_good_as_what_was_published(built, member):
+    paths, net = Paths(built), scalenet.load(str(built), member)
     pixels, labels = paths.splits()["test"]
     probabilities = scalenet.predict(net, pixels)
     assert probabilities.shape == (len(labels), 10) and probabilities.dtype == np.float32
@@ -127,8 +101,8 @@ def test_predictions_are_as_good_as_what_was_published(root, member):
     assert net.network == published.member.network
 
 
-def test_bytes_floats_arrays_and_tensors_are_one(root):
-    net, (pixels, _) = scalenet.load(root, "S0"), Paths(root).splits()["test"]
+def test_bytes_floats_arrays_and_tensors_are_one(built):
+    net, (pixels, _) = scalenet.load(built, "S0"), Paths(built).splits()["test"]
     expected = scalenet.predict(net, pixels)
     for images in (
         torch.from_numpy(pixels),
@@ -154,20 +128,20 @@ def test_bytes_floats_arrays_and_tensors_are_one(root):
         (np.full((2, 1, 8, 8), np.nan), "floats from nan"),
     ],
 )
-def test_other_images_are_refused(root, images, said):
+def test_other_images_are_refused(built, images, said):
     with pytest.raises(ValueError, match=said):
-        scalenet.predict(scalenet.load(root, "S0"), images)
+        scalenet.predict(scalenet.load(built, "S0"), images)
 
 
-def test_what_was_not_built_is_named(root, tmp_path):
+def test_what_was_not_built_is_named(built, tmp_path):
     with pytest.raises(ValueError, match=r"'S7' is no member built in .*there are S0, S1: give"):
-        scalenet.load(root, "S7")
+        scalenet.load(built, "S7")
     with pytest.raises(ValueError, match=r"there are none: give"):
         scalenet.load(tmp_path, "S0")
 
 
-def test_what_was_not_tested_is_refused(root, tmp_path):
-    shutil.copytree(root / "artifacts", tmp_path / "artifacts")
+def test_what_was_not_tested_is_refused(built, tmp_path):
+    shutil.copytree(built / "artifacts", tmp_path / "artifacts")
     paths = Paths(tmp_path)
     trained = Trained.read(paths.member("S1") / "trained.json")
     with pytest.raises(ValueError, match=r"holds r.*, not r.*run `dvc repro`"):
@@ -187,8 +161,8 @@ def test_what_was_not_tested_is_refused(root, tmp_path):
 # --- documents ------------------------------------------------------------------------------------
 
 
-def test_documents_hold_values_and_files_hold_strings(root):
-    paths = Paths(root)
+def test_documents_hold_values_and_files_hold_strings(built):
+    paths = Paths(built)
     found = Found.read(paths.search / "found.json")
     assert found == Found.model_validate(found.plain())
     assert all(isinstance(strategy, scalenet.Scaling) for strategy in found.strategies)
@@ -210,8 +184,8 @@ def test_a_candidates_size_is_the_papers_stage_in_files():
     assert "size" not in candidate.plain() and candidate.plain()["network"] == B0
 
 
-def test_a_wrong_string_in_a_document_is_refused(root, tmp_path):
-    content = json.loads((Paths(root).search / "found.json").read_text())
+def test_a_wrong_string_in_a_document_is_refused(built, tmp_path):
+    content = json.loads((Paths(built).search / "found.json").read_text())
     files.write_json(tmp_path / "found.json", content | {"base": "nonsense"})
     with pytest.raises(ValueError, match=r"found\.json: not a Found of this version"):
         Found.read(tmp_path / "found.json")

@@ -17,6 +17,8 @@ VERBS = {  # a verb's file and its line in the help
     "params": "Change params.yaml by a preset or single keys.",
     "stage": "Run one stage; dvc.yaml calls this.",
     "register": "Put the members that lie here into the model registry.",
+    "predict": "Name what is on photographs.",
+    "export": "Write a member as one ONNX or torch file.",
     "doctor": "Look at the machine and the project; say what to mend.",
     "ui": "Open MLflow and Prefect over this folder's results.",
 }

@@ -13,6 +13,14 @@ from scalenet.data.metadata import without_notes
 from scalenet.data.pixels import DAMAGED, as_array, check_shape, upright
 from scalenet.data.summary import too_many
 
+# What `image_array` does, in words that travel with an exported model
+PREPROCESSING = (
+    "turned upright as its EXIF note says, transparency laid on white, {colours}, the shorter "
+    "side resized to {size} px (bicubic, Pillow; a JPEG far larger is first decoded at 1/2, 1/4 or "
+    "1/8), "
+    "the centre cropped to {size} x {size}"
+)
+
 
 def decode(
     params: Data, files: Files, names: list[str], faults: dict[str, str], most: float

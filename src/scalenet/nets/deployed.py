@@ -79,6 +79,8 @@ def predict(net: Deployed, images: np.ndarray | Tensor) -> np.ndarray:
     network's resolution); one image's result does not depend on the others. ``ValueError`` says
     what is wrong with other arrays.
     """
+    if isinstance(images, np.ndarray):
+        images = np.require(images, requirements="W")  # torch warns of an array that is read-only
     pixels = _checked(torch.as_tensor(images), net.mean.shape[1])
     parts = [_scaled(part).to(net.mean.device) for part in pixels.split(BATCH)]
     return torch.cat([net(part).softmax(1) for part in parts]).cpu().numpy()

@@ -1,0 +1,49 @@
+"""``scalenet export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="export")
+@click.argument("member")
+@click.option("--onnx", "kind", flag_value="onnx", help="An ONNX model (the default).")
+@click.option("--torch", "kind", flag_value="pt2", help="A torch.export program.")
+@click.option("--int8", is_flag=True, help="ONNX with 8 bits a number, and the accuracy it has.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file (default: export/…).")
+def command(member: str, kind: str | None, int8: bool, out: Path | None) -> None:
+    """Write a member as one file: preprocessing of bytes and labels inside, the batch size free.
+
+    The file is checked against the original on the test images; a model card lies beside it.
+
+    \b
+    scalenet export s1 --onnx
+    scalenet export s1 --onnx --int8 --out phone.onnx
+    scalenet export s1 --torch
+    """
+    from scalenet.export import card, classifier, files
+    from scalenet.records.files import write_bytes
+
+    kind = kind or "onnx"
+    if int8 and kind != "onnx":
+        raise ValueError("--int8 was given with --torch; only ONNX has it: give --onnx --int8")
+    found = classifier.read(Path.cwd(), member.upper())
+    path = out or Path("export") / f"{member.lower()}{'-int8' if int8 else ''}.{kind}"
+    if path.suffix != f".{kind}":
+        raise ValueError(f"--out {path} was given; give a name that ends in .{kind}")
+    write = files.onnx_model if kind == "onnx" else files.torch_program
+    if int8:
+        whole = path.with_suffix(".float.onnx")
+        files.onnx_model(found, whole)
+        checked = files.compare(found, files.int8(found, whole, path))
+        whole.unlink()
+    else:
+        checked = files.check(found, write(found, path), path)
+    write_bytes(path.with_suffix(".md"), card.text(found, path, checked).encode())
+    click.echo(f"{path}  {path.stat().st_size / 1024:.0f} KiB, card {path.with_suffix('.md')}")
+    click.echo(
+        f"checked on {checked.images} test images: top-1 {checked.accuracy:.1%}, the original's "
+        f"first class for {checked.agreement:.1%}"
+    )

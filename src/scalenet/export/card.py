@@ -1,0 +1,62 @@
+"""A model card: what a file is, how good it is, and how to use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scalenet.export.classifier import Exported
+from scalenet.export.files import Checked
+
+USE = {
+    ".onnx": """import json, numpy as np, onnxruntime
+
+session = onnxruntime.InferenceSession("{file}")
+labels = json.loads(session.get_modelmeta().custom_metadata_map["labels"])
+images = np.zeros((1, {channels}, {size}, {size}), dtype=np.uint8)  # prepared as said above
+[probabilities] = session.run(None, {{"images": images}})
+print(labels[probabilities[0].argmax()])""",
+    ".pt2": """import json, torch
+
+about = {{"labels": ""}}
+model = torch.export.load("{file}", extra_files=about).module()
+labels = json.loads(about["labels"])
+images = torch.zeros(1, {channels}, {size}, {size}, dtype=torch.uint8)  # prepared as said above
+probabilities = model(images)
+print(labels[probabilities[0].argmax()])""",
+}
+
+
+def text(member: Exported, path: Path, checked: Checked) -> str:
+    """Return the card of an exported file, as Markdown."""
+    trained, about, info = member.trained, member.about(), member.info
+    use = USE[path.suffix].format(file=path.name, channels=info.channels, size=info.size)
+    classes = "\n".join(f"{i}. {name}" for i, name in enumerate(info.classes))
+    counts = ", ".join(f"{count:,} {name}" for name, count in info.counts.items())
+    return f"""# {path.name}
+
+Member {about["member"]} of a ScaleNet family: an image classifier of {len(info.classes)} classes.
+
+| | |
+|---|---|
+| input | {about["input"]}; {about["preprocessing"]} |
+| output | {about["output"]}, in the order below |
+| top-1 on test | {trained.accuracy:.1%} of {trained.tested:,} images ({trained.confidence:.0%} \
+interval {trained.low:.1%} to {trained.high:.1%}) |
+| this file | {checked.accuracy:.1%} on {checked.images:,} of them; the same first class as the \
+original for {checked.agreement:.1%}, probabilities within {checked.difference:.1g} |
+| FLOPs | {int(about["flops"]):,} multiply-accumulates an image |
+| parameters | {int(about["parameters"]):,} |
+| network | `{about["network"]}` |
+| trained on | {counts} (data `{trained.data}`, weights `{trained.weights}`) |
+
+```python
+{use}
+```
+
+Tested on images like those it was trained on. What it says of other images, or of classes that it
+does not know, was not measured: it always names one of these.
+
+## Classes
+
+{classes}
+"""

@@ -1,0 +1,144 @@
+"""A member leaves as one file, and names photographs: as its users meet it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from scalenet.export import card, classifier
+from scalenet.export import files as exports
+from scalenet.pipeline import cli
+from scalenet.records import files
+from scalenet.records.paths import Paths
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+def scalenet(*arguments, cwd, code=0):
+    """Run the command here; return what it printed, once it ended with ``code``."""
+    with contextlib.chdir(cwd):
+        done = CliRunner().invoke(cli.scalenet, list(map(str, arguments)))
+    refused = done.exception if isinstance(done.exception, ValueError) else ""
+    assert (2 if refused else done.exit_code) == code, done.output
+    return f"{done.output}{refused}"
+
+
+@pytest.fixture(scope="module")
+def member(built):
+    return classifier.read(built, "S0")
+
+
+@pytest.fixture(scope="module")
+def photographs(built, tmp_path_factory):
+    """Every test image as a PNG, in the order of the split."""
+    folder = tmp_path_factory.mktemp("photos")
+    pixels, labels = files.read_split(Paths(built).data / "test.npz")
+    for i, image in enumerate(pixels[:, 0]):
+        Image.fromarray(image).save(folder / f"{i:04}.png")
+    return folder, labels
+
+
+# --- one file -------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_model_that_needs_nothing_of_ours(built, member, tmp_path):
+    path = tmp_path / "digits.onnx"
+    said = scalenet("export", "s0", "--onnx", "--out", path, cwd=built)
+    assert f"top-1 {member.trained.accuracy:.1%}" in said and "100.0%" in said
+    session = onnxruntime.InferenceSession(path)
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["labels"]) == list("0123456789") and "8 px" in about["preprocessing"]
+    pixels, labels = member.split("test")
+    for count in (1, 3, len(pixels)):  # the batch size is free
+        [said] = session.run(None, {"images": pixels[:count]})
+        assert said.shape == (count, 10) and said.sum(1) == pytest.approx(np.ones(count), abs=1e-4)
+    assert (said.argmax(1) == labels).sum() == member.trained.correct
+    text = path.with_suffix(".md").read_text()
+    assert "digits.onnx" in text and "0. 0" in text and f"{member.trained.accuracy:.1%}" in text
+
+
+def test_a_torch_program_is_the_same_function(member, tmp_path):
+    path = tmp_path / "s0.pt2"
+    run = exports.torch_program(member, path)
+    found = exports.check(member, run, path)
+    assert found.agreement == 1 and found.accuracy == pytest.approx(member.trained.accuracy)
+    about = {"labels": "", "preprocessing": ""}
+    model = torch.export.load(path, extra_files=about).module()
+    assert json.loads(about["labels"]) == list("0123456789")
+    assert model(torch.zeros(5, 1, 8, 8, dtype=torch.uint8)).shape == (5, 10)
+    code = card.text(member, path, found).split("```python")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.strip() in list("0123456789"), done.stderr
+
+
+def test_eight_bits_say_what_they_cost(member, tmp_path):
+    whole, small = tmp_path / "s0.onnx", tmp_path / "s0-int8.onnx"
+    exports.onnx_model(member, whole)
+    found = exports.compare(member, exports.int8(member, whole, small))
+    assert found.difference > 0 and found.accuracy > 0.5 * member.trained.accuracy
+    assert json.loads(
+        onnxruntime.InferenceSession(small).get_modelmeta().custom_metadata_map["labels"]
+    ) == list("0123456789")
+
+
+def test_a_file_that_computes_something_else_is_removed(member, tmp_path):
+    path = tmp_path / "s0.onnx"
+    run = exports.onnx_model(member, path)
+    with pytest.raises(ValueError, match=r"s0\.onnx: its probabilities differ.*removed"):
+        exports.check(member, lambda pixels: run(pixels)[:, ::-1], path)
+    assert not path.exists()
+
+
+def test_wrong_wishes_are_one_message(built):
+    assert "there are S0, S1" in scalenet("export", "s9", cwd=built, code=2)
+    assert "only ONNX" in scalenet("export", "s0", "--torch", "--int8", cwd=built, code=2)
+    assert "ends in .pt2" in scalenet(
+        "export", "s0", "--torch", "--out", "x.onnx", cwd=built, code=2
+    )
+
+
+# --- photographs ----------------------------------------------------------------------------------
+
+
+def test_the_original_files_give_exactly_the_published_accuracy(
+    built, member, photographs, tmp_path
+):
+    folder, labels = photographs
+    said = scalenet("predict", "s0", folder, "--top", 1, "--csv", tmp_path / "out.csv", cwd=built)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = sum(row["class"] == str(label) for row, label in zip(rows, labels, strict=True))
+    assert right == member.trained.correct
+    assert len(said.splitlines()) == len(labels)
+
+
+def test_top_three_of_a_file(built, photographs):
+    folder, _ = photographs
+    said = scalenet("predict", "S1", folder / "0000.png", cwd=built)
+    assert said.startswith(str(folder / "0000.png")) and said.count("%") == 3
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_is_named(built, photographs, tmp_path):
+    folder, _ = photographs
+    (tmp_path / "bad.png").write_bytes((folder / "0001.png").read_bytes()[:40])
+    (tmp_path / "good.png").write_bytes((folder / "0001.png").read_bytes())
+    said = scalenet("predict", "s0", tmp_path, cwd=built, code=2)
+    assert "bad.png  cannot be read" in said and "good.png" in said and "1 of 2 images" in said
+    assert "BytesIO" not in said
+
+
+def test_nothing_to_look_at_is_one_message(built, tmp_path):
+    assert "does not exist" in scalenet("predict", "s0", tmp_path / "x.jpg", cwd=built, code=2)
+    assert "holds no image" in scalenet("predict", "s0", tmp_path, cwd=built, code=2)
+    assert "give 1 or more" in scalenet("predict", "s0", tmp_path, "--top", 0, cwd=built, code=2)
