@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -140,27 +141,28 @@ class Table:
     def encode(self, networks: Iterable[tuple[BaseModel, Scaling]]) -> np.ndarray:
         """Return codes (N, 1 + blocks + layers): a strategy's number, then a part for each block.
 
-        A block's part is the row of its terms, then by how much the square of each layer's kernel
-        exceeds 9; 0 for layers that the base model has not.
+        A block's part is the number of its ratio and depth, then by how much the square of each
+        layer's kernel exceeds 9; 0 for layers that the base model has not.
         """
-        codes = [self._code(base, self._strategy[strategy]) for base, strategy in networks]
+        code = cache(self._code)  # one base model often comes with many strategies
+        codes = [(self._strategy[strategy], *code(base)) for base, strategy in networks]
         width = 1 + sum(len(terms) for terms in self._terms)
         return np.array(codes, dtype=np.int64).reshape(len(codes), width)
 
-    def _code(self, base: BaseModel, number: int) -> list[int]:
-        code = [number]
+    def _code(self, base: BaseModel) -> list[int]:
+        code = []
         for (kernels, expand), offered in zip(base.blocks, self._space.stages, strict=True):
-            row = number * _choices(offered) + _choice(offered, expand, len(kernels))
             absent = [0] * (offered.depth - len(kernels))
-            code += [row, *(k * k - 9 for k in kernels), *absent]
+            code.append(_choice(offered, expand, len(kernels)))
+            code += [*(k * k - 9 for k in kernels), *absent]
         return code
 
     def costs(self, codes: np.ndarray) -> np.ndarray:
         """Return the FLOPs and parameters (N, 2) of coded networks."""
-        columns = iter(np.ascontiguousarray(codes.T))
-        total = self._rest.take(next(columns), axis=1)
-        for values, *slopes in self._terms:
-            row = next(columns)
+        strategy, *rest = np.ascontiguousarray(codes.T)
+        total, columns = self._rest.take(strategy, axis=1), iter(rest)
+        for (values, *slopes), offered in zip(self._terms, self._space.stages, strict=True):
+            row = strategy * _choices(offered) + next(columns)
             total += values.take(row, axis=1)
             for slope in slopes:
                 total += slope.take(row, axis=1) * next(columns)
