@@ -18,6 +18,8 @@ from scalenet.space.network import Block, Network, Task
 from scalenet.space.scale import deepen, scale, uniform_base
 from scalenet.space.scaling import BaseModel, Scaling
 
+AT_ONCE = 8192  # networks whose costs are added up together: they fit the processor's cache
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -159,6 +161,10 @@ class Table:
 
     def costs(self, codes: np.ndarray) -> np.ndarray:
         """Return the FLOPs and parameters (N, 2) of coded networks."""
+        starts = range(0, max(1, len(codes)), AT_ONCE)
+        return np.concatenate([self._costs(codes[start : start + AT_ONCE]) for start in starts])
+
+    def _costs(self, codes: np.ndarray) -> np.ndarray:
         strategy, *rest = np.ascontiguousarray(codes.T)
         total, columns = self._rest.take(strategy, axis=1), iter(rest)
         for (values, *slopes), offered in zip(self._terms, self._space.stages, strict=True):
