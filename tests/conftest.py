@@ -43,9 +43,9 @@ TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small number
     "space": {
         "stem": {"width": 4},
         "stages": [
-            {"width": 4, "depth": 1, "stride": 1, "expand": 1, "kernels": [3]},
-            {"width": 8, "depth": 3, "stride": 2, "expand": 2, "kernels": [3, 5]},
-            {"width": 8, "depth": 2, "stride": 2, "expand": 3, "kernels": [3, 5, 7]},
+            {"width": 4, "depth": 1, "stride": 1, "expands": [1], "kernels": [3]},
+            {"width": 8, "depth": 3, "stride": 2, "expands": [2], "kernels": [3, 5]},
+            {"width": 8, "depth": 2, "stride": 2, "expands": [1, 3], "kernels": [3, 5, 7]},
         ],
         "head": {"width": 16},
     },

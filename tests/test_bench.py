@@ -47,7 +47,7 @@ def test_a_baseline_costs_what_ours_does(lab):
 
 
 def test_the_nearest_relative_is_the_strategy_itself(lab):
-    base, by = BaseModel(((3,), (3, 5), (3,))), Scaling(1.0, 1.25, 11)
+    base, by = BaseModel.parse("k3e1-3.5e2-3e3"), Scaling(1.0, 1.25, 11)
     flops = cost.flops(
         scale(lab.params.space.model_copy(update={"divisor": 1}), base, by), lab.task
     )
@@ -57,7 +57,7 @@ def test_the_nearest_relative_is_the_strategy_itself(lab):
 def test_a_cost_out_of_reach_is_refused(lab):
     with pytest.raises(ValueError, match="no relative comes near 1000000000 FLOPs"):
         equal_cost(
-            lab, lab.params.space, BaseModel(((3,), (3,), (3,))), Scaling(1.0, 1.0, 8), 10**9
+            lab, lab.params.space, BaseModel.parse("k3e1-3e2-3e3"), Scaling(1.0, 1.0, 8), 10**9
         )
 
 
@@ -164,7 +164,7 @@ def result(name, **content):
 
 
 def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
-    member = {"name": "S1", "flops": 2e6, "base": "k3", "scaling": "d1-w1-r8"}
+    member = {"name": "S1", "flops": 2e6, "base": "k3e1", "scaling": "d1-w1-r8"}
     ours = {"mean": 0.5, "low": 0.4, "high": 0.6, "accuracies": [0.4, 0.6], "flops": [2e6, 1.99e6]}
     ours["ours_less_this"] = None
 
@@ -206,7 +206,7 @@ def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
 def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
     """Arms with fewer seeds are paired with the first of ours."""
     by = {"ours": 1.0, "EfficientNet's law": 1.25, "random base": 1.5, "random strategies": 1.0}
-    base = BaseModel(((3,), (3, 5), (3,)))
+    base = BaseModel.parse("k3e1-3.5e2-3e3")
     names = {
         arm: scale(lab.params.space, base, Scaling(1.0, width, 8)) for arm, width in by.items()
     }
@@ -251,7 +251,7 @@ def test_every_search_spends_its_evaluations_and_no_more(lab, name):
 
 def test_a_small_space_ends_a_search(make_params, info, tmp_path):
     efficiency = pytest.importorskip("bench.method.efficiency", reason="needs the bench extra")
-    stages = [{"width": 8, "depth": 1, "stride": 1, "expand": 1, "kernels": [3, 5]}]
+    stages = [{"width": 8, "depth": 1, "stride": 1, "expands": [1], "kernels": [3, 5]}]
     scaling = {
         "tolerance": 0.9,
         "tries": 20,

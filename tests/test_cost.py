@@ -21,7 +21,7 @@ from scalenet.space.scale import contains, scale
 from scalenet.space.scaling import BaseModel, Scaling, all_strategies, strategies
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "efficientnet.json").read_text())["members"]
-KERNELS = ((3,), (3, 3), (5, 5), (3, 3, 3), (5, 5, 5), (5, 5, 5, 5), (3,))
+BASE = BaseModel.parse("k3e1-3.3e6-5.5e6-3.3.3e6-5.5.5e6-5.5.5.5e6-3e6")  # B0's
 
 
 def efficientnet() -> Space:
@@ -34,7 +34,8 @@ def efficientnet() -> Space:
         strict=True,
     )
     stages = [
-        {"width": w, "depth": d, "stride": s, "expand": e, "kernels": [3, 5]} for w, d, s, e in rows
+        {"width": w, "depth": d, "stride": s, "expands": [e], "kernels": [3, 5]}
+        for w, d, s, e in rows
     ]
     rules = {"se_ratio": 0.25, "se_from": "input", "activation": "swish"}
     rounding = {"divisor": 8, "rounding": "nearest", "scale_head": True}
@@ -131,7 +132,7 @@ def test_cost_of_a_network_that_is_really_computed(params):
 @pytest.mark.parametrize("name", GOLDEN)
 def test_efficientnet_costs_exactly_what_timm_counts(name):
     """docs/method.md §2's check of generality."""
-    where, row, base = efficientnet(), GOLDEN[name], BaseModel(KERNELS)
+    where, row, base = efficientnet(), GOLDEN[name], BASE
     assert contains(where, base)
     network = scale(where, base, Scaling(row["depth"], row["width"], row["resolution"]))
     assert cost.parameters(network, Task(3, 1000)) == row["params"]
@@ -143,7 +144,7 @@ def test_efficientnet_costs_exactly_what_timm_counts(name):
 def test_an_efficientnet_child_counts_the_same(name):
     row = GOLDEN[name]
     by = Scaling(row["depth"], row["width"], row["resolution"])
-    check(scale(efficientnet(), BaseModel(KERNELS), by), 3, 1000, device="meta")
+    check(scale(efficientnet(), BASE, by), 3, 1000, device="meta")
 
 
 @given(px=st.integers(1, 60), stride=st.integers(1, 4), k=st.sampled_from([1, 3, 5, 7]))
@@ -163,7 +164,7 @@ def test_halve_is_a_padded_convolutions_side(px, stride, k):
 )
 def test_squeeze_widths_are_cut_off_but_never_0(params, se_from, ratio, width):
     where = params.space.model_copy(update={"se_from": se_from, "se_ratio": ratio})
-    network = scale(where, BaseModel(((3,), (3,), (3,))), Scaling(1.0, 1.0, 8))
+    network = scale(where, BaseModel.parse("k3e1-3e2-3e3"), Scaling(1.0, 1.0, 8))
     assert cost.se_width(network, w_in=7, hidden=19) == width
     assert cost.se_width(dataclasses.replace(network, se_ratio=0.0), w_in=7, hidden=19) == 0
 
@@ -179,7 +180,7 @@ def test_a_table_gives_the_same_integers(params, seed, channels, ratio):
         params.space.model_copy(update={"se_ratio": ratio}),
         np.random.default_rng(seed),
     )
-    every = all_strategies(params.scaling)
+    every = [*all_strategies(params.scaling), Scaling(0.5, 1.0, 8)]  # shallower, too
     pairs = [
         (sample_base(where, generator), every[int(generator.integers(len(every)))])
         for _ in range(8)
@@ -192,3 +193,15 @@ def test_a_table_gives_the_same_integers(params, seed, channels, ratio):
     ]
     assert table.costs(table.encode(pairs)).tolist() == expected
     assert table.costs(table.encode([])).shape == (0, 2)
+
+
+def test_a_table_of_a_large_space_is_small(params):
+    """It lists no choices: here they are 8^30 for each of 3 expansion ratios."""
+    block = {"depth": 30, "expands": (2, 3, 6), "kernels": (1, 3, 5, 7, 9, 11, 13, 15)}
+    stages = (params.space.stages[0].model_copy(update=block),)
+    where, by = params.space.model_copy(update={"stages": stages}), Scaling(1.1, 1.5, 13)
+    table, base = cost.Table(where, [by], Task(1, 3)), sample_base(where, np.random.default_rng(3))
+    network = scale(where, base, by)
+    expected = [cost.flops(network, Task(1, 3)), cost.parameters(network, Task(1, 3))]
+    codes = table.encode([(base, by)])
+    assert codes.size == 32 and table.costs(codes).tolist() == [expected]

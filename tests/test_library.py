@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import re
 import shutil
@@ -17,7 +18,7 @@ import torch
 from conftest import ROOT
 
 import scalenet
-from scalenet import Network, Task
+from scalenet import BaseModel, Network, Task
 from scalenet.nets import child
 from scalenet.records import files
 from scalenet.records.documents import Candidate, Family, Found, State, Trained
@@ -81,6 +82,18 @@ def test_no_two_classes_have_one_name():
 
 
 # --- a built family -------------------------------------------------------------------------------
+
+
+def test_stages_search_the_expansion_ratios(make_params, tmp_path):
+    """From images to a find, by the stages alone: both ratios are tried in trained networks."""
+    content = make_params({"search": {"iterations": 1, "generations": 2}}).model_dump(mode="json")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    for stage in ("prepare", "supernet", "search"):
+        run_stage(tmp_path, stage, None, ignore)
+    with (Paths(tmp_path).search / "candidates.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {BaseModel.parse(row["base"]).blocks[2].expand for row in rows} == {1, 3}
+    assert {Network.parse(row["network"]).blocks[2].expand for row in rows} == {1, 3}
 
 
 @pytest.mark.parametrize("member", ["S0", "S1"])
@@ -170,13 +183,13 @@ def test_documents_hold_values_and_files_hold_strings(built):
     written = json.loads((paths.search / "found.json").read_text())
     assert written["base"] == str(found.base)
     assert written["strategies"] == [str(strategy) for strategy in found.strategies]
-    state = State(iteration=1, base="k3-3", strategies=["d1-w1-r8"], score=1.0)
-    assert state.base == scalenet.BaseModel.parse("k3-3")
+    state = State(iteration=1, base="k3e1-3e2", strategies=["d1-w1-r8"], score=1.0)
+    assert state.base == scalenet.BaseModel.parse("k3e1-3e2")
 
 
 def test_a_candidates_size_is_the_papers_stage_in_files():
     candidate = Candidate(
-        number=0, network=B0, base="k3", scaling="d1-w1-r224", stage=2, depth=1, width=1,
+        number=0, network=B0, base="k3e2", scaling="d1-w1-r224", stage=2, depth=1, width=1,
         resolution=224, flops=1, params=1, accuracy=0, probability=0, score=0, predicted=None,
         phase="final", iteration=0, generation=0,
     )  # fmt: skip

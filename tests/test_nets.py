@@ -127,6 +127,29 @@ def test_other_spaces_slice_as_well(make_params, se):
             torch.testing.assert_close(*out, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("se", [{}, {"se_from": "input"}])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_expansion_ratios_share_the_hidden_channels(make_params, se, side):
+    """A narrow block uses one end of the widest one's hidden channels; of ratio 1, no expansion."""
+    params = make_params({"space": se})
+    net = supernet(params).train()
+    spread(net.weights)
+    hidden, outs = {}, []
+    for text in ("k3e1-3e2-7e1", "k3e1-3e2-7e3"):
+        network = scale(params.space, BaseModel.parse(text), Scaling(1.0, 1.0, 8))
+        pieces, images = net.slices(network, side), images_for(network)
+        block = {n: tensor for n, tensor in pieces.items() if n.startswith("stages/2/0/")}
+        hidden[text[-1]] = block["stages/2/0/depth/weight"]
+        assert ("stages/2/0/expand/weight" in block) == (text[-1] != "1")
+        outs.append(net(images, network, side))
+        torch.testing.assert_close(
+            outs[-1], standalone(net, network, side)(images), rtol=1e-5, atol=1e-5
+        )
+    assert (len(hidden["1"]), len(hidden["3"])) == (8, 24)
+    shared_end = hidden["3"][:8] if side == "left" else hidden["3"][-8:]
+    assert torch.equal(hidden["1"], shared_end) and not torch.allclose(*outs, atol=1e-2)
+
+
 def test_slices_are_views_of_the_asked_end(params, shared):
     network = smallest(params.space, params.scaling)
     for side in ("left", "right"):
@@ -192,7 +215,7 @@ def test_a_gradient_reaches_every_parameter(params):
     }
     drawn = [
         largest(params.space, params.scaling),
-        *(sampler.draw(generator).network for _ in range(60)),
+        *(sampler.draw(generator).network for _ in range(100)),
     ]
     for i, network in enumerate(drawn):
         net.zero_grad(set_to_none=True)
@@ -278,7 +301,7 @@ def test_forward_is_an_inverted_residual_network(make_params, activation):
 
 def test_relu_and_drop_path_reach_the_residuals_only(params):
     """Dropping every branch leaves the skips: a layer's weights then have no gradient."""
-    network = scale(params.space, BaseModel(((3,), (3, 5), (3,))), Scaling(1.0, 1.0, 8))
+    network = scale(params.space, BaseModel.parse("k3e1-3.5e2-3e3"), Scaling(1.0, 1.0, 8))
     own = child.build(network, Task(1, 3), torch.Generator().manual_seed(0)).train()
     positions = []
 
@@ -393,7 +416,7 @@ def test_calibration_touches_no_weight_and_forgets_earlier_ones(params):
 
 @pytest.mark.parametrize("resolution", [8, 13, 5])
 def test_deployed_takes_images_as_they_are_stored(params, resolution):
-    base = BaseModel(((3,), (5, 3), (7,)))
+    base = BaseModel.parse("k3e1-5.3e2-7e3")
     network = scale(params.space, base, Scaling(1.0, 1.0, resolution))
     own = child.build(network, Task(3, 4), torch.Generator().manual_seed(0))
     spread(own.weights)
@@ -451,7 +474,7 @@ def test_layers_with_a_skip_start_as_the_identity(params):
 
     Deep networks so learn as early as shallow ones.
     """
-    base = BaseModel(((3,), (3, 5, 3), (3, 3)))
+    base = BaseModel.parse("k3e1-3.5.3e2-3.3e3")
     network = scale(params.space, base, Scaling(1.0, 1.0, 9))
     shallow = replace(
         network, blocks=tuple(replace(stage, kernels=stage.kernels[:1]) for stage in network.blocks)

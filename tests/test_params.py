@@ -111,7 +111,7 @@ def test_an_unknown_key_lists_what_is_allowed():
 
 
 @pytest.mark.parametrize(
-    "path", ["data", "search.seed", "retrain.recipe.augment.flip", "space.stages.0.expand"]
+    "path", ["data", "search.seed", "retrain.recipe.augment.flip", "space.stages.0.expands"]
 )
 def test_a_missing_key_is_named(path):
     assert f"my.yaml: {path}: missing; add it" in refusal(path, ABSENT)
@@ -198,6 +198,16 @@ def test_kernels_are_odd_and_named_once():
         "space.stages.1.kernels", [3, 4]
     )
     assert "kernels [3, 3] should each be named once" in refusal("space.stages.1.kernels", [3, 3])
+
+
+def test_expansion_ratios_are_whole_and_named_once():
+    key = "space.stages.1.expands"
+    assert f"{key}.1: 0 was given; input should be greater than or equal to 1" in refusal(
+        key, [3, 0]
+    )
+    assert "expands [3, 3] should each be named once" in refusal(key, [3, 3])
+    assert f"{key}: [] was given" in refusal(key, [])
+    assert "did you mean 'expands'?" in refusal("space.stages.1.expand", 3)
 
 
 def test_cross_checks_say_what_to_change():

@@ -43,7 +43,7 @@ def train(paths, name, network, seed):
     file = paths.member(name) / "weights.pt"
     tensorfile.write(file, net.state_dict(), {"kind": "child", "network": network})
     member = Member(
-        name=name, multiple=1, budget=1e4, origin="searched", base="k3-3", scaling="d1-w1-r8",
+        name=name, multiple=1, budget=1e4, origin="searched", base="k3e1-3e2", scaling="d1-w1-r8",
         network=network, flops=cost.flops(net.network, Task(1, 3)),
         params=cost.parameters(net.network, Task(1, 3)),
     )  # fmt: skip
@@ -128,7 +128,7 @@ def test_versions_say_what_they_are(built, params):
     expected = {
         "member": "S0",
         "network": SMALL,
-        "base": "k3-3",
+        "base": "k3e1-3e2",
         "scaling": "d1-w1-r8",
         "data": "d1",
     }

@@ -17,7 +17,7 @@ from scalenet.nets.child import Child
 from scalenet.records.journal import Journal
 from scalenet.records.journal import read as read_journal
 from scalenet.search import evolution
-from scalenet.search.breeding import mutate
+from scalenet.search.breeding import cross, mutate
 from scalenet.search.finetuning import Finetuner
 from scalenet.search.ledger import Label, Ledger, Proposal
 from scalenet.search.memory import Memory
@@ -56,9 +56,8 @@ def linear(network: Network) -> float:
     kernels = [k for stage in network.blocks[1:] for k in stage.kernels]
     depths = [len(stage.kernels) for stage in network.blocks]
     value = 0.05 * sum(k == 5 for k in kernels) + 0.03 * depths[1] - 0.02 * depths[2]
-    return round(
-        0.4 + value / len(kernels) + 0.01 * network.blocks[1].width - 0.02 * network.resolution, 6
-    )
+    value = value / len(kernels) + 0.01 * network.blocks[2].expand
+    return round(0.4 + value + 0.01 * network.blocks[1].width - 0.02 * network.resolution, 6)
 
 
 def rugged(network: Network) -> float:
@@ -95,9 +94,9 @@ def budget_of(params, info) -> Budget:
 
 
 def thorough(make_params, **search):
-    """Return params whose evolution sees the whole of a space of 168 base models."""
+    """Return params whose evolution sees the whole of a space of 336 base models."""
     section = {
-        "population": 60,
+        "population": 100,
         "generations": 6,
         "parents": 12,
         "iterations": 4,
@@ -129,7 +128,7 @@ def best_states(params, info, score):
 def test_the_known_optimum_is_found(make_params, info, weights, surrogate):
     params = thorough(make_params, stage_weights=weights, surrogate=surrogate)
     best = best_states(params, info, linear)
-    assert 20 < len(best) < 168 and len(set(best.values())) > 10, (
+    assert 20 < len(best) < 336 and len(set(best.values())) > 10, (
         "the budget should bind, and scores should differ"
     )
     found, _, _ = search(params, info)
@@ -235,14 +234,28 @@ def test_a_search_is_a_function_of_its_seed(make_params, info):
 
 def test_mutation_stays_in_the_space_and_reaches_all_of_it(params, info):
     generator = np.random.default_rng(0)
-    base = BaseModel(((3,), (3,), (3,)))
+    base = BaseModel.parse("k3e1-3e2-3e3")
     reached = set()
-    for _ in range(3000):
+    for _ in range(6000):
         base = mutate(params.space, generator, base, 0.5)
         assert contains(params.space, base)
         reached.add(base)
-    assert len(reached) == 168
+    assert len(reached) == 336
     assert mutate(params.space, generator, base, 0.0) == base
+
+
+def test_a_child_takes_each_block_whole_from_either_parent():
+    generator = np.random.default_rng(0)
+    parents = BaseModel.parse("k3e1-3e2-3e1"), BaseModel.parse("k3e1-5.5e2-7e3")
+    children = {str(cross(generator, *parents)) for _ in range(100)}
+    assert children == {"k3e1-3e2-3e1", "k3e1-3e2-7e3", "k3e1-5.5e2-3e1", "k3e1-5.5e2-7e3"}
+
+
+def test_expansion_ratios_mutate_at_the_asked_rate(params):
+    generator, base = np.random.default_rng(0), BaseModel.parse("k3e1-3e2-3e1")
+    mutants = [mutate(params.space, generator, base, 0.4) for _ in range(3000)]
+    changed = np.mean([mutant.blocks[2].expand == 3 for mutant in mutants])
+    assert changed == pytest.approx(0.2, abs=0.03), "half of those redrawn"
 
 
 # --- the surrogate --------------------------------------------------------------------------------
@@ -588,8 +601,8 @@ def test_an_empty_scaling_stage_is_named(make_params, params, info, stage):
 
 def opposed(make_params, info):
     """Return params whose stages 1 and 2 fit a base model each, but never the same one."""
-    block = {"width": 32, "depth": 2, "stride": 1, "expand": 3, "kernels": [3]}
-    one, two = (BaseModel(((3,) * layers,)) for layers in (1, 2))
+    block = {"width": 32, "depth": 2, "stride": 1, "expands": [3], "kernels": [3]}
+    one, two = (BaseModel.parse(text) for text in ("k3e3", "k3.3e3"))
     params = make_params(
         {"space": {"stages": [block], "divisor": 1}, "scaling": {"tolerance": 0.9}}
     )
@@ -638,16 +651,16 @@ def test_strategies_that_share_no_base_model_are_refused(make_params, info):
 
 def test_a_space_with_one_feasible_base_model_is_searched(make_params, info):
     """Later iterations have nothing new to breed, and keep what they have."""
-    block = {"width": 8, "depth": 1, "stride": 1, "expand": 2, "kernels": [3]}
+    block = {"width": 8, "depth": 1, "stride": 1, "expands": [2], "kernels": [3]}
     params = make_params({"space": {"stages": [block]}, "scaling": {"tolerance": 0.9}})
     size = Budget(params.space, params.scaling, Task(1, 3)).flops(
-        BaseModel(((3,),)), Scaling(1.0, 1.0, 8)
+        BaseModel.parse("k3e2"), Scaling(1.0, 1.0, 8)
     )
     params = make_params(
         {"space": {"stages": [block]}, "scaling": {"budget": size}, "search": {"iterations": 3}}
     )
     found, _, _ = search(params, info, rugged)
-    assert str(found.base) == "k3" and len(found.chain) == 3
+    assert str(found.base) == "k3e2" and len(found.chain) == 3
 
 
 def test_evolution_survives_a_generation_that_breeds_nothing(make_params, info, monkeypatch):
@@ -720,14 +733,15 @@ def test_scoring_calibrates_on_train_and_tests_on_select(params, scorer, toy):
 
 
 def test_features_tell_networks_apart():
-    """Depth, width, kernels and resolution each move the surrogate's view."""
+    """Depth, width, kernels, expansion and resolution each move the surrogate's view."""
     plain = Network(8, 3, 1, 4, (Block((3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu")
     others = [
         Network(9, 3, 1, 4, (Block((3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
         Network(8, 3, 1, 4, (Block((3, 5), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
         Network(8, 3, 1, 4, (Block((3, 3, 3), 1, 2, 8),), 16, 0.25, "expanded", "relu"),
+        Network(8, 3, 1, 4, (Block((3, 3), 1, 3, 8),), 16, 0.25, "expanded", "relu"),
         Network(8, 3, 1, 8, (Block((3, 3), 1, 2, 12),), 16, 0.25, "expanded", "relu"),
     ]
     pairs = [(network, cost.flops(network, Task(1, 3))) for network in (plain, *others)]
-    model = Surrogate.fit(pairs, [0.5, 0.6, 0.7, 0.8, 0.9])
-    assert len(set(model.predict(pairs))) == 5
+    model = Surrogate.fit(pairs, [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    assert len(set(model.predict(pairs))) == 6

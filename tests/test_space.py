@@ -12,7 +12,7 @@ from scipy.stats import chisquare, ks_2samp
 from scalenet.space import cost, sampling
 from scalenet.space.network import Block, Network, Task
 from scalenet.space.scale import ceil, contains, largest, scale, scale_width, smallest
-from scalenet.space.scaling import BaseModel, Scaling, strategies
+from scalenet.space.scaling import BaseBlock, BaseModel, Scaling, strategies
 
 SEEDS = st.integers(0, 2**32 - 1)
 KERNELS = st.lists(
@@ -43,21 +43,22 @@ def test_sampled_networks_are_in_the_space(params, seed, uniform):
 
 
 def test_contains_refuses_what_is_outside(params):
-    inside = ((3,), (3, 5), (7,))
-    assert contains(params.space, BaseModel(inside))
+    assert contains(params.space, BaseModel.parse("k3e1-3.5e2-7e3"))
     for outside in (
-        inside[:2],
-        ((3,), (3, 5), (9,)),
-        ((5,), (3,), (3,)),
-        ((3,), (3,) * 4, (3,)),
-        ((3,), (), (3,)),
+        "k3e1-3.5e2",
+        "k3e1-3.5e2-9e3",
+        "k5e1-3e2-3e3",
+        "k3e1-3.3.3.3e2-3e3",
+        "k3e1-3.5e2-7e2",
     ):
-        assert not contains(params.space, BaseModel(outside)), outside
+        assert not contains(params.space, BaseModel.parse(outside)), outside
+    without_layers = (BaseBlock((3,), 1), BaseBlock((), 2), BaseBlock((3,), 3))
+    assert not contains(params.space, BaseModel(without_layers))
 
 
 def test_walk_yields_every_base_model_once(params):
     every = list(sampling.walk(params.space))
-    assert len(every) == len(set(every)) == 1 * (2 + 4 + 8) * (3 + 9)
+    assert len(every) == len(set(every)) == 1 * (2 + 4 + 8) * 2 * (3 + 9)
     assert all(contains(params.space, base) for base in every)
     generator = np.random.default_rng(0)
     assert {sampling.sample_base(params.space, generator) for _ in range(200)} <= set(every)
@@ -83,9 +84,10 @@ def test_any_network_survives_its_string(kernels, numbers, se, se_from, activati
     assert Network.parse(str(network)) == network
 
 
-@given(kernels=KERNELS)
-def test_base_model_survives_its_string(kernels):
-    assert BaseModel.parse(str(BaseModel(tuple(kernels)))) == BaseModel(tuple(kernels))
+@given(kernels=KERNELS, expands=st.lists(st.integers(1, 99), min_size=4, max_size=4))
+def test_base_model_survives_its_string(kernels, expands):
+    base = BaseModel(tuple(map(BaseBlock, kernels, expands)))
+    assert BaseModel.parse(str(base)) == base
 
 
 @given(depth=st.floats(1e-3, 100), width=st.floats(1e-3, 100), resolution=st.integers(1, 5000))
@@ -96,9 +98,14 @@ def test_scaling_survives_its_string(depth, width, resolution):
 
 def test_strings_are_short():
     assert str(Scaling(1.0, 1.15, 224)) == "d1-w1.15-r224"
-    assert str(BaseModel(((3,), (3, 5)))) == "k3-3.5"
+    assert str(BaseModel((BaseBlock((3,), 1), BaseBlock((3, 5), 6)))) == "k3e1-3.5e6"
     example = "r12-stem_k3_s1_c8-ir_k3.5_s2_e4_c16-head_c64-se0.25e-hard_swish"
     assert str(Network.parse(example)) == example
+
+
+def test_a_base_model_without_expansion_ratios_is_explained():
+    with pytest.raises(ValueError, match=r"'k3-3\.5' is no base model; .*'k3e1-3\.5e3-5\.5\.3e6'"):
+        BaseModel.parse("k3-3.5")
 
 
 @pytest.mark.parametrize("kind", [BaseModel, Scaling, Network])
@@ -107,12 +114,16 @@ def test_strings_are_short():
     [
         "",
         "k",
-        "k3--3",
-        "k3.-3",
+        "k3-3.5",
+        "k3e1-3.5",
+        "k3e1--3e1",
+        "k3.e1-3e1",
+        "k3e-3e1",
+        "k3e1.5",
         "d1-w1",
         "d1-w1-r",
         "r12-stem_k3_s1_c8-head_c64",
-        "k3 ",
+        "k3e1 ",
         "d.-w1-r8",
     ],
 )
@@ -153,9 +164,10 @@ def test_depth_is_the_exact_ceiling_for_every_two_decimals():
 
 
 def test_new_layers_repeat_the_last_kernel(params):
-    network = scale(params.space, BaseModel(((3,), (3, 5, 3), (7, 5))), Scaling(1.5, 1.0, 9))
+    network = scale(params.space, BaseModel.parse("k3e1-3.5.3e2-7.5e3"), Scaling(1.5, 1.0, 9))
     assert [stage.kernels for stage in network.blocks] == [(3, 3), (3, 5, 3, 3, 3), (7, 5, 5)]
     assert [stage.stride for stage in network.blocks] == [1, 2, 2] and network.resolution == 9
+    assert [stage.expand for stage in network.blocks] == [1, 2, 3]
 
 
 @given(
@@ -217,7 +229,7 @@ def test_up_forgives_float_dust(params):
 
 
 def test_head_scales_only_if_asked(params):
-    base, by = BaseModel(((3,), (3,), (3,))), Scaling(1.0, 2.0, 8)
+    base, by = BaseModel.parse("k3e1-3e2-3e3"), Scaling(1.0, 2.0, 8)
     assert scale(params.space, base, by).head_width == 16
     assert scale(params.space.model_copy(update={"scale_head": True}), base, by).head_width == 32
 
@@ -231,6 +243,9 @@ def test_every_network_lies_between_smallest_and_largest(params, seed):
     )
     for a, b, c in zip(least.blocks, network.blocks, most.blocks, strict=True):
         assert len(a.kernels) <= len(b.kernels) <= len(c.kernels) and a.width <= b.width <= c.width
+        assert a.expand <= b.expand <= c.expand
+    assert [block.expand for block in least.blocks] == [1, 2, 1]
+    assert [block.expand for block in most.blocks] == [1, 2, 3]
     assert least.resolution <= network.resolution <= most.resolution
     assert (
         cost.flops(least, Task(1, 3))
@@ -259,16 +274,24 @@ def test_strategies_and_depths_are_sampled_evenly(params):
     by_strategy = Counter(sample.scaling for sample in samples)
     assert len(by_strategy) == 27 and chisquare(list(by_strategy.values())).pvalue > 0.01
     for stage, depth in enumerate((1, 3, 2)):
-        depths = Counter(len(sample.base.kernels[stage]) for sample in samples)
+        depths = Counter(len(sample.base.blocks[stage].kernels) for sample in samples)
         assert len(depths) == depth and (
             depth == 1 or chisquare(list(depths.values())).pvalue > 0.01
         )
 
 
+def test_expansion_ratios_are_sampled_evenly_whatever_the_depth(params):
+    generator, chosen = np.random.default_rng(5), sampler(params)
+    blocks = [chosen.draw(generator).base.blocks[2] for _ in range(4000)]
+    seen = Counter((len(block.kernels), block.expand) for block in blocks)
+    assert seen.keys() == {(1, 1), (1, 3), (2, 1), (2, 3)}
+    assert chisquare(list(seen.values())).pvalue > 0.01
+
+
 def test_uniform_sampling_is_uniform_over_base_models(params):
     generator = np.random.default_rng(3)
-    seen = Counter(sampling.sample_base_uniform(params.space, generator) for _ in range(168 * 40))
-    assert len(seen) == 168 and chisquare(list(seen.values())).pvalue > 0.01
+    seen = Counter(sampling.sample_base_uniform(params.space, generator) for _ in range(336 * 40))
+    assert len(seen) == 336 and chisquare(list(seen.values())).pvalue > 0.01
 
 
 def test_uniform_and_hierarchical_histograms_differ(params):
@@ -288,7 +311,9 @@ def test_uniform_and_hierarchical_histograms_differ(params):
 @settings(max_examples=20)
 def test_sampling_is_a_function_of_the_seed(params, seed):
     first, second = (sampler(params).draw(np.random.default_rng(seed)) for _ in range(2))
-    assert first == second and all(type(k) is int for stage in first.base.kernels for k in stage)
+    assert first == second and all(
+        type(k) is int for b in first.base.blocks for k in (*b.kernels, b.expand)
+    )
 
 
 def test_first_that_is_bounded_and_says_what_it_missed():

@@ -49,7 +49,7 @@ def network(number):
 
 def record(number, stage=1, flops=100_000, accuracy=0.5):
     candidate = Candidate(
-        number=number, network=network(number), base="k3-3.5", scaling="d1.2-w1-r9", size=stage,
+        number=number, network=network(number), base="k3e1-3.5e2", scaling="d1.2-w1-r9", size=stage,
         depth=1.2, width=1.0, resolution=9, flops=flops, params=9, accuracy=accuracy,
         probability=0.4, score=0.4, predicted=None, phase="bases", iteration=1, generation=2,
     )  # fmt: skip
@@ -105,10 +105,10 @@ def test_best_candidates_below_a_budget_are_one_query(root, named, tmp_path):
         order_by=["metrics.accuracy DESC"],
     )
     assert [run.data.metrics["accuracy"] for run in best] == [0.9, 0.8, 0.7]
-    assert best[0].info.run_name == "s2 d1.2-w1-r9 k3-3.5" and best[0].info.status == "FINISHED"
+    assert best[0].info.run_name == "s2 d1.2-w1-r9 k3e1-3.5e2" and best[0].info.status == "FINISHED"
     measured = {k: v for k, v in record(1, 2, 2_000_000, 0.9).items() if v is not None}
     assert best[0].data.metrics == {k: float(measured[k]) for k in METRICS if k in measured}
-    texts = {"network": network(1), "base": "k3-3.5", "scaling": "d1.2-w1-r9", "phase": "bases"}
+    texts = {"network": network(1), "base": "k3e1-3.5e2", "scaling": "d1.2-w1-r9", "phase": "bases"}
     assert best[0].data.params == texts
     assert best[0].data.tags["search_run"] == "search1"
     assert "mlflow.parentRunId" not in best[0].data.tags
@@ -234,7 +234,7 @@ def test_a_folder_that_sqlite_would_misread_is_refused(tmp_path, monkeypatch):
 def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
     paths = Paths(root)
     member = Member(
-        name="S1", multiple=2, budget=5e4, origin="searched", base="k3-3.5", scaling="d1-w1-r9",
+        name="S1", multiple=2, budget=5e4, origin="searched", base="k3e1-3.5e2", scaling="d1-w1-r9",
         network=network(0), flops=50_000, params=99,
     )  # fmt: skip
     with tracking.stage_run(root, named, "retrain", "S1", tags={"note": "mine"}) as run_id:

@@ -26,8 +26,8 @@ from scalenet.training import loop, member, supernet
 TASK = Task(1, 3)
 QUICK = {
     "stages": [
-        {"width": 4, "depth": 1, "stride": 1, "expand": 1, "kernels": [3]},
-        {"width": 8, "depth": 2, "stride": 2, "expand": 2, "kernels": [3, 5]},
+        {"width": 4, "depth": 1, "stride": 1, "expands": [1], "kernels": [3]},
+        {"width": 8, "depth": 2, "stride": 2, "expands": [2], "kernels": [3, 5]},
     ]
 }
 
@@ -41,7 +41,7 @@ def recipe_of(params, **changes) -> Recipe:
 
 
 def network_of(params, resolution=9):
-    base = BaseModel(((3,), (3, 5), (7,)))
+    base = BaseModel.parse("k3e1-3.5e2-7e3")
     return scale(params.space, base, Scaling(1.0, 1.0, resolution))
 
 
@@ -99,7 +99,7 @@ def test_the_supernet_learns(make_params, toy, still, section):
     params = make_params({"space": QUICK, "supernet": section | {"recipe": recipe}})
     net, history = train_supernet(params, toy(96))
     assert history[-1][1] < 0.8 * history[0][1]
-    network = scale(params.space, BaseModel(((3,), (3, 5))), Scaling(1.0, 1.0, 9))
+    network = scale(params.space, BaseModel.parse("k3e1-3.5e2"), Scaling(1.0, 1.0, 9))
     fresh = toy(60, seed=1)
     logits = net.evaluator(network, toy(96).resized(9, 96))(fresh.resized(9, 60)[0])
     assert (logits.argmax(1) == fresh.labels).float().mean() > 0.6

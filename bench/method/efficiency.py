@@ -28,7 +28,7 @@ from scalenet.records.documents import Candidate
 from scalenet.search import evolution
 from scalenet.search.ledger import Label, Ledger, Proposal
 from scalenet.search.scoring import Measure, Scorer
-from scalenet.space.scaling import BaseModel, Scaling, strategies
+from scalenet.space.scaling import BaseBlock, BaseModel, Scaling, strategies
 
 
 class Spent(Exception):
@@ -136,7 +136,10 @@ def markov_chain(own: Noting, generator: np.random.Generator) -> None:
 
 
 class States(ElementwiseProblem):
-    """States as whole numbers for pymoo: the base model's depths and kernels, then strategies."""
+    """States as whole numbers for pymoo: every block's choices, then the strategies.
+
+    A block's numbers are its depth, its expansion ratio, and a kernel for each layer it may have.
+    """
 
     def __init__(self, own: Noting):
         self.own = own
@@ -146,7 +149,11 @@ class States(ElementwiseProblem):
         upper = [
             n
             for stage in own.budget.space.stages
-            for n in (stage.depth - 1, *[len(stage.kernels) - 1] * stage.depth)
+            for n in (
+                stage.depth - 1,
+                len(stage.expands) - 1,
+                *[len(stage.kernels) - 1] * stage.depth,
+            )
         ]
         upper += [len(every) - 1 for every in self.offered]
         super().__init__(
@@ -155,18 +162,20 @@ class States(ElementwiseProblem):
 
     def decode(self, x: np.ndarray) -> tuple[BaseModel, list[Scaling]]:
         """Return the state that numbers stand for."""
-        genes, kernels = iter(x.tolist()), []
+        genes, blocks = iter(x.tolist()), []
         for stage in self.own.budget.space.stages:
-            depth, *chosen = (next(genes) for _ in range(1 + stage.depth))
-            kernels.append(tuple(stage.kernels[i] for i in chosen[: depth + 1]))
-        return BaseModel(tuple(kernels)), [every[next(genes)] for every in self.offered]
+            depth, ratio, *chosen = (next(genes) for _ in range(2 + stage.depth))
+            kernels = tuple(stage.kernels[i] for i in chosen[: depth + 1])
+            blocks.append(BaseBlock(kernels, stage.expands[ratio]))
+        return BaseModel(tuple(blocks)), [every[next(genes)] for every in self.offered]
 
     def encode(self, base: BaseModel, chosen: list[Scaling]) -> list[int]:
         """Return the numbers that stand for a state."""
         genes = []
-        for kernels, stage in zip(base.kernels, self.own.budget.space.stages, strict=True):
+        for (kernels, expand), stage in zip(base.blocks, self.own.budget.space.stages, strict=True):
             absent = [0] * (stage.depth - len(kernels))
-            genes += [len(kernels) - 1, *(stage.kernels.index(k) for k in kernels), *absent]
+            genes += [len(kernels) - 1, stage.expands.index(expand)]
+            genes += [*(stage.kernels.index(k) for k in kernels), *absent]
         return genes + [every.index(by) for every, by in zip(self.offered, chosen, strict=True)]
 
     def canonical(self, x: np.ndarray) -> np.ndarray:
@@ -174,8 +183,8 @@ class States(ElementwiseProblem):
         x, at = np.rint(x).astype(int), 0
         for stage in self.own.budget.space.stages:
             layers = np.arange(stage.depth)
-            x[:, at + 1 : at + 1 + stage.depth] *= layers <= x[:, [at]]
-            at += 1 + stage.depth
+            x[:, at + 2 : at + 2 + stage.depth] *= layers <= x[:, [at]]
+            at += 2 + stage.depth
         return x
 
     def _evaluate(self, x: np.ndarray, out: dict, *args, **kwargs) -> None:

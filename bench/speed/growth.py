@@ -44,7 +44,7 @@ BEYOND = 16, 64
 # the digits' few channels jump over some of these budgets by more than params.yaml allows
 TOLERANCE = 0.1
 FOUND = Found(  # as a search of the digits found it
-    base=BaseModel.parse("k3-5.5-5.5"), score=0, chain=[], measured=0,
+    base=BaseModel.parse("k3e1-5.5e3-5.5e3"), score=0, chain=[], measured=0,
     strategies=[*map(Scaling.parse, ("d1-w1-r8", "d1-w1.3-r8", "d1-w1.5-r9", "d1.6-w1.3-r11"))],
 )  # fmt: skip
 

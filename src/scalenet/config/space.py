@@ -26,13 +26,14 @@ class SpaceBlock(Section):
     width: Count
     depth: Count
     stride: Count
-    expand: Count
+    expands: Annotated[tuple[Count, ...], Field(min_length=1)]
     kernels: Annotated[tuple[Kernel, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _kernels_once(self):
-        if len(set(self.kernels)) < len(self.kernels):
-            raise ValueError(f"kernels {list(self.kernels)} should each be named once")
+    def _choices_once(self):
+        for key, offered in (("expands", self.expands), ("kernels", self.kernels)):
+            if len(set(offered)) < len(offered):
+                raise ValueError(f"{key} {list(offered)} should each be named once")
         return self
 
 

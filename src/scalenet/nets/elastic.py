@@ -1,9 +1,9 @@
 """The super-supernet: one set of weights that holds every network of every size (method §3).
 
-A network uses the first layers of each block and a slice of every tensor. Slices start at channel 0
-(``left``) or end at the last one (``right``); training both sides in turn trains every channel
-equally (``coupling: bilateral``, BCNet). Depthwise kernels of different size share nothing; all
-else is shared.
+A network uses the first layers of each block and a slice of every tensor; a block's hidden channels
+are a slice of those of its largest expansion ratio. Slices start at channel 0 (``left``) or end at
+the last one (``right``); training both sides in turn trains every channel equally (``coupling:
+bilateral``, BCNet). Depthwise kernels of different size share nothing; all else is shared.
 """
 
 from __future__ import annotations

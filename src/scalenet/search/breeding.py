@@ -11,7 +11,7 @@ from scalenet.config.space import Space
 from scalenet.search.ranking import ranked
 from scalenet.space.budget import Budget
 from scalenet.space.sampling import sample_base
-from scalenet.space.scaling import BaseModel, Scaling
+from scalenet.space.scaling import BaseBlock, BaseModel, Scaling
 
 
 def breed(
@@ -52,20 +52,26 @@ def child(
 
 def cross(generator: np.random.Generator, mother: BaseModel, father: BaseModel) -> BaseModel:
     """Take every block from either parent, with the same probability."""
-    sides = generator.random(len(mother.kernels)) < 0.5
-    pairs = zip(mother.kernels, father.kernels, sides, strict=True)
+    sides = generator.random(len(mother.blocks)) < 0.5
+    pairs = zip(mother.blocks, father.blocks, sides, strict=True)
     return BaseModel(tuple(hers if side else his for hers, his, side in pairs))
 
 
 def mutate(space: Space, generator: np.random.Generator, base: BaseModel, rate: float) -> BaseModel:
-    """Redraw each gene with probability ``rate``: a block's depth, then each layer's kernel."""
+    """Redraw each gene with probability ``rate``.
+
+    A block's genes are its depth, its expansion ratio where it has a choice, each layer's kernel.
+    """
     mutated = []
-    for kernels, block in zip(base.kernels, space.stages, strict=True):
+    for (kernels, expand), block in zip(base.blocks, space.stages, strict=True):
         if generator.random() < rate:
             layers = int(generator.integers(1, block.depth + 1))
             kernels = (kernels + kernels[-1:] * layers)[:layers]
+        if len(block.expands) > 1 and generator.random() < rate:
+            expand = int(generator.choice(block.expands))
         redraw = generator.random(len(kernels)) < rate
         drawn = generator.choice(block.kernels, len(kernels))
         genes = zip(kernels, drawn, redraw, strict=True)
-        mutated.append(tuple(int(new) if again else old for old, new, again in genes))
+        kernels = tuple(int(new) if again else old for old, new, again in genes)
+        mutated.append(BaseBlock(kernels, expand))
     return BaseModel(tuple(mutated))

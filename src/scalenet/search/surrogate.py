@@ -18,12 +18,13 @@ from scalenet.space.network import Network
 
 
 def features(network: Network, flops: int) -> list[float]:
-    """Describe a network: size, resolution and, for every block, depth, width and mean kernel."""
+    """Describe a network: its size and, block by block, depth, width, expansion, mean kernel."""
     parts = [math.log2(flops), math.log2(network.resolution), math.log2(network.stem_width)]
     for block in network.blocks:
         parts += [
             math.log2(len(block.kernels)),
             math.log2(block.width),
+            math.log2(block.expand),
             sum(block.kernels) / len(block.kernels),
         ]
     return parts

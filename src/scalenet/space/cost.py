@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, product
+from functools import cache
 
 import numpy as np
 
-from scalenet.config.space import Space
+from scalenet.config.space import Space, SpaceBlock
 from scalenet.space.network import Block, Network, Task
-from scalenet.space.scale import deepen, scale
+from scalenet.space.scale import deepen, scale, uniform_base
 from scalenet.space.scaling import BaseModel, Scaling
 
-Kernels = list[list[tuple[int, ...]]]  # a block's choices: those of 1 layer, of 2, and so on
+AT_ONCE = 8192  # networks whose costs are added up together: they fit the processor's cache
 
 
 @dataclass(frozen=True)
@@ -106,70 +106,104 @@ def parameters(network: Network, task: Task) -> int:
 
 
 class Table:
-    """The cost of every network of a space under given strategies, looked up for many at once.
+    """The cost of every network of a space under given strategies, worked out for many at once.
 
     A strategy fixes the width and the side of every block's input, so a network's cost is a sum of
-    one term for each block: a function of the strategy and of that block's kernels alone. The table
-    holds these terms. Built for a task; its numbers are those of ``flops`` and ``parameters``.
+    one term for each block. That term is linear in the squares of the block's kernels: the table
+    holds, for each strategy, expansion ratio and depth, its value with kernels of 3 and a slope for
+    each layer. Built for a task; its numbers are those of ``flops`` and ``parameters``.
     """
 
     def __init__(self, space: Space, strategies: Sequence[Scaling], task: Task):
-        offered = [_kernels(block.kernels, block.depth) for block in space.stages]
-        self._choice = [{k: i for i, k in enumerate(chain(*kernels))} for kernels in offered]
-        self._strategy = {strategy: i for i, strategy in enumerate(strategies)}
+        self._space = space
+        # once each: sizes may share some
+        self._strategy = {by: number for number, by in enumerate(dict.fromkeys(strategies))}
+        count = len(self._strategy)
+        self._rest = np.zeros((2, count), dtype=np.int64)
+        # a block's values with kernels of 3, then its layers' slopes: (1 + depth, 2, rows)
         self._terms = [
-            np.zeros((len(strategies), len(choices), 2), dtype=np.int64) for choices in self._choice
+            np.zeros((1 + block.depth, 2, count * _choices(block)), dtype=np.int64)
+            for block in space.stages
         ]
-        self._rest = np.zeros((len(strategies), 2), dtype=np.int64)
-        for row, strategy in enumerate(strategies):
-            self._fill(row, strategy, offered, space, task)
+        for strategy, number in self._strategy.items():
+            self._fill(strategy, number, task)
 
-    def _fill(
-        self, row: int, strategy: Scaling, offered: list[Kernels], space: Space, task: Task
-    ) -> None:
-        """Fill a strategy's row: every block's terms, and what all its networks have besides."""
-        first = BaseModel(tuple(kernels[0][0] for kernels in offered))
-        network, of_blocks = scale(space, first, strategy), np.zeros(2, dtype=np.int64)
-        for terms, kernels, place in zip(self._terms, offered, inputs(network), strict=True):
-            deepened = [[deepen(k, strategy) for k in of_depth] for of_depth in kernels]
-            terms[row] = np.concatenate([_costs(network, k, *place) for k in deepened])
-            of_blocks += terms[row, 0]
-        self._rest[row] = (flops(network, task), parameters(network, task)) - of_blocks
+    def _fill(self, strategy: Scaling, number: int, task: Task) -> None:
+        """Fill a strategy's rows: every block's terms, and what all its networks have besides."""
+        least = uniform_base(self._space, min, lambda most: 1)
+        network = scale(self._space, least, strategy)
+        for terms, offered, place in zip(
+            self._terms, self._space.stages, inputs(network), strict=True
+        ):
+            row, count = number * _choices(offered), _choices(offered)
+            terms[..., row : row + count] = _block_terms(network, offered, strategy, *place)
+        [of_blocks] = self.costs(self.encode([(least, strategy)]))
+        self._rest[:, number] = (flops(network, task), parameters(network, task)) - of_blocks
 
     def encode(self, networks: Iterable[tuple[BaseModel, Scaling]]) -> np.ndarray:
-        """Return codes (N, 1 + blocks): a strategy's number, then that of each block's kernels."""
-        codes = [
-            (
-                self._strategy[strategy],
-                *(number[k] for number, k in zip(self._choice, base.kernels, strict=True)),
-            )
-            for base, strategy in networks
-        ]
-        return np.array(codes, dtype=np.int64).reshape(-1, 1 + len(self._choice))
+        """Return codes (N, 1 + blocks + layers): a strategy's number, then a part for each block.
+
+        A block's part is the number of its ratio and depth, then by how much the square of each
+        layer's kernel exceeds 9; 0 for layers that the base model has not.
+        """
+        code = cache(self._code)  # one base model often comes with many strategies
+        codes = [(self._strategy[strategy], *code(base)) for base, strategy in networks]
+        width = 1 + sum(len(terms) for terms in self._terms)
+        return np.array(codes, dtype=np.int64).reshape(len(codes), width)
+
+    def _code(self, base: BaseModel) -> list[int]:
+        code = []
+        for (kernels, expand), offered in zip(base.blocks, self._space.stages, strict=True):
+            absent = [0] * (offered.depth - len(kernels))
+            code.append(_choice(offered, expand, len(kernels)))
+            code += [*(k * k - 9 for k in kernels), *absent]
+        return code
 
     def costs(self, codes: np.ndarray) -> np.ndarray:
         """Return the FLOPs and parameters (N, 2) of coded networks."""
-        total = self._rest[codes[:, 0]]
-        for terms, chosen in zip(self._terms, codes.T[1:], strict=True):
-            total += terms[codes[:, 0], chosen]
-        return total
+        starts = range(0, max(1, len(codes)), AT_ONCE)
+        return np.concatenate([self._costs(codes[start : start + AT_ONCE]) for start in starts])
+
+    def _costs(self, codes: np.ndarray) -> np.ndarray:
+        strategy, *rest = np.ascontiguousarray(codes.T)
+        total, columns = self._rest.take(strategy, axis=1), iter(rest)
+        for (values, *slopes), offered in zip(self._terms, self._space.stages, strict=True):
+            row = strategy * _choices(offered) + next(columns)
+            total += values.take(row, axis=1)
+            for slope in slopes:
+                total += slope.take(row, axis=1) * next(columns)
+        return total.T
 
 
-def _kernels(offered: Sequence[int], depth: int) -> Kernels:
-    """List every choice of kernels for 1 layer, for 2, and so on to ``depth``."""
-    return [list(product(offered, repeat=layers)) for layers in range(1, depth + 1)]
+def _choices(block: SpaceBlock) -> int:
+    """Return in how many ways an expansion ratio and a depth are chosen for a block."""
+    return len(block.expands) * block.depth
 
 
-def _costs(
-    network: Network, kernels: list[tuple[int, ...]], block: Block, w_in: int, px: int
+def _choice(block: SpaceBlock, expand: int, layers: int) -> int:
+    """Return the number, from 0, of an expansion ratio and a depth of a block."""
+    return block.expands.index(expand) * block.depth + layers - 1
+
+
+def _block_terms(
+    network: Network, offered: SpaceBlock, strategy: Scaling, block: Block, w_in: int, px: int
 ) -> np.ndarray:
-    """Return the FLOPs and parameters (N, 2) of one block with each of these kernels.
+    """Return the terms (1 + depth, 2, choices) of a block in the place of one of a network's.
 
-    All are of one depth. Both numbers are linear in the squares of the depthwise kernels; the
-    slopes are read off kernels of 3.
+    All its layers but the first cost the same: two layers tell what any number of them does.
     """
-    of_threes = replace(block, kernels=(3,) * len(kernels[0]))
-    threes = list(block_layers(network, of_threes, w_in, px))
-    total = np.array([(layer.flops, layer.parameters) for layer in threes]).sum(0)
-    slopes = np.array([(layer.flops // 9, layer.w_out) for layer in threes if layer.k == 3])
-    return total + (np.array(kernels) ** 2 - 9) @ slopes
+    terms = np.zeros((1 + offered.depth, 2, _choices(offered)), dtype=np.int64)
+    for expand in offered.expands:
+        two = replace(block, kernels=(3, 3), expand=expand)
+        parts = list(block_layers(network, two, w_in, px))
+        costs = np.array([(part.flops, part.parameters) for part in parts])
+        first, other = costs.reshape(2, -1, 2).sum(1)
+        first_slope, slope = ((p.flops // 9, p.w_out) for p in parts if p.k == 3)
+        for layers in range(1, offered.depth + 1):
+            # how many of the scaled layers have the kernel of each of the base model's
+            repeats = np.bincount(deepen(tuple(range(layers)), strategy), minlength=offered.depth)
+            choice = terms[..., _choice(offered, expand, layers)]
+            choice[0] = first + (repeats.sum() - 1) * other
+            choice[1:] = np.outer(repeats, slope)
+            choice[1] += np.subtract(first_slope, slope)
+    return terms

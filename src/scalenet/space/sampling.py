@@ -10,31 +10,38 @@ from typing import TypeVar
 
 import numpy as np
 
-from scalenet.config.space import Scalings, Space
+from scalenet.config.space import Scalings, Space, SpaceBlock
 from scalenet.space.network import Network
 from scalenet.space.scale import scale
-from scalenet.space.scaling import BaseModel, Scaling, strategies
+from scalenet.space.scaling import BaseBlock, BaseModel, Scaling, strategies
 
 T = TypeVar("T")
 
 
 def sample_base(space: Space, generator: np.random.Generator) -> BaseModel:
-    """Draw a base model hierarchically: every block's depth first, then its kernels."""
-    kernels = []
+    """Draw a base model hierarchically: every block's depth, then its expansion ratio, kernels."""
+    blocks = []
     for block in space.stages:
         layers = int(generator.integers(1, block.depth + 1))
-        kernels.append(tuple(int(k) for k in generator.choice(block.kernels, layers)))
-    return BaseModel(tuple(kernels))
+        blocks.append(_of_depth(block, layers, generator))
+    return BaseModel(tuple(blocks))
 
 
 def sample_base_uniform(space: Space, generator: np.random.Generator) -> BaseModel:
     """Draw every base model of the space with the same probability, so that deep ones dominate."""
-    kernels = []
+    blocks = []
     for block in space.stages:
+        # of each depth there are as many choices for every expansion ratio
         counts = np.array([float(len(block.kernels)) ** n for n in range(1, block.depth + 1)])
         layers = int(generator.choice(block.depth, p=counts / counts.sum())) + 1
-        kernels.append(tuple(int(k) for k in generator.choice(block.kernels, layers)))
-    return BaseModel(tuple(kernels))
+        blocks.append(_of_depth(block, layers, generator))
+    return BaseModel(tuple(blocks))
+
+
+def _of_depth(block: SpaceBlock, layers: int, generator: np.random.Generator) -> BaseBlock:
+    """Draw a block's expansion ratio and the kernels of so many layers, all equally likely."""
+    expand = int(generator.choice(block.expands))
+    return BaseBlock(tuple(int(k) for k in generator.choice(block.kernels, layers)), expand)
 
 
 def size_probabilities(scalings: Scalings, weights: tuple[float, ...] | None) -> np.ndarray:
@@ -86,10 +93,11 @@ def walk(space: Space) -> Iterator[BaseModel]:
     """Yield every base model of a (small) space."""
     choices = [
         [
-            kernels
+            BaseBlock(kernels, expand)
             for layers in range(1, block.depth + 1)
+            for expand in block.expands
             for kernels in product(block.kernels, repeat=layers)
         ]
         for block in space.stages
     ]
-    return (BaseModel(kernels) for kernels in product(*choices))
+    return (BaseModel(blocks) for blocks in product(*choices))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from scalenet.config.space import Scalings, Space
 from scalenet.space.network import Block, Network
-from scalenet.space.scaling import BaseModel, Scaling, all_strategies, strategies
+from scalenet.space.scaling import BaseBlock, BaseModel, Scaling, all_strategies, strategies
 
 
 def ceil(value: float) -> int:
@@ -36,8 +36,8 @@ def deepen(kernels: tuple[int, ...], strategy: Scaling) -> tuple[int, ...]:
 def scale(space: Space, base: BaseModel, strategy: Scaling) -> Network:
     """Return the network that a strategy makes of a base model of a space (docs/method.md §2).
 
-    A block of n layers gets ⌈n·d⌉, the new ones repeating its last kernel; widths are multiplied
-    by w, the head's only if the space says so; images are r px wide.
+    A block of n layers gets ⌈n·d⌉, the new ones repeating its last kernel, and keeps its expansion
+    ratio; widths are multiplied by w, the head's only if the space says so; images are r px wide.
     """
 
     def wide(width: int) -> int:
@@ -49,8 +49,8 @@ def scale(space: Space, base: BaseModel, strategy: Scaling) -> Network:
         stem_stride=space.stem.stride,
         stem_width=wide(space.stem.width),
         blocks=tuple(
-            Block(deepen(kernels, strategy), block.stride, block.expand, wide(block.width))
-            for kernels, block in zip(base.kernels, space.stages, strict=True)
+            Block(deepen(chosen.kernels, strategy), block.stride, chosen.expand, wide(block.width))
+            for chosen, block in zip(base.blocks, space.stages, strict=True)
         ),
         head_width=wide(space.head.width) if space.scale_head else space.head.width,
         se_ratio=space.se_ratio,
@@ -61,17 +61,27 @@ def scale(space: Space, base: BaseModel, strategy: Scaling) -> Network:
 
 def contains(space: Space, base: BaseModel) -> bool:
     """Tell whether a base model is one of the space's."""
-    return len(base.kernels) == len(space.stages) and all(
-        1 <= len(kernels) <= block.depth and set(kernels) <= set(block.kernels)
-        for kernels, block in zip(base.kernels, space.stages, strict=True)
+    return len(base.blocks) == len(space.stages) and all(
+        1 <= len(chosen.kernels) <= block.depth
+        and set(chosen.kernels) <= set(block.kernels)
+        and chosen.expand in block.expands
+        for chosen, block in zip(base.blocks, space.stages, strict=True)
     )
 
 
 def uniform_base(
-    space: Space, kernel: Callable[[tuple[int, ...]], int], depth: Callable[[int], int]
+    space: Space, pick: Callable[[tuple[int, ...]], int], depth: Callable[[int], int]
 ) -> BaseModel:
-    """Build the base model whose block depths and kernels are one function of what is offered."""
-    return BaseModel(tuple((kernel(block.kernels),) * depth(block.depth) for block in space.stages))
+    """Build the base model whose blocks all choose alike from what is offered.
+
+    ``pick`` chooses the kernel and the expansion ratio, ``depth`` the layers out of the most.
+    """
+    return BaseModel(
+        tuple(
+            BaseBlock((pick(block.kernels),) * depth(block.depth), pick(block.expands))
+            for block in space.stages
+        )
+    )
 
 
 def largest(space: Space, scalings: Scalings) -> Network:

@@ -5,29 +5,53 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 from scalenet.config.space import Scalings
 from scalenet.space.network import decimal
 
 
-@dataclass(frozen=True)
-class BaseModel:
-    """A base model α: for every block, the kernel of every layer (so also its depth).
+class BaseBlock(NamedTuple):
+    """What a base model chooses for a block: every layer's kernel (so also its depth), one ratio.
 
-    Canonical string: blocks joined by ``-``, layers by ``.``: ``k3-3.5-5.5.3``.
+    The expansion ratio is the block's, not a layer's, as EfficientNet-like spaces describe it.
     """
 
-    kernels: tuple[tuple[int, ...], ...]
+    kernels: tuple[int, ...]
+    expand: int
 
     def __str__(self) -> str:
-        return "k" + "-".join(".".join(map(str, block)) for block in self.kernels)
+        return f"{'.'.join(map(str, self.kernels))}e{self.expand}"
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model α: for every block its depth, kernels and expansion ratio.
+
+    Canonical string: ``k``, then the blocks joined by ``-``, each its layers' kernels joined by
+    ``.`` and ``e`` with its expansion ratio: ``k3e1-3.5e3-5.5.3e6``.
+    """
+
+    blocks: tuple[BaseBlock, ...]
+
+    def __str__(self) -> str:
+        return "k" + "-".join(map(str, self.blocks))
 
     @classmethod
     def parse(cls, text: str) -> BaseModel:
         """Read the canonical string; ``ValueError`` if it is none."""
-        if not re.fullmatch(r"k\d+(\.\d+)*(-\d+(\.\d+)*)*", text):
-            raise ValueError(f"{text!r} is no base model; expected one like 'k3-3.5-5.5.3'")
-        return cls(tuple(tuple(map(int, block.split("."))) for block in text[1:].split("-")))
+        if not _BASE.fullmatch(text):
+            raise ValueError(
+                f"{text!r} is no base model; expected one like 'k3e1-3.5e3-5.5.3e6': each block's "
+                "kernels, then e and its expansion ratio"
+            )
+        blocks = (block.split("e") for block in text[1:].split("-"))
+        return cls(
+            tuple(BaseBlock(tuple(map(int, k.split("."))), int(expand)) for k, expand in blocks)
+        )
+
+
+_BASE = re.compile(r"k{0}(?:-{0})*".format(r"\d+(?:\.\d+)*e\d+"))
 
 
 @dataclass(frozen=True)
