@@ -48,7 +48,8 @@ def run(
     emit: Emit,
 ) -> RetrainOutputs:
     """Train on train (and select), calibrate the norms, test."""
-    info, member, section = inputs.info, inputs.member, params.retrain
+    info, member = inputs.info, inputs.member
+    section = training.lengthened(params.retrain, member.multiple)
     images = {k: on_device(v, info.mean, info.std, device) for k, v in inputs.splits.items()}
     train = join(images["train"], images["select"]) if section.use_select else images["train"]
     net = training.initial(member, info.task, inputs.supernet, generator).to(device)

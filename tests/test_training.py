@@ -15,13 +15,14 @@ from scalenet.data.images import Arrays, Images, Order, join, resize
 from scalenet.data.randaugment import COLOURS, compose, places, randaugment
 from scalenet.nets import child, elastic
 from scalenet.records import tensors as tensorfile
+from scalenet.records.documents import Member
 from scalenet.records.paths import Paths
 from scalenet.space import cost
 from scalenet.space.network import Task
 from scalenet.space.scale import largest, scale, smallest
 from scalenet.space.scaling import BaseModel, Scaling
 from scalenet.stages import declared, work_key
-from scalenet.training import loop, member, supernet
+from scalenet.training import fixed, loop, member, supernet
 
 TASK = Task(1, 3)
 QUICK = {
@@ -103,6 +104,83 @@ def test_the_supernet_learns(make_params, toy, still, section):
     fresh = toy(60, seed=1)
     logits = net.evaluator(network, toy(96).resized(9, 96))(fresh.resized(9, 60)[0])
     assert (logits.argmax(1) == fresh.labels).float().mean() > 0.6
+
+
+def planned(params, strategy, multiple=64):
+    """Return the plan of a member: the largest base model, scaled by a strategy."""
+    base = BaseModel(((3,), (3, 5, 3), (7, 5)))
+    network = scale(params.space, base, strategy)
+    return Member(
+        name="S6",
+        multiple=multiple,
+        budget=multiple * params.scaling.budget,
+        origin="extrapolated",
+        base=base,
+        scaling=strategy,
+        network=network,
+        flops=cost.flops(network, TASK),
+        params=cost.parameters(network, TASK),
+    )
+
+
+def test_a_member_beyond_the_supernet_starts_where_its_slice_is(make_params, toy, still):
+    """Larger than the super-supernet, and as good as its largest slice before any training."""
+    recipe = {"steps": 40, "lr": 0.4, "log": 8, "augment": still}
+    params, images = make_params({"supernet": {"recipe": recipe}}), toy(96)
+    trained, _ = train_supernet(params, images)
+    reached = []
+    for strategy in (Scaling(2.0, 2.0, 9), Scaling(3.0, 3.0, 9)):
+        generator = torch.Generator().manual_seed(5)
+        net = member.initial(planned(params, strategy), TASK, trained, generator)
+        fixed.calibrate(net, images, 96, 0)
+        reached.append((member.correct(net, toy(60, seed=1), 32), net.network.depth))
+    assert reached[0][0] == reached[1][0] > 0.6 * 60 and reached[0][1] < reached[1][1]
+
+
+def test_a_member_that_cannot_start_from_the_supernet_says_why(params, make_params):
+    stages = [block.model_dump() for block in params.space.stages]
+    stages[1] |= {"kernels": [3, 7]}
+    space = make_params({"space": {"stages": stages}}).space
+    net = elastic.build(space, params.scaling, TASK, "left", generator())
+    with pytest.raises(ValueError, match=r"S6 \(r9-.* block 1 has a kernel of 5.*init: scratch"):
+        member.initial(planned(params, Scaling(1.0, 1.0, 9)), TASK, net, generator())
+
+
+@pytest.mark.parametrize(
+    ("growth", "multiple", "steps", "warmup"),
+    [
+        (1.0, 32, 20, 3),
+        (1.15, 1, 20, 3),
+        (1.5, 2, 30, 4),
+        (2.0, 8, 160, 24),
+        (0.5, 1024, 1, 0),
+    ],
+)
+def test_a_larger_member_is_trained_for_longer(make_params, growth, multiple, steps, warmup):
+    params = make_params({"retrain": {"growth": growth}}).retrain
+    longer = member.lengthened(params, multiple).recipe
+    assert (longer.steps, longer.warmup) == (steps, warmup)
+    assert longer.model_dump(exclude={"steps", "warmup"}) == params.recipe.model_dump(
+        exclude={"steps", "warmup"}
+    )
+
+
+def test_a_length_that_is_no_multiple_of_anything_resumes_too(make_params, toy, tmp_path):
+    """A log entry and no checkpoint ends a training, wherever its last step is."""
+    params = make_params({"retrain": {"growth": 1.1}}).retrain
+    longer = member.lengthened(params, 2)
+    assert longer.recipe.steps == 22
+    nets, histories = [], []
+    for state in (None, tmp_path):
+        net = child.build(network_of(make_params()), TASK, torch.Generator().manual_seed(0))
+        if state:
+            with interrupted(after=18):
+                member.train(longer, net, toy(96), 0, state, loop.ignore)
+        histories.append(member.train(longer, net, toy(96), 0, state, loop.ignore))
+        nets.append(net)
+    assert [step for step, *_ in histories[0]] == [4, 8, 12, 16, 20, 22]
+    assert histories[0] == histories[1]
+    assert_same(nets[0].state_dict(), nets[1].state_dict())
 
 
 # --- interruption ---------------------------------------------------------------------------------

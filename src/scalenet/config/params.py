@@ -108,6 +108,7 @@ class FamilyEntry(Section):
 
 class Retrain(Section):
     init: Literal["scratch", "supernet"]
+    growth: Positive
     use_select: bool
     calibration: Annotated[Int, Field(ge=2)]
     batch: Count
