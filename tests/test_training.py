@@ -10,7 +10,15 @@ import torch
 from torch import nn
 
 from scalenet.config.recipe import Augment, Recipe
-from scalenet.data.augmentation import Targets, affine, augment, erase, grid, mix
+from scalenet.data.augmentation import (
+    Targets,
+    affine,
+    augment,
+    class_weights,
+    erase,
+    grid,
+    mix,
+)
 from scalenet.data.images import Arrays, Images, Order, join, resize
 from scalenet.data.randaugment import COLOURS, compose, places, randaugment
 from scalenet.nets import child, elastic
@@ -694,6 +702,46 @@ def test_with_both_each_step_takes_one(still):
     views = [mix(images, torch.arange(8), by, generator(seed))[0] for seed in range(30)]
     blended = sum(bool((view != view.round()).any()) for view in views)
     assert 5 < blended < 25
+
+
+def test_balance_makes_every_class_count_for_the_same():
+    labels = torch.tensor([0] * 6 + [1] * 3 + [3])  # no image of class 2
+    assert class_weights(labels, 0.0) is None
+    for balance in (0.5, 1.0):
+        weights = class_weights(labels, balance)
+        assert weights[labels].mean().item() == pytest.approx(1)
+        assert (weights[3] / weights[0]).item() == pytest.approx(6**balance)
+    totals = torch.bincount(labels) * class_weights(labels, 1.0)
+    assert totals[[0, 1, 3]].tolist() == pytest.approx([10 / 3] * 3)
+
+
+def test_a_weighted_loss_is_the_mean_of_weighted_losses():
+    logits, labels = torch.randn(6, 3, generator=generator()), torch.tensor([0, 1, 2, 0, 1, 2])
+    partners, weights = torch.arange(6) % 2, torch.tensor([0.5, 1.0, 2.5])
+    each = nn.functional.cross_entropy(logits, labels, label_smoothing=0.1, reduction="none")
+    torch.testing.assert_close(
+        Targets(labels).loss(logits, 0.1, weights), (each * weights[labels]).mean()
+    )
+    even = torch.ones(3)
+    torch.testing.assert_close(
+        Targets(labels, partners, 0.3).loss(logits, 0.1, even),
+        Targets(labels, partners, 0.3).loss(logits, 0.1),
+    )
+
+
+def test_balance_finds_a_rare_class(make_params, toy, still):
+    """One class of three has 6 of 96 images: unweighted, a short training passes it over."""
+    found, images, fresh = [], toy(192), toy(96, seed=1)
+    rare = (images.labels == 2).nonzero()[:6, 0]
+    index = torch.cat([(images.labels != 2).nonzero()[:90, 0], rare])
+    few = Arrays(images.array[index], images.labels[index], images.mean, images.std)
+    for balance in (0.0, 1.0):
+        recipe = {"balance": balance, "augment": still, "steps": 24, "lr": 0.2}
+        params = make_params({"retrain": {"recipe": recipe}})
+        net, _ = train_member(params, few)
+        seen = net(fresh.resized(net.network.resolution, 96)[0]).argmax(1)
+        found.append(((seen == 2) & (fresh.labels == 2)).sum().item())
+    assert found[1] > found[0] + 5, found
 
 
 def test_the_loss_of_a_mixture_is_the_mixture_of_losses():

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalenet.config.params import Params
-from scalenet.data.augmentation import Targets, augment
+from scalenet.data.augmentation import augment, class_weights
 from scalenet.data.images import Images, Order
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.elastic import Elastic
@@ -66,6 +66,7 @@ def train(
     section, recipe = params.supernet, params.supernet.recipe
     order = Order(len(images), recipe.batch, section.seed)
     draw = sampler(params, net.task, section.sampling)
+    weights = class_weights(images.labels, recipe.balance)
 
     def backward(step: int) -> float:
         index, total, teacher = order.at(step), 0.0, None
@@ -76,7 +77,11 @@ def train(
             drop = drop_path(recipe.drop_path, generator)
             with loop.autocast(recipe, images.device):
                 logits = net(view, network, net.sides[step % len(net.sides)], drop)
-                loss = _loss(logits, targets, teacher, recipe.label_smoothing) / len(chosen)
+                if teacher is None:
+                    loss = targets.loss(logits, recipe.label_smoothing, weights)
+                else:
+                    loss = _soft(logits, teacher)
+                loss = loss / len(chosen)
             loss.backward()
             total += loss.item()
             if section.distill and teacher is None:
@@ -86,13 +91,11 @@ def train(
     return loop.train(net.weights, recipe, backward, state, emit)
 
 
-def _loss(logits: Tensor, targets: Targets, teacher: Tensor | None, smoothing: float) -> Tensor:
-    """Cross-entropy with the labels, or with the largest network's predictions.
+def _soft(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Cross-entropy with the largest network's predictions, all images alike.
 
-    The latter is BigNAS's in-place distillation (Yu et al. 2020).
+    BigNAS's in-place distillation (Yu et al. 2020).
     """
-    if teacher is None:
-        return targets.loss(logits, smoothing)
     return F.cross_entropy(logits.float(), teacher)
 
 
