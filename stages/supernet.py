@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from scalenet.data.images import on_device
-from scalenet.nets import elastic
+from scalenet.nets import elastic, inherit
 from scalenet.nets.elastic import Elastic
 from scalenet.records import files
 from scalenet.records.documents import DataInfo
@@ -23,10 +23,11 @@ from scalenet.training.loop import History
 
 
 class SupernetInputs(NamedTuple):
-    """What ``supernet`` reads."""
+    """What ``supernet`` reads; another super-supernet only where it starts from one."""
 
     info: DataInfo
     train: files.Split
+    start: Elastic | None = None
 
 
 class SupernetOutputs(NamedTuple):
@@ -53,6 +54,8 @@ def run(
     net = elastic.build(
         params.space, params.scaling, info.task, params.supernet.coupling, generator
     ).to(device)
+    if inputs.start is not None:
+        inherit.supernet(net, inputs.start)
     images = on_device(inputs.train, info.mean, info.std, device)
     history = supernet.train(params, net, images, state, emit)
     return SupernetOutputs(net, history, supernet.histogram(params, info.task))
@@ -60,7 +63,8 @@ def run(
 
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read train; write the weights, the loss curve and the histogram of what was sampled."""
-    inputs = SupernetInputs(paths.info(), files.read_split(paths.data / "train.npz"))
+    start = inherit.read(params.supernet.init, paths.root)
+    inputs = SupernetInputs(paths.info(), files.read_split(paths.data / "train.npz"), start)
     state = paths.state("supernet", work_key(params, "supernet", inputs.info))
     generator = torch.Generator().manual_seed(params.supernet.seed)
     device, out = devices.prepare(params.compute), paths.supernet

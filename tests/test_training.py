@@ -21,7 +21,8 @@ from scalenet.data.augmentation import (
 )
 from scalenet.data.images import Arrays, Images, Order, join, resize
 from scalenet.data.randaugment import COLOURS, compose, places, randaugment
-from scalenet.nets import child, elastic
+from scalenet.nets import child, elastic, inherit
+from scalenet.records import files
 from scalenet.records import tensors as tensorfile
 from scalenet.records.documents import Member
 from scalenet.records.paths import Paths
@@ -30,6 +31,7 @@ from scalenet.space.network import Task
 from scalenet.space.scale import largest, scale, smallest
 from scalenet.space.scaling import BaseModel, Scaling
 from scalenet.stages import declared, work_key
+from scalenet.stages import supernet as stage_supernet
 from scalenet.training import fixed, loop, member, supernet
 
 TASK = Task(1, 3)
@@ -189,6 +191,83 @@ def test_a_length_that_is_no_multiple_of_anything_resumes_too(make_params, toy, 
     assert [step for step, *_ in histories[0]] == [4, 8, 12, 16, 20, 22]
     assert histories[0] == histories[1]
     assert_same(nets[0].state_dict(), nets[1].state_dict())
+
+
+# --- a super-supernet that starts from another ----------------------------------------------------
+
+
+def other_supernet(params, task, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    return elastic.build(params.space, params.scaling, task, "left", generator)
+
+
+@pytest.mark.parametrize(
+    ("task", "fresh"),
+    [
+        (TASK, set()),
+        (Task(1, 7), {"classifier/weight", "classifier/bias"}),
+        (Task(3, 3), {"stem/weight"}),
+        (Task(3, 7), {"classifier/weight", "classifier/bias", "stem/weight"}),
+    ],
+)
+def test_a_supernet_takes_over_what_the_task_leaves(params, task, fresh):
+    net, source, before = (
+        other_supernet(params, t, s) for t, s in ((TASK, 0), (task, 3), (TASK, 0))
+    )
+    with torch.no_grad():
+        for tensor in source.weights.values():
+            tensor += 0.1
+    inherit.supernet(net, source)
+    for name, tensor in net.weights.items():
+        assert torch.equal(tensor, (before if name in fresh else source).weights[name]), name
+    assert net.task == TASK
+
+
+def test_a_supernet_of_another_space_is_refused(params, make_params):
+    wide = make_params({"space": {"head": {"width": 20}}})
+    with pytest.raises(ValueError, match=r"classifier/weight is \(3, 20\), here \(3, 16\).*null"):
+        inherit.supernet(other_supernet(params, TASK), other_supernet(wide, TASK))
+    deep = make_params({"space": QUICK})
+    with pytest.raises(ValueError, match=r"another space: .* is not there, here"):
+        inherit.supernet(other_supernet(params, TASK), other_supernet(deep, TASK))
+
+
+def supernet_project(root, info, images):
+    """Lay what stage supernet reads in a folder; return its paths."""
+    paths = Paths(root)
+    info.write(paths.data / "info.json")
+    arrays = {"pixels": images.array.numpy(), "labels": images.labels.numpy()}
+    for name in ("train", "select"):
+        files.write_arrays(paths.data / f"{name}.npz", arrays)
+    return paths
+
+
+def test_the_stage_starts_from_the_file_that_params_name(make_params, info, toy, tmp_path):
+    """With a rate of next to nothing the weights stay what they were at the start."""
+    paths, file = supernet_project(tmp_path, info, toy(96)), "pretrained/weights.pt"
+    still = {"lr": 1e-12, "steps": 2, "warmup": 0, "weight_decay": 0}
+    source = other_supernet(make_params(), Task(1, 5))
+    elastic.write(tmp_path / file, source, "left")
+    right = files.sha256(tmp_path / file)
+    for init in (None, {"file": file, "sha256": right}):
+        params = make_params({"supernet": {"init": init, "recipe": still}})
+        stage_supernet.main(declared(params, "supernet"), paths, loop.ignore)
+        made = elastic.read(paths.supernet / "weights.pt")
+        same = torch.allclose(made.weights["head/weight"], source.weights["head/weight"])
+        assert same == (init is not None) and made.task == TASK
+
+    def refusal(**init):
+        params = make_params({"supernet": {"init": {"file": file, "sha256": right} | init}})
+        with pytest.raises(ValueError) as error:
+            stage_supernet.main(declared(params, "supernet"), paths, loop.ignore)
+        return str(error.value)
+
+    said = refusal(sha256="0" * 64)
+    assert "0" * 64 in said and right in said, "it says the right one"
+    assert "nowhere.pt: cannot be read" in refusal(file="nowhere.pt")
+    child.write(tmp_path / "child.pt", child.build(network_of(make_params()), TASK, generator()))
+    said = refusal(file="child.pt", sha256=files.sha256(tmp_path / "child.pt"))
+    assert "holds a child, not a super-supernet" in said
 
 
 # --- interruption ---------------------------------------------------------------------------------

@@ -52,8 +52,14 @@ class Data(Section):
         return self
 
 
+class WeightsFile(Section):
+    file: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Supernet(Section):
     seed: Seed
+    init: WeightsFile | None
     coupling: Literal["left", "bilateral"]
     sampling: Literal["budgeted", "hierarchical", "uniform"]
     stage_weights: tuple[Weight, ...] | None

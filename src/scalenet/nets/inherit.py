@@ -1,19 +1,23 @@
-"""Weights that start from a super-supernet's, where shapes differ: a member larger than it.
+"""Weights that start from a super-supernet's: a member's, or those of another super-supernet.
 
-A network grows as its function stays (Chen et al. 2016, Net2Net; with zeros for what is new): new
-channels have fresh weights, and nothing reads them yet; new layers are residual branches that add
-nothing yet (nets/weights.py). Both learn from the first step on.
+A member that is larger grows as its function stays (Chen et al. 2016, Net2Net; with zeros for what
+is new): new channels have fresh weights, and nothing reads them yet; new layers are residual
+branches that add nothing yet (nets/weights.py). Both learn from the first step on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from scalenet.config.params import WeightsFile
+from scalenet.nets import elastic as elastics
 from scalenet.nets.elastic import Elastic
+from scalenet.records import files
 from scalenet.space.network import Block, Network
 
 
@@ -97,3 +101,49 @@ def _grown(fresh: Tensor, source: Tensor) -> Tensor:
     tensor[: len(source)] = 0
     tensor[tuple(slice(size) for size in source.shape)] = source
     return tensor
+
+
+# --- a super-supernet from another ----------------------------------------------------------------
+
+
+def read(init: WeightsFile | None, root: Path) -> Elastic | None:
+    """Read the super-supernet to start from, if one is asked for; paths are relative to ``root``.
+
+    ``ValueError`` if the file is not the one that params.yaml means.
+    """
+    if init is None:
+        return None
+    path = root / init.file
+    there = files.sha256(path)
+    if there != init.sha256:
+        raise ValueError(
+            f"supernet.init.sha256 is {init.sha256}, but {path} has {there}; give that, or the "
+            "file that was meant"
+        )
+    return elastics.read(path)
+
+
+@torch.no_grad()
+def supernet(net: Elastic, source: Elastic) -> None:
+    """Start a super-supernet from another of the same space, in place.
+
+    What depends on the task stays fresh where the tasks differ: the stem's kernel for images of
+    other channels, the classifier for another number of classes (for as many it is taken over,
+    whatever they are called). ``ValueError`` if the spaces differ.
+    """
+    fresh = {"stem/weight"} if net.task.channels != source.task.channels else set()
+    if net.task.classes != source.task.classes:
+        fresh |= {"classifier/weight", "classifier/bias"}
+    ours, theirs = (
+        {name: tuple(tensor.shape) for name, tensor in one.weights.items() if name not in fresh}
+        for one in (net, source)
+    )
+    if ours != theirs:
+        name = min(name for name in ours | theirs if ours.get(name) != theirs.get(name))
+        raise ValueError(
+            f"supernet.init.file holds a super-supernet of another space: {name} is "
+            f"{theirs.get(name, 'not there')}, here {ours.get(name, 'not there')}; give one with "
+            "the same space and the same largest strategies, or set supernet.init: null"
+        )
+    for name in ours:
+        net.weights[name].copy_(source.weights[name])
