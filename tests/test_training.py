@@ -1,5 +1,6 @@
 """Training, on toys in milliseconds: it learns, resumes to the same bits, its parts do as told."""
 
+import csv
 import math
 from contextlib import contextmanager
 from itertools import pairwise
@@ -32,7 +33,7 @@ from scalenet.space.scale import largest, scale, smallest
 from scalenet.space.scaling import BaseModel, Scaling
 from scalenet.stages import declared, work_key
 from scalenet.stages import supernet as stage_supernet
-from scalenet.training import fixed, loop, member, supernet
+from scalenet.training import fixed, loop, member, supernet, watch
 
 TASK = Task(1, 3)
 QUICK = {
@@ -143,7 +144,9 @@ def test_a_member_beyond_the_supernet_starts_where_its_slice_is(make_params, toy
         generator = torch.Generator().manual_seed(5)
         net = member.initial(planned(params, strategy), TASK, trained, generator)
         fixed.calibrate(net, images, 96, 0)
-        reached.append((member.correct(net, toy(60, seed=1), 32), net.network.depth))
+        fresh = toy(60, seed=1)
+        seen = net(fresh.resized(9, 60)[0]).argmax(1)
+        reached.append(((seen == fresh.labels).sum().item(), net.network.depth))
     assert reached[0][0] == reached[1][0] > 0.6 * 60 and reached[0][1] < reached[1][1]
 
 
@@ -351,6 +354,78 @@ def test_runs_repeat_and_seeds_differ(params, toy):
     )
     assert_same(first.state_dict(), second.state_dict())
     assert not torch.equal(first.weights["head/weight"], other.weights["head/weight"])
+
+
+# --- a training watched ---------------------------------------------------------------------------
+
+
+def watched_member(params, images, select, state=None, emit=loop.ignore):
+    """Train a member as stage retrain does; return it, its watched curve."""
+    net = child.build(network_of(params), TASK, torch.Generator().manual_seed(0))
+    judge = member.judge(params.retrain, net, images, select)
+    seen = watch.Watch(member.WATCHED, judge, state, emit)
+    history = member.train(params.retrain, net, images, 0, state, seen)
+    return net, seen.joined(history)
+
+
+HELD_BACK = {"use_select": False, "watch": 48}
+
+
+def test_a_member_is_judged_at_each_checkpoint_and_at_the_end(make_params, toy):
+    params, images, select, told = make_params({"retrain": HELD_BACK}), toy(96), toy(60, seed=1), []
+    net, curve = watched_member(params, images, select, emit=told.append)
+    plain, history = train_member(params, images)
+    assert_same(net.state_dict(), plain.state_dict())
+    assert [row[:3] for row in curve] == history, "watching changes nothing"
+    assert [row[0] for row in curve if row[3] is not None] == [8, 16, 20]
+    first = select.resized(9, 48, 48)[0], select.labels[:48]
+    fixed.calibrate(net, images, 96, 0)
+    seen = elastic.calibrated(net.network, net.weights, images.resized(9, 48, 48))(first[0])
+    assert curve[-1][3] == (seen.argmax(1) == first[1]).float().mean().item() > 0.6
+    judged = [record for record in told if record["event"] == "judged"]
+    assert [(r["step"], r["steps"], r["select"]) for r in judged] == [
+        (row[0], 20, row[3]) for row in curve if row[3] is not None
+    ]
+    assert not any("weights" in record for record in told), "tensors stay inside"
+
+
+@pytest.mark.parametrize("section", [{"use_select": True, "watch": 48}, HELD_BACK | {"watch": 0}])
+def test_no_member_is_judged_by_what_it_learns_from(make_params, toy, section):
+    params = make_params({"retrain": section})
+    _, curve = watched_member(params, toy(96), toy(60, seed=1))
+    assert all(row[3] is None for row in curve)
+
+
+def test_what_was_judged_survives_an_interruption(make_params, toy, tmp_path):
+    params, images, select = make_params({"retrain": HELD_BACK}), toy(96), toy(60, seed=1)
+    _, whole = watched_member(params, images, select)
+    with interrupted(after=18):
+        watched_member(params, images, select, tmp_path)
+    told = []
+    _, again = watched_member(params, images, select, tmp_path, told.append)
+    assert again == whole
+    assert [r["step"] for r in told if r["event"] == "judged"] == [20], "nothing is judged twice"
+
+
+def test_a_supernet_is_judged_by_a_small_and_a_large_network(make_params, info, toy, tmp_path):
+    images = toy(96)
+    paths = supernet_project(tmp_path, info, images)
+    recipe = {"steps": 40, "lr": 0.4, "checkpoint": 16}
+    params = make_params({"supernet": {"watch": 64, "recipe": recipe}})
+    told = []
+    stage_supernet.main(declared(params, "supernet"), paths, told.append)
+    with (paths.supernet / "training.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    judged = {int(row["step"]): row for row in rows if row["select_first"]}
+    assert list(judged) == [16, 32, 40] and len(rows) == 10
+    assert 0.3 < float(judged[40]["select_last"]) <= 1
+    assert [r["select_last"] for r in told if r["event"] == "judged"] == [
+        float(row["select_last"]) for row in judged.values()
+    ]
+    net = elastic.read(paths.supernet / "weights.pt")
+    judge = supernet.judge(params, net, images, images)
+    reached = [float(judged[40][name]) for name in supernet.WATCHED]
+    assert judge(dict(net.weights)) == reached, "the weights at the end are those judged last"
 
 
 # --- the loop -------------------------------------------------------------------------------------

@@ -66,6 +66,7 @@ class Supernet(Section):
     sampled: Count
     sandwich: bool
     distill: bool
+    watch: Annotated[Int, Field(ge=0)]
     recipe: Recipe
 
     @model_validator(mode="after")
@@ -118,6 +119,7 @@ class Retrain(Section):
     use_select: bool
     calibration: Annotated[Int, Field(ge=2)]
     batch: Count
+    watch: Annotated[Int, Field(ge=0)]
     confidence: Inside
     recipe: Recipe
 

@@ -11,13 +11,15 @@ import torch
 from scalenet.config.params import Retrain
 from scalenet.data.images import Images, chunks
 from scalenet.laws.intervals import wilson
-from scalenet.nets import child, inherit
+from scalenet.nets import child, elastic, inherit
 from scalenet.nets.child import Child
 from scalenet.nets.elastic import Elastic
 from scalenet.records.documents import DataInfo, Member, Trained
 from scalenet.space.network import Task
-from scalenet.training import fixed
+from scalenet.training import fixed, watch
 from scalenet.training.loop import Emit, History
+
+WATCHED = ("select",)  # a member's accuracy while it trains
 
 
 def initial(
@@ -51,6 +53,12 @@ def lengthened(params: Retrain, multiple: float) -> Retrain:
     steps, warmup = (round(factor * count) for count in (params.recipe.steps, params.recipe.warmup))
     recipe = params.recipe.model_copy(update={"steps": max(1, steps), "warmup": warmup})
     return params.model_copy(update={"recipe": recipe})
+
+
+def judge(params: Retrain, net: Child, train: Images, select: Images) -> watch.Judge | None:
+    """Return what judges a member on select while it trains; None where it is trained on it."""
+    count = 0 if params.use_select else params.watch
+    return watch.judge_of([net.network], elastic.calibrated, train, select, count)
 
 
 def train(

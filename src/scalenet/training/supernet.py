@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,11 @@ from scalenet.space.network import Network, Task
 from scalenet.space.sampling import Sample, Sampler
 from scalenet.space.scale import largest, smallest
 from scalenet.space.scaling import all_strategies
-from scalenet.training import loop
+from scalenet.training import loop, watch
 
 SAMPLINGS = ("budgeted", "hierarchical", "uniform")
 HISTOGRAM = 2000  # steps whose networks' FLOPs are written down, for every way of sampling
+WATCHED = ("select_first", "select_last")  # accuracies of a network of the first and the last size
 Draw = Callable[[np.random.Generator], Sample]
 
 
@@ -57,6 +58,23 @@ def draws(params: Params, draw: Draw, step: int) -> list[tuple[Network, int]]:
     """Return a step's networks and their sizes."""
     drawn = samples(params, draw, step)
     return [*ends(params), *((sample.network, sample.size) for sample in drawn)]
+
+
+def judge(params: Params, net: Elastic, train: Images, select: Images) -> watch.Judge | None:
+    """Return what judges two networks on select while they train: one within S0's budget, and one
+    within the last size's, each drawn once."""
+    budget = Budget(params.space, params.scaling, net.task)
+    sizes = len(params.scaling.stages)
+    ends = [tuple(float(i == size) for i in range(sizes)) for size in (0, sizes - 1)]
+    networks = [
+        Budgeted(budget, weights, params.scaling.tries).draw(np.random.default_rng(0)).network
+        for weights in ends
+    ]
+
+    def evaluator(network: Network, weights: Mapping[str, Tensor], calibration: list[Tensor]):
+        return Elastic(weights, params.supernet.coupling).evaluator(network, calibration)
+
+    return watch.judge_of(networks, evaluator, train, select, params.supernet.watch)
 
 
 def train(
