@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from scalenet.config.params import Params, parse, read_yaml
 from scalenet.pipeline.project import PRESETS
-from scalenet.records.files import write_bytes
+from scalenet.records.files import sha256, write_bytes
 
 
 def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Params:
@@ -27,12 +27,19 @@ def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Param
     if preset is not None:
         merge(content, _preset(root, preset, yaml))
     for key, value in overrides.items():
-        assign(content, key, value)
+        assign(content, key, _named(root, key, value))
     plain = YAML(typ="safe").load(_dump(yaml, content))
     params = parse(plain, "params.yaml" + (f" with preset {preset}" if preset else ""))
     if plain != read_yaml(path):
         write_bytes(path, _dump(yaml, content).encode())
     return params
+
+
+def _named(root: Path, key: str, value: Any) -> Any:
+    """Return a value to set: for a file of weights to start from, its name and its digest."""
+    if key == "supernet.init" and isinstance(value, str):
+        return {"file": value, "sha256": sha256(root / value)}
+    return value
 
 
 @contextmanager

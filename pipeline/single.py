@@ -104,6 +104,8 @@ def _progress(say: Say) -> Callable[[Mapping[str, Any]], None]:
             say(record["summary"])
         elif record["event"] == "notice":
             say(record["text"])
+        elif record["event"] == "judged":
+            say(judged(record))
         if time.monotonic() - last < PATIENCE:
             return
         last = time.monotonic()
@@ -113,6 +115,12 @@ def _progress(say: Say) -> Callable[[Mapping[str, Any]], None]:
             say(f"{candidates} candidates")
 
     return emit
+
+
+def judged(record: Mapping[str, Any]) -> str:
+    """Return a line about a training's accuracies at a checkpoint."""
+    reached = (f"{name} {record[name]:.1%}" for name in record if name.startswith("select"))
+    return "step {step} of {steps}, accuracy on ".format(**record) + ", ".join(reached)
 
 
 def forget(root: Path, stage: str, member: str | None) -> None:

@@ -164,7 +164,7 @@ def _curve(file: Path, now: int) -> list[Metric]:
         Metric(f"training.{name}", float(value), now, int(row["step"]))
         for row in (_rows(file) if file.exists() else ())
         for name, value in row.items()
-        if name != "step"
+        if name != "step" and value  # an accuracy is judged now and then
     ]
 
 

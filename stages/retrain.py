@@ -18,7 +18,7 @@ from scalenet.records.paths import Paths
 from scalenet.stages import Emit, work_key
 from scalenet.training import device as devices
 from scalenet.training import member as training
-from scalenet.training.loop import History
+from scalenet.training.watch import Watch, columns
 
 
 class RetrainInputs(NamedTuple):
@@ -34,7 +34,7 @@ class RetrainOutputs(NamedTuple):
     """What ``retrain`` makes: the network, its loss curve, how many test images it labels right."""
 
     net: Child
-    history: History
+    history: list[tuple]
     correct: int
 
 
@@ -48,13 +48,17 @@ def run(
     emit: Emit,
 ) -> RetrainOutputs:
     """Train on train (and select), calibrate the norms, test."""
-    info, member, section = inputs.info, inputs.member, params.retrain
+    info, member = inputs.info, inputs.member
+    section = training.lengthened(params.retrain, member.multiple)
     images = {k: on_device(v, info.mean, info.std, device) for k, v in inputs.splits.items()}
     train = join(images["train"], images["select"]) if section.use_select else images["train"]
     net = training.initial(member, info.task, inputs.supernet, generator).to(device)
-    seed = params.family[member.name].seed
-    history = training.train(section, net, train, seed, state, emit)
-    return RetrainOutputs(net, history, training.correct(net, images["test"], section.batch))
+    judge = training.judge(section, net, train, images["select"])
+    watch, seed = Watch(training.WATCHED, judge, state, emit), params.family[member.name].seed
+    history = training.train(section, net, train, seed, state, watch)
+    return RetrainOutputs(
+        net, watch.joined(history), training.correct(net, images["test"], section.batch)
+    )
 
 
 def main(params: SimpleNamespace, paths: Paths, name: str, emit: Emit) -> None:
@@ -68,6 +72,6 @@ def main(params: SimpleNamespace, paths: Paths, name: str, emit: Emit) -> None:
     made = run(params, inputs, state=state, generator=generator, device=device, emit=emit)
     digest = child.write(out / "weights.pt", made.net)
     trained = training.tested(params.retrain, member, info, made.correct, digest)
-    files.write_table(out / "training.csv", ("step", "loss", "learning_rate"), made.history)
+    files.write_table(out / "training.csv", columns(training.WATCHED), made.history)
     trained.write(out / "trained.json")
     files.write_json(out / "metrics.json", training.metrics(trained, made.history))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from scalenet.data.images import on_device
-from scalenet.nets import elastic
+from scalenet.nets import elastic, inherit
 from scalenet.nets.elastic import Elastic
 from scalenet.records import files
 from scalenet.records.documents import DataInfo
@@ -19,21 +19,23 @@ from scalenet.space.budget import Budget
 from scalenet.stages import Emit, work_key
 from scalenet.training import device as devices
 from scalenet.training import supernet
-from scalenet.training.loop import History
+from scalenet.training.watch import Watch, columns
 
 
 class SupernetInputs(NamedTuple):
-    """What ``supernet`` reads."""
+    """What ``supernet`` reads; another super-supernet only where it starts from one."""
 
     info: DataInfo
     train: files.Split
+    select: files.Split
+    start: Elastic | None = None
 
 
 class SupernetOutputs(NamedTuple):
-    """What ``supernet`` makes: weights, loss curve, (sampling, size, FLOPs) of networks drawn."""
+    """What ``supernet`` makes: weights, watched loss curve, (sampling, size, FLOPs) of networks."""
 
     elastic: Elastic
-    history: History
+    history: list[tuple]
     sampled: list[tuple[str, int, int]]
 
 
@@ -53,20 +55,28 @@ def run(
     net = elastic.build(
         params.space, params.scaling, info.task, params.supernet.coupling, generator
     ).to(device)
-    images = on_device(inputs.train, info.mean, info.std, device)
-    history = supernet.train(params, net, images, state, emit)
-    return SupernetOutputs(net, history, supernet.histogram(params, info.task))
+    if inputs.start is not None:
+        inherit.supernet(net, inputs.start)
+    train, select = (
+        on_device(split, info.mean, info.std, device) for split in (inputs.train, inputs.select)
+    )
+    judge = supernet.judge(params, net, train, select)
+    watch = Watch(supernet.WATCHED, judge, state, emit)
+    history = supernet.train(params, net, train, state, watch)
+    return SupernetOutputs(net, watch.joined(history), supernet.histogram(params, info.task))
 
 
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
-    """Read train; write the weights, the loss curve and the histogram of what was sampled."""
-    inputs = SupernetInputs(paths.info(), files.read_split(paths.data / "train.npz"))
+    """Read train and select; write the weights, the loss curve, a histogram of what was sampled."""
+    start = inherit.read(params.supernet.init, paths.root)
+    splits = (files.read_split(paths.data / f"{name}.npz") for name in ("train", "select"))
+    inputs = SupernetInputs(paths.info(), *splits, start)
     state = paths.state("supernet", work_key(params, "supernet", inputs.info))
     generator = torch.Generator().manual_seed(params.supernet.seed)
     device, out = devices.prepare(params.compute), paths.supernet
     made = run(params, inputs, state=state, generator=generator, device=device, emit=emit)
     elastic.write(out / "weights.pt", made.elastic, params.supernet.coupling)
-    files.write_table(out / "training.csv", ("step", "loss", "learning_rate"), made.history)
+    files.write_table(out / "training.csv", columns(supernet.WATCHED), made.history)
     files.write_table(out / "sampled.csv", ("sampling", "stage", "flops"), made.sampled)
     parameters = sum(p.numel() for p in made.elastic.parameters())
     files.write_json(out / "metrics.json", {"loss": made.history[-1][1], "parameters": parameters})

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import ROOT
 
 import scalenet
@@ -23,6 +24,8 @@ from scalenet.nets import child
 from scalenet.records import files
 from scalenet.records.documents import Candidate, Family, Found, State, Trained
 from scalenet.records.paths import Paths
+from scalenet.stages import run_stage
+from scalenet.training.loop import ignore
 
 B0 = (
     "r224-stem_k3_s2_c32-ir_k3_s1_e1_c16-ir_k3.3_s2_e6_c24-ir_k5.5_s2_e6_c40-ir_k3.3.3_s2_e6_c80"

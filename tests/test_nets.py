@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scalenet.nets import blocks, child, elastic, norm, weights
+from scalenet.nets import blocks, child, elastic, inherit, norm, weights
 from scalenet.nets.child import Child
 from scalenet.nets.deployed import Deployed
 from scalenet.space import sampling
-from scalenet.space.network import Task
+from scalenet.space.network import Network, Task
 from scalenet.space.scale import largest, scale, smallest
 from scalenet.space.scaling import BaseModel, Scaling
 
@@ -240,6 +240,78 @@ def test_coupling_left_alone_starves_the_last_channels(params):
     ).backward()
     grad = net.weights["stem/norm/weight"].grad
     assert grad[-network.stem_width :].all() and not grad[: -network.stem_width].any()
+
+
+# --- growth: a member that is larger than the super-supernet --------------------------------------
+
+LARGER = {"deeper": (4.0, 1.2), "wider": (1.0, 4.0), "both": (4.0, 4.0), "narrow": (4.0, 1.0)}
+
+
+def grown_of(net, network):
+    """Return the child that starts a member, and the child that is its slice."""
+    large = child.build(network, net.task, torch.Generator().manual_seed(7))
+    spread({name: t for name, t in large.weights.items() if not name.endswith("norm/weight")})
+    large.weights.load_state_dict(inherit.member(net, network, large.weights))
+    return large, standalone(net, inherit.held(net, network), "left")
+
+
+@pytest.mark.parametrize("how", LARGER)
+@pytest.mark.parametrize("space", [{}, {"se_from": "input"}, {"se_ratio": 0}, {"scale_head": True}])
+def test_a_grown_network_computes_what_its_slice_computes(make_params, how, space):
+    params = make_params({"space": space})
+    net, (depth, width) = supernet(params), LARGER[how]
+    spread(net.weights)
+    base = BaseModel(((3,), (5, 3, 3), (7, 5)))
+    network = scale(params.space, base, Scaling(depth, width, 12))
+    large, source = grown_of(net, network)
+    assert source.network.resolution == 12 and str(source.network) != str(network)
+    batch, images = images_for(network, 32, seed=5), images_for(network, seed=6)
+    for each in (large, source):
+        each.calibrate([batch])
+    outs = [each.eval()(images).detach() for each in (large, source)]
+    assert outs[1].std(0).min() > 1e-2, "the test is blind if logits are all alike"
+    torch.testing.assert_close(*outs, rtol=1e-4, atol=1e-4)
+
+
+def test_what_has_grown_learns(params, shared):
+    """A gradient reaches what was set to 0 at once, and through it, soon, all that is new."""
+    network = scale(params.space, BaseModel(((3,), (5, 3, 3), (7, 5))), Scaling(4.0, 4.0, 9))
+    large, source = grown_of(shared, network)
+    large.train()
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    for _ in range(4):
+        large.zero_grad(set_to_none=True)
+        F.cross_entropy(large(images_for(network)), labels).backward()
+        with torch.no_grad():
+            for tensor in large.weights.values():
+                tensor -= 0.1 * tensor.grad
+    for name, tensor in large.weights.items():
+        old = source.weights.get(name)
+        if old is None or len(old) < len(tensor):
+            assert tensor.grad[0 if old is None else len(old) :].any(), name
+
+
+def test_a_network_that_is_held_starts_as_its_slice(params, shared):
+    for network in networks(params, seed=3, count=2):
+        assert inherit.held(shared, network) == network
+        large, source = grown_of(shared, network)
+        assert all(torch.equal(t, source.weights[name]) for name, t in large.weights.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("k7.3_s2_e2_c8", r"layer 0 of block 1 has a kernel of 7, the super-supernet has 3, 5 th"),
+        ("k3.5_s2_e4_c8", r"block 1 expands by 4, the super-supernet's by 2 at most"),
+        ("k3.5_s1_e2_c40", r"layer 0 of block 1 has a skip in one of .* rounded to the same"),
+    ],
+)
+def test_what_no_growth_reaches_is_refused(params, shared, text, reason):
+    whole = f"r9-stem_k3_s1_c40-ir_k3_s1_e1_c40-ir_{text}-ir_k3_s2_e3_c40-head_c16"
+    network = Network.parse(f"{whole}-se0.25e-hard_swish")
+    fresh = child.build(network, Task(1, 3), torch.Generator()).weights
+    with pytest.raises(ValueError, match=reason):
+        inherit.member(shared, network, fresh)
 
 
 # --- blocks ---------------------------------------------------------------------------------------

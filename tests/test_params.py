@@ -1,5 +1,6 @@
 """params.yaml: complete, typed, explained; and every mistake named with what is allowed."""
 
+import hashlib
 import re
 from copy import deepcopy
 
@@ -9,6 +10,7 @@ from conftest import ROOT
 
 from scalenet.config.explain import _section_of
 from scalenet.config.params import Params, load, parse, read_yaml
+from scalenet.pipeline import settings
 
 COMMITTED = read_yaml(ROOT / "params.yaml")
 ABSENT = object()
@@ -254,3 +256,20 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path, text, said):
 
 def test_targets_double(params):
     assert [params.scaling.target(size) for size in range(3)] == [25e3, 50e3, 100e3]
+
+
+# --- keys that a command sets ---------------------------------------------------------------------
+
+
+def test_a_file_to_start_from_is_set_with_its_digest(tmp_path):
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    made = settings.apply(tmp_path, None, {"supernet.init": "weights.pt"}).supernet.init
+    assert (made.file, made.sha256) == ("weights.pt", digest)
+    written = (tmp_path / "params.yaml").read_text()
+    assert digest in written and "to start from" in written, "comments stay"
+    with pytest.raises(ValueError, match=r"nowhere\.pt: cannot be read"):
+        settings.apply(tmp_path, None, {"supernet.init": "nowhere.pt"})
+    assert (tmp_path / "params.yaml").read_text() == written
+    assert settings.apply(tmp_path, None, {"supernet.init": None}).supernet.init is None

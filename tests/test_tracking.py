@@ -252,9 +252,9 @@ def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
         files.write_json(
             paths.member("S1") / "metrics.json", {"accuracy": 0.8, "flops": 50_000, "note": "none"}
         )
-        rows = [(step, 2 / step, 0.1) for step in range(1, 1201)]
+        rows = [(s, 2 / s, 0.1, None if s % 400 else s / 1200) for s in range(1, 1201)]
         files.write_table(
-            paths.member("S1") / "training.csv", ("step", "loss", "learning_rate"), rows
+            paths.member("S1") / "training.csv", ("step", "loss", "learning_rate", "select"), rows
         )
     client = stores.connect(root)
     run = client.get_run(run_id)
@@ -271,6 +271,8 @@ def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
     assert [m.step for m in client.get_metric_history(run_id, "training.loss")] == list(
         range(1, 1201)
     )
+    judged = client.get_metric_history(run_id, "training.select")
+    assert [(m.step, m.value) for m in judged] == [(400, 1 / 3), (800, 2 / 3), (1200, 1)]
     assert {
         "stage": "retrain",
         "member": "S1",

@@ -1,5 +1,6 @@
 """Training, on toys in milliseconds: it learns, resumes to the same bits, its parts do as told."""
 
+import csv
 import math
 from contextlib import contextmanager
 from itertools import pairwise
@@ -10,18 +11,29 @@ import torch
 from torch import nn
 
 from scalenet.config.recipe import Augment, Recipe
-from scalenet.data.augmentation import Targets, affine, augment, erase, grid, mix
+from scalenet.data.augmentation import (
+    Targets,
+    affine,
+    augment,
+    class_weights,
+    erase,
+    grid,
+    mix,
+)
 from scalenet.data.images import Arrays, Images, Order, join, resize
 from scalenet.data.randaugment import COLOURS, compose, places, randaugment
-from scalenet.nets import child, elastic
+from scalenet.nets import child, elastic, inherit
+from scalenet.records import files
 from scalenet.records import tensors as tensorfile
+from scalenet.records.documents import Member
 from scalenet.records.paths import Paths
 from scalenet.space import cost
 from scalenet.space.network import Task
 from scalenet.space.scale import largest, scale, smallest
 from scalenet.space.scaling import BaseModel, Scaling
 from scalenet.stages import declared, work_key
-from scalenet.training import loop, member, supernet
+from scalenet.stages import supernet as stage_supernet
+from scalenet.training import fixed, loop, member, supernet, watch
 
 TASK = Task(1, 3)
 QUICK = {
@@ -105,6 +117,162 @@ def test_the_supernet_learns(make_params, toy, still, section):
     assert (logits.argmax(1) == fresh.labels).float().mean() > 0.6
 
 
+def planned(params, strategy, multiple=64):
+    """Return the plan of a member: the largest base model, scaled by a strategy."""
+    base = BaseModel(((3,), (3, 5, 3), (7, 5)))
+    network = scale(params.space, base, strategy)
+    return Member(
+        name="S6",
+        multiple=multiple,
+        budget=multiple * params.scaling.budget,
+        origin="extrapolated",
+        base=base,
+        scaling=strategy,
+        network=network,
+        flops=cost.flops(network, TASK),
+        params=cost.parameters(network, TASK),
+    )
+
+
+def test_a_member_beyond_the_supernet_starts_where_its_slice_is(make_params, toy, still):
+    """Larger than the super-supernet, and as good as its largest slice before any training."""
+    recipe = {"steps": 40, "lr": 0.4, "log": 8, "augment": still}
+    params, images = make_params({"supernet": {"recipe": recipe}}), toy(96)
+    trained, _ = train_supernet(params, images)
+    reached = []
+    for strategy in (Scaling(2.0, 2.0, 9), Scaling(3.0, 3.0, 9)):
+        generator = torch.Generator().manual_seed(5)
+        net = member.initial(planned(params, strategy), TASK, trained, generator)
+        fixed.calibrate(net, images, 96, 0)
+        fresh = toy(60, seed=1)
+        seen = net(fresh.resized(9, 60)[0]).argmax(1)
+        reached.append(((seen == fresh.labels).sum().item(), net.network.depth))
+    assert reached[0][0] == reached[1][0] > 0.6 * 60 and reached[0][1] < reached[1][1]
+
+
+def test_a_member_that_cannot_start_from_the_supernet_says_why(params, make_params):
+    stages = [block.model_dump() for block in params.space.stages]
+    stages[1] |= {"kernels": [3, 7]}
+    space = make_params({"space": {"stages": stages}}).space
+    net = elastic.build(space, params.scaling, TASK, "left", generator())
+    with pytest.raises(ValueError, match=r"S6 \(r9-.* block 1 has a kernel of 5.*init: scratch"):
+        member.initial(planned(params, Scaling(1.0, 1.0, 9)), TASK, net, generator())
+
+
+@pytest.mark.parametrize(
+    ("growth", "multiple", "steps", "warmup"),
+    [
+        (1.0, 32, 20, 3),
+        (1.15, 1, 20, 3),
+        (1.5, 2, 30, 4),
+        (2.0, 8, 160, 24),
+        (0.5, 1024, 1, 0),
+    ],
+)
+def test_a_larger_member_is_trained_for_longer(make_params, growth, multiple, steps, warmup):
+    params = make_params({"retrain": {"growth": growth}}).retrain
+    longer = member.lengthened(params, multiple).recipe
+    assert (longer.steps, longer.warmup) == (steps, warmup)
+    assert longer.model_dump(exclude={"steps", "warmup"}) == params.recipe.model_dump(
+        exclude={"steps", "warmup"}
+    )
+
+
+def test_a_length_that_is_no_multiple_of_anything_resumes_too(make_params, toy, tmp_path):
+    """A log entry and no checkpoint ends a training, wherever its last step is."""
+    params = make_params({"retrain": {"growth": 1.1}}).retrain
+    longer = member.lengthened(params, 2)
+    assert longer.recipe.steps == 22
+    nets, histories = [], []
+    for state in (None, tmp_path):
+        net = child.build(network_of(make_params()), TASK, torch.Generator().manual_seed(0))
+        if state:
+            with interrupted(after=18):
+                member.train(longer, net, toy(96), 0, state, loop.ignore)
+        histories.append(member.train(longer, net, toy(96), 0, state, loop.ignore))
+        nets.append(net)
+    assert [step for step, *_ in histories[0]] == [4, 8, 12, 16, 20, 22]
+    assert histories[0] == histories[1]
+    assert_same(nets[0].state_dict(), nets[1].state_dict())
+
+
+# --- a super-supernet that starts from another ----------------------------------------------------
+
+
+def other_supernet(params, task, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    return elastic.build(params.space, params.scaling, task, "left", generator)
+
+
+@pytest.mark.parametrize(
+    ("task", "fresh"),
+    [
+        (TASK, set()),
+        (Task(1, 7), {"classifier/weight", "classifier/bias"}),
+        (Task(3, 3), {"stem/weight"}),
+        (Task(3, 7), {"classifier/weight", "classifier/bias", "stem/weight"}),
+    ],
+)
+def test_a_supernet_takes_over_what_the_task_leaves(params, task, fresh):
+    net, source, before = (
+        other_supernet(params, t, s) for t, s in ((TASK, 0), (task, 3), (TASK, 0))
+    )
+    with torch.no_grad():
+        for tensor in source.weights.values():
+            tensor += 0.1
+    inherit.supernet(net, source)
+    for name, tensor in net.weights.items():
+        assert torch.equal(tensor, (before if name in fresh else source).weights[name]), name
+    assert net.task == TASK
+
+
+def test_a_supernet_of_another_space_is_refused(params, make_params):
+    wide = make_params({"space": {"head": {"width": 20}}})
+    with pytest.raises(ValueError, match=r"classifier/weight is \(3, 20\), here \(3, 16\).*null"):
+        inherit.supernet(other_supernet(params, TASK), other_supernet(wide, TASK))
+    deep = make_params({"space": QUICK})
+    with pytest.raises(ValueError, match=r"another space: .* is not there, here"):
+        inherit.supernet(other_supernet(params, TASK), other_supernet(deep, TASK))
+
+
+def supernet_project(root, info, images):
+    """Lay what stage supernet reads in a folder; return its paths."""
+    paths = Paths(root)
+    info.write(paths.data / "info.json")
+    arrays = {"pixels": images.array.numpy(), "labels": images.labels.numpy()}
+    for name in ("train", "select"):
+        files.write_arrays(paths.data / f"{name}.npz", arrays)
+    return paths
+
+
+def test_the_stage_starts_from_the_file_that_params_name(make_params, info, toy, tmp_path):
+    """With a rate of next to nothing the weights stay what they were at the start."""
+    paths, file = supernet_project(tmp_path, info, toy(96)), "pretrained/weights.pt"
+    still = {"lr": 1e-12, "steps": 2, "warmup": 0, "weight_decay": 0}
+    source = other_supernet(make_params(), Task(1, 5))
+    elastic.write(tmp_path / file, source, "left")
+    right = files.sha256(tmp_path / file)
+    for init in (None, {"file": file, "sha256": right}):
+        params = make_params({"supernet": {"init": init, "recipe": still}})
+        stage_supernet.main(declared(params, "supernet"), paths, loop.ignore)
+        made = elastic.read(paths.supernet / "weights.pt")
+        same = torch.allclose(made.weights["head/weight"], source.weights["head/weight"])
+        assert same == (init is not None) and made.task == TASK
+
+    def refusal(**init):
+        params = make_params({"supernet": {"init": {"file": file, "sha256": right} | init}})
+        with pytest.raises(ValueError) as error:
+            stage_supernet.main(declared(params, "supernet"), paths, loop.ignore)
+        return str(error.value)
+
+    said = refusal(sha256="0" * 64)
+    assert "0" * 64 in said and right in said, "it says the right one"
+    assert "nowhere.pt: cannot be read" in refusal(file="nowhere.pt")
+    child.write(tmp_path / "child.pt", child.build(network_of(make_params()), TASK, generator()))
+    said = refusal(file="child.pt", sha256=files.sha256(tmp_path / "child.pt"))
+    assert "holds a child, not a super-supernet" in said
+
+
 # --- interruption ---------------------------------------------------------------------------------
 
 SUPERNETS = [
@@ -186,6 +354,78 @@ def test_runs_repeat_and_seeds_differ(params, toy):
     )
     assert_same(first.state_dict(), second.state_dict())
     assert not torch.equal(first.weights["head/weight"], other.weights["head/weight"])
+
+
+# --- a training watched ---------------------------------------------------------------------------
+
+
+def watched_member(params, images, select, state=None, emit=loop.ignore):
+    """Train a member as stage retrain does; return it, its watched curve."""
+    net = child.build(network_of(params), TASK, torch.Generator().manual_seed(0))
+    judge = member.judge(params.retrain, net, images, select)
+    seen = watch.Watch(member.WATCHED, judge, state, emit)
+    history = member.train(params.retrain, net, images, 0, state, seen)
+    return net, seen.joined(history)
+
+
+HELD_BACK = {"use_select": False, "watch": 48}
+
+
+def test_a_member_is_judged_at_each_checkpoint_and_at_the_end(make_params, toy):
+    params, images, select, told = make_params({"retrain": HELD_BACK}), toy(96), toy(60, seed=1), []
+    net, curve = watched_member(params, images, select, emit=told.append)
+    plain, history = train_member(params, images)
+    assert_same(net.state_dict(), plain.state_dict())
+    assert [row[:3] for row in curve] == history, "watching changes nothing"
+    assert [row[0] for row in curve if row[3] is not None] == [8, 16, 20]
+    first = select.resized(9, 48, 48)[0], select.labels[:48]
+    fixed.calibrate(net, images, 96, 0)
+    seen = elastic.calibrated(net.network, net.weights, images.resized(9, 48, 48))(first[0])
+    assert curve[-1][3] == (seen.argmax(1) == first[1]).float().mean().item() > 0.6
+    judged = [record for record in told if record["event"] == "judged"]
+    assert [(r["step"], r["steps"], r["select"]) for r in judged] == [
+        (row[0], 20, row[3]) for row in curve if row[3] is not None
+    ]
+    assert not any("weights" in record for record in told), "tensors stay inside"
+
+
+@pytest.mark.parametrize("section", [{"use_select": True, "watch": 48}, HELD_BACK | {"watch": 0}])
+def test_no_member_is_judged_by_what_it_learns_from(make_params, toy, section):
+    params = make_params({"retrain": section})
+    _, curve = watched_member(params, toy(96), toy(60, seed=1))
+    assert all(row[3] is None for row in curve)
+
+
+def test_what_was_judged_survives_an_interruption(make_params, toy, tmp_path):
+    params, images, select = make_params({"retrain": HELD_BACK}), toy(96), toy(60, seed=1)
+    _, whole = watched_member(params, images, select)
+    with interrupted(after=18):
+        watched_member(params, images, select, tmp_path)
+    told = []
+    _, again = watched_member(params, images, select, tmp_path, told.append)
+    assert again == whole
+    assert [r["step"] for r in told if r["event"] == "judged"] == [20], "nothing is judged twice"
+
+
+def test_a_supernet_is_judged_by_a_small_and_a_large_network(make_params, info, toy, tmp_path):
+    images = toy(96)
+    paths = supernet_project(tmp_path, info, images)
+    recipe = {"steps": 40, "lr": 0.4, "checkpoint": 16}
+    params = make_params({"supernet": {"watch": 64, "recipe": recipe}})
+    told = []
+    stage_supernet.main(declared(params, "supernet"), paths, told.append)
+    with (paths.supernet / "training.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    judged = {int(row["step"]): row for row in rows if row["select_first"]}
+    assert list(judged) == [16, 32, 40] and len(rows) == 10
+    assert 0.3 < float(judged[40]["select_last"]) <= 1
+    assert [r["select_last"] for r in told if r["event"] == "judged"] == [
+        float(row["select_last"]) for row in judged.values()
+    ]
+    net = elastic.read(paths.supernet / "weights.pt")
+    judge = supernet.judge(params, net, images, images)
+    reached = [float(judged[40][name]) for name in supernet.WATCHED]
+    assert judge(dict(net.weights)) == reached, "the weights at the end are those judged last"
 
 
 # --- the loop -------------------------------------------------------------------------------------
@@ -616,6 +856,46 @@ def test_with_both_each_step_takes_one(still):
     views = [mix(images, torch.arange(8), by, generator(seed))[0] for seed in range(30)]
     blended = sum(bool((view != view.round()).any()) for view in views)
     assert 5 < blended < 25
+
+
+def test_balance_makes_every_class_count_for_the_same():
+    labels = torch.tensor([0] * 6 + [1] * 3 + [3])  # no image of class 2
+    assert class_weights(labels, 0.0) is None
+    for balance in (0.5, 1.0):
+        weights = class_weights(labels, balance)
+        assert weights[labels].mean().item() == pytest.approx(1)
+        assert (weights[3] / weights[0]).item() == pytest.approx(6**balance)
+    totals = torch.bincount(labels) * class_weights(labels, 1.0)
+    assert totals[[0, 1, 3]].tolist() == pytest.approx([10 / 3] * 3)
+
+
+def test_a_weighted_loss_is_the_mean_of_weighted_losses():
+    logits, labels = torch.randn(6, 3, generator=generator()), torch.tensor([0, 1, 2, 0, 1, 2])
+    partners, weights = torch.arange(6) % 2, torch.tensor([0.5, 1.0, 2.5])
+    each = nn.functional.cross_entropy(logits, labels, label_smoothing=0.1, reduction="none")
+    torch.testing.assert_close(
+        Targets(labels).loss(logits, 0.1, weights), (each * weights[labels]).mean()
+    )
+    even = torch.ones(3)
+    torch.testing.assert_close(
+        Targets(labels, partners, 0.3).loss(logits, 0.1, even),
+        Targets(labels, partners, 0.3).loss(logits, 0.1),
+    )
+
+
+def test_balance_finds_a_rare_class(make_params, toy, still):
+    """One class of three has 6 of 96 images: unweighted, a short training passes it over."""
+    found, images, fresh = [], toy(192), toy(96, seed=1)
+    rare = (images.labels == 2).nonzero()[:6, 0]
+    index = torch.cat([(images.labels != 2).nonzero()[:90, 0], rare])
+    few = Arrays(images.array[index], images.labels[index], images.mean, images.std)
+    for balance in (0.0, 1.0):
+        recipe = {"balance": balance, "augment": still, "steps": 24, "lr": 0.2}
+        params = make_params({"retrain": {"recipe": recipe}})
+        net, _ = train_member(params, few)
+        seen = net(fresh.resized(net.network.resolution, 96)[0]).argmax(1)
+        found.append(((seen == 2) & (fresh.labels == 2)).sum().item())
+    assert found[1] > found[0] + 5, found
 
 
 def test_the_loss_of_a_mixture_is_the_mixture_of_losses():

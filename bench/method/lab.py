@@ -221,7 +221,10 @@ def _end_with_parent() -> None:
 
 
 def _train(lab: Lab, network: Network, seed: int) -> None:
-    """Train one network and write what came of it."""
+    """Train one network and write what came of it.
+
+    All are trained for ``retrain.recipe.steps``: ``retrain.growth`` is not for comparisons.
+    """
     on = device.prepare(lab.params.compute)
     train, test = _images(lab, on)
     start = time.perf_counter()

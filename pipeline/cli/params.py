@@ -19,6 +19,7 @@ def command(preset: str | None, pairs: tuple[str, ...]) -> None:
 
     \b
     scalenet params --preset tiny
+    scalenet params --set supernet.init=../other/artifacts/supernet/weights.pt
     scalenet params --set search.seed=1 --set family.S6='{multiple: 64, seed: 0}'
     """
     from scalenet.pipeline import project, settings

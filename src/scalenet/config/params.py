@@ -52,14 +52,21 @@ class Data(Section):
         return self
 
 
+class WeightsFile(Section):
+    file: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Supernet(Section):
     seed: Seed
+    init: WeightsFile | None
     coupling: Literal["left", "bilateral"]
     sampling: Literal["budgeted", "hierarchical", "uniform"]
     stage_weights: tuple[Weight, ...] | None
     sampled: Count
     sandwich: bool
     distill: bool
+    watch: Annotated[Int, Field(ge=0)]
     recipe: Recipe
 
     @model_validator(mode="after")
@@ -108,9 +115,11 @@ class FamilyEntry(Section):
 
 class Retrain(Section):
     init: Literal["scratch", "supernet"]
+    growth: Positive
     use_select: bool
     calibration: Annotated[Int, Field(ge=2)]
     batch: Count
+    watch: Annotated[Int, Field(ge=0)]
     confidence: Inside
     recipe: Recipe
 

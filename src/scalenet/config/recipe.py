@@ -61,6 +61,7 @@ class Recipe(Section):
     momentum: Annotated[Float, Field(ge=0, lt=1)]
     weight_decay: Weight
     label_smoothing: Annotated[Float, Field(ge=0, lt=1)]
+    balance: Share
     clip: Positive
     ema: Annotated[Float, Field(ge=0, lt=1)]
     drop_path: Annotated[Float, Field(ge=0, lt=1)]

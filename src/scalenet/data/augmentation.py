@@ -26,13 +26,39 @@ class Targets:
     partners: Tensor | None = None
     share: float = 1.0
 
-    def loss(self, logits: Tensor, smoothing: float) -> Tensor:
-        """Return the cross-entropy of logits (N, classes), each label weighted by its share."""
-        loss = F.cross_entropy(logits.float(), self.labels, label_smoothing=smoothing)
+    def loss(self, logits: Tensor, smoothing: float, weights: Tensor | None = None) -> Tensor:
+        """Return the cross-entropy of logits (N, classes), each label weighted by its share.
+
+        ``weights`` (classes) count some classes for more (``class_weights``).
+        """
+        loss = _cross_entropy(logits.float(), self.labels, smoothing, weights)
         if self.partners is None:
             return loss
-        other = F.cross_entropy(logits.float(), self.partners, label_smoothing=smoothing)
+        other = _cross_entropy(logits.float(), self.partners, smoothing, weights)
         return self.share * loss + (1 - self.share) * other
+
+
+def _cross_entropy(
+    logits: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None
+) -> Tensor:
+    """Return the mean over a batch; weights do not change what a batch counts for in all."""
+    if weights is None:
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    return (losses * weights[labels]).mean()
+
+
+def class_weights(labels: Tensor, balance: float) -> Tensor | None:
+    """Return what an image of each class counts for (classes), its mean over the images 1.
+
+    Proportional to (1 / images of the class)^balance: at 1 all classes count for the same. None at
+    0, where all images do.
+    """
+    if not balance:
+        return None
+    counts = torch.bincount(labels).clamp(min=1).float()
+    weights = counts.pow(-balance)
+    return weights / weights[labels].mean()
 
 
 def augment(

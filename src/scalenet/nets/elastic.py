@@ -56,15 +56,18 @@ class Elastic(nn.Module):
         Logits are the mean over the sides.
         """
         passes = [
-            _calibrated(network, self.slices(network, side), calibration) for side in self.sides
+            calibrated(network, self.slices(network, side), calibration) for side in self.sides
         ]
         return lambda images: torch.stack([apply(images) for apply in passes]).mean(0)
 
 
-def _calibrated(
+def calibrated(
     network: Network, tensors: Mapping[str, Tensor], calibration: list[Tensor]
 ) -> Callable[[Tensor], Tensor]:
-    """Return a network's forward pass on statistics measured on the calibration batches."""
+    """Return the function images -> logits of a network with given tensors.
+
+    Its norms' statistics are measured on the calibration batches.
+    """
 
     def apply(images: Tensor, normalise: blocks.Norm) -> Tensor:
         return blocks.forward(network, tensors, images, normalise, None)

@@ -97,6 +97,17 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()[:16]
 
 
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 as ``sha256sum`` prints it; ``ValueError`` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); name a file that is there"
+        ) from error
+
+
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from scalenet.config.recipe import Recipe
-from scalenet.data.augmentation import augment
+from scalenet.data.augmentation import augment, class_weights
 from scalenet.data.images import Images, Order, resize
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.child import Child
@@ -28,13 +28,14 @@ def train(
     The seed draws the order and the views of the images. ``state`` and ``emit`` are loop.train's.
     """
     order = Order(len(images), recipe.batch, seed)
+    weights = class_weights(images.labels, recipe.balance)
 
     def backward(step: int) -> float:
         generator, resolution = loop.step_generator(seed, step), net.network.resolution
         view, targets = augment(images, order.at(step), resolution, recipe.augment, generator)
         with loop.autocast(recipe, images.device):
             logits = net(view, drop_path(recipe.drop_path, generator))
-        loss = targets.loss(logits, recipe.label_smoothing)
+        loss = targets.loss(logits, recipe.label_smoothing, weights)
         loss.backward()
         return loss.item()
 

@@ -20,7 +20,7 @@ from scalenet.records.files import set_aside
 CHECKPOINT = "checkpoint.pt"  # in the folder of a training's state
 Backward = Callable[[int], float]  # step -> loss, leaving gradients in the parameters
 History = list[tuple[int, float, float]]  # (step, mean loss since the last entry, learning rate)
-Emit = Callable[[Mapping[str, Any]], None]  # told of each entry of the loss curve
+Emit = Callable[[Mapping[str, Any]], None]  # told what happens in a training
 Reduce = Callable[[list[Tensor]], None]  # averages gradients over all processes, in place
 
 
@@ -154,7 +154,8 @@ def train(
     """Train tensors in place for ``recipe.steps``; leave their moving average, return the curve.
 
     ``backward`` computes a step's gradients, ``reduce`` averages those of several processes (each
-    must train the same tensors in a step). ``emit`` is told of each entry of the loss curve.
+    must train the same tensors in a step). ``emit`` is told of each entry of the loss curve, and of
+    each checkpoint and the end: there with the averaged weights, which it may read.
 
     ``state`` is a folder for this work alone. With a checkpoint there, training continues exactly
     as if it had never stopped: what a step draws depends on its number alone.
@@ -164,13 +165,15 @@ def train(
     losses: list[float] = []
     for step in range(first, recipe.steps):
         losses.append(training.step(backward, step))
-        last = step + 1 == recipe.steps
+        last, marked = step + 1 == recipe.steps, (step + 1) % recipe.checkpoint == 0
+        place = {"step": step + 1, "steps": recipe.steps}
         if last or (step + 1) % recipe.log == 0:
             training.note(step + 1, losses)
-            place = {"step": step + 1, "steps": recipe.steps}
             emit({"event": "step", **place, "loss": training.history[-1][1]})
             losses = []
-        if checkpoint and not last and (step + 1) % recipe.checkpoint == 0:
+        if last or marked:
+            emit({"event": "checkpoint", **place, "weights": training.average.tensors})
+        if checkpoint and marked and not last:
             training.save(checkpoint, step + 1)
     return training.finish()
 

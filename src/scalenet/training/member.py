@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import torch
 from scalenet.config.params import Retrain
 from scalenet.data.images import Images, chunks
 from scalenet.laws.intervals import wilson
-from scalenet.nets import child
+from scalenet.nets import child, elastic, inherit
 from scalenet.nets.child import Child
 from scalenet.nets.elastic import Elastic
 from scalenet.records.documents import DataInfo, Member, Trained
 from scalenet.space.network import Task
-from scalenet.training import fixed
+from scalenet.training import fixed, watch
 from scalenet.training.loop import Emit, History
+
+WATCHED = ("select",)  # a member's accuracy while it trains
 
 
 def initial(
@@ -24,19 +27,38 @@ def initial(
 ) -> Child:
     """Return the child to train: fresh, or with the super-supernet's slice as its weights.
 
-    ``ValueError`` if the member is larger than the super-supernet.
+    A slice that is smaller than the member is grown (nets/inherit.py). ``ValueError`` if the
+    member has what no super-supernet of its space has.
     """
     net = child.build(member.network, task, generator)
     if supernet is None:
         return net
     try:
-        net.weights.load_state_dict(supernet.slices(member.network))
-    except (KeyError, RuntimeError) as error:
+        net.weights.load_state_dict(inherit.member(supernet, member.network, net.weights))
+    except ValueError as error:
         raise ValueError(
-            f"retrain.init is supernet, but {member.name} ({member.network}) is larger than the "
-            "super-supernet; use init: scratch"
+            f"retrain.init is supernet, but {member.name} ({member.network}) cannot start from "
+            f"it: {error}; use init: scratch"
         ) from error
     return net
+
+
+def lengthened(params: Retrain, multiple: float) -> Retrain:
+    """Return how a member is trained: by the recipe, its steps for its budget.
+
+    ``multiple`` is the budget in units of S0's; each doubling makes steps and warm-up ``growth``
+    times as many.
+    """
+    factor = params.growth ** math.log2(multiple)
+    steps, warmup = (round(factor * count) for count in (params.recipe.steps, params.recipe.warmup))
+    recipe = params.recipe.model_copy(update={"steps": max(1, steps), "warmup": warmup})
+    return params.model_copy(update={"recipe": recipe})
+
+
+def judge(params: Retrain, net: Child, train: Images, select: Images) -> watch.Judge | None:
+    """Return what judges a member on select while it trains; None where it is trained on it."""
+    count = 0 if params.use_select else params.watch
+    return watch.judge_of([net.network], elastic.calibrated, train, select, count)
 
 
 def train(

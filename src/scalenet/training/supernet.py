@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalenet.config.params import Params
-from scalenet.data.augmentation import Targets, augment
+from scalenet.data.augmentation import augment, class_weights
 from scalenet.data.images import Images, Order
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.elastic import Elastic
@@ -20,10 +20,11 @@ from scalenet.space.network import Network, Task
 from scalenet.space.sampling import Sample, Sampler
 from scalenet.space.scale import largest, smallest
 from scalenet.space.scaling import all_strategies
-from scalenet.training import loop
+from scalenet.training import loop, watch
 
 SAMPLINGS = ("budgeted", "hierarchical", "uniform")
 HISTOGRAM = 2000  # steps whose networks' FLOPs are written down, for every way of sampling
+WATCHED = ("select_first", "select_last")  # accuracies of a network of the first and the last size
 Draw = Callable[[np.random.Generator], Sample]
 
 
@@ -59,6 +60,23 @@ def draws(params: Params, draw: Draw, step: int) -> list[tuple[Network, int]]:
     return [*ends(params), *((sample.network, sample.size) for sample in drawn)]
 
 
+def judge(params: Params, net: Elastic, train: Images, select: Images) -> watch.Judge | None:
+    """Return what judges two networks on select while they train: one within S0's budget, and one
+    within the last size's, each drawn once."""
+    budget = Budget(params.space, params.scaling, net.task)
+    sizes = len(params.scaling.stages)
+    ends = [tuple(float(i == size) for i in range(sizes)) for size in (0, sizes - 1)]
+    networks = [
+        Budgeted(budget, weights, params.scaling.tries).draw(np.random.default_rng(0)).network
+        for weights in ends
+    ]
+
+    def evaluator(network: Network, weights: Mapping[str, Tensor], calibration: list[Tensor]):
+        return Elastic(weights, params.supernet.coupling).evaluator(network, calibration)
+
+    return watch.judge_of(networks, evaluator, train, select, params.supernet.watch)
+
+
 def train(
     params: Params, net: Elastic, images: Images, state: Path | None, emit: loop.Emit
 ) -> loop.History:
@@ -66,6 +84,7 @@ def train(
     section, recipe = params.supernet, params.supernet.recipe
     order = Order(len(images), recipe.batch, section.seed)
     draw = sampler(params, net.task, section.sampling)
+    weights = class_weights(images.labels, recipe.balance)
 
     def backward(step: int) -> float:
         index, total, teacher = order.at(step), 0.0, None
@@ -76,7 +95,11 @@ def train(
             drop = drop_path(recipe.drop_path, generator)
             with loop.autocast(recipe, images.device):
                 logits = net(view, network, net.sides[step % len(net.sides)], drop)
-                loss = _loss(logits, targets, teacher, recipe.label_smoothing) / len(chosen)
+                if teacher is None:
+                    loss = targets.loss(logits, recipe.label_smoothing, weights)
+                else:
+                    loss = _soft(logits, teacher)
+                loss = loss / len(chosen)
             loss.backward()
             total += loss.item()
             if section.distill and teacher is None:
@@ -86,13 +109,11 @@ def train(
     return loop.train(net.weights, recipe, backward, state, emit)
 
 
-def _loss(logits: Tensor, targets: Targets, teacher: Tensor | None, smoothing: float) -> Tensor:
-    """Cross-entropy with the labels, or with the largest network's predictions.
+def _soft(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Cross-entropy with the largest network's predictions, all images alike.
 
-    The latter is BigNAS's in-place distillation (Yu et al. 2020).
+    BigNAS's in-place distillation (Yu et al. 2020).
     """
-    if teacher is None:
-        return targets.loss(logits, smoothing)
     return F.cross_entropy(logits.float(), teacher)
 
 

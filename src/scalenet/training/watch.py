@@ -1,0 +1,85 @@
+"""A training watched: how good its averaged weights are on images that it does not learn from.
+
+The curve says when more steps no longer pay, which the loss on views of the training images does
+not. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scalenet.data.images import Images, chunks
+from scalenet.records import files
+from scalenet.space.network import Network
+from scalenet.training.loop import Emit, History
+
+Judge = Callable[[Mapping[str, Tensor]], list[float]]  # averaged weights -> accuracies (0…1)
+# (network, weights, batches that calibrate its norms) -> its function images -> logits
+Evaluator = Callable[[Network, Mapping[str, Tensor], list[Tensor]], Callable[[Tensor], Tensor]]
+
+
+class Watch:
+    """An ``emit`` that judges a training at each of its checkpoints, and passes on all else.
+
+    ``names`` are those of the judge's accuracies; without a judge nothing is judged. What was
+    judged before an interruption is kept in ``state``, the training's own folder.
+    """
+
+    def __init__(self, names: tuple[str, ...], judge: Judge | None, state: Path | None, emit: Emit):
+        self.names, self.judge, self.emit = names, judge, emit
+        self.file = state and state / "watched.json"
+        there = files.read_json(self.file) if self.file and self.file.exists() else {}
+        self.rows: dict[int, list[float]] = {int(step): row for step, row in there.items()}
+
+    def __call__(self, record: Mapping[str, Any]) -> None:
+        if record["event"] != "checkpoint":
+            self.emit(record)
+        elif self.judge is not None:
+            step, row = record["step"], self.judge(record["weights"])
+            self.rows[step] = row
+            if self.file:
+                files.write_json(self.file, self.rows)
+            reached = dict(zip(self.names, row, strict=True))
+            self.emit({"event": "judged", "step": step, "steps": record["steps"], **reached})
+
+    def joined(self, history: History) -> list[tuple]:
+        """Return the loss curve with the accuracies of each entry; None where nothing was judged.
+
+        Columns: ``columns``.
+        """
+        blank = [None] * len(self.names)
+        return [(*entry, *self.rows.get(entry[0], blank)) for entry in history]
+
+
+def columns(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Name the columns of a watched loss curve: training.csv."""
+    return ("step", "loss", "learning_rate", *names)
+
+
+def judge_of(
+    networks: list[Network], evaluator: Evaluator, train: Images, select: Images, count: int
+) -> Judge | None:
+    """Return what judges networks by their top-1 on the first ``count`` images of select.
+
+    Norms are measured on as many of train. None for 0 images.
+    """
+
+    @torch.no_grad()
+    def accuracy(weights: Mapping[str, Tensor], network: Network) -> float:
+        views = {
+            name: images.resized(network.resolution, count, count)
+            for name, images in (("train", train), ("select", select))
+        }
+        logits_of = evaluator(network, weights, views["train"])
+        right = sum(
+            int((logits_of(x).argmax(1) == y).sum())
+            for x, y in chunks(views["select"], select.labels)
+        )
+        return right / min(count, len(select))
+
+    return (lambda weights: [accuracy(weights, one) for one in networks]) if count else None
