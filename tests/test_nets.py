@@ -261,7 +261,7 @@ def test_a_grown_network_computes_what_its_slice_computes(make_params, how, spac
     params = make_params({"space": space})
     net, (depth, width) = supernet(params), LARGER[how]
     spread(net.weights)
-    base = BaseModel(((3,), (5, 3, 3), (7, 5)))
+    base = BaseModel.parse("k3e1-5.3.3e2-7.5e3")
     network = scale(params.space, base, Scaling(depth, width, 12))
     large, source = grown_of(net, network)
     assert source.network.resolution == 12 and str(source.network) != str(network)
@@ -275,7 +275,7 @@ def test_a_grown_network_computes_what_its_slice_computes(make_params, how, spac
 
 def test_what_has_grown_learns(params, shared):
     """A gradient reaches what was set to 0 at once, and through it, soon, all that is new."""
-    network = scale(params.space, BaseModel(((3,), (5, 3, 3), (7, 5))), Scaling(4.0, 4.0, 9))
+    network = scale(params.space, BaseModel.parse("k3e1-5.3.3e2-7.5e3"), Scaling(4.0, 4.0, 9))
     large, source = grown_of(shared, network)
     large.train()
     labels = torch.tensor([0, 1, 2, 0, 1, 2])

@@ -119,7 +119,7 @@ def test_the_supernet_learns(make_params, toy, still, section):
 
 def planned(params, strategy, multiple=64):
     """Return the plan of a member: the largest base model, scaled by a strategy."""
-    base = BaseModel(((3,), (3, 5, 3), (7, 5)))
+    base = BaseModel.parse("k3e1-3.5.3e2-7.5e3")
     network = scale(params.space, base, strategy)
     return Member(
         name="S6",
