@@ -21,7 +21,7 @@ from scalenet.space.network import Task
 from scalenet.space.scale import largest, scale, smallest
 from scalenet.space.scaling import BaseModel, Scaling
 from scalenet.stages import declared, work_key
-from scalenet.training import loop, member, supernet
+from scalenet.training import fixed, loop, member, supernet
 
 TASK = Task(1, 3)
 QUICK = {
@@ -87,8 +87,12 @@ def test_a_child_learns(params, toy):
     net, history = train_member(params, toy(96))
     assert history[-1][1] < 0.6 * history[0][1] and not net.training
     fresh = toy(60, seed=1)
-    assert member.correct(net, fresh, 32) > 0.9 * 60
-    assert member.correct(net, fresh, 7) == member.correct(net, fresh, 60)
+    said = fixed.predict(net, fresh, 32)
+    assert said.right.sum() > 0.9 * 60 and (said.labels == fresh.labels.numpy()).all()
+    assert said.probability[said.right] == pytest.approx(said.true[said.right])
+    assert (said.true[~said.right] <= said.probability[~said.right]).all()
+    for name, array in fixed.predict(net, fresh, 7)._asdict().items():
+        assert array == pytest.approx(getattr(said, name), abs=1e-6), name
 
 
 @pytest.mark.parametrize(
