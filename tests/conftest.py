@@ -68,6 +68,10 @@ TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small number
     "search": {"stage_weights": [1, 1, 1], "calibration": 32},
     "family": {"S0": {"multiple": 1, "seed": 0}, "S1": {"multiple": 2, "seed": 0}},
     "retrain": {"recipe": RECIPE, "calibration": 64},
+    "baselines": {
+        "svm": 60,
+        "residual": {"widths": [4, 8], "trial": [6, 4], "member": [20, 16], "run": [30, 24]},
+    },
 }
 
 

@@ -105,6 +105,7 @@ def root(make_params, tmp_path_factory):
     run_stage(folder, "extrapolate", None, ignore)
     for member in params.family:
         run_stage(folder, "retrain", member, ignore)
+    run_stage(folder, "baselines", None, ignore)
     run_stage(folder, "publish", None, ignore)
     return folder
 
