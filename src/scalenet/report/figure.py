@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from scalenet.records.documents import Baseline, Family, Trained
 STYLE = {"svg.hashsalt": "scalenet", "svg.fonttype": "none", "font.size": 10}
 COLOURS = {"searched": "tab:blue", "extrapolated": "tab:orange"}
 LINES, MARKERS = ("--", ":", "-.", (0, (1, 3))), "Dv^"  # of baselines without FLOPs, and with
+LABEL = 42  # characters of a line of the legend, which has two columns
 
 
 def draw(family: Family, path: Path) -> None:
@@ -71,7 +73,7 @@ def _baselines(axes: Any, family: Family) -> None:
 
 
 def _label(baseline: Baseline) -> str:
-    return f"{baseline.about}: {100 * baseline.accuracy:.1f} %"
+    return textwrap.fill(f"{baseline.about}: {100 * baseline.accuracy:.1f} %", LABEL)
 
 
 def _law(axes: Any, family: Family) -> None:

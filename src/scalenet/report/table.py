@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scalenet.records.documents import Baseline, Family, Score, Tested, Trained
+from scalenet.records.documents import Baseline, Family, Tested, Trained
 
 
 def text(family: Family, versions: dict[str, str]) -> str:
@@ -46,19 +46,19 @@ def _row(trained: Trained, version: str | None) -> tuple[str, ...]:
 
 
 def _baseline(baseline: Baseline) -> tuple[str, ...]:
-    sizes = (baseline.flops, baseline.params, baseline.steps)
-    return (baseline.about, *map(_short, sizes), *_results(baseline))
+    steps = "–" if baseline.steps is None else f"{baseline.steps:,}"
+    sizes = (_short(baseline.flops), _short(baseline.params), steps)
+    return (baseline.about, *sizes, *_results(baseline))
 
 
 def _results(tested: Tested) -> tuple[str, ...]:
     interval = f"{100 * tested.low:.1f}–{100 * tested.high:.1f} %"
-    shares = (f"{100 * share:.2f} %" for share in (tested.accuracy, tested.balanced))
-    test, balanced = shares
-    return (_select(tested.select), test, interval, balanced)
+    select = "–" if tested.select is None else _percent(tested.select.accuracy)
+    return (select, _percent(tested.accuracy), interval, _percent(tested.balanced))
 
 
-def _select(score: Score | None) -> str:
-    return "–" if score is None else f"{100 * score.accuracy:.2f} %"
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
 
 
 def prediction(at: dict[str, Any]) -> str:
