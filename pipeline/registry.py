@@ -111,8 +111,19 @@ def tags(trained: Trained, info: DataInfo) -> dict[str, str]:
         "data": trained.data,
         "weights": trained.weights,
         "interval": f"{trained.low:.6f} to {trained.high:.6f} at {trained.confidence:g}",
+        "balanced": f"{trained.balanced:.6f}",
+        **({"select": f"{trained.select.accuracy:.6f}"} if trained.select else {}),
         "classes": named(info.classes),
     }
+
+
+def described(trained: Trained) -> str:
+    """Return what a version's page says of how good it is."""
+    interval = f"{100 * trained.low:.1f} to {100 * trained.high:.1f}"
+    test = f"{100 * trained.accuracy:.1f} % of {trained.tested:,} test images right"
+    balanced = f"mean recall of the classes {100 * trained.balanced:.1f} %"
+    select = f"; {100 * trained.select.accuracy:.1f} % of select" if trained.select else ""
+    return f"{test} ({trained.confidence:.0%} interval {interval}), {balanced}{select}"
 
 
 def named(classes: list[str]) -> str:
@@ -139,6 +150,8 @@ def numbers(trained: Trained, latency_ms: float) -> dict[str, float]:
         "accuracy": trained.accuracy,
         "low": trained.low,
         "high": trained.high,
+        "balanced": trained.balanced,
+        **({"select": trained.select.accuracy} if trained.select else {}),
         "flops": member.flops,
         "params": member.params,
         "resolution": member.network.resolution,
@@ -231,7 +244,7 @@ def _create_version(registry: Registry, trained: Trained, paths: Paths) -> str:
     registry.client.log_batch(run, metrics)
     about, source = _about(registry, trained, info), f"models:/{model_id}"
     made = registry.client.create_model_version(
-        registry.name, source, run, about, model_id=model_id
+        registry.name, source, run, about, description=described(trained), model_id=model_id
     )
     return str(made.version)
 

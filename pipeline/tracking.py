@@ -146,10 +146,16 @@ def log_documents(
         weights = Trained.read(folders[0] / "trained.json").weights
         client.log_batch(run, tags=[RunTag("weights", weights)])  # how the registry finds this run
     if stage == "publish":
-        from scalenet.report import figure  # matplotlib takes a second, and no other stage draws
+        from scalenet.report import (  # matplotlib takes a second, and no other stage draws
+            confusion,
+            figure,
+        )
 
         family = Family.read(paths.family / "family.json")
         client.log_text(run, figure.svg(family), "family.svg")
+        counts = confusion.read(paths.family / "confusion.csv")
+        if drawn := confusion.svg(family, paths.info().classes, counts):
+            client.log_text(run, drawn, "confusion.svg")
 
 
 def _numbers(file: Path, now: int) -> list[Metric]:

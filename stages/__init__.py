@@ -1,4 +1,4 @@
-"""The six stages: each reads documents and its params, calls scalenet, writes documents.
+"""The seven stages: each reads documents and its params, calls scalenet, writes documents.
 
 This file says of each what dvc.yaml says too (a test holds the two equal): which sections of
 params.yaml it reads, and which folders of scalenet it runs.
@@ -36,6 +36,7 @@ STAGES = {
     "search": Stage(("space", "scaling", "search", "supernet.recipe"), (*_TRAINING, "search")),
     "extrapolate": Stage(("space", "scaling", "extrapolate", "family"), _DESCRIPTIONS),
     "retrain": Stage(("retrain", "family.${key}"), (*_TRAINING, "laws")),
+    "baselines": Stage(("space.stem", "retrain", "baselines"), (*_TRAINING, "laws", "baselines")),
     "publish": Stage(("publish", "family", "scaling.budget"), _DESCRIPTIONS),
 }
 

@@ -1,4 +1,4 @@
-"""Stage 1: labelled images become three splits of bytes. Only ``retrain`` ever reads ``test``."""
+"""Stage 1: labelled images become three splits of bytes; only what is tested once reads test."""
 
 from __future__ import annotations
 

@@ -12,11 +12,13 @@ from scalenet.data.images import join, on_device
 from scalenet.nets import child, elastic
 from scalenet.nets.child import Child
 from scalenet.nets.elastic import Elastic
-from scalenet.records import files
+from scalenet.records import files, predictions
 from scalenet.records.documents import DataInfo, Member
 from scalenet.records.paths import Paths
+from scalenet.records.predictions import Predictions
 from scalenet.stages import Emit, work_key
 from scalenet.training import device as devices
+from scalenet.training import fixed
 from scalenet.training import member as training
 from scalenet.training.watch import Watch, columns
 
@@ -31,11 +33,11 @@ class RetrainInputs(NamedTuple):
 
 
 class RetrainOutputs(NamedTuple):
-    """What ``retrain`` makes: the network, its loss curve, how many test images it labels right."""
+    """What ``retrain`` makes: the network, its loss curve, its answers to select and test."""
 
     net: Child
     history: list[tuple]
-    correct: int
+    said: dict[str, Predictions]
 
 
 def run(
@@ -56,22 +58,28 @@ def run(
     judge = training.judge(section, net, train, images["select"])
     watch, seed = Watch(training.WATCHED, judge, state, emit), params.family[member.name].seed
     history = training.train(section, net, train, seed, state, watch)
-    return RetrainOutputs(
-        net, watch.joined(history), training.correct(net, images["test"], section.batch)
-    )
+    said = {k: fixed.predict(net, images[k], section.batch) for k in ("select", "test")}
+    return RetrainOutputs(net, watch.joined(history), said)
 
 
 def main(params: SimpleNamespace, paths: Paths, name: str, emit: Emit) -> None:
-    """Read a member's plan and all splits; write its weights, its loss curve and its test."""
-    info, member = paths.info(), Member.read(paths.plan / f"{name}.json")
+    """Read a member's plan and all splits; write weights, loss curve, test and answers."""
+    info, member, out = paths.info(), Member.read(paths.plan / f"{name}.json"), paths.member(name)
     weights = [paths.supernet / "weights.pt"] if params.retrain.init == "supernet" else []
     state = paths.state(name, work_key(params, "retrain", info, member, *weights))
     inputs = RetrainInputs(info, member, paths.splits(), *map(elastic.read, weights))
-    seed, out = params.family[name].seed, paths.member(name)
-    generator, device = torch.Generator().manual_seed(seed), devices.prepare(params.compute)
-    made = run(params, inputs, state=state, generator=generator, device=device, emit=emit)
+    seed, device = params.family[name].seed, devices.prepare(params.compute)
+    made = run(
+        params,
+        inputs,
+        state=state,
+        generator=torch.Generator().manual_seed(seed),
+        device=device,
+        emit=emit,
+    )
     digest = child.write(out / "weights.pt", made.net)
-    trained = training.tested(params.retrain, member, info, made.correct, digest)
+    trained = training.tested(params.retrain, member, info, made.said, digest)
     files.write_table(out / "training.csv", columns(training.WATCHED), made.history)
     trained.write(out / "trained.json")
+    predictions.write(out / "predictions.npz", {name: made.said})
     files.write_json(out / "metrics.json", training.metrics(trained, made.history))

@@ -73,6 +73,10 @@ TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small number
     "search": {"stage_weights": [1, 1, 1], "calibration": 32},
     "family": {"S0": {"multiple": 1, "seed": 0}, "S1": {"multiple": 2, "seed": 0}},
     "retrain": {"recipe": RECIPE, "calibration": 64},
+    "baselines": {
+        "svm": 60,
+        "residual": {"widths": [4, 8], "trial": [6, 4], "member": [20, 16], "run": [30, 24]},
+    },
 }
 
 
@@ -169,5 +173,6 @@ def built(make_params, tmp_path_factory):
     run_stage(folder, "extrapolate", None, ignore)
     for member in params.family:
         run_stage(folder, "retrain", member, ignore)
+    run_stage(folder, "baselines", None, ignore)
     run_stage(folder, "publish", None, ignore)
     return folder

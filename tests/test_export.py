@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from scalenet.export import card, classifier
+from scalenet.export import card, program
 from scalenet.export import files as exports
 from scalenet.pipeline import cli
 from scalenet.records import files
@@ -34,7 +34,7 @@ def scalenet(*arguments, cwd, code=0):
 
 @pytest.fixture(scope="module")
 def member(built):
-    return classifier.read(built, "S0")
+    return program.read(built, "S0")
 
 
 @pytest.fixture(scope="module")

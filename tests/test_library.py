@@ -24,6 +24,7 @@ from scalenet.nets import child
 from scalenet.records import files
 from scalenet.records.documents import Candidate, Family, Found, State, Trained
 from scalenet.records.paths import Paths
+from scalenet.report import confusion, figure, table
 from scalenet.stages import run_stage
 from scalenet.training.loop import ignore
 
@@ -115,6 +116,45 @@ def test_predictions_are_as_good_as_what_was_published(built, member):
     assert published.correct > 0.2 * len(labels), "the test is blind if nothing was learnt"
     assert net.classes == list("0123456789") and not net.training
     assert net.network == published.member.network
+
+
+def test_what_is_published_agrees_with_the_answers(built):
+    paths = Paths(built)
+    info, family = paths.info(), Family.read(paths.family / "family.json")
+    assert [b.name for b in family.baselines] == [
+        "majority", "svm", "residual-member", "residual-run"
+    ]  # fmt: skip
+    assert len(family.comparisons) == 2 * 4 and family.warnings, "20 steps make no good family"
+    confused = list(csv.DictReader((paths.family / "confusion.csv").open()))
+    recalls = list(csv.DictReader((paths.family / "recall.csv").open()))
+    for trained in family.members:
+        rows = [row for row in confused if row["member"] == trained.member.name]
+        right = [int(row["count"]) for row in rows if row["true"] == row["predicted"]]
+        assert sum(int(row["count"]) for row in rows) == trained.tested == info.counts["test"]
+        assert sum(right) == trained.correct and trained.select.tested == info.counts["select"]
+        shares = [float(r["recall"]) for r in recalls if r["member"] == trained.member.name]
+        assert np.mean(shares) == pytest.approx(trained.balanced) and len(shares) == 10
+
+
+def test_the_report_shows_members_baselines_and_warnings(built):
+    paths = Paths(built)
+    classes, family = paths.info().classes, Family.read(paths.family / "family.json")
+    lines = table.text(family, {"S0": "3"}).splitlines()
+    assert len(lines) == 3 and " v3 " in lines[1] and "balanced" in lines[0]
+    rows = table.baselines(family).splitlines()
+    assert [row.split()[0] for row in rows] == [
+        "baseline", "majority", "gradients", "residual", "residual"
+    ]  # fmt: skip
+    assert all(line.startswith("warning: S") for line in table.warnings(family))
+    drawn = figure.svg(family)
+    for baseline in family.baselines:
+        assert all(word in drawn for word in baseline.about.split())
+    counts = confusion.read(paths.family / "confusion.csv")
+    picture = confusion.svg(family, classes, counts)
+    best = max(family.members, key=lambda t: (t.select.accuracy, t.member.multiple))
+    assert f"test images of {best.member.name}" in picture
+    assert confusion.svg(family, [str(i) for i in range(41)], counts) is None
+    assert confusion.svg(family, ["a $b_$ <&>", *classes[1:]], [("S0", "1", "2", 3)])
 
 
 def test_bytes_floats_arrays_and_tensors_are_one(built):

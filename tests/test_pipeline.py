@@ -118,6 +118,7 @@ def test_repro_builds_every_stage_and_a_second_one_runs_nothing(project):
         "search",
         "extrapolate",
         *(f"retrain@{m}" for m in MEMBERS),
+        "baselines",
         "publish",
     ):
         assert f"Running stage '{stage}'" in project.first

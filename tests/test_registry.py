@@ -22,7 +22,7 @@ from scalenet.nets.deployed import Deployed
 from scalenet.pipeline import program, registry, stores
 from scalenet.records import files
 from scalenet.records import tensors as tensorfile
-from scalenet.records.documents import DataInfo, Family, Member, Trained
+from scalenet.records.documents import DataInfo, Family, Member, Score, Trained
 from scalenet.records.paths import Paths
 from scalenet.space import cost
 from scalenet.space.network import Network, Task
@@ -50,13 +50,15 @@ def train(paths, name, network, seed):
     trained = Trained(
         member=member, correct=7, tested=9, accuracy=7 / 9, low=0.45, high=0.94,
         confidence=0.95, data="d1", weights=files.digest(file),
+        balanced=0.75, select=Score(correct=3, tested=4, accuracy=0.75),
     )  # fmt: skip
     trained.write(paths.member(name) / "trained.json")
     return trained
 
 
 def publish(root, members):
-    Family(name="x", members=members, law=None).write(Paths(root).family / "family.json")
+    none = {"law": None, "baselines": [], "comparisons": [], "warnings": []}
+    Family(name="x", members=members, **none).write(Paths(root).family / "family.json")
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +135,12 @@ def test_versions_say_what_they_are(built, params):
         "data": "d1",
     }
     expected |= {"weights": members[0].weights, "interval": "0.450000 to 0.940000 at 0.95"}
+    expected |= {"select": "0.750000", "balanced": "0.750000"}
     assert expected.items() <= version.tags.items()
+    assert version.description == (
+        "77.8 % of 9 test images right (95% interval 45.0 to 94.0), "
+        "mean recall of the classes 75.0 %; 75.0 % of select"
+    )
     assert client.get_run(version.run_id).data.tags["weights"] == members[0].weights
 
 
@@ -152,6 +159,8 @@ def test_members_are_found_by_their_numbers(built):
         "accuracy",
         "low",
         "high",
+        "balanced",
+        "select",
         "flops",
         "params",
         "resolution",

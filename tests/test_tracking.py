@@ -246,6 +246,8 @@ def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
             low=0.5,
             high=0.9,
             confidence=0.95,
+            balanced=0.7,
+            select=None,
             data="d",
             weights="w",
         ).write(paths.member("S1") / "trained.json")

@@ -99,8 +99,12 @@ def test_a_child_learns(params, toy):
     net, history = train_member(params, toy(96))
     assert history[-1][1] < 0.6 * history[0][1] and not net.training
     fresh = toy(60, seed=1)
-    assert member.correct(net, fresh, 32) > 0.9 * 60
-    assert member.correct(net, fresh, 7) == member.correct(net, fresh, 60)
+    said = fixed.predict(net, fresh, 32)
+    assert said.right.sum() > 0.9 * 60 and (said.labels == fresh.labels.numpy()).all()
+    assert said.probability[said.right] == pytest.approx(said.true[said.right])
+    assert (said.true[~said.right] <= said.probability[~said.right]).all()
+    for name, array in fixed.predict(net, fresh, 7)._asdict().items():
+        assert array == pytest.approx(getattr(said, name), abs=1e-6), name
 
 
 @pytest.mark.parametrize(

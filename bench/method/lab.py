@@ -41,7 +41,7 @@ from scalenet.search.scoring import Measure, Measurement
 from scalenet.space.budget import Budget
 from scalenet.space.network import Network, Task
 from scalenet.stages import prepare, run_stage
-from scalenet.training import device, loop, member
+from scalenet.training import device, fixed, loop, member
 
 RESULTS = Path(__file__).parent / "results"
 Job = tuple[Network, int]  # (network, seed)
@@ -231,7 +231,7 @@ def _train(lab: Lab, network: Network, seed: int) -> None:
     net = child.build(network, lab.task, torch.Generator().manual_seed(seed)).to(on)
     history = member.train(lab.params.retrain, net, train, seed, None, loop.ignore)
     seconds = time.perf_counter() - start
-    correct = member.correct(net, test, lab.params.retrain.batch)
+    correct = int(fixed.predict(net, test, lab.params.retrain.batch).right.sum())
     outcome = {
         "network": str(network),
         "seed": seed,

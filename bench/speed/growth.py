@@ -19,14 +19,14 @@ import torch
 from bench.speed.common import CLASSES, invented, options, params_of, write
 from bench.speed.step import stepper
 from scalenet.config.params import FamilyEntry, Params
-from scalenet.laws import plan
-from scalenet.laws.intervals import wilson
+from scalenet.laws import plan, scores
 from scalenet.nets import child
 from scalenet.pipeline import stores
 from scalenet.pipeline.candidates import Runs
 from scalenet.records import journal as journals
-from scalenet.records.documents import Found, Member, Trained
+from scalenet.records.documents import Baseline, Found, Member, Trained
 from scalenet.records.journal import Journal
+from scalenet.records.predictions import Answers, answers
 from scalenet.search.ledger import Label, Ledger, Proposal
 from scalenet.search.memory import Memory
 from scalenet.search.scoring import Measurement
@@ -109,7 +109,7 @@ def planned(params: Params, count: int, repeats: int) -> tuple[float, float]:
         start = time.perf_counter()
         members = plan.members(params, info.task, FOUND, fitted)
         middle = time.perf_counter()
-        inputs = publish.PublishInputs(info, [invented_test(member) for member in members])
+        inputs = publish.PublishInputs(info, *invented_tests(members))
         before = time.perf_counter()
         publish.run(
             declared(params, "publish"), inputs,
@@ -122,14 +122,15 @@ def planned(params: Params, count: int, repeats: int) -> tuple[float, float]:
     return planning, publishing
 
 
-def invented_test(member: Member) -> Trained:
-    """Return a member as if it had been tested on a thousand images: the larger, the better."""
-    correct, tested, confidence = round(1000 - 300 * member.multiple**-0.5), 1000, 0.95
-    low, high = wilson(correct, tested, confidence)
-    return Trained(
-        member=member, correct=correct, tested=tested, accuracy=correct / tested, low=low,
-        high=high, confidence=confidence, data="0", weights="0",
-    )  # fmt: skip
+def invented_tests(members: list[Member]) -> tuple[list[Trained], list[Baseline], Answers]:
+    """Return members as if tested on a thousand images: the larger, the better; no baselines."""
+    tests, said, labels = [], {}, np.arange(1000) % 2
+    for member in members:
+        wrong = np.arange(1000) >= round(1000 - 300 * member.multiple**-0.5)
+        said[member.name] = {"test": answers(labels, labels ^ wrong)}
+        result = scores.tested(said[member.name]["test"], None, 0.95)
+        tests.append(Trained(member=member, data="0", weights="0", **result))
+    return tests, [], said
 
 
 def computed(params: Params, px: int, repeats: int) -> float:

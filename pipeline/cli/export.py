@@ -23,13 +23,13 @@ def command(member: str, kind: str | None, int8: bool, out: Path | None) -> None
     scalenet export s1 --onnx --int8 --out phone.onnx
     scalenet export s1 --torch
     """
-    from scalenet.export import card, classifier, files
+    from scalenet.export import card, files, program
     from scalenet.records.files import write_bytes
 
     kind = kind or "onnx"
     if int8 and kind != "onnx":
         raise ValueError("--int8 was given with --torch; only ONNX has it: give --onnx --int8")
-    found = classifier.read(Path.cwd(), member.upper())
+    found = program.read(Path.cwd(), member.upper())
     path = out or Path("export") / f"{member.lower()}{'-int8' if int8 else ''}.{kind}"
     if path.suffix != f".{kind}":
         raise ValueError(f"--out {path} was given; give a name that ends in .{kind}")

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
-FIGURE = Path("report/family.svg")
+FIGURE, CONFUSION = Path("report/family.svg"), Path("report/confusion.svg")
 
 
 @click.command(name="family")
 def command() -> None:
-    """Show the family that was built: a table, and a figure in report/family.svg.
+    """Show the family that was built: its members, what they should beat, and warnings.
+
+    The figures go to report/: family.svg, and confusion.svg where there are at most 40 classes.
 
     \b
     scalenet family
@@ -19,9 +21,10 @@ def command() -> None:
     """
     from scalenet.config import params as config
     from scalenet.pipeline import registry
+    from scalenet.records import files
     from scalenet.records.documents import Family
     from scalenet.records.paths import Paths
-    from scalenet.report import figure, table
+    from scalenet.report import confusion, figure, table
 
     root = Path.cwd()
     params, paths = config.load(root / "params.yaml"), Paths(root)
@@ -30,7 +33,15 @@ def command() -> None:
     click.echo(table.text(built, registry.versions(root, params)))
     for at in (built.law or {"next": []})["next"]:
         click.echo(table.prediction(at))
-    click.echo(f"\nfigure    {FIGURE}")
+    click.echo(f"\n{table.baselines(built)}")
+    for line in table.warnings(built):
+        click.echo(line)
+    counts = confusion.read(paths.family / "confusion.csv")
+    drawn = confusion.svg(built, paths.info().classes, counts)
+    if drawn:
+        files.write_bytes(root / CONFUSION, drawn.encode())
+    click.echo(f"\nfigure    {FIGURE}{f'   {CONFUSION}' if drawn else ''}")
+    click.echo("classes   artifacts/family/recall.csv   artifacts/family/confusion.csv")
     click.echo("results   scalenet ui      MLflow's runs, charts and registry; Prefect's flows")
     click.echo("plots     dvc plots show   dvc metrics show")
     click.echo(f'load      mlflow.pytorch.load_model("models:/{registry.model_name(params)}@s0")')

@@ -9,7 +9,7 @@ What a user needs is here, and imports no torch until it is asked for:
 FLOPs are multiply-accumulates of one image everywhere.
 
 The library is a building of floors, lowest first:
-config, space, records, laws, data, nets, training, search, export, report.
+config, space, records, laws, data, nets, training, baselines, search, export, report.
 A module imports from its own floor and those below it, never from one above (a test holds this).
 """
 
@@ -25,8 +25,8 @@ from scalenet.space.scale import scale
 from scalenet.space.scaling import BaseModel, Scaling
 
 FLOORS = (
-    "config", "space", "records", "laws", "data", "nets", "training", "search", "export",
-    "report",
+    "config", "space", "records", "laws", "data", "nets", "training", "baselines",
+    "search", "export", "report",
 )  # fmt: skip
 _WITH_TORCH = {"load": "scalenet.nets.deployed", "predict": "scalenet.nets.deployed"}
 

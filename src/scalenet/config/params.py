@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field, model_validator
 
+from scalenet.config.baselines import Baselines
 from scalenet.config.explain import explain
 from scalenet.config.numbers import (
     Channels,
@@ -145,6 +146,7 @@ class Params(Section):
         dict[Annotated[str, Field(pattern=r"^S\d+$")], FamilyEntry], Field(min_length=1)
     ]
     retrain: Retrain
+    baselines: Baselines
     publish: Publish
 
     @model_validator(mode="after")

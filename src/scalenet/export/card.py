@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scalenet.export.classifier import Exported
 from scalenet.export.files import Checked
+from scalenet.export.program import Exported
 
 USE = {
     ".onnx": """import json, numpy as np, onnxruntime

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from scalenet.export.classifier import CLOSE, Exported, example, probabilities
+from scalenet.export.program import CLOSE, Exported, example, probabilities
 from scalenet.records.files import write_bytes
 
 CALIBRATION = 256  # training images that fix the ranges of an int8 model
@@ -34,7 +34,7 @@ def torch_program(member: Exported, path: Path) -> Run:
     """Write a ``torch.export`` program with what it says of itself; return what it computes."""
     with _quiet():
         program = torch.export.export(
-            member.classifier, (example(member),), dynamic_shapes={"images": {0: BATCH}}
+            member.program, (example(member),), dynamic_shapes={"images": {0: BATCH}}
         )
         _replacing(path, lambda to: torch.export.save(program, to, extra_files=member.about()))
         stored = torch.export.load(path).module()
@@ -45,7 +45,7 @@ def onnx_model(member: Exported, path: Path) -> Run:
     """Write an ONNX model with what it says of itself; return what onnxruntime makes of it."""
     with _quiet():
         program = torch.onnx.export(
-            member.classifier,
+            member.program,
             (example(member),),
             dynamo=True,
             verbose=False,
@@ -99,7 +99,7 @@ def session(path: Path) -> Run:
 def compare(member: Exported, run: Run) -> Checked:
     """Compare a file with the original on the member's test images."""
     pixels, labels = member.split("test")
-    own = probabilities(member.classifier, torch.from_numpy(pixels)).numpy()
+    own = probabilities(member.program, torch.from_numpy(pixels)).numpy()
     other = np.concatenate([run(part) for part in np.array_split(pixels, -(-len(pixels) // 64))])
     return Checked(
         len(labels),

@@ -75,7 +75,7 @@ def forward(
     ``norm`` normalises each convolution's output; ``drop`` is stochastic depth, in training.
     """
     act = ACTIVATIONS[network.activation]
-    x = act(_conv(weights, "stem", images, norm, network.stem_stride))
+    x = act(conv(weights, "stem", images, norm, network.stem_stride))
     # not the images: with one channel they would stay as they are
     x = x.contiguous(memory_format=torch.channels_last)
     done, depth = 0, network.depth
@@ -87,11 +87,11 @@ def forward(
             if stride == 1 and x.shape[1] == y.shape[1]:
                 y = x + (drop(y, done / depth) if drop else y)
             x = y
-    x = act(_conv(weights, "head", x, norm)).mean((2, 3))
+    x = act(conv(weights, "head", x, norm)).mean((2, 3))
     return F.linear(x, weights["classifier/weight"], weights["classifier/bias"])
 
 
-def _conv(
+def conv(
     weights: Mapping[str, Tensor], name: str, x: Tensor, norm: Norm, stride: int = 1
 ) -> Tensor:
     """Convolve (depthwise if the kernel has one input channel of several), then normalise.
@@ -113,13 +113,13 @@ def _residual(
 ) -> Tensor:
     """Apply an inverted residual without its skip: expand, depth, squeeze-and-excite, project."""
     if f"{name}/expand/weight" in weights:
-        x = act(_conv(weights, f"{name}/expand", x, norm))
-    x = act(_conv(weights, f"{name}/depth", x, norm, stride))
+        x = act(conv(weights, f"{name}/expand", x, norm))
+    x = act(conv(weights, f"{name}/depth", x, norm, stride))
     if f"{name}/squeeze/weight" in weights:
         gate = act(_dense(weights, f"{name}/squeeze", x.mean((2, 3))))
         gate = _dense(weights, f"{name}/excite", gate).sigmoid()
         x = x * gate[:, :, None, None]
-    return _conv(weights, f"{name}/project", x, norm)
+    return conv(weights, f"{name}/project", x, norm)
 
 
 def _dense(weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:

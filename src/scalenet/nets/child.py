@@ -5,57 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from scalenet.nets import blocks, norm, weights
+from scalenet.nets import blocks, weights
+from scalenet.nets.classifier import Classifier
 from scalenet.records import files, tensors
 from scalenet.space.network import Network, Task
 
 
-class Child(nn.Module):
-    """A network with tensors of its own.
-
-    In training it normalises by each batch; for evaluation ``calibrate`` must have measured its
-    statistics.
-    """
+class Child(Classifier):
+    """A network of the space with tensors of its own."""
 
     def __init__(self, network: Network, task: Task):
-        super().__init__()
+        super().__init__(blocks.shapes(network, task), network.resolution)
         self.network = network
-        shapes = blocks.shapes(network, task)
-        self.weights = nn.ParameterDict(
-            {name: nn.Parameter(torch.empty(shape)) for name, shape in shapes.items()}
-        )
-        for name, width in blocks.norms(shapes).items():
-            self.register_buffer(f"{name}/mean", torch.zeros(width))
-            self.register_buffer(f"{name}/variance", torch.ones(width))
 
-    def forward(self, images: Tensor, drop: blocks.Drop | None = None) -> Tensor:
-        """Map images (N, C, R, R) to logits (N, classes)."""
-        if self.training:
-            normalise = norm.on_batch(self.weights)
-            return blocks.forward(self.network, self.weights, images, normalise, drop)
-        normalise = norm.on_statistics(self.weights, self.statistics())
-        return blocks.forward(self.network, self.weights, images, normalise, None)
-
-    @torch.no_grad()
-    def calibrate(self, batches: list[Tensor]) -> None:
-        """Measure the norms' statistics on batches (N, C, R, R) of equal size."""
-
-        def apply(images: Tensor, normalise: blocks.Norm) -> Tensor:
-            return blocks.forward(self.network, self.weights, images, normalise, None)
-
-        for name, measured in norm.calibrate(apply, self.weights, batches).items():
-            for buffer, value in zip(self._statistics(name), measured, strict=True):
-                buffer.copy_(value)
-
-    def statistics(self) -> norm.Statistics:
-        """Return the mean and variance of every norm."""
-        names = [name.removesuffix("/mean") for name in self._buffers if name.endswith("/mean")]
-        return {name: self._statistics(name) for name in names}
-
-    def _statistics(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.get_buffer(f"{name}/mean"), self.get_buffer(f"{name}/variance")
+    def compute(self, images: Tensor, normalise: blocks.Norm, drop: blocks.Drop | None) -> Tensor:
+        """Map images (N, C, R, R) to logits (N, classes), normalising in a given way."""
+        return blocks.forward(self.network, self.weights, images, normalise, drop)
 
 
 def build(network: Network, task: Task, generator: torch.Generator) -> Child:

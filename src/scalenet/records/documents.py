@@ -165,25 +165,81 @@ class Member(Document):
     params: int
 
 
-class Trained(Document):
-    """A family member after its one test."""
+class Score(Document):
+    """How many images of a split are labelled right."""
 
-    format: Literal[1] = 1
-    member: Member
+    correct: int
+    tested: int
+    accuracy: float
+
+
+class Tested(Document):
+    """A classifier's one test: top-1 (0…1) with its interval, and the mean of the classes' recalls.
+
+    ``select`` is its score on select; None if it was trained on select.
+    """
+
     correct: int
     tested: int
     accuracy: float
     low: float
     high: float
     confidence: float
+    balanced: float
+    select: Score | None
+
+
+class Trained(Tested):
+    """A family member after its one test."""
+
+    format: Literal[2] = 2
+    member: Member
     data: str
     weights: str
 
 
-class Family(Document):
-    """The published family, its accuracy law and what the law says of the next sizes."""
+class Baseline(Tested):
+    """What a family is compared with, tested on the same images.
+
+    ``about`` says what it is; ``images`` it was fitted on. A network has ``steps``, ``flops``
+    and ``params``, as far as they are known.
+    """
+
+    name: str
+    about: str
+    images: int
+    steps: int | None
+    flops: int | None
+    params: int | None
+
+
+class Measurements(Document):
+    """What stage ``baselines`` made."""
 
     format: Literal[1] = 1
+    baselines: list[Baseline]
+
+
+class Comparison(Document):
+    """A member's test accuracy less a baseline's, on the same images, with its interval."""
+
+    member: str
+    baseline: str
+    difference: float
+    low: float
+    high: float
+
+
+class Family(Document):
+    """The published family, its accuracy law and what the law says of the next sizes.
+
+    ``warnings`` are sentences on members that are no good.
+    """
+
+    format: Literal[2] = 2
     name: str
     members: list[Trained]
     law: dict[str, Any] | None
+    baselines: list[Baseline]
+    comparisons: list[Comparison]
+    warnings: list[str]

@@ -45,6 +45,10 @@ class Paths:
         return self.artifacts / "family"
 
     @property
+    def baselines(self) -> Path:
+        return self.artifacts / "baselines"
+
+    @property
     def members(self) -> Path:
         return self.artifacts / "members"
 

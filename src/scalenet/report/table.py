@@ -1,17 +1,35 @@
-"""The family as text."""
+"""The family as text: its members, what they should beat, and what is wrong with them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from scalenet.records.documents import Family, Trained
+from scalenet.records.documents import Baseline, Family, Tested, Trained
 
 
 def text(family: Family, versions: dict[str, str]) -> str:
     """Return a family's table, one member a line; ``versions`` are those in the model registry."""
-    interval = f"{family.members[0].confidence:.0%} interval"
-    head = ("size", "FLOPs", "params", "px", "top-1", interval, "registry", "strategy, network")
-    rows = [head, *(_row(t, versions.get(t.member.name)) for t in family.members)]
+    head = ("size", "FLOPs", "params", "px", *_judged(family), "registry", "strategy, network")
+    return _aligned([head, *(_row(t, versions.get(t.member.name)) for t in family.members)])
+
+
+def baselines(family: Family) -> str:
+    """Return the table of what the family should beat, one baseline a line."""
+    head = ("baseline", "FLOPs", "params", "steps", *_judged(family))
+    return _aligned([head, *map(_baseline, family.baselines)])
+
+
+def warnings(family: Family) -> list[str]:
+    """Return a line for each warning."""
+    return [f"warning: {sentence}" for sentence in family.warnings]
+
+
+def _judged(family: Family) -> tuple[str, ...]:
+    return ("select", "test", f"{family.members[0].confidence:.0%} interval", "balanced")
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -23,10 +41,24 @@ def text(family: Family, versions: dict[str, str]) -> str:
 def _row(trained: Trained, version: str | None) -> tuple[str, ...]:
     m = trained.member
     size = (m.name, _short(m.flops), _short(m.params), str(m.network.resolution))
-    accuracy = f"{100 * trained.accuracy:.2f} %"
-    interval = f"{100 * trained.low:.1f}–{100 * trained.high:.1f} %"
     found = f"{m.scaling} of {m.base} ({m.origin})"
-    return (*size, accuracy, interval, f"v{version}" if version else "–", found)
+    return (*size, *_results(trained), f"v{version}" if version else "–", found)
+
+
+def _baseline(baseline: Baseline) -> tuple[str, ...]:
+    steps = "–" if baseline.steps is None else f"{baseline.steps:,}"
+    sizes = (_short(baseline.flops), _short(baseline.params), steps)
+    return (baseline.about, *sizes, *_results(baseline))
+
+
+def _results(tested: Tested) -> tuple[str, ...]:
+    interval = f"{100 * tested.low:.1f}–{100 * tested.high:.1f} %"
+    select = "–" if tested.select is None else _percent(tested.select.accuracy)
+    return (select, _percent(tested.accuracy), interval, _percent(tested.balanced))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
 
 
 def prediction(at: dict[str, Any]) -> str:
@@ -36,7 +68,9 @@ def prediction(at: dict[str, Any]) -> str:
     return f"at {at['multiple']:g} x the base budget the accuracy law expects {value} ({interval})"
 
 
-def _short(count: int) -> str:
+def _short(count: int | None) -> str:
+    if count is None:
+        return "–"
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.3g} {unit}"

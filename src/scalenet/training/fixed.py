@@ -1,4 +1,4 @@
-"""Training one fixed network: a family member, or a candidate that is fine-tuned."""
+"""Training one fixed network: a member, a fine-tuned candidate or a baseline; and asking it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import torch
 
 from scalenet.config.recipe import Recipe
 from scalenet.data.augmentation import augment, class_weights
-from scalenet.data.images import Images, Order, resize
+from scalenet.data.images import Images, Order, chunks, resize
 from scalenet.nets.blocks import drop_path
-from scalenet.nets.child import Child
+from scalenet.nets.classifier import Classifier
+from scalenet.records.predictions import Predictions
 from scalenet.training import loop
 
 
 def train(
-    net: Child,
+    net: Classifier,
     images: Images,
     recipe: Recipe,
     seed: int,
     state: Path | None = None,
     emit: loop.Emit = loop.ignore,
 ) -> loop.History:
-    """Train a child in place; its norms are not calibrated yet.
+    """Train a network in place; its norms are not calibrated yet.
 
     The seed draws the order and the views of the images. ``state`` and ``emit`` are loop.train's.
     """
@@ -31,7 +32,7 @@ def train(
     weights = class_weights(images.labels, recipe.balance)
 
     def backward(step: int) -> float:
-        generator, resolution = loop.step_generator(seed, step), net.network.resolution
+        generator, resolution = loop.step_generator(seed, step), net.resolution
         view, targets = augment(images, order.at(step), resolution, recipe.augment, generator)
         with loop.autocast(recipe, images.device):
             logits = net(view, drop_path(recipe.drop_path, generator))
@@ -42,8 +43,19 @@ def train(
     return loop.train(net.train().weights, recipe, backward, state, emit)
 
 
-def calibrate(net: Child, images: Images, count: int, seed: int) -> None:
+def calibrate(net: Classifier, images: Images, count: int, seed: int) -> None:
     """Measure the norms' statistics on ``count`` images drawn by a seed: ready for evaluation."""
     first = torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:count])
-    net.calibrate([resize(images.floats(first), net.network.resolution)])
+    net.calibrate([resize(images.floats(first), net.resolution)])
     net.eval()
+
+
+@torch.no_grad()
+def predict(net: Classifier, images: Images, batch: int) -> Predictions:
+    """Return what a calibrated network says of images, ``batch`` of them at a time."""
+    parts = []
+    for x, y in chunks(images.resized(net.resolution, batch), images.labels):
+        shares = net(x).softmax(1)
+        probability, predicted = shares.max(1)
+        parts.append((y.int(), predicted.int(), probability, shares.gather(1, y[:, None])[:, 0]))
+    return Predictions(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from scalenet.config.params import Retrain
-from scalenet.data.images import Images, chunks
-from scalenet.laws.intervals import wilson
+from scalenet.data.images import Images
+from scalenet.laws import scores
 from scalenet.nets import child, elastic, inherit
 from scalenet.nets.child import Child
+from scalenet.nets.classifier import Classifier
 from scalenet.nets.elastic import Elastic
 from scalenet.records.documents import DataInfo, Member, Trained
+from scalenet.records.predictions import Predictions
 from scalenet.space.network import Task
 from scalenet.training import fixed, watch
 from scalenet.training.loop import Emit, History
@@ -62,43 +65,31 @@ def judge(params: Retrain, net: Child, train: Images, select: Images) -> watch.J
 
 
 def train(
-    params: Retrain, net: Child, images: Images, seed: int, state: Path | None, emit: Emit
+    params: Retrain, net: Classifier, images: Images, seed: int, state: Path | None, emit: Emit
 ) -> History:
-    """Train a child in place and calibrate its norms on the images it was trained on."""
+    """Train a network in place and calibrate its norms on the images it was trained on."""
     history = fixed.train(net, images, params.recipe, seed, state, emit)
     fixed.calibrate(net, images, params.calibration, seed)
     return history
 
 
-@torch.no_grad()
-def correct(net: Child, images: Images, batch: int) -> int:
-    """Return how many images a calibrated child labels correctly (top-1)."""
-    views = images.resized(net.network.resolution, batch)
-    return sum(int((net(x).argmax(1) == y).sum()) for x, y in chunks(views, images.labels))
+def tested(
+    params: Retrain, member: Member, info: DataInfo, said: Mapping[str, Predictions], weights: str
+) -> Trained:
+    """Describe a member after its one test: how good it is, and what was tested.
 
-
-def tested(params: Retrain, member: Member, info: DataInfo, correct: int, weights: str) -> Trained:
-    """Describe a member after its test: top-1 (0…1) with its Wilson interval, and what was tested.
-
-    ``weights`` is the hash of the file of the weights.
+    ``said`` are its answers to select and test; on select it is judged only if it was not trained
+    on it. ``weights`` is the hash of the file of the weights.
     """
-    count = info.counts["test"]
-    low, high = wilson(correct, count, params.confidence)
-    return Trained(
-        member=member,
-        correct=correct,
-        tested=count,
-        accuracy=correct / count,
-        low=low,
-        high=high,
-        confidence=params.confidence,
-        data=info.digest,
-        weights=weights,
-    )
+    select = None if params.use_select else said["select"]
+    result = scores.tested(said["test"], select, params.confidence)
+    return Trained(member=member, data=info.digest, weights=weights, **result)
 
 
 def metrics(trained: Trained, history: History) -> dict[str, Any]:
     """Return a member's numbers."""
-    numbers = {key: getattr(trained, key) for key in ("accuracy", "low", "high")}
+    numbers = {key: getattr(trained, key) for key in ("accuracy", "low", "high", "balanced")}
+    if trained.select:
+        numbers["select"] = trained.select.accuracy
     size = {"flops": trained.member.flops, "params": trained.member.params}
     return numbers | {"loss": history[-1][1]} | size

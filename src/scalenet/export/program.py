@@ -20,7 +20,7 @@ MOST_CHECKED = 2000  # test images that an exported file is compared on
 CLOSE = 1e-4  # allowed difference of its probabilities
 
 
-class Classifier(nn.Module):
+class Program(nn.Module):
     """A member that takes bytes: images uint8 (N, C, size, size) to probabilities (N, classes)."""
 
     def __init__(self, net: Deployed):
@@ -35,7 +35,7 @@ class Classifier(nn.Module):
 class Exported(NamedTuple):
     """A built member, what it was trained on and how it was tested."""
 
-    classifier: Classifier
+    program: Program
     info: DataInfo
     trained: Trained
     paths: Paths
@@ -69,7 +69,7 @@ def read(root: Path, name: str) -> Exported:
     paths = Paths(root)
     net = deployed.load(root, name)
     trained = Trained.read(paths.member(name) / "trained.json")
-    return Exported(Classifier(net), paths.info(), trained, paths)
+    return Exported(Program(net), paths.info(), trained, paths)
 
 
 @torch.no_grad()
@@ -79,6 +79,6 @@ def example(member: Exported) -> Tensor:
 
 
 @torch.no_grad()
-def probabilities(classifier: Classifier, pixels: Tensor, batch: int = 256) -> Tensor:
+def probabilities(program: Program, pixels: Tensor, batch: int = 256) -> Tensor:
     """Return what the original says of images (N, C, size, size)."""
-    return torch.cat([classifier(part) for part in pixels.split(batch)])
+    return torch.cat([program(part) for part in pixels.split(batch)])

@@ -1,0 +1,107 @@
+"""Is it any good? Members against baselines and against smaller members, on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scalenet.laws.intervals import Prediction, paired
+from scalenet.records.documents import Baseline, Comparison, Trained
+from scalenet.records.predictions import Answers, Predictions
+
+
+def against(first: Predictions, second: Predictions, confidence: float) -> Prediction:
+    """Return the first's accuracy less the second's, both asked about the same images."""
+    gained = int((first.right & ~second.right).sum())
+    lost = int((second.right & ~first.right).sum())
+    return paired(gained, lost, len(first.labels), confidence)
+
+
+def comparisons(
+    members: Sequence[Trained], baselines: Sequence[Baseline], said: Answers
+) -> list[Comparison]:
+    """Compare every member with every baseline on test."""
+    made = []
+    for trained in members:
+        for baseline in baselines:
+            name, other = trained.member.name, baseline.name
+            differ = against(said[name]["test"], said[other]["test"], trained.confidence)
+            about = {"difference": differ.value, "low": differ.low, "high": differ.high}
+            made.append(Comparison(member=name, baseline=other, **about))
+    return made
+
+
+def warnings(
+    members: Sequence[Trained],
+    baselines: Sequence[Baseline],
+    compared: Sequence[Comparison],
+    said: Answers,
+) -> list[str]:
+    """Say in sentences which members are no good, and of what nothing can be said."""
+    known = {baseline.name: baseline for baseline in baselines}
+    found = [] if all(trained.select for trained in members) else [UNKNOWN]
+    for trained in members:
+        of_it = [c for c in compared if c.member == trained.member.name]
+        sentences = (
+            one_class(trained, said),
+            worse(trained, of_it, known),
+            dominated(trained, members, said),
+        )
+        found += [sentence for sentence in sentences if sentence]
+    return found
+
+
+UNKNOWN = (
+    "the members were trained on select too (retrain.use_select), so they cannot be compared on "
+    "it; the test alone is left, which is no place to choose"
+)
+
+
+def one_class(trained: Trained, said: Answers) -> str | None:
+    """Say that a member calls every test image the same, if it does."""
+    test = said[trained.member.name]["test"]
+    if len(np.unique(test.predicted)) > 1 or len(np.unique(test.labels)) == 1:
+        return None
+    return f"{trained.member.name} predicts one and the same class for every test image"
+
+
+def worse(
+    trained: Trained, compared: Sequence[Comparison], known: dict[str, Baseline]
+) -> str | None:
+    """Say which baseline is furthest above a member on test, if one is."""
+    lowest = min(compared, key=lambda c: c.difference, default=None)
+    if lowest is None or lowest.difference >= 0:
+        return None
+    other = known[lowest.baseline]
+    return (
+        f"{trained.member.name} is worse than a baseline on test: {_percent(trained.accuracy)}, "
+        f"and {_percent(other.accuracy)} by {other.about}; "
+        f"{_difference(lowest.difference, lowest.low, lowest.high, trained.confidence)}"
+    )
+
+
+def dominated(trained: Trained, members: Sequence[Trained], said: Answers) -> str | None:
+    """Say which smaller member is best on select, if it is better there than this one."""
+    smaller = [t for t in members if t.member.flops < trained.member.flops and t.select]
+    best = max(smaller, key=lambda t: t.select.accuracy, default=None)
+    if best is None or not trained.select or best.select.accuracy <= trained.select.accuracy:
+        return None
+    name, other = trained.member.name, best.member.name
+    differ = against(said[name]["select"], said[other]["select"], trained.confidence)
+    return (
+        f"{name} is dominated by {other}, which is smaller and better on select: "
+        f"{_percent(trained.select.accuracy)} and {_percent(best.select.accuracy)}; "
+        f"{_difference(differ.value, differ.low, differ.high, differ.confidence)}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _difference(value: float, low: float, high: float, confidence: float) -> str:
+    """Return a difference in points with its interval, and whether that leaves out 0."""
+    noise = "within noise" if low <= 0 <= high else "beyond noise"
+    interval = f"{confidence:.0%} interval {100 * low:+.1f} to {100 * high:+.1f}"
+    return f"{100 * value:+.1f} points, {interval}: {noise}"
