@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from scalenet.config.explain import explain
 from scalenet.config.numbers import (
+    AutoOrCount,
     Channels,
     Count,
     Float,
@@ -30,6 +31,7 @@ from scalenet.config.yamlfile import read as read_yaml
 class Compute(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     threads: Count
+    workers: AutoOrCount
 
 
 class Data(Section):
