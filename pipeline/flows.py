@@ -149,6 +149,7 @@ def _task(tools: Tools, name: str) -> Task:
         try:
             if not stages.changed(name):
                 return Completed(name="Cached", message="DVC found it unchanged")
+            workers.warm()
             tags, say = {"prefect_flow_run": str(flow_run.id or "")}, get_run_logger().info
             if stage == "publish":
                 exports.finish()

@@ -21,7 +21,7 @@ from scalenet.pipeline import children
 from scalenet.stages import Emit, run_stage
 
 SPAWN = get_context("spawn")  # a forked copy of PyTorch's, Prefect's and SQLite's threads hangs
-TORCH = ("scalenet.stages.supernet", "scalenet.stages.search", "scalenet.stages.retrain")
+FIRST = "scalenet.stages.retrain"  # what a process imports before it is asked for anything
 
 
 class Killed(ValueError):
@@ -74,13 +74,13 @@ class Workers:
         self._keep(worker)
 
     def warm(self) -> None:
-        """Begin a process now, which imports while this one does other things."""
+        """Begin a process if none is idle, to import while this one does other things."""
         self._keep(self._take())
 
     def _take(self) -> Worker:
         with self.lock:
             if self.ended:
-                raise Killed("the run was ended")
+                raise Killed("the run has ended")
             if not self.idle:
                 self.begun.append(Worker())
                 return self.begun[-1]
@@ -99,6 +99,7 @@ class Worker:
         self.process = SPAWN.Process(target=_serve, args=(theirs,), daemon=True)
         self.process.start()
         theirs.close()  # so that this end learns when the process is gone
+        self.unwanted = False
 
     def compute(self, work: tuple[Path, str, str | None], emit: Emit) -> None:
         """Have a stage computed; tell ``emit`` what happens meanwhile."""
@@ -119,19 +120,22 @@ class Worker:
                 self.connection.send(work)
             return self.connection.recv()
         except (EOFError, OSError) as error:
-            raise Killed(f"{name}: {self._end()}") from error
+            raise Killed(
+                f"{name}: {self._how()}; run it again, and it goes on from its last checkpoint"
+            ) from error
 
-    def _end(self) -> str:
+    def _how(self) -> str:
+        """Say how the process ended."""
+        if self.unwanted:
+            return "ended with the run"
         self.process.join()
         code = self.process.exitcode
         how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended (code {code})"
-        return (
-            f"its process {how}, so nothing of it is committed; run it again, and it goes on from "
-            "its last checkpoint. If memory ran out, lower compute.workers first"
-        )
+        return f"its process {how}: if memory ran out, lower compute.workers"
 
     def end(self) -> None:
         """End the process, whatever it does: what it writes, it writes at once and whole."""
+        self.unwanted = True
         self.process.kill()
         self.process.join()
 
@@ -142,8 +146,7 @@ class Worker:
 def _serve(connection: Connection) -> None:
     """Compute what is asked for, one stage after the other."""
     children.belong_to_parent()
-    for module in TORCH:  # while the other process prepares the first stage
-        import_module(module)
+    import_module(FIRST)  # while the other process says to DVC and MLflow that a stage begins
     while True:
         connection.send(_outcome(connection, connection.recv()))
 
