@@ -327,8 +327,8 @@ def test_ctrl_c_ends_what_runs_side_by_side_and_their_checkpoints_are_kept(proje
         run.send_signal(signal.SIGINT)
         said = run.communicate(timeout=100)[1]
     assert run.returncode == 130 and "Traceback" not in said
-    alive = [child for child in children if child.is_running() and child.status() != ZOMBIE]
-    assert len(children) >= 3 and not alive
+    alive = psutil.wait_procs(children, timeout=10)[1]
+    assert len(children) >= 3 and all(child.status() == ZOMBIE for child in alive)
     assert len(list((project.folder / ".state").glob("S*/*/*"))) >= 2, "checkpoints are kept"
     shutil.rmtree(project.folder / ".state")
     project.reset()
