@@ -46,7 +46,8 @@ class Delivery:
         self.records: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
         self.thread: Thread | None = None
         self.error: Exception | None = None
-        self.wanted, self.delivered = 0, 0
+        self.wanted: set[tuple[str, bool]] = set()  # networks, by shared weights or fine-tuned
+        self.delivered = 0
 
     def __call__(self, record: Mapping[str, Any]) -> None:
         """Take a record of the search: its journal, whose candidates come first, or a candidate."""
@@ -59,8 +60,12 @@ class Delivery:
             self._put(record)
 
     def _put(self, record: Mapping[str, Any]) -> None:
-        self.wanted += 1
-        self.records.put(record)
+        """Have a candidate delivered once: the journal may hold it before the search tells of
+        it."""
+        candidate = (record["network"], record["phase"] == FINETUNED)
+        if candidate not in self.wanted:
+            self.wanted.add(candidate)
+            self.records.put(record)
 
     def _work(self, key: str) -> None:
         """Make runs until there are no more records; keep the error that ended it."""
@@ -82,10 +87,10 @@ class Delivery:
             return
         self.records.put(None)
         self.thread.join()
-        if self.error or self.delivered != self.wanted:
+        if self.error or self.delivered != len(self.wanted):
             why = self.error or f"MLflow has {self.delivered} of them"
             raise Unavailable(
-                f"the search's {self.wanted} candidates could not all be delivered to MLflow "
+                f"the search's {len(self.wanted)} candidates could not all be delivered to MLflow "
                 f"({why}); its journal has them, and the next run delivers what is missing"
             )
 

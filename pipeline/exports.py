@@ -3,13 +3,13 @@ trains."""
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
 
 from scalenet.config import params as config
+from scalenet.pipeline import children
 
 
 class Exports:
@@ -21,7 +21,8 @@ class Exports:
 
     def __init__(self, root: Path):
         self.root = root
-        self.pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=os.setsid)
+        start = children.belong_to_parent
+        self.pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=start)
         self.pending: list[Future] = []
 
     def __enter__(self) -> Self:

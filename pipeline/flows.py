@@ -1,7 +1,7 @@
-"""The Prefect flows: ``family``, a task per stage in DVC's order, and a stage as a flow of its own.
+"""The Prefect flows: ``family``, a task per stage, and a stage as a flow of its own.
 
 DVC decides whether a stage runs; Prefect shows when, where and how it ran. Prefect caches nothing
-here.
+here. Stages that need nothing of each other run side by side.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import Flow, State, Task, flow, get_run_logger
+from prefect.futures import as_completed
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from scalenet.config.params import Params
 from scalenet.pipeline import Unavailable, project, servers, settings, single
 from scalenet.pipeline.exports import Exports
 from scalenet.pipeline.repro import Graph
+from scalenet.pipeline.workers import Killed, Workers, count
 
-LIBRARIES = ("scalenet.pipeline.tracking", "scalenet.stages.search", "scalenet.stages.retrain")
+LIBRARIES = ("scalenet.pipeline.tracking", "torch")
 RETRIES, DELAY = 2, 5  # of a stage whose failure may pass, and seconds between them
 
 
@@ -49,10 +52,9 @@ def _exit_code(state: State, prefix: str = "") -> int:
 
 
 def _failed(error: ValueError) -> State:
-    """Return the state of what was refused, or of what an absent server stopped."""
-    return Failed(
-        name="Unavailable" if isinstance(error, Unavailable) else "Refused", message=str(error)
-    )
+    """Return the state of what was refused, or of what an absent server or a kill stopped."""
+    names = {Unavailable: "Unavailable", Killed: "Killed"}
+    return Failed(name=names.get(type(error), "Refused"), message=str(error))
 
 
 def _stage(stage: str, member: str | None = None) -> State:
@@ -69,7 +71,7 @@ def _stage(stage: str, member: str | None = None) -> State:
 def family(
     preset: str | None = None, overrides: dict[str, Any] | None = None, target: str | None = None
 ) -> State:
-    """Build the family: every stage of dvc.yaml in order, each as a task.
+    """Build the family: every stage of dvc.yaml as a task, as soon as those that it needs are done.
 
     preset: a preset, such as ``tiny``; overrides: params.yaml keys, such as
     ``{"search.population": 16}``; both are written to params.yaml and stay there. target: the last
@@ -79,18 +81,49 @@ def family(
     try:
         project.begin_if_empty(root)
         with settings.kept_if_refused(root):
-            settings.apply(root, preset, overrides or {})
+            params = settings.apply(root, preset, overrides or {})
             project.refresh(root)
             stages = Graph(root)
-            names = project.settled(root, stages, stages.order(target))
-        with Exports(root) as exports:
-            for name in names:
-                state = _task(stages, exports, name)(return_state=True)
-                if not state.is_completed():
-                    return Failed(name=state.name, message=f"{name}: {state.message}")
+            needs = project.settled(root, stages, stages.needs(target))
+        with Workers() as workers, Exports(root) as exports:
+            tools = Tools(stages, workers, exports)
+            tasks = {name: _task(tools, name) for name in _largest_first(needs, params)}
+            ended = _side_by_side(tasks, needs, count(params.compute))
     except ValueError as error:
         return _failed(error)
-    return Completed(message=f"{len(names)} stages are up to date")
+    failed = {name: state for name, state in ended.items() if not state.is_completed()}
+    if failed:
+        message = "\n".join(f"{name}: {state.message}" for name, state in failed.items())
+        return Failed(name=next(iter(failed.values())).name, message=message)
+    return Completed(message=f"{len(ended)} stages are up to date")
+
+
+def _largest_first(needs: dict[str, set[str]], params: Params) -> list[str]:
+    """Return the stages in order, but the largest members first: they take longest."""
+    multiples = {f"retrain@{name}": entry.multiple for name, entry in params.family.items()}
+    return sorted(needs, key=lambda name: -multiples.get(name, 0))
+
+
+def _side_by_side(
+    tasks: dict[str, Task], needs: dict[str, set[str]], most: int
+) -> dict[str, State]:
+    """Run tasks, at most so many at once, each when those that it needs are done; return their
+    states.
+
+    After a failure those that run are let finish, and no other is begun.
+    """
+    waiting, running, ended = list(tasks), {}, {}
+    while True:
+        stopped = any(not state.is_completed() for state in ended.values())
+        ready = [name for name in waiting if needs[name] <= ended.keys() and not stopped]
+        for name in ready[: most - len(running)]:
+            waiting.remove(name)
+            running[tasks[name].submit()] = name
+        if not running:
+            return ended
+        future = next(as_completed(list(running)))
+        future.wait()  # only then its state is the last one
+        ended[running.pop(future)] = future.state
 
 
 def _again(_task: Any, _run: Any, state: State) -> bool:
@@ -98,20 +131,31 @@ def _again(_task: Any, _run: Any, state: State) -> bool:
     return state.name == "Unavailable"
 
 
-def _task(stages: Graph, exports: Exports, name: str) -> Task:
+class Tools(NamedTuple):
+    """What a stage's task works with."""
+
+    stages: Graph
+    workers: Workers
+    exports: Exports
+
+
+def _task(tools: Tools, name: str) -> Task:
     """Return the task that runs one stage if DVC finds it changed, and has DVC commit it; else
     "Cached"."""
     stage, _, member = name.partition("@")
+    stages, workers, exports = tools
 
     def build() -> State:
         try:
             if not stages.changed(name):
                 return Completed(name="Cached", message="DVC found it unchanged")
+            workers.warm()
             tags, say = {"prefect_flow_run": str(flow_run.id or "")}, get_run_logger().info
             if stage == "publish":
                 exports.finish()
             with stages.committing(name):
-                seconds = single.compute(exports.root, stage, member or None, tags, say)
+                work = (exports.root, stage, member or None)
+                seconds = single.compute(*work, tags, say, workers.run_stage)
         except ValueError as error:
             return _failed(error)
         single.forget(exports.root, stage, member or None)

@@ -106,12 +106,13 @@ def check_code(root: Path) -> None:
         )
 
 
-def settled(root: Path, stages: Graph, names: list[str]) -> list[str]:
-    """Lock the stage that checks the digests, which were just written; return the others."""
-    if CHECK in names:
+def settled(root: Path, stages: Graph, needs: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Lock the stage that checks the digests, which were just written; return the others, each
+    with those that it needs."""
+    if CHECK in needs:
         check_code(root)
         stages.commit(CHECK)
-    return [name for name in names if name != CHECK]
+    return {name: needed - {CHECK} for name, needed in needs.items() if name != CHECK}
 
 
 # --- Prefect --------------------------------------------------------------------------------------

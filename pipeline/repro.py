@@ -1,7 +1,8 @@
 """DVC in this process: which stages there are, which changed, and the commit of what they made.
 
-It leaves what ``dvc repro`` leaves, byte for byte. While a stage runs it holds the locks that
-``dvc repro`` would hold, so that a concurrent one refuses.
+It leaves what ``dvc repro`` leaves, byte for byte, in whatever order stages end. While a stage runs
+it holds the locks that ``dvc repro`` would hold, so that a concurrent one refuses. DVC is asked by
+one thread at a time.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from dvc.config import NotDvcRepoError
+from dvc.dvcfile import LOCK_FILE
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.rwlock import rwlock
 from dvc.scm import SCMError
+from dvc.utils.serialize import load_yaml, modify_yaml
 from networkx import descendants, lexicographical_topological_sort
 
 
@@ -26,10 +30,15 @@ class Graph:
 
     def __init__(self, root: Path):
         self.root = root
+        self.turn = Lock()  # DVC's Repo is not for threads
+        self.running = 0
+        self.read = ExitStack()  # locks on what the stages that run depend on
+        self.new: list[str] = []  # stages that dvc.lock does not have yet, in their order
+        self.committed: set[str] = set()
 
-    def order(self, target: str | None) -> list[str]:
-        """Return the names of the stages that a target needs (all by default), each after its
-        own needs."""
+    def needs(self, target: str | None) -> dict[str, set[str]]:
+        """Return the stages that a target needs (all by default), each after those that it needs
+        itself, with their names."""
         with self._opened() as repo:
             stages = {stage.addressing: stage for stage in repo.index.stages}
             needs = repo.index.graph  # edges point from a stage to what it needs
@@ -42,7 +51,11 @@ class Graph:
         ranked = lexicographical_topological_sort(
             needs.subgraph(wanted).reverse(), key=lambda stage: place[stage.addressing]
         )
-        return [stage.addressing for stage in ranked]
+        found = {stage.addressing: {need.addressing for need in needs[stage]} for stage in ranked}
+        lock = self.root / LOCK_FILE
+        locked = load_yaml(lock).get("stages", {}) if lock.exists() else {}
+        self.new = [name for name in found if name not in locked]
+        return found
 
     def changed(self, name: str) -> bool:
         """Tell whether a stage must run."""
@@ -52,7 +65,7 @@ class Graph:
     def commit(self, name: str) -> None:
         """Have DVC lock a stage as it is."""
         with self._opened() as repo:
-            repo.commit(name, force=True)
+            self._commit(repo, name)
 
     @contextmanager
     def committing(self, name: str) -> Iterator[None]:
@@ -65,8 +78,7 @@ class Graph:
             missing = [str(dep) for dep in stage.deps if not dep.exists]
             if missing:
                 raise ValueError(f"{name}: {', '.join(missing)} does not exist")
-            before, lock = _depended_on(stage), _lock(repo, stage)
-            lock.__enter__()
+            before, written = _depended_on(stage), self._lock(repo, stage)
         try:
             yield
             with self._opened() as repo:
@@ -76,15 +88,47 @@ class Graph:
                         f"{name}: {', '.join(changed)} changed while it ran, so its result is not "
                         "committed; run it again"
                     )
-                repo.commit(name, force=True)
+                self._commit(repo, name)
         finally:
-            lock.__exit__(None, None, None)
+            with self.turn:
+                self._release(written)
+
+    def _commit(self, repo: Repo, name: str) -> None:
+        """Commit a stage; those that follow it in order follow it in dvc.lock, though they be done
+        before."""
+        repo.commit(name, force=True)
+        self.committed.add(name)
+        following = self.new[self.new.index(name) + 1 :] if name in self.new else []
+        if done := [other for other in following if other in self.committed]:
+            with modify_yaml(self.root / LOCK_FILE) as data:
+                for other in done:
+                    data["stages"][other] = data["stages"].pop(other)
+
+    def _lock(self, repo: Repo, stage: Any) -> ExitStack:
+        """Take the locks that ``dvc repro`` holds while it runs a stage; return those on its
+        outputs.
+
+        DVC knows one reader of a file in each process. So what stages read that run side by side
+        stays locked until the last of them is done.
+        """
+        outs = [out.fs_path for out in stage.outs]
+        with ExitStack() as written:
+            written.enter_context(_rwlock(repo, [], outs))
+            self.read.enter_context(_rwlock(repo, [dep.fs_path for dep in stage.deps], []))
+            self.running += 1
+            return written.pop_all()
+
+    def _release(self, written: ExitStack) -> None:
+        written.close()
+        self.running -= 1
+        if not self.running:
+            self.read.close()
 
     @contextmanager
     def _opened(self) -> Iterator[Repo]:
         # not a line for each file that it writes
         logging.getLogger("dvc").setLevel(logging.WARNING)
-        with _said(), Repo(str(self.root)) as repo:
+        with self.turn, _said(), Repo(str(self.root)) as repo:
             yield repo
 
 
@@ -93,14 +137,13 @@ def _stage(repo: Repo, name: str) -> Any:
     return stage
 
 
-def _lock(repo: Repo, stage: Any) -> Any:
-    """Return the locks that ``dvc repro`` holds while it runs a stage."""
+def _rwlock(repo: Repo, read: list[str], write: list[str]) -> Any:
     return rwlock(
         repo.tmp_dir,
         repo.fs,
         " ".join(sys.argv),  # as DVC's own locks in this process say, so that they pass each other
-        [dep.fs_path for dep in stage.deps],
-        [out.fs_path for out in stage.outs],
+        read,
+        write,
         repo.config["core"].get("hardlink_lock", False),
     )
 

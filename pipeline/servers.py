@@ -6,10 +6,9 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 
 import httpx
 from prefect.settings import (
@@ -20,7 +19,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from scalenet.pipeline import Unavailable, environment
+from scalenet.pipeline import Unavailable, children, environment
 
 PATIENCE = 30  # seconds that a configured server has for its first answer: it may be busy
 
@@ -98,15 +97,9 @@ def _deliver() -> None:
 
 def _serve(listener: socket.socket) -> None:
     """Be the server, until the process that wants it has gone."""
-    os.setsid()  # Ctrl-C is for that process, which then ends this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    children.belong_to_parent()
     import uvicorn
     from prefect.server.api.server import create_app
 
     app = create_app(ephemeral=True, final=True)
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
-
-
-def _end_with_parent() -> None:
-    parent_process().join()
-    os._exit(0)

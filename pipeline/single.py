@@ -14,11 +14,12 @@ from filelock import FileLock, Timeout
 from scalenet.config import params as config
 from scalenet.pipeline import REFUSED, UNAVAILABLE, Unavailable, project
 from scalenet.records.paths import Paths
-from scalenet.stages import check, run_stage
+from scalenet.stages import Emit, check, run_stage
 
 PATIENCE = 10  # seconds between two lines about a training
 CODES = {"Refused": REFUSED, "Unavailable": UNAVAILABLE}  # exit code by the name of a flow's state
 Say = Callable[[str], None]
+Run = Callable[[Path, str, str | None, Emit], None]  # computes a stage, here or elsewhere
 
 
 def run(root: Path, stage: str, member: str | None) -> int:
@@ -38,7 +39,14 @@ def run(root: Path, stage: str, member: str | None) -> int:
     return 0
 
 
-def compute(root: Path, stage: str, member: str | None, tags: Mapping[str, str], say: Say) -> float:
+def compute(
+    root: Path,
+    stage: str,
+    member: str | None,
+    tags: Mapping[str, str],
+    say: Say,
+    run: Run = run_stage,
+) -> float:
     """Run a stage and remember it in MLflow; return the seconds that computing took."""
     params = config.load(root / "params.yaml")
     with _alone(root, member or stage):
@@ -47,7 +55,7 @@ def compute(root: Path, stage: str, member: str | None, tags: Mapping[str, str],
         with tracking.stage_run(root, params, stage, member, tags) as run_id:
             with _told(root, params, stage, run_id, say) as emit:
                 start = time.perf_counter()
-                run_stage(root, stage, member, emit)
+                run(root, stage, member, emit)
                 seconds = time.perf_counter() - start
             if stage == "publish":
                 from scalenet.pipeline import registry

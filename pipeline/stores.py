@@ -7,6 +7,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 
 import mlflow
 from filelock import FileLock
@@ -24,6 +25,7 @@ PATIENCE = {  # of the first contact with a server, so that a wrong address is t
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
 }
+CONNECTING = Lock()  # one thread at a time: MLflow's address and patience are the process's
 PLACES = {  # columns in which MLflow's database keeps absolute paths
     "experiments": "artifact_location",
     "runs": "artifact_uri",
@@ -53,6 +55,11 @@ def uri(root: Path) -> str:
 def connect(root: Path) -> MlflowClient:
     """Return a client of the project's store; ``Unavailable`` within seconds if it cannot be
     reached."""
+    with CONNECTING:
+        return _connect(root)
+
+
+def _connect(root: Path) -> MlflowClient:
     address, database = uri(root), local_database(root)
     try:
         if database:
@@ -77,6 +84,8 @@ def connect(root: Path) -> MlflowClient:
 
 def use(address: str) -> None:
     """Make an address MLflow's own for this process, and leave the environment as it was."""
+    if mlflow.get_tracking_uri() == address == mlflow.get_registry_uri():
+        return  # other threads may be reading the environment
     with environment({"MLFLOW_TRACKING_URI": address, "MLFLOW_REGISTRY_URI": address}):
         mlflow.set_tracking_uri(address)
         mlflow.set_registry_uri(address)

@@ -64,9 +64,9 @@ def check(params: config.Params, stage: str, member: str | None) -> None:
 
 
 def declared(params: config.Params, stage: str, member: str | None = None) -> SimpleNamespace:
-    """Return the sections that a stage declares, and ``compute``.
+    """Return the sections that a stage declares, and ``compute``: its device and its threads.
 
-    No stage reads what DVC does not know of.
+    No stage reads what DVC does not know of, nor how many others run beside it.
     """
     chosen: dict[str, Any] = {}
     for name in STAGES[stage].params:
@@ -77,7 +77,8 @@ def declared(params: config.Params, stage: str, member: str | None = None) -> Si
         elif part:
             value = SimpleNamespace(**{part: getattr(value, part)})
         chosen[section] = value
-    return SimpleNamespace(compute=params.compute, **chosen)
+    compute = SimpleNamespace(device=params.compute.device, threads=params.compute.threads)
+    return SimpleNamespace(compute=compute, **chosen)
 
 
 def work_key(params: SimpleNamespace, stage: str, *inputs: Any) -> str:

@@ -7,18 +7,23 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parent.parent
 FILES = ("src", "stages", "data", "pipeline", "presets", "params.yaml", "dvc.yaml", "prefect.yaml")
 FILES += (".gitignore", ".dvcignore")
 MEMBERS = ("S0", "S2", "S3")
+ZOMBIE = psutil.STATUS_ZOMBIE  # ended, but the container's first process does not ask how
 
 
 class Project:
@@ -258,10 +263,76 @@ def test_both_doors_give_the_same_bytes_and_the_same_lock(project):
     shutil.rmtree(project.folder / "artifacts")
     (project.folder / "dvc.lock").unlink()
     shutil.rmtree(project.folder / ".dvc/cache")
-    said = project.scalenet("run")
+    said = project.scalenet("run", "--set", f"compute.workers={len(MEMBERS)}")
     assert "http://" not in said, "a link would end with the run"
     assert project.read("dvc.lock") == lock and project.artifacts() == before
     assert not list((project.folder / ".state").glob("*/*/")), "nothing is left to resume"
+    project.reset()
+
+
+SIDE_BY_SIDE = """
+import json
+from threading import Barrier
+from prefect import Flow, Task
+from prefect.states import Completed, Failed
+from scalenet.pipeline import flows, servers
+needs = {"a": set(), "b": {"a"}, "c": {"a"}, "d": {"a"}, "e": {"b", "c", "d"}}
+meet, order = Barrier(2, timeout=100), []
+def task(name, most, wrong):
+    def body():
+        order.append(name)
+        if most > 1 and name in ("b", "c"):
+            meet.wait()  # neither goes on before both are there
+        return Failed(message="wrong") if name == wrong else Completed()
+    return Task(body, name=name)
+def run(most, wrong):
+    order.clear()
+    tasks = {name: task(name, most, wrong) for name in needs}
+    ended = Flow(lambda: flows._side_by_side(tasks, needs, most), name="some")()
+    return [order[:], {name: state.is_completed() for name, state in ended.items()}]
+with servers.prefect():
+    print(json.dumps([run(1, None), run(2, None), run(2, "c")]))
+"""
+
+
+def test_stages_that_are_ready_run_side_by_side_and_a_failure_lets_the_others_end(project):
+    one, two, failed = project.ask(SIDE_BY_SIDE)
+    everything = dict.fromkeys("abcde", True)
+    assert one == [list("abcde"), everything]
+    assert two[1] == everything and two[0][0] == "a" and two[0][3:] == ["d", "e"]
+    assert failed[1].items() >= {"a": True, "b": True, "c": False}.items()
+    assert "e" not in failed[1]
+
+
+def test_a_member_that_fails_lets_the_one_beside_it_be_committed(project):
+    before = yaml.safe_load(project.read("dvc.lock"))["stages"]
+    with FileLock(project.folder / ".state/S3/lock"):
+        change = ("--set", "retrain.calibration=100", "--set", "compute.workers=2")
+        said = project.scalenet("run", *change, code=2)
+    assert "retrain@S3: S3: another process runs it" in said and "Traceback" not in said
+    now = yaml.safe_load(project.read("dvc.lock"))["stages"]
+    changed = {name for name in before if now[name] != before[name]}
+    assert "retrain@S2" in changed and not changed & {"retrain@S3", "publish"}
+    project.reset()
+
+
+def test_ctrl_c_ends_what_runs_side_by_side_and_their_checkpoints_are_kept(project):
+    command = ["scalenet", "run", "--set", "retrain.recipe.steps=200000"]
+    command += ["--set", "compute.workers=2"]
+    with subprocess.Popen(
+        command, cwd=project.folder, env=project.environment, stderr=subprocess.PIPE, text=True
+    ) as run:
+        while len(list((project.folder / ".state").glob("S*/*/*"))) < 2 and run.poll() is None:
+            time.sleep(0.1)
+        children = psutil.Process(run.pid).children()
+        run.send_signal(signal.SIGINT)
+        said = run.communicate(timeout=100)[1]
+    assert run.returncode == 130 and "Traceback" not in said
+    alive = psutil.wait_procs(children, timeout=10)[1]
+    assert len(children) >= 3 and all(child.status() == ZOMBIE for child in alive)
+    assert len(list((project.folder / ".state").glob("S*/*/*"))) >= 2, "checkpoints are kept"
+    shutil.rmtree(project.folder / ".state")
+    project.reset()
 
 
 def test_a_stage_that_runs_holds_it_against_dvc_repro(project):

@@ -1,6 +1,7 @@
 """The default family, built in an empty copy of this project: seconds, and those not computing.
 
-Built by ``scalenet run``, and in another copy by ``dvc repro``. Computing is what the stages do.
+Built by ``scalenet run``, by one that has a single worker, and by ``dvc repro``, each in a copy of
+its own. Computing is what the stages do, which adds up to a share where one follows the other.
 Everything else is orchestration: starting processes and servers, importing, DVC's hashing,
 Prefect's and MLflow's records, the registry. Afterwards, what a ``dvc repro`` with nothing to do
 takes beside ``dvc status``.
@@ -34,6 +35,7 @@ COMPUTED = re.compile(
     r"Task run '([^']+)' - Finished in state Completed\('computed for ([\d.]+) s'\)"
 )
 RUN = ("scalenet.pipeline", "run")
+ALONE = (*RUN, "--set", "compute.workers=1")
 REPRO = ("dvc", "repro")
 
 
@@ -71,7 +73,7 @@ def build(
     if done.returncode:
         raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
     computed = {stage: float(n) for stage, n in COMPUTED.findall(done.stdout + done.stderr)}
-    if command == RUN and not computed:
+    if command != REPRO and not computed:
         raise SystemExit(f"no stage says that it computed:\n{done.stderr[-3000:]}")
     return seconds, computed
 
@@ -110,21 +112,26 @@ def built(parent: Path, preset: str, command: tuple[str, ...]) -> tuple[float, d
 def main() -> None:
     """Build, then time a build with nothing to do."""
     chosen = options(__doc__, repeats=1, preset="")
-    totals, shares, stages, repros = [], [], [], []
+    totals, alone, shares, stages, repros = [], [], [], [], []
     for _ in range(chosen.repeats):
         with tempfile.TemporaryDirectory() as name:
-            seconds, computed, nothing = built(Path(name), chosen.preset, RUN)
+            seconds, _, nothing = built(Path(name), chosen.preset, RUN)
         totals.append(seconds)
+        with tempfile.TemporaryDirectory() as name:
+            seconds, computed, _ = built(Path(name), chosen.preset, ALONE)
+        alone.append(seconds)
         shares.append(1 - sum(computed.values()) / seconds)
         stages.append(computed)
         with tempfile.TemporaryDirectory() as name:
             repros.append(built(Path(name), chosen.preset, REPRO)[0])
     show("the family by scalenet run", spread(totals), "s")
-    show("of it not computing", spread(shares))
+    show("the same with one worker", spread(alone), "s")
+    show("of that not computing", spread(shares))
     show("the family by dvc repro", spread(repros), "s")
     show("dvc repro with nothing to do / dvc status", nothing)
     found = {
         "seconds": spread(totals),
+        "one_worker_seconds": spread(alone),
         "not_computing": spread(shares),
         "repro_seconds": spread(repros),
         "nothing_to_do": nothing,

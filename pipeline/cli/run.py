@@ -15,8 +15,9 @@ from scalenet.pipeline.cli import changes, overrides
 def command(preset: str | None, pairs: tuple[str, ...], target: str | None) -> None:
     """Build the family: every stage that is not up to date.
 
-    The same as `dvc repro`, in one process and as one Prefect flow: both give the same bytes and
-    each finds the other's work done. In an empty folder it begins the project of the digits first.
+    The same as `dvc repro`, as one Prefect flow, with stages side by side (compute.workers): both
+    give the same bytes and each finds the other's work done. In an empty folder it begins the
+    project of the digits first.
 
     \b
     scalenet run

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WrapValidator
 
 
 def number(value: Any) -> Any:
@@ -25,9 +26,18 @@ def _odd(value: int) -> int:
     return value
 
 
+def _auto_or_count(value: Any, validate: Callable[[Any], Any]) -> Any:
+    """Say in one message what two kinds of values allow."""
+    try:
+        return validate(value)
+    except ValueError:
+        raise ValueError("should be auto, or a whole number that is at least 1") from None
+
+
 Int = Annotated[int, BeforeValidator(number)]
 Float = Annotated[float, BeforeValidator(number)]
 Count = Annotated[Int, Field(ge=1)]
+AutoOrCount = Annotated[Count | Literal["auto"], WrapValidator(_auto_or_count)]
 Seed = Annotated[Int, Field(ge=0, lt=2**31)]
 Positive = Annotated[Float, Field(gt=0)]
 Weight = Annotated[Float, Field(ge=0)]

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from scalenet.config.baselines import Baselines
 from scalenet.config.explain import explain
 from scalenet.config.numbers import (
+    AutoOrCount,
     Channels,
     Count,
     Float,
@@ -31,6 +32,7 @@ from scalenet.config.yamlfile import read as read_yaml
 class Compute(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     threads: Count
+    workers: AutoOrCount
 
 
 class Data(Section):

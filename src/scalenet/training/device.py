@@ -15,9 +15,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, MOST = -1, -4, 2**31 - 1  # of glibc's malloc.h
 
 def prepare(compute: Compute) -> torch.device:
     """Return the device asked for, set up so that the same inputs give the same bytes."""
-    name = compute.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    name = resolved(compute)
     if name.startswith("cuda"):
         count = torch.cuda.device_count()
         index = int(name.partition(":")[2] or 0)
@@ -34,6 +32,13 @@ def prepare(compute: Compute) -> torch.device:
     # nothing here reads memory that it has not written
     torch.utils.deterministic.fill_uninitialized_memory = False
     return torch.device(name)
+
+
+def resolved(compute: Compute) -> str:
+    """Return the name of the device asked for, where ``auto`` is what is here."""
+    if compute.device != "auto":
+        return compute.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _keep_memory() -> None:

@@ -1,0 +1,97 @@
+"""Processes that compute stages: what they say, how they end, and that none is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+
+import psutil
+import pytest
+
+from scalenet.config.params import Compute
+from scalenet.pipeline import settings, workers
+from scalenet.pipeline.workers import Killed, Workers
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def root(tmp_path):
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    shutil.copy2(ROOT / "params.yaml", tmp_path / "params.yaml")
+    settings.apply(tmp_path, "tiny", {"supernet.recipe.steps": 200_000})
+    return tmp_path
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_stage_is_computed_and_told_of_and_what_it_refuses_is_refused_here(root):
+    told = []
+    with Workers() as pool:
+        pool.run_stage(root, "prepare", None, told.append)
+        assert (root / "artifacts/data/train.npz").exists() and told[0]["event"] == "read"
+        settings.apply(root, None, {"data.source": "no-such-folder"})
+        with pytest.raises(ValueError, match="no-such-folder") as refused:
+            pool.run_stage(root, "prepare", None, told.append)
+        assert not isinstance(refused.value, Killed)
+        assert len(pool.begun) == 1, "the second stage ran where the first did"
+
+
+def test_a_killed_process_is_named_once_and_another_takes_its_place(root):
+    errors = []
+
+    def train():
+        try:
+            pool.run_stage(root, "supernet", None, lambda record: None)
+        except Killed as error:
+            errors.append(str(error))
+
+    with Workers() as pool:
+        pool.run_stage(root, "prepare", None, lambda record: None)
+        thread = Thread(target=train)
+        thread.start()
+        wait_for(lambda: list((root / ".state/supernet").glob("*/*")))
+        os.kill(pool.begun[0].process.pid, signal.SIGKILL)
+        thread.join(30)
+        assert len(errors) == 1
+        assert errors[0].startswith("supernet: its process was killed (SIGKILL)")
+        assert list((root / ".state/supernet").glob("*/*")), "its checkpoint is kept"
+        pool.run_stage(root, "prepare", None, lambda record: None)
+
+
+def test_processes_end_with_the_one_that_began_them():
+    begin = """
+import time
+from scalenet.pipeline.workers import Workers
+pool = Workers()
+pool.warm()
+print(pool.begun[0].process.pid, flush=True)
+time.sleep(600)
+"""
+    command = [sys.executable, "-c", begin]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        worker = psutil.Process(int(parent.stdout.readline()))
+        wait_for(lambda: os.getsid(worker.pid) == worker.pid)  # it has begun
+        parent.kill()
+    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "asked", "found"),
+    [("cpu", 2, "auto", 3), ("cpu", 8, "auto", 1), ("cuda", 1, "auto", 1), ("cuda:0", 1, 3, 3)],
+)
+def test_stages_at_once_are_as_many_as_the_cores_bear(monkeypatch, device, threads, asked, found):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    compute = Compute(device=device, threads=threads, workers=asked)
+    assert workers.count(compute) == found
