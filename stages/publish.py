@@ -36,7 +36,7 @@ def run(
     """Order the members by budget and fit the accuracy law (method §6) if there are enough."""
     members = sorted(inputs.members, key=lambda trained: trained.member.multiple)
     law = accuracy.law_of(members, params.publish, params.scaling.budget, generator)
-    return Family(name=inputs.info.name, members=members, law=law)
+    return Family(name=params.data.name, members=members, law=law)
 
 
 def row(trained: Trained) -> tuple:

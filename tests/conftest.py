@@ -108,8 +108,6 @@ def info() -> DataInfo:
     counts = {"train": 96, "select": 53, "test": 53}
     classes = ["a", "b", "c"]
     return DataInfo(
-        name="toy",
-        source="toy",
         channels=1,
         size=8,
         classes=classes,

@@ -91,7 +91,8 @@ def test_no_two_classes_have_one_name():
 def root(make_params, tmp_path_factory):
     """Build a tiny family of the digits; what a search would find is given."""
     folder = tmp_path_factory.mktemp("family")
-    params = make_params({"space": {"head": {"width": 32}}, "publish": {"draws": 20}})
+    longer = {"retrain": {"recipe": {"steps": 40}}}
+    params = make_params({"space": {"head": {"width": 32}}, "publish": {"draws": 20}} | longer)
     content = params.model_dump(mode="json")
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     run_stage(folder, "prepare", None, ignore)

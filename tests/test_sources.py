@@ -17,6 +17,8 @@ from scalenet.data import listing, readers
 SECTION = {
     "name": "odd",
     "source": ".",
+    "group": None,
+    "duplicates": "keep",
     "channels": 1,
     "size": 8,
     "per_class": None,

@@ -1,8 +1,9 @@
-"""The kinds of values that params.yaml holds: numbers within bounds, seeds, shares, names."""
+"""The kinds of values that params.yaml holds: bounded numbers, seeds, shares, names, patterns."""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -25,6 +26,17 @@ def _odd(value: int) -> int:
     return value
 
 
+def _grouping(value: str) -> str:
+    """Accept a regular expression with a group, which Python's ``re`` understands."""
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        raise ValueError(f"should be a regular expression ({error})") from error
+    if not groups:
+        raise ValueError("should hold a part in (…), which is the group, such as '^(.*)_'")
+    return value
+
+
 Int = Annotated[int, BeforeValidator(number)]
 Float = Annotated[float, BeforeValidator(number)]
 Count = Annotated[Int, Field(ge=1)]
@@ -36,4 +48,5 @@ PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 Inside = Annotated[Float, Field(gt=0, lt=1)]
 Kernel = Annotated[Int, Field(ge=1, le=15), AfterValidator(_odd)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Pattern = Annotated[str, AfterValidator(_grouping)]
 Channels = Annotated[Literal[1, 3], BeforeValidator(number)]

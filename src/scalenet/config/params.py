@@ -16,6 +16,7 @@ from scalenet.config.numbers import (
     Inside,
     Int,
     Name,
+    Pattern,
     Positive,
     Seed,
     Share,
@@ -35,6 +36,8 @@ class Compute(Section):
 class Data(Section):
     name: Name
     source: Annotated[str, Field(min_length=1)]
+    group: Pattern | None
+    duplicates: Literal["keep", "drop"]
     channels: Channels
     size: Count
     per_class: Count | None

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from scalenet.data.decoding import decode
 from scalenet.data.listing import BROKEN, IGNORED, LOOSE, Files, folder, unreadable, zipped
 from scalenet.data.names import SUFFIXES, few, shown
 from scalenet.data.pixels import as_array
+from scalenet.data.source import Source, groups_of
 from scalenet.data.summary import too_many
 from scalenet.data.tars import tarred
 
@@ -34,35 +33,6 @@ WANTED = (
     f"give {BUNDLED!r}, or a folder or an archive (.zip, .tar, .tar.gz, .tar.xz) "
     "with one folder of images a class"
 )
-
-
-@dataclass(frozen=True)
-class Source:
-    """Labelled images that nobody has decoded yet.
-
-    ``labels`` int64 (N); ``given`` (N) names the split that an image's own folder puts it in, ""
-    for none; ``pixels`` maps indices (n) to uint8 (n, C, H, W), and adds those of ``names`` (N)
-    that cannot be decoded to ``faults``. These and files that were ``skipped`` or ``ignored``
-    come with the reason; ``depth`` is how many folders lead to a class.
-    """
-
-    classes: list[str]
-    labels: np.ndarray
-    given: np.ndarray
-    pixels: Callable[[np.ndarray], np.ndarray]
-    names: list[str] = field(default_factory=list)
-    faults: dict[str, str] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-    ignored: dict[str, str] = field(default_factory=dict)
-    depth: int = 0
-
-    def whole(self, index: np.ndarray) -> np.ndarray:
-        """Return which of some images could be decoded, once ``pixels`` was asked for them."""
-        return np.array([not self.faults or self.names[i] not in self.faults for i in index], bool)
-
-    def folder(self, name: str) -> str:
-        """Return the folders down to a file's class."""
-        return "/".join(shown(name).split("/")[: self.depth])
 
 
 def find(params: Data, root: Path) -> Source:
@@ -95,7 +65,8 @@ def digits(params: Data) -> Source:
 
     labels = bunch.target.astype(np.int64)
     classes = [str(name) for name in bunch.target_names]
-    return Source(classes, labels, np.full(len(labels), ""), pixels)
+    groups = groups_of(params.group, [])  # they have no paths
+    return Source(classes, labels, np.full(len(labels), ""), pixels, groups=groups)
 
 
 def labelled(params: Data, files: Files) -> Source:
@@ -134,6 +105,7 @@ def labelled(params: Data, files: Files) -> Source:
         skipped=skipped,
         ignored={name: why for name, why in others.items() if why in IGNORED},
         depth=level + 1,
+        groups=groups_of(params.group, names),
     )
 
 
@@ -208,15 +180,12 @@ def _given_splits(origin: Path, paths: set[tuple[str, ...]]) -> dict[str, str]:
 
 
 def _check_classes(origin: Path, classes: list[str], labels: np.ndarray, given: np.ndarray) -> None:
-    """Refuse fewer than two classes, and one without images, overall or in a given split."""
+    """Refuse fewer than two classes, and one without images to train on."""
     wanted = f"needs at least two folders, each with images ({', '.join(sorted(SUFFIXES))})"
     if len(classes) < 2:
         names = few(classes) or "none"
         raise ValueError(f"data.source: {origin} {wanted}; it has {len(classes)}: {names}")
-    for split in sorted(set(given)) or [""]:
-        empty = sorted(set(range(len(classes))) - set(labels[given == split].tolist()))
-        if empty:
-            names, where = few([classes[i] for i in empty]), f" in its {split} split"
-            raise ValueError(
-                f"data.source: {origin} {wanted}; {names} has none{where if split else ''}"
-            )
+    empty = sorted(set(range(len(classes))) - set(labels[np.isin(given, ("", "train"))].tolist()))
+    if empty:
+        names, where = few([classes[i] for i in empty]), " in its train split" if any(given) else ""
+        raise ValueError(f"data.source: {origin} {wanted}; {names} has none{where}")
