@@ -26,6 +26,7 @@ from scalenet.training.loop import ignore
 DIGITS = {
     "name": "digits",
     "source": "data/digits",
+    "table": None,
     "group": None,
     "duplicates": "keep",
     "channels": 1,
@@ -367,7 +368,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
 
 def test_a_missing_folder_says_what_to_give(tmp_path):
     with pytest.raises(
-        ValueError, match=r"data\.source: .*nowhere does not exist; give 'data/digits', or a folder"
+        ValueError, match=r"data\.source: .*nowhere does not exist; give 'data/digits', a folder or"
     ):
         readers.find(data(source="nowhere"), tmp_path)
     (tmp_path / "file").write_text("")

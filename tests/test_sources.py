@@ -17,6 +17,7 @@ from scalenet.data import listing, readers
 SECTION = {
     "name": "odd",
     "source": ".",
+    "table": None,
     "group": None,
     "duplicates": "keep",
     "channels": 1,

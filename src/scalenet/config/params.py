@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from scalenet.config.explain import explain
 from scalenet.config.numbers import (
     Channels,
+    Column,
     Count,
     Float,
     Inside,
@@ -33,9 +34,18 @@ class Compute(Section):
     threads: Count
 
 
+class ImageTable(Section):
+    file: Column | None
+    path: Column
+    label: Column
+    split: Column | None
+    group: Column | None
+
+
 class Data(Section):
     name: Name
     source: Annotated[str, Field(min_length=1)]
+    table: ImageTable | None
     group: Pattern | None
     duplicates: Literal["keep", "drop"]
     channels: Channels
@@ -52,6 +62,12 @@ class Data(Section):
             raise ValueError(
                 "select_fraction + test_fraction leave nothing to train on; lower one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_group(self):
+        if self.group is not None and self.table is not None and self.table.group is not None:
+            raise ValueError("group and table.group both name groups; set one of them to null")
         return self
 
 

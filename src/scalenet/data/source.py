@@ -10,13 +10,19 @@ import numpy as np
 
 from scalenet.data.names import few, shown
 
+OWN_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "select"), "select"),
+}
+
 
 @dataclass(frozen=True)
 class Source:
     """Labelled images that nobody has decoded yet.
 
-    ``labels`` int64 (N); ``given`` (N) names the split that an image's own folder puts it in, ""
-    for none; ``groups`` (N) names what must not be torn apart, "" for none. ``pixels`` maps
+    ``labels`` int64 (N); ``given`` (N) names the split that an image's folder or row puts it in,
+    "" for none; ``groups`` (N) names what must not be torn apart, "" for none. ``pixels`` maps
     indices (n) to uint8 (n, C, H, W), and adds those of ``names`` (N) that cannot be decoded to
     ``faults``. These and files that were ``skipped`` or ``ignored`` come with the reason;
     ``depth`` is how many folders lead to a class.
@@ -38,8 +44,8 @@ class Source:
         return np.array([not self.faults or self.names[i] not in self.faults for i in index], bool)
 
     def folder(self, name: str) -> str:
-        """Return the folders down to a file's class."""
-        return "/".join(shown(name).split("/")[: self.depth])
+        """Return the folders down to a file's class, or, where a table names it, to the file."""
+        return "/".join(shown(name).split("/")[: self.depth or -1])
 
 
 def groups_of(pattern: str | None, names: list[str]) -> np.ndarray | None:
@@ -54,3 +60,10 @@ def groups_of(pattern: str | None, names: list[str]) -> np.ndarray | None:
             f"{few(names, 3)}"
         )
     return groups
+
+
+def val_is_test(splits: dict[str, str]) -> dict[str, str]:
+    """Return what words stand for; where there is no test, val is the test, as on ImageNet."""
+    if "test" in splits.values():
+        return splits
+    return {word: split.replace("select", "test") for word, split in splits.items()}
