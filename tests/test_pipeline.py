@@ -510,3 +510,20 @@ def test_the_same_images_at_another_path_train_nothing_anew(project, tmp_path):
         assert "Running stage 'prepare'" in said and "Running stage 'supernet'" not in said
     finally:
         project.reset()
+
+
+def test_images_under_version_control_are_there_for_an_experiment_elsewhere(tmp_path):
+    from PIL import Image
+
+    project = Project(tmp_path)
+    project.scalenet("params", "--preset", "tiny", "--set", "data.source=data/mine")
+    for i in range(120):
+        file = project.folder / "data/mine" / "ab"[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), i).save(file)
+    project.run("dvc", "add", "data/mine")
+    project.commit("images")
+    assert "data/mine.dvc" in project.run("git", "ls-files", "data")
+    assert "data/mine/" not in project.run("git", "ls-files", "data")
+    said = project.run("dvc", "exp", "run", "--temp", "prepare")
+    assert "120 images of 2 classes taken" in said and "Ran experiment" in said
