@@ -27,7 +27,7 @@ FOLDERS = {
     "extrapolate": ("law", "plan"),
     "publish": ("family",),
 }  # else: the stage's
-SHOWN = (".json", ".csv")
+SHOWN = (".json", ".csv", ".png")
 SMALL = 2**20  # bytes; larger files are DVC's
 BATCH = {"metrics": 1000, "params": 100}  # MLflow's limits of one log_batch
 

@@ -37,7 +37,7 @@ STAGES = {
     "extrapolate": Stage(("space", "scaling", "extrapolate", "family"), _DESCRIPTIONS),
     "retrain": Stage(("retrain", "family.${key}"), (*_TRAINING, "laws")),
     "baselines": Stage(("space.stem", "retrain", "baselines"), (*_TRAINING, "laws", "baselines")),
-    "publish": Stage(("publish", "family", "scaling.budget"), _DESCRIPTIONS),
+    "publish": Stage(("publish", "family", "scaling.budget", "data.name"), _DESCRIPTIONS),
 }
 
 
@@ -45,6 +45,8 @@ def run_stage(root: Path, stage: str, member: str | None, emit: Emit) -> None:
     """Run a stage of the project in ``root``; ``ValueError`` for anything that a user can mend."""
     params = config.load(root / "params.yaml")
     check(params, stage, member)
+    if stage != "prepare":
+        check_counts(params, Paths(root).info().counts)
     names = [] if member is None else [member]
     import_module(f"scalenet.stages.{stage}").main(
         declared(params, stage, member), Paths(root), *names, emit
@@ -61,6 +63,23 @@ def check(params: config.Params, stage: str, member: str | None) -> None:
     if member is not None and member not in params.family:
         known = ", ".join(params.family)
         raise ValueError(f"{member!r} is no family member; params.yaml has {known}")
+
+
+def check_counts(params: config.Params, counts: Mapping[str, int]) -> None:
+    """Refuse, before anything is trained, numbers that the prepared images cannot give.
+
+    No result depends on this, so DVC need not know that a stage looks at another one's params.
+    """
+    trained = counts["train"] + (counts["select"] if params.retrain.use_select else 0)
+    joined = "train and select have" if params.retrain.use_select else "train has"
+    for key, wanted, has, there in (
+        ("search.calibration", params.search.calibration, "train has", counts["train"]),
+        ("retrain.calibration", params.retrain.calibration, joined, trained),
+    ):
+        if wanted > there:
+            raise ValueError(
+                f"{key}: {wanted:,} was given, but {has} {there:,} images; give that or less"
+            )
 
 
 def declared(params: config.Params, stage: str, member: str | None = None) -> SimpleNamespace:

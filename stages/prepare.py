@@ -6,10 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
-import numpy as np
-
-from scalenet.data import readers, summary
-from scalenet.data.readers import Source
+from scalenet.data import contact, readers, summary
+from scalenet.data.source import Source
 from scalenet.data.splits import Splits, cut, moments
 from scalenet.records import files
 from scalenet.records.documents import DataInfo, Reading
@@ -30,17 +28,16 @@ def run(
     inputs: Source,
     *,
     state: Path | None,
-    generator: np.random.Generator,
+    generator: None,
     device: None,
     emit: Emit,
 ) -> Prepared:
-    """Split the source stratified by class, decode what was chosen; say what was read."""
-    section, splits = params.data, cut(params.data, inputs, generator)
+    """Decode the source and split it by content; say what was read."""
+    section, made = params.data, cut(params.data, inputs)
+    splits = made.splits
     mean, std = moments(splits["train"]["pixels"])
     arrays = (array.tobytes() for split in splits.values() for array in split.values())
     info = DataInfo(
-        name=section.name,
-        source=section.source,
         channels=section.channels,
         size=section.size,
         classes=inputs.classes,
@@ -49,7 +46,7 @@ def run(
         std=std,
         digest=files.digest(*arrays),
     )
-    read = summary.reading(inputs, splits)
+    read = summary.reading(section, inputs, made)
     emit({"event": "read", "summary": summary.line(read), **read.plain()})
     return Prepared(info, splits, read)
 
@@ -57,9 +54,9 @@ def run(
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read the source; write the splits and their description."""
     source = readers.find(params.data, paths.root)
-    generator = np.random.default_rng(params.data.seed)
-    made = run(params, source, state=None, generator=generator, device=None, emit=emit)
+    made = run(params, source, state=None, generator=None, device=None, emit=emit)
     for name, arrays in made.splits.items():
         files.write_arrays(paths.data / f"{name}.npz", arrays)
     made.info.write(paths.data / "info.json")
     made.read.write(paths.data / "read.json")
+    files.write_bytes(paths.data / "contact.png", contact.sheet(made.info.classes, made.splits))

@@ -46,7 +46,7 @@ def run(
     members = sorted(inputs.members, key=lambda trained: trained.member.multiple)
     compared = verdict.comparisons(members, inputs.baselines, inputs.said)
     return Family(
-        name=inputs.info.name,
+        name=params.data.name,
         members=members,
         law=accuracy.law_of(members, params.publish, params.scaling.budget, generator),
         baselines=inputs.baselines,

@@ -51,7 +51,6 @@ def run(
     emit: Emit,
 ) -> SearchOutputs:
     """Search on a journal in ``state``, named by its key: what it holds is not measured again."""
-    check_calibration(params, inputs.train)
     measures = measures_of(params, inputs, device)
     with closing(Journal(state / "candidates.jsonl", state.name)) as journal:
         emit({"event": "journal", "path": journal.path, "key": state.name})
@@ -61,16 +60,6 @@ def run(
         remembered = memory.recalling(measures)
         made = find(params, inputs.info.task, generator, remembered, memory.record)
     return SearchOutputs(*made)
-
-
-def check_calibration(params: SimpleNamespace, train: files.Split) -> None:
-    """Refuse to recalibrate on more images than there are."""
-    wanted, there = params.search.calibration, len(train[1])
-    if wanted > there:
-        raise ValueError(
-            f"search.calibration: {wanted} was given, but train has {there} images; "
-            "give that or less"
-        )
 
 
 def measures_of(params: SimpleNamespace, inputs: SearchInputs, device: torch.device) -> Measures:

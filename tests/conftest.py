@@ -117,8 +117,6 @@ def info() -> DataInfo:
     counts = {"train": 96, "select": 53, "test": 53}
     classes = ["a", "b", "c"]
     return DataInfo(
-        name="toy",
-        source="toy",
         channels=1,
         size=8,
         classes=classes,
@@ -159,7 +157,8 @@ def still() -> dict[str, Any]:
 def built(make_params, tmp_path_factory):
     """Build a tiny family of the digits; what a search would find is given."""
     folder = tmp_path_factory.mktemp("family")
-    params = make_params({"space": {"head": {"width": 32}}, "publish": {"draws": 20}})
+    longer = {"retrain": {"recipe": {"steps": 40}}}
+    params = make_params({"space": {"head": {"width": 32}}, "publish": {"draws": 20}} | longer)
     content = params.model_dump(mode="json")
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     run_stage(folder, "prepare", None, ignore)

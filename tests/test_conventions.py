@@ -31,6 +31,7 @@ EXTRA = {  # imported where they are asked for
     "figure.py": {"matplotlib"},
     "confusion.py": {"matplotlib"},
     "transfer.py": {"timm", "safetensors"},
+    "arrow.py": {"pyarrow"},
 }
 FORM = ["params", "inputs", "state", "generator", "device", "emit"]
 CODE = [*SRC.rglob("*.py"), *(ROOT / "stages").rglob("*.py"), *(ROOT / "pipeline").rglob("*.py")]

@@ -11,6 +11,8 @@ from conftest import ROOT
 from scalenet.config.explain import _section_of
 from scalenet.config.params import Params, load, parse, read_yaml
 from scalenet.pipeline import settings
+from scalenet.records.paths import Paths
+from scalenet.stages import check_counts, run_stage
 
 COMMITTED = read_yaml(ROOT / "params.yaml")
 ABSENT = object()
@@ -276,3 +278,48 @@ def test_a_file_to_start_from_is_set_with_its_digest(tmp_path):
         settings.apply(tmp_path, None, {"supernet.init": "nowhere.pt"})
     assert (tmp_path / "params.yaml").read_text() == written
     assert settings.apply(tmp_path, None, {"supernet.init": None}).supernet.init is None
+
+
+# --- numbers that the images cannot give ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        ({"search": {"calibration": 97}}, "search.calibration: 97 was given, but train has 96 im"),
+        (
+            {"retrain": {"calibration": 150, "use_select": True}},
+            "retrain.calibration: 150 .* and select have 149",
+        ),
+        (
+            {"retrain": {"calibration": 97, "use_select": False}},
+            "retrain.calibration: 97 was given, but train has 96 images; give that or less",
+        ),
+    ],
+)
+def test_more_images_than_there_are_is_refused_before_anything_is_trained(
+    make_params, info, tmp_path, over, message
+):
+    params = make_params(over)
+    with pytest.raises(ValueError, match=message):
+        check_counts(params, info.counts)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    info.write(Paths(tmp_path).data / "info.json")
+    for stage in ("supernet", "search", "extrapolate", "publish"):
+        with pytest.raises(ValueError, match=message):  # the stage's own inputs are not there
+            run_stage(tmp_path, stage, None, lambda record: None)
+
+
+def test_as_many_images_as_there_are_will_do(make_params, info):
+    check_counts(
+        make_params(
+            {"search": {"calibration": 96}, "retrain": {"calibration": 149, "use_select": True}}
+        ),
+        info.counts,
+    )
+
+
+@pytest.mark.parametrize("pattern", ["(", "no_group", "[a-z"])
+def test_a_pattern_without_a_group_is_refused(make_params, pattern):
+    with pytest.raises(ValueError, match=r"data\.group: .*should (be a regular expr|hold a part)"):
+        make_params({"data": {"group": pattern}})

@@ -559,3 +559,43 @@ def test_the_guides_snippet_picks_the_largest_member_that_fits(project):
         f"import json\n{given}{code}\nprint(json.dumps([logits.shape, fits[0].tags['member']]))"
     )
     assert (shape, member) == ([3, 10], "S0")
+
+
+def test_the_same_images_at_another_path_train_nothing_anew(project, tmp_path):
+    """Only ``prepare`` runs; DVC finds what it wrote for the others unchanged."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+        for i in range(60):
+            pixels = random.integers(0, 256, (8, 8)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "here" / name / f"{i}.png")
+    try:
+        project.scalenet("params", "--set", f"data.source={tmp_path / 'here'}")
+        for key in ("search.calibration", "retrain.calibration"):
+            project.scalenet("params", "--set", f"{key}=32")
+        project.run("dvc", "repro", "supernet")
+        (tmp_path / "here").rename(tmp_path / "there")
+        project.scalenet("params", "--set", f"data.source={tmp_path / 'there'}")
+        said = project.run("dvc", "repro", "supernet")
+        assert "Running stage 'prepare'" in said and "Running stage 'supernet'" not in said
+    finally:
+        project.reset()
+
+
+def test_images_under_version_control_are_there_for_an_experiment_elsewhere(tmp_path):
+    from PIL import Image
+
+    project = Project(tmp_path)
+    project.scalenet("params", "--preset", "tiny", "--set", "data.source=data/mine")
+    for i in range(120):
+        file = project.folder / "data/mine" / "ab"[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), i).save(file)
+    project.run("dvc", "add", "data/mine")
+    project.commit("images")
+    assert "data/mine.dvc" in project.run("git", "ls-files", "data")
+    assert "data/mine/" not in project.run("git", "ls-files", "data")
+    said = project.run("dvc", "exp", "run", "--temp", "prepare")
+    assert "120 images of 2 classes taken" in said and "Ran experiment" in said

@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits
 
 from scalenet.config.params import Data
 from scalenet.data import readers
-from scalenet.data.readers import Source
-from scalenet.data.splits import split
+from scalenet.data.source import Source
+from scalenet.data.splits import arranged, cut
 from scalenet.records import files
 from scalenet.records.documents import DataInfo
 from scalenet.records.paths import Paths
@@ -26,6 +26,9 @@ from scalenet.training.loop import ignore
 DIGITS = {
     "name": "digits",
     "source": "data/digits",
+    "table": None,
+    "group": None,
+    "duplicates": "keep",
     "channels": 1,
     "size": 8,
     "per_class": None,
@@ -40,16 +43,15 @@ def data(**changes) -> Data:
 
 def split_images(section, source):
     """Run the stage ``prepare`` on a source; return the data's description and the splits."""
-    generator, params = np.random.default_rng(section.seed), SimpleNamespace(data=section)
-    return prepare.run(params, source, state=None, generator=generator, device=None, emit=ignore)[
-        :2
-    ]
+    params = SimpleNamespace(data=section)
+    return prepare.run(params, source, state=None, generator=None, device=None, emit=ignore)[:2]
 
 
-def made(counts, given=(), **changes):
+def made(counts, given=(), contents=None, groups=None, **changes):
     """Split a data set with so many images of each class, some of them in given splits.
 
-    Of each class, the first ``given[split]`` are in that split.
+    Of each class, the first ``given[split]`` are in that split. Every image is 4 bytes: its
+    number, or that of ``contents``.
     """
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     splits = np.full(len(labels), "train" if given else "", dtype="<U6")
@@ -57,14 +59,25 @@ def made(counts, given=(), **changes):
         for label in range(len(counts)):
             start = int((splits[labels == label] == "train").argmax())
             splits[np.flatnonzero(labels == label)[start : start + count]] = name
+    numbers = np.arange(len(labels)) if contents is None else np.asarray(contents)
     source = Source(
         [f"c{i}" for i in range(len(counts))],
         labels,
         splits,
-        lambda index: index.reshape(-1, 1, 1, 1),
+        lambda index: numbers[index].astype("<u4").view(np.uint8).reshape(-1, 1, 2, 2),
+        groups=groups,
     )
-    section = data(**changes)
-    return split(section, source, np.random.default_rng(section.seed)), source
+    return cut(data(**changes), source), source
+
+
+def numbers(splits):
+    """Return the numbers that the images of each split stand for."""
+    return {name: part["pixels"].reshape(-1, 4).view("<u4")[:, 0] for name, part in splits.items()}
+
+
+def home(made):
+    """Return the split of each number."""
+    return {n: name for name, part in numbers(made.splits).items() for n in part.tolist()}
 
 
 def everything(params, root):
@@ -86,8 +99,8 @@ def test_digits_are_split_once_and_whole(digits):
     assert sum(info.counts.values()) == 1797 and info.counts == {
         n: len(s["labels"]) for n, s in splits.items()
     }
-    assert info.counts["select"] == pytest.approx(0.2 * 1797, abs=5)
-    assert info.counts["test"] == pytest.approx(0.2 * 1797, abs=5)
+    for name in ("select", "test"):  # a share by chance: four deviations about it
+        assert info.counts[name] == pytest.approx(0.2 * 1797, abs=4 * (1797 * 0.16) ** 0.5)
     whole, together = load_digits(), Counter()
     for part in splits.values():
         pixels, labels = part["pixels"], part["labels"]
@@ -99,13 +112,6 @@ def test_digits_are_split_once_and_whole(digits):
     assert info.classes == list("0123456789")
 
 
-def test_digits_splits_are_stratified(digits):
-    for part in digits[1].values():
-        counts = np.bincount(part["labels"], minlength=10)
-        whole = np.bincount(load_digits().target)
-        assert np.abs(counts - whole * len(part["labels"]) / 1797).max() <= 1.5
-
-
 def test_pixels_are_normalised_by_train_alone(digits):
     info, splits = digits
     train = splits["train"]["pixels"] / 255
@@ -115,43 +121,122 @@ def test_pixels_are_normalised_by_train_alone(digits):
     assert info.mean != [pytest.approx(splits["test"]["pixels"].mean() / 255, abs=1e-5)]
 
 
-@pytest.mark.parametrize("counts", [[3, 100], [3, 3, 3], [4, 50, 7, 90], [30, 20]])
-@pytest.mark.parametrize("fractions", [(0.2, 0.2), (0.05, 0.3), (0.4, 0.1)])
-def test_every_split_has_every_class(counts, fractions):
-    parts, source = made(counts, select_fraction=fractions[0], test_fraction=fractions[1])
-    assert list(parts) == ["train", "select", "test"]
-    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(sum(counts)))
-    for indices in parts.values():
-        assert set(source.labels[indices]) == set(range(len(counts)))
+def test_every_image_is_in_one_split_with_its_label():
+    done, source = made([40, 300, 70], select_fraction=0.05, test_fraction=0.3)
+    assert list(done.splits) == ["train", "select", "test"]
+    found = numbers(done.splits)
+    assert sorted(np.concatenate(list(found.values())).tolist()) == list(range(410))
+    for name, part in done.splits.items():
+        assert np.array_equal(part["labels"], source.labels[found[name]])
+        assert np.array_equal(done.places[name], found[name])
+
+
+def test_adding_or_removing_images_never_moves_another():
+    few, many = home(made([50, 50])[0]), home(made([900, 100])[0])
+    assert all(many[number] == split for number, split in few.items())
+    other = home(made([50, 50], contents=np.arange(100)[::-1])[0])
+    assert other == few, "nor does their order"
+
+
+def test_changing_one_fraction_moves_no_image_between_the_other_and_train():
+    wide, narrow = (home(made([200, 200], select_fraction=f)[0]) for f in (0.3, 0.1))
+    assert all((wide[n] == "test") == (narrow[n] == "test") for n in wide)
+    assert {n for n in wide if narrow[n] == "select"} < {n for n in wide if wide[n] == "select"}
+
+
+def test_the_source_giving_a_test_moves_no_image_into_or_out_of_select():
+    drawn, given = (home(made([90, 90], given)[0]) for given in ((), {"test": 30}))
+    both = [n for n in given if given[n] != "test"]
+    assert all((drawn[n] == "select") == (given[n] == "select") for n in both)
+
+
+def test_the_stored_order_is_one_of_content_alone():
+    first = made([50, 60])[0].splits
+    again = made([50, 60], contents=np.r_[np.arange(50)[::-1], 50 + np.arange(60)[::-1]])[0].splits
+    for name in first:
+        assert np.array_equal(first[name]["pixels"], again[name]["pixels"])
+        assert np.array_equal(first[name]["labels"], again[name]["labels"])
 
 
 def test_the_first_part_of_a_split_is_a_fair_sample():
     """Batch norm is calibrated on train's first images: they must not all be of one class."""
-    parts, source = made([100, 100])
-    for indices in parts.values():
-        first = source.labels[indices[: len(indices) // 4]]
+    for part in made([300, 300])[0].splits.values():
+        first = part["labels"][: len(part["labels"]) // 4]
         assert 0.2 < first.mean() < 0.8
 
 
 def test_splits_depend_on_the_seed_alone():
-    first, again, other = (made([20, 30], seed=seed)[0] for seed in (0, 0, 1))
-    assert all(np.array_equal(first[name], again[name]) for name in first)
-    assert set(first["test"]) != set(other["test"])
+    first, again, other = (home(made([20, 30], seed=seed)[0]) for seed in (0, 0, 1))
+    assert first == again != other
 
 
-@pytest.mark.parametrize("counts", [[2, 50], [50, 1], [0, 9]])
-def test_a_class_that_is_too_small_is_named(counts):
+def test_shares_are_right_on_the_whole():
+    done = made([20000, 20000], select_fraction=0.1, test_fraction=0.3)[0]
+    shares = {name: len(part["labels"]) / 40000 for name, part in done.splits.items()}
+    assert shares == pytest.approx({"train": 0.6, "select": 0.1, "test": 0.3}, abs=0.01)
+
+
+def test_a_group_is_in_one_split_whatever_is_added():
+    groups = np.array([f"g{i // 8}" for i in range(400)])
+    done, _ = made([200, 200], groups=groups)
+    where = home(done)
+    assert all(len({where[n] for n in range(g * 8, g * 8 + 8)}) == 1 for g in range(50))
+    assert len(set(where.values())) == 3
+    more = home(made([200, 600], groups=np.array([f"g{i // 8}" for i in range(800)]))[0])
+    assert all(more[n] == where[n] for n in range(400))
+
+
+def test_images_without_a_group_go_by_their_content():
+    free = home(made([100, 100])[0])
+    groups = np.array(["" if i % 2 else "all" for i in range(200)])
+    where = home(made([100, 100], groups=groups)[0])
+    assert all(where[n] == free[n] for n in range(1, 200, 2))
+    assert len({where[n] for n in range(0, 200, 2)}) == 1
+
+
+def test_equal_images_are_in_one_split():
+    contents = np.tile(np.arange(50), 4)
+    done, _ = made([100, 100], contents=contents)
+    found = [set(part.tolist()) for part in numbers(done.splits).values()]
+    assert sum(map(len, found)) == 50 and sum(len(p["labels"]) for p in done.splits.values()) == 200
+
+
+def test_equal_images_are_dropped_from_train_and_select_before_test():
+    contents = [*range(30), *range(20, 40), *range(40)]  # of train, of select and of test
+    given = {"test": 40, "select": 20}
+    source_order = [*contents[50:], *contents[30:50], *contents[:30]]
+    contents = [*source_order, *range(100, 190)]
+    done, _ = made([100, 80], given, contents=contents)
+    kept, _ = made([100, 80], given, contents=contents, duplicates="drop")
+    assert done.dropped == 0 and kept.dropped == 30 + 20
+    numbers_kept = numbers(kept.splits)
+    assert set(range(40)) <= set(numbers_kept["test"].tolist())
+    assert all(len(part) == len(set(part.tolist())) for part in numbers_kept.values())
+    assert not set(numbers_kept["train"].tolist()) & set(range(40))
+    assert not set(numbers_kept["select"].tolist()) & set(range(40))
+
+
+@pytest.mark.parametrize("counts", [[0, 90], [90, 0]])
+def test_a_class_with_nothing_to_train_on_is_named(counts):
     small = int(np.argmin(counts))
     with pytest.raises(
-        ValueError,
-        match=rf"data\.source 'data/digits'.*'c{small}' has {counts[small]} images.*add images",
+        ValueError, match=rf"data\.source 'data/digits'.*no image of c{small} is left.*add images"
     ):
         made(counts)
 
 
-def test_fractions_that_leave_nothing_to_train_on_are_refused():
-    with pytest.raises(ValueError, match="lower the fractions"):
-        made([10, 10], select_fraction=0.5, test_fraction=0.48)
+def test_a_class_may_be_in_train_alone_but_a_split_may_not_be_empty():
+    done, _ = made([1, 200], seed=0)
+    there = [name for name, part in done.splits.items() if 0 in part["labels"]]
+    assert there == ["train"]
+    with pytest.raises(ValueError, match=r"select has no image .*data\.seed"):
+        made([30, 30], select_fraction=0.0001)
+
+
+def test_rows_are_arranged_in_place():
+    rows, order = np.arange(1000).reshape(-1, 2), np.random.default_rng(0).permutation(500)
+    expected = rows[order]
+    assert arranged(rows, order) is rows and np.array_equal(rows, expected)
 
 
 def test_the_stage_writes_the_same_bytes_every_time(make_params, tmp_path, monkeypatch):
@@ -168,6 +253,7 @@ def test_the_stage_writes_the_same_bytes_every_time(make_params, tmp_path, monke
         "train.npz",
         "select.npz",
         "test.npz",
+        "contact.png",
     }
     info = DataInfo.read(paths.data / "info.json")
     pixels, labels = files.read_split(paths.data / "select.npz")
@@ -191,27 +277,29 @@ def test_digits_come_in_other_sizes_and_in_colour():
     ("given", "drawn"), [({"test": 10}, {"select"}), ({"test": 10, "select": 5}, set())]
 )
 def test_splits_of_the_sources_own_are_taken_whole(given, drawn):
-    parts, source = made([60, 60, 60], given)
+    done, source = made([60, 60, 60], given)
+    parts = done.places
     for name, count in given.items():
         assert len(parts[name]) == 3 * count and (source.given[parts[name]] == name).all()
     for name in {"train", *drawn}:
-        assert (source.given[parts[name]] == "train").all()
-    assert len(parts["train"]) == 3 * (40 if drawn else 45)
+        assert len(parts[name]) and (source.given[parts[name]] == "train").all()
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(180))
 
 
 def test_a_balanced_subset_leaves_the_sources_own_test_whole():
-    parts, source = made([60, 50, 40], {"test": 10}, per_class=20)
-    assert {name: np.bincount(source.labels[i]).tolist() for name, i in parts.items()} == {
-        "train": [16] * 3,
-        "select": [4] * 3,
-        "test": [10] * 3,
-    }
-    whole, _ = made([60, 50, 40], per_class=20)
-    assert {name: len(i) for name, i in whole.items()} == {"train": 36, "select": 12, "test": 12}
-    more, _ = made([60, 50, 40], {"test": 10}, per_class=30)
-    assert set(parts["train"]) < set(np.concatenate([more["train"], more["select"]])), (
-        "a smaller subset is a part"
+    def of(given, per_class):
+        done, source = made([60, 50, 40], given, per_class=per_class)
+        counts = {n: np.bincount(source.labels[i], minlength=3) for n, i in done.places.items()}
+        return done, counts
+
+    done, counts = of({"test": 10}, 20)
+    assert counts["test"].tolist() == [10] * 3
+    assert (counts["train"] + counts["select"]).tolist() == [20] * 3
+    assert sum(of((), 20)[1].values()).tolist() == [20] * 3
+    more, _ = of({"test": 10}, 30)
+    small, large = home(done), home(more)
+    assert len(small) < len(large) and all(large[n] == split for n, split in small.items()), (
+        "a smaller subset is a part, and no image moves"
     )
 
 
@@ -251,11 +339,12 @@ def test_a_folder_of_any_images_is_read(folder, channels, size):
 
 
 def test_a_folder_becomes_splits(folder):
-    info, splits = split_images(
-        data(source=str(folder)), readers.find(data(source=str(folder)), folder)
-    )
-    assert info.counts == {"train": 6, "select": 2, "test": 2} and info.classes == ["cats", "dogs"]
-    assert all(set(part["labels"]) == {0, 1} for part in splits.values())
+    for i in range(20):
+        save(folder / "cats" / f"more{i}.png", value=i * 9)
+    section = data(source=str(folder))
+    info, splits = split_images(section, readers.find(section, folder))
+    assert sum(info.counts.values()) == 30 and info.classes == ["cats", "dogs"]
+    assert all(info.counts[name] == len(part["labels"]) > 0 for name, part in splits.items())
 
 
 def test_images_are_cropped_at_the_centre(tmp_path):
@@ -279,7 +368,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
 
 def test_a_missing_folder_says_what_to_give(tmp_path):
     with pytest.raises(
-        ValueError, match=r"data\.source: .*nowhere does not exist; give 'data/digits', or a folder"
+        ValueError, match=r"data\.source: .*nowhere does not exist; give 'data/digits', a folder or"
     ):
         readers.find(data(source="nowhere"), tmp_path)
     (tmp_path / "file").write_text("")
@@ -399,27 +488,45 @@ def test_a_folder_and_an_archive_of_it_are_the_same(tmp_path, kind, prefix):
     pixels, _, classes = everything(data(source=kind), tmp_path)
     assert classes == ["ant", "bee"] and sorted(pixels[:, 0, 0, 0].tolist()) == list(range(24))
     info, splits = split_images(data(source=kind), readers.find(data(source=kind), tmp_path))
-    assert info.counts == {"train": 10, "select": 2, "test": 12}
+    assert info.counts["test"] == 12 and info.counts["train"] + info.counts["select"] == 12
     assert sorted(splits["test"]["pixels"][:, 0, 0, 0].tolist()) == list(range(12, 24))
     for part in splits.values():  # levels 0-5 and 12-17 are ants
         assert (part["labels"] == part["pixels"][:, 0, 0, 0] % 12 // 6).all()
 
 
+def test_the_same_images_at_another_path_give_the_same_bytes(tmp_path):
+    """In a folder and in archives of other names: files that later stages read do not change."""
+    files, written = contents("birds/v2/", splits=("all",), count=20), []
+    unpacked(tmp_path / "here/a", files)
+    shuffled = sorted(files.items(), key=lambda item: item[1])
+    packed(tmp_path / "b.tar.gz", dict(shuffled))
+    renamed = {f"x/{n.split('/')[-2]}/y{n.split('/')[-1]}": c for n, c in files.items()}
+    packed(tmp_path / "c.zip", renamed)
+    for source in ("here/a", "b.tar.gz", "c.zip"):
+        paths = Paths(tmp_path / "out" / source)
+        section = data(source=str(tmp_path / source), name=source[0])
+        prepare.main(SimpleNamespace(data=section), paths, ignore)
+        names = ("info.json", "train.npz", "select.npz", "test.npz")
+        written.append({name: (paths.data / name).read_bytes() for name in names})
+        assert f'"source": "{tmp_path / source}"' in (paths.data / "read.json").read_text()
+    assert written[0] == written[1] == written[2]
+
+
 @pytest.mark.parametrize(
     ("splits", "counts"),
     [
-        (("train", "test"), {"train": 10, "select": 2, "test": 12}),
+        (("train", "test"), {"test": 12}),
         (("train", "val", "test"), {"train": 12, "select": 12, "test": 12}),
-        (("Train", "Validation"), {"train": 10, "select": 2, "test": 12}),
-        (("train",), {"train": 8, "select": 2, "test": 2}),
+        (("Train", "Validation"), {"test": 12}),
+        (("train",), {}),
     ],
 )
 def test_folders_named_as_splits_are_splits(tmp_path, splits, counts):
     packed(tmp_path / "a.zip", contents(splits=splits))
-    assert (
-        split_images(data(source="a.zip"), readers.find(data(source="a.zip"), tmp_path))[0].counts
-        == counts
-    )
+    section = data(source="a.zip")
+    found = split_images(section, readers.find(section, tmp_path))[0].counts
+    assert sum(found.values()) == 12 * len(splits) and found.items() >= counts.items()
+    assert found["test"] == counts.get("test", found["test"]) > 0
 
 
 def test_a_class_may_be_called_test(tmp_path):
@@ -431,16 +538,16 @@ def test_a_class_may_be_called_test(tmp_path):
     assert source.classes == ["exam", "test", "train"] and set(source.given) == {""}
 
 
-def test_a_split_that_lacks_a_class_is_named(tmp_path):
-    files = {name: content for name, content in contents().items() if "test/bee" not in name}
+def test_a_train_that_lacks_a_class_is_named(tmp_path):
+    files = {name: content for name, content in contents().items() if "train/bee" not in name}
     packed(tmp_path / "a.tar", files)
-    with pytest.raises(ValueError, match=r"a\.tar .*bee has none in its test split"):
+    with pytest.raises(ValueError, match=r"a\.tar .*bee has none in its train split"):
         readers.find(data(source="a.tar"), tmp_path)
 
 
 def test_an_empty_class_folder_of_an_archive_is_named(tmp_path):
     packed(tmp_path / "a.tar", contents(), folders=("train/wasp", "test/wasp"))
-    with pytest.raises(ValueError, match="wasp has none in its test split"):
+    with pytest.raises(ValueError, match="wasp has none in its train split"):
         readers.find(data(source="a.tar"), tmp_path)
 
 

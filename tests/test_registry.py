@@ -31,7 +31,7 @@ SMALL = "r8-stem_k3_s1_c4-ir_k5_s1_e2_c4-head_c8-se0.25e-hard_swish"
 LARGE = "r10-stem_k3_s1_c4-ir_k3_s2_e2_c8-head_c8-se0.25e-hard_swish"
 SMALLER = "r6-stem_k3_s2_c4-ir_k3_s1_e1_c4-head_c8-se0i-relu"
 INFO = DataInfo(
-    name="x", source="toy", channels=1, size=8, classes=["a", "b", "c"], counts={"test": 9},
+    channels=1, size=8, classes=["a", "b", "c"], counts={"test": 9},
     mean=[0.3], std=[0.4], digest="d1",
 )  # fmt: skip
 

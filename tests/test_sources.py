@@ -17,6 +17,9 @@ from scalenet.data import listing, readers
 SECTION = {
     "name": "odd",
     "source": ".",
+    "table": None,
+    "group": None,
+    "duplicates": "keep",
     "channels": 1,
     "size": 8,
     "per_class": None,

@@ -24,7 +24,7 @@ def prepared(path, **changes):
         params,
         find(path, **changes),
         state=None,
-        generator=np.random.default_rng(0),
+        generator=None,
         device=None,
         emit=told.append,
     )
@@ -50,6 +50,7 @@ def test_a_share_of_broken_files_is_skipped_and_said(damaged):
     read = made.read
     assert {name: sum(c.values()) for name, c in read.taken.items()} == made.info.counts
     assert all(counts.keys() == {"ant", "bee"} for counts in read.taken.values())
+    assert (read.name, read.source) == ("odd", "a")
     assert read.skipped == {
         "not a readable image": {"ant": 1, "bee": 1},
         "suffix unknown (.heic)": {"bee": 1},
@@ -94,11 +95,15 @@ def test_skipped_files_count_by_the_split_that_their_folder_is(tmp_path):
     assert read.taken["test"] == {"ant": 10, "bee": 10}
 
 
-def test_a_class_of_which_a_split_keeps_nothing_is_named(tmp_path):
+def test_a_class_of_which_a_split_keeps_nothing_is_told(tmp_path):
     names = ("train/ant", "train/bee", "test/ant", "test/bee")
-    files = images(*names) | {f"test/bee/{i}.png": BROKEN for i in range(5)}
-    with pytest.raises(ValueError, match="no image of bee in test can be read"):
-        prepared(unpacked(tmp_path / "a", files), most_skipped=0.5)
+    files = images(*names, count=12) | {f"test/bee/{i}.png": BROKEN for i in range(12)}
+    made, told = prepared(unpacked(tmp_path / "a", files), most_skipped=0.5)
+    assert made.read.taken["test"] == {"ant": 12, "bee": 0}
+    assert "warning: test has no image of bee" in told[0]["summary"]
+    files |= {f"train/bee/{i}.png": BROKEN for i in range(12)}
+    with pytest.raises(ValueError, match=r"no image of bee is left in train .*replace those that"):
+        prepared(unpacked(tmp_path / "b", files), most_skipped=0.6)
 
 
 def test_a_file_that_may_not_be_read_is_skipped_like_a_broken_one(tmp_path, monkeypatch):
@@ -116,44 +121,91 @@ def test_a_file_that_may_not_be_read_is_skipped_like_a_broken_one(tmp_path, monk
         prepared(path)
 
 
-def test_the_same_image_in_two_splits_is_counted(tmp_path):
+def test_the_same_image_in_two_splits_is_counted_and_dropped_on_demand(tmp_path):
     names = ("train/ant", "train/bee", "val/ant", "val/bee", "test/ant", "test/bee")
     path = unpacked(tmp_path / "a", images(*names))
     made, told = prepared(path)
     assert set(made.read.duplicates.values()) == {0} and "two splits" not in told[0]["summary"]
     for i in range(3):
-        (path / f"test/ant/{i}.png").write_bytes((path / f"train/bee/{i}.png").read_bytes())
+        (path / f"test/bee/{i}.png").write_bytes((path / f"train/bee/{i}.png").read_bytes())
     made, told = prepared(path)
     assert made.read.duplicates == {"select in train": 0, "test in train": 3, "test in select": 0}
-    assert "warning: the same images in two splits: 3 of test in train" in told[0]["summary"]
+    said = "warning: the same images in two splits: 3 of test in train; data.duplicates: drop"
+    assert said in told[0]["summary"] and made.info.counts["train"] == 10
+    made, told = prepared(path, duplicates="drop")
+    assert set(made.read.duplicates.values()) == {0} and made.read.dropped == 3
+    assert made.info.counts == {"train": 7, "select": 10, "test": 10} and made.read.unused == 0
+    assert "3 dropped, the same as others" in told[0]["summary"]
+
+
+def test_the_same_image_within_a_split_is_counted_and_once_on_demand(tmp_path):
+    path = unpacked(tmp_path / "a", images("ant", "bee", count=20))
+    (path / "ant/again.png").write_bytes((path / "ant/0.png").read_bytes())
+    made, told = prepared(path)
+    assert sum(made.read.repeated.values()) == 1
+    assert "1 the same as others of their split" in told[0]["summary"]
+    assert sum(prepared(path, duplicates="drop")[0].info.counts.values()) == 40
+
+
+@pytest.mark.parametrize("duplicates", ["keep", "drop"])
+def test_the_same_image_under_two_classes_is_named(tmp_path, duplicates):
+    path = unpacked(tmp_path / "a", images("ant", "bee", count=20))
+    (path / "bee/ant.png").write_bytes((path / "ant/0.png").read_bytes())
+    made, told = prepared(path, duplicates=duplicates)
+    assert made.read.conflicting == ["ant/0.png", "bee/ant.png"]
+    said = "warning: 2 images are there under two classes (ant/0.png, bee/ant.png)"
+    assert said in told[0]["summary"]
+
+
+def test_groups_by_a_pattern_stay_together_and_are_counted(tmp_path):
+    files = {f"{c}/{c}{i // 4}_{i}.png": picture(i + 60 * (c == "bee")) for c in ("ant", "bee")
+             for i in range(60)}  # fmt: skip
+    path = unpacked(tmp_path / "a", files)
+    made, told = prepared(path, group="^(.*)_")
+    assert made.read.groups == 30 and made.read.torn == 0 and "30 groups" in told[0]["summary"]
+    home = {
+        int(level): split
+        for split, part in made.splits.items()
+        for level in part["pixels"][:, 0, 0, 0]
+    }
+    assert all(len({home[i] for i in range(g * 4, g * 4 + 4)}) == 1 for g in range(30))
+    with pytest.raises(ValueError, match=r"data\.group: .*no image's path matches.*ant/ant0_0"):
+        prepared(path, group="(x)y")
+
+
+def test_a_group_that_the_sources_own_splits_tear_is_told(tmp_path):
+    names = ("train/ant", "train/bee", "test/ant", "test/bee")
+    made, told = prepared(unpacked(tmp_path / "a", images(*names)), group=r"([0-9]+)\.png")
+    assert made.read.torn == 5
+    assert "warning: 5 groups are in two of the source's own splits" in told[0]["summary"]
 
 
 def test_a_source_that_is_almost_black_is_told(tmp_path):
     """As 12 bits in integers of 16 are: the upper 8 bits hold 16 levels alone."""
     levels = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
-    for i in range(10):
+    for i in range(30):
         unpacked(tmp_path / "a", {f"{'ab'[i % 2]}/{i}.png": b""})
-        Image.fromarray(levels + i).save(tmp_path / "a" / "ab"[i % 2] / f"{i}.png")
+        Image.fromarray(levels + 7 * i).save(tmp_path / "a" / "ab"[i % 2] / f"{i}.png")
     made, told = prepared(tmp_path / "a")
     assert made.read.brightest == 16 and "no pixel is brighter than 16" in told[0]["summary"]
 
 
 def test_images_beyond_per_class_are_said(tmp_path):
-    made, told = prepared(unpacked(tmp_path / "a", images("ant", "bee", count=9)), per_class=5)
+    made, told = prepared(unpacked(tmp_path / "a", images("ant", "bee", count=29)), per_class=25)
     assert made.read.unused == 8 and "8 left over, beyond per_class" in told[0]["summary"]
 
 
 def test_a_thousand_classes_with_odd_names_are_read_and_written(tmp_path):
     names = [f'{i:04}, "a\nb" %s $x' for i in range(1100)]
-    path = unpacked(tmp_path / "a", {f"{n}/{i}.png": picture(i) for n in names for i in range(3)})
+    places = [f"{split}/{name}" for name in names for split in ("train", "val", "test")]
+    path = unpacked(tmp_path / "a", {f"{place}/0.png": picture(len(place)) for place in places})
     told, paths = [], Paths(tmp_path)
     prepare.main(SimpleNamespace(data=data(source="a")), paths, told.append)
     read = Reading.read(paths.data / "read.json")
     assert list(read.taken["train"]) == sorted(names) == paths.info().classes
-    assert len(told[0]["summary"]) < 400 and "\n" not in told[0]["summary"]
-    (path / names[7] / "0.png").unlink()
-    (path / names[7] / "1.png").unlink()
-    with pytest.raises(ValueError, match=r"0007.* has 1 images"):
+    assert len(told[0]["summary"]) < 600 and "\n" not in told[0]["summary"]
+    (path / "train" / names[7] / "0.png").unlink()
+    with pytest.raises(ValueError, match=r"0007.* has none in its train split"):
         prepared(path)
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from tqdm import tqdm
@@ -86,9 +85,8 @@ class Lab:
         """Split the images if need be; their source is relative to the current folder."""
         if not (self.paths.data / "info.json").exists():
             source = readers.find(self.params.data, Path.cwd())
-            generator = np.random.default_rng(self.params.data.seed)
             made = prepare.run(
-                self.params, source, state=None, generator=generator, device=None, emit=loop.ignore
+                self.params, source, state=None, generator=None, device=None, emit=loop.ignore
             )
             for name, arrays in made.splits.items():
                 files.write_arrays(self.paths.data / f"{name}.npz", arrays)

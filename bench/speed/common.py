@@ -47,7 +47,7 @@ def invented(params: Params) -> DataInfo:
     """Describe images that nobody took, shaped as the params' own."""
     channels, classes = params.data.channels, [str(i) for i in range(CLASSES)]
     return DataInfo(
-        name="invented", source="none", channels=channels, size=params.data.size, classes=classes,
+        channels=channels, size=params.data.size, classes=classes,
         counts={}, mean=[0.5] * channels, std=[0.25] * channels, digest="0",
     )  # fmt: skip
 

@@ -1,8 +1,9 @@
-"""The kinds of values that params.yaml holds: numbers within bounds, seeds, shares, names."""
+"""The kinds of values that params.yaml holds: bounded numbers, seeds, shares, names, patterns."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -34,6 +35,17 @@ def _auto_or_count(value: Any, validate: Callable[[Any], Any]) -> Any:
         raise ValueError("should be auto, or a whole number that is at least 1") from None
 
 
+def _grouping(value: str) -> str:
+    """Accept a regular expression with a group, which Python's ``re`` understands."""
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        raise ValueError(f"should be a regular expression ({error})") from error
+    if not groups:
+        raise ValueError("should hold a part in (…), which is the group, such as '^(.*)_'")
+    return value
+
+
 Int = Annotated[int, BeforeValidator(number)]
 Float = Annotated[float, BeforeValidator(number)]
 Count = Annotated[Int, Field(ge=1)]
@@ -46,4 +58,6 @@ PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 Inside = Annotated[Float, Field(gt=0, lt=1)]
 Kernel = Annotated[Int, Field(ge=1, le=15), AfterValidator(_odd)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Column = Annotated[str, Field(min_length=1)]
+Pattern = Annotated[str, AfterValidator(_grouping)]
 Channels = Annotated[Literal[1, 3], BeforeValidator(number)]

@@ -13,11 +13,13 @@ from scalenet.config.explain import explain
 from scalenet.config.numbers import (
     AutoOrCount,
     Channels,
+    Column,
     Count,
     Float,
     Inside,
     Int,
     Name,
+    Pattern,
     Positive,
     Seed,
     Share,
@@ -35,9 +37,20 @@ class Compute(Section):
     workers: AutoOrCount
 
 
+class ImageTable(Section):
+    file: Column | None
+    path: Column
+    label: Column
+    split: Column | None
+    group: Column | None
+
+
 class Data(Section):
     name: Name
     source: Annotated[str, Field(min_length=1)]
+    table: ImageTable | None
+    group: Pattern | None
+    duplicates: Literal["keep", "drop"]
     channels: Channels
     size: Count
     per_class: Count | None
@@ -52,6 +65,12 @@ class Data(Section):
             raise ValueError(
                 "select_fraction + test_fraction leave nothing to train on; lower one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_group(self):
+        if self.group is not None and self.table is not None and self.table.group is not None:
+            raise ValueError("group and table.group both name groups; set one of them to null")
         return self
 
 

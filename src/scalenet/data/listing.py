@@ -20,7 +20,9 @@ SPECIAL = "no file but a device, a pipe or a socket"
 LOOP = "a link back to a folder around it"
 LOOSE = "in no class folder"
 UNREADABLE = "not a readable image"
-IGNORED = (HIDDEN, NOTE, LOOP, LOOSE)  # reasons that nobody needs to mend
+UNLISTED = "not in the table"
+TWICE = "rows that say the same again"
+IGNORED = (HIDDEN, NOTE, LOOP, LOOSE, UNLISTED, TWICE)  # reasons that nobody needs to mend
 
 # what a broken archive raises
 BROKEN = (

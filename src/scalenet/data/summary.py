@@ -1,22 +1,19 @@
-"""What was read is said: taken, skipped and why, and images that two splits share."""
+"""What was read is said: taken, skipped and why, and images that are there twice."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalenet.config.params import Data
 from scalenet.data.names import few, shown
+from scalenet.data.source import Source
+from scalenet.data.splits import Cut
 from scalenet.records.documents import Reading
-
-if TYPE_CHECKING:
-    from scalenet.data.readers import Source
-    from scalenet.data.splits import Splits
 
 FIRST = 5  # files that a summary names
 DARK = 65  # brightest level of a source, of 255, that is none of a camera's
@@ -31,22 +28,31 @@ def too_many(origin: Path, skipped: Mapping[str, str], most: float) -> ValueErro
     )
 
 
-def reading(source: Source, splits: Splits) -> Reading:
+def reading(params: Data, source: Source, made: Cut) -> Reading:
     """Describe what became of every file of a source."""
     skipped = source.skipped | source.faults
     by_reason: dict[str, Counter[str]] = {why: Counter() for why in sorted(set(skipped.values()))}
     for name, why in skipped.items():
         by_reason[why][source.folder(name)] += 1
-    taken = {name: _by_class(source.classes, part["labels"]) for name, part in splits.items()}
-    used = sum(len(part["labels"]) for part in splits.values())
+    parts = {name: part["labels"] for name, part in made.splits.items()}
+    contents = {name: made.contents[places] for name, places in made.places.items()}
+    together = _together(source, made)
+    used = sum(map(len, parts.values())) + made.dropped
     return Reading(
-        taken=taken,
+        name=params.name,
+        source=params.source,
+        taken={name: _by_class(source.classes, labels) for name, labels in parts.items()},
         skipped={why: dict(sorted(counts.items())) for why, counts in by_reason.items()},
         first=[shown(name) for name in sorted(skipped)[:FIRST]],
         ignored=dict(sorted(Counter(source.ignored.values()).items())),
         unused=len(source.labels) - used - len(source.faults),
-        duplicates=_duplicates(splits),
-        brightest=max(int(part["pixels"].max()) for part in splits.values()),
+        duplicates=_duplicates(contents),
+        repeated={name: len(i) - len(np.unique(i)) for name, i in contents.items()},
+        conflicting=_conflicting(source, made),
+        dropped=made.dropped,
+        groups=len(together),
+        torn=sum(len(splits) > 1 for splits in together.values()),
+        brightest=max(int(part["pixels"].max()) for part in made.splits.values()),
     )
 
 
@@ -55,18 +61,30 @@ def _by_class(classes: list[str], labels: np.ndarray) -> dict[str, int]:
     return dict(zip(classes, counts, strict=True))
 
 
-def _duplicates(splits: Splits) -> dict[str, int]:
+def _duplicates(contents: Mapping[str, np.ndarray]) -> dict[str, int]:
     """Count, for each two splits, images of the second whose pixels are in the first as well."""
-    seen = {
-        name: [
-            hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in part["pixels"]
-        ]
-        for name, part in splits.items()
-    }
     return {
-        f"{second} in {first}": sum(map(set(seen[first]).__contains__, seen[second]))
-        for first, second in combinations(seen, 2)
+        f"{second} in {first}": int(np.isin(contents[second], contents[first]).sum())
+        for first, second in combinations(contents, 2)
     }
+
+
+def _conflicting(source: Source, made: Cut) -> list[str]:
+    """Name the images whose pixels are there under another class too."""
+    there = np.flatnonzero(source.whole(np.arange(len(source.labels))))
+    contents, labels = made.contents[there], source.labels[there].astype(np.uint64)
+    several, counts = np.unique(np.unique([contents, labels], axis=1)[0], return_counts=True)
+    found = there[np.isin(contents, several[counts > 1])].tolist()
+    return sorted(shown(source.names[i]) if source.names else f"image {i}" for i in found)
+
+
+def _together(source: Source, made: Cut) -> dict[str, set[str]]:
+    """Return the splits that each group is in."""
+    found: dict[str, set[str]] = {}
+    for split, places in made.places.items() if source.groups is not None else ():
+        for group in set(source.groups[places].tolist()) - {""}:
+            found.setdefault(group, set()).add(split)
+    return found
 
 
 def line(read: Reading) -> str:
@@ -75,24 +93,47 @@ def line(read: Reading) -> str:
     classes = len(next(iter(read.taken.values())))
     sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     parts = [f"{sum(counts.values()):,} images of {classes:,} classes taken ({sizes})"]
-    if read.unused:
-        parts.append(f"{read.unused:,} left over, beyond per_class")
-    if read.skipped:
-        reasons = {why: sum(counts.values()) for why, counts in read.skipped.items()}
-        total = sum(reasons.values())
-        parts.append(f"{total:,} skipped: {_counted(reasons)} ({few(read.first)})")
-    if read.ignored:
-        parts.append(f"{sum(read.ignored.values()):,} ignored: {_counted(read.ignored)}")
+    parts += _left_out(read)
     shared = {name: count for name, count in read.duplicates.items() if count}
     if shared:
         said = ", ".join(f"{count:,} of {name}" for name, count in shared.items())
-        parts.append(f"warning: the same images in two splits: {said}")
+        parts.append(
+            f"warning: the same images in two splits: {said}; data.duplicates: drop leaves them out"
+        )
+    if read.conflicting:
+        said = f"{len(read.conflicting):,} images are there under two classes"
+        parts.append(f"warning: {said} ({few(read.conflicting)})")
+    if read.torn:
+        parts.append(f"warning: {read.torn:,} groups are in two of the source's own splits")
+    for split, counts in read.taken.items():
+        if lacking := [name for name, count in counts.items() if not count]:
+            parts.append(f"warning: {split} has no image of {few(lacking)}")
     if read.brightest < DARK:
         parts.append(
             f"warning: no pixel is brighter than {read.brightest} of 255; 12 bits in 16 "
             "look so: scale them to 0…65535"
         )
     return "; ".join(parts)
+
+
+def _left_out(read: Reading) -> list[str]:
+    """Say what was not taken, or is there twice, and why."""
+    parts, repeated = [], sum(read.repeated.values())
+    if read.groups:
+        parts.append(f"{read.groups:,} groups")
+    if read.unused:
+        parts.append(f"{read.unused:,} left over, beyond per_class")
+    if read.dropped:
+        parts.append(f"{read.dropped:,} dropped, the same as others")
+    if repeated:
+        parts.append(f"{repeated:,} the same as others of their split")
+    if read.skipped:
+        reasons = {why: sum(counts.values()) for why, counts in read.skipped.items()}
+        total = sum(reasons.values())
+        parts.append(f"{total:,} skipped: {_counted(reasons)} ({few(read.first)})")
+    if read.ignored:
+        parts.append(f"{sum(read.ignored.values()):,} ignored: {_counted(read.ignored)}")
+    return parts
 
 
 def _counted(reasons: Mapping[str, int]) -> str:

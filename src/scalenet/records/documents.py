@@ -59,14 +59,13 @@ class Document(pydantic.BaseModel):
 
 
 class DataInfo(Document):
-    """What ``prepare`` made: classes, sizes, a hash of everything.
+    """What ``prepare`` made: classes, sizes, a hash of everything; nothing of where it came from.
 
-    ``mean`` and ``std`` are train's, one number a channel, of pixels in 0…1; ``size`` is in px.
+    So the same images at another path train nothing anew. ``mean`` and ``std`` are train's, one
+    number a channel, of pixels in 0…1; ``size`` is in px.
     """
 
     format: Literal[1] = 1
-    name: str
-    source: str
     channels: int
     size: int
     classes: list[str]
@@ -82,21 +81,31 @@ class DataInfo(Document):
 
 
 class Reading(Document):
-    """What ``prepare`` read, by split and class, and what it did not take.
+    """What ``prepare`` read, by split and class, and what it did not take; no stage reads it.
 
     ``skipped`` counts against data.most_skipped: reason -> folder -> files, of which ``first``
     names a few; ``ignored`` does not: reason -> files. ``unused`` images are beyond per_class.
-    ``duplicates`` are images that two splits share, by "test in train"; ``brightest`` is the
-    highest level of all pixels, 0…255.
+    Of equal images, ``duplicates`` are those that two splits share, by "test in train";
+    ``repeated`` those that their split has already; ``conflicting`` names those of more than one
+    class; ``dropped`` counts those left out, if data.duplicates is drop. Of ``groups``, ``torn``
+    are in more than one split, by the source's own; ``brightest`` is the highest level of all
+    pixels, 0…255.
     """
 
     format: Literal[1] = 1
+    name: str
+    source: str
     taken: dict[str, dict[str, int]]
     skipped: dict[str, dict[str, int]]
     first: list[str]
     ignored: dict[str, int]
     unused: int
     duplicates: dict[str, int]
+    repeated: dict[str, int]
+    conflicting: list[str]
+    dropped: int
+    groups: int
+    torn: int
     brightest: int
 
 

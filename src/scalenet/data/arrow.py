@@ -1,0 +1,219 @@
+"""Parquet tables, and images inside Parquet or Arrow files, as Hugging Face data sets have them.
+
+It alone needs pyarrow, and only where a source is of that kind.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from scalenet.config.params import Data, ImageTable
+from scalenet.data.decoding import source_of
+from scalenet.data.listing import Files, unreadable
+from scalenet.data.source import OWN_SPLITS, Source
+from scalenet.data.tables import NO_LABEL, Row, as_rows, check_columns, ordered
+
+try:
+    import pyarrow as pa
+    from pyarrow import parquet
+except ImportError as error:
+    raise ValueError(
+        "data.source: Parquet and Arrow files are read by pyarrow, which is not installed; "
+        "`pip install pyarrow`, or give a folder of class folders or a .csv as data.table"
+    ) from error
+
+BROKEN = (pa.ArrowException, OSError)
+BATCH = 256  # rows in memory at a time
+LABELS = ("label", "labels", "class")  # columns that are a label where no feature says so
+ELSEWHERE = "the data set holds its path, {}, and not its bytes: save it with the images inside"
+
+
+def rows_of(content: bytes, table: ImageTable) -> list[Row]:
+    """Read the columns of a Parquet table."""
+    try:
+        file = parquet.ParquetFile(io.BytesIO(content))
+        check_columns(file.schema_arrow.names, table)
+        wanted = [table.path, table.label, table.split, table.group]
+        found = file.read(columns=[name for name in wanted if name])
+    except BROKEN as error:
+        raise ValueError(f"data.table.file: {table.file} cannot be read ({error})") from error
+    columns = [found[name].to_pylist() if name else [""] * found.num_rows for name in wanted]
+    return [Row(*map(text, cells)) for cells in zip(*columns, strict=True)]
+
+
+def text(value: Any) -> str:
+    """Return a cell as text; "" where there is none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+
+
+# --- images inside --------------------------------------------------------------------------------
+
+
+def shards(path: Path) -> list[Path]:
+    """Return the files that hold a source's images, in order; caches beside them are none."""
+    if path.is_file():
+        return [path]
+    found = sorted([*path.rglob("*.parquet"), *path.rglob("*.arrow")])
+    return [file for file in found if file.name in _saved(file.parent, file.name)]
+
+
+def _saved(folder: Path, name: str) -> set[str]:
+    """Return the files of a data set that was saved to a folder; ``name`` where none was."""
+    try:
+        files = json.loads((folder / "state.json").read_bytes())["_data_files"]
+        return {entry["filename"] for entry in files}
+    except FileNotFoundError:
+        return {name}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise unreadable(folder / "state.json", error) from error
+
+
+def by_shards(params: Data, path: Path) -> Source:
+    """Take the images that lie in a file, or in a folder's files, a row each.
+
+    Class names are those of the data set's features; a file's name or folder may name its split.
+    """
+    found: dict[str, Row] = {}
+    order: dict[str, None] = {}
+    top, tables, table = path if path.is_dir() else path.parent, {}, params.table
+    for file in shards(path):
+        schema = _schema(file)
+        table = tables[file] = _table(params.table, schema, file)
+        classes, split = _classes(schema, table.label), _split(file.relative_to(top).as_posix())
+        order |= dict.fromkeys(classes)
+        columns = [table.label, table.split, table.group]
+        for i, (label, word, group) in enumerate(_cells(file, columns)):
+            if classes and isinstance(label, int):
+                label = classes[label] if 0 <= label < len(classes) else None
+            word = text(word) if table.split else split
+            name = f"{file.relative_to(top).as_posix()}#{i}"
+            found[name] = Row(name, text(label), word, text(group))
+    rows = {name: row for name, row in found.items() if row.label}
+    others = {name: NO_LABEL for name in found if name not in rows}
+    names = [name for name in order if name in {row.label for row in rows.values()}]
+    files = Files(top, list(rows), set(), others, _reading(tables, top))
+    return source_of(params, files, as_rows(rows, table), names or ordered(rows), others)
+
+
+def _reading(
+    tables: dict[Path, ImageTable], top: Path
+) -> Callable[[set[str]], Iterator[tuple[str, bytes | OSError]]]:
+    """Return what reads the images of files again, in batches."""
+
+    def read(wanted: set[str]) -> Iterator[tuple[str, bytes | OSError]]:
+        for file, table in tables.items():
+            for i, (image,) in enumerate(_cells(file, [table.path])):
+                name = f"{file.relative_to(top).as_posix()}#{i}"
+                if name in wanted:
+                    yield name, _bytes(image)
+
+    return read
+
+
+def _bytes(image: Any) -> bytes | OSError:
+    """Return an image's bytes, or the error that they are not there."""
+    content = image.get("bytes") if isinstance(image, dict) else image
+    if isinstance(content, bytes):
+        return content
+    return OSError(ELSEWHERE.format(image.get("path") if isinstance(image, dict) else image))
+
+
+def _schema(file: Path) -> pa.Schema:
+    try:
+        if file.suffix == ".parquet":
+            return parquet.read_schema(file)
+        with pa.memory_map(str(file)) as source:
+            return _arrow(source).schema
+    except BROKEN as error:
+        raise unreadable(file, error) from error
+
+
+def _cells(file: Path, columns: list[str | None]) -> Iterator[tuple[Any, ...]]:
+    """Yield the cells of columns, row by row; None for a column that is not asked for."""
+    wanted = [name for name in columns if name]
+    try:
+        for batch in _batches(file, wanted):
+            cells = [batch[name].to_pylist() if name else [None] * len(batch) for name in columns]
+            yield from zip(*cells, strict=True)
+    except BROKEN as error:
+        raise unreadable(file, error) from error
+
+
+def _batches(file: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    if file.suffix == ".parquet":
+        yield from parquet.ParquetFile(file).iter_batches(BATCH, columns=columns)
+        return
+    with pa.memory_map(str(file)) as source:
+        reader = _arrow(source)
+        if isinstance(reader, pa.RecordBatchStreamReader):
+            whole = iter(reader)
+        else:
+            whole = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        for batch in whole:
+            for start in range(0, len(batch), BATCH):
+                yield batch.select(columns).slice(start, BATCH)
+
+
+def _arrow(source: Any) -> Any:
+    """Open an Arrow file: ``datasets`` writes the format of a stream, others that of a file."""
+    try:
+        return pa.ipc.open_stream(source)
+    except pa.ArrowInvalid:
+        return pa.ipc.open_file(source)
+
+
+# --- what the columns are -------------------------------------------------------------------------
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """Return what a Hugging Face data set says of its columns; nothing of others."""
+    try:
+        about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        return about.get("info", {}).get("features") or {}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def _classes(schema: pa.Schema, label: str) -> list[str]:
+    return [str(name) for name in _features(schema).get(label, {}).get("names") or []]
+
+
+def _table(given: ImageTable | None, schema: pa.Schema, file: Path) -> ImageTable:
+    """Return which columns are images and labels: those asked for, or the only ones that may be."""
+    if given is not None:
+        check_columns(schema.names, given)
+        return given
+    features = _features(schema)
+    images = [field.name for field in schema if _holds_bytes(field.type)]
+    labels = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
+    labels = labels or [name for name in LABELS if name in schema.names]
+    if len(images) != 1 or len(labels) != 1:
+        raise ValueError(
+            f"data.source: {file} has the columns {', '.join(schema.names)}, of which "
+            f"{', '.join(images) or 'none'} may be images, {', '.join(labels) or 'none'} labels; "
+            "name them: data.table: {file: null, path: <images>, label: <labels>, split: null, "
+            "group: null}"
+        )
+    return ImageTable(file=None, path=images[0], label=labels[0], split=None, group=None)
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    """Tell whether a column may hold image files."""
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _split(name: str) -> str:
+    """Return the word for a split in a file's path: a folder, or how its name begins."""
+    path = PurePosixPath(name)
+    words = [*path.parts[:-1], re.split(r"[-_.]", path.name)[0]]
+    return next((word for word in words if word.lower() in OWN_SPLITS), "")

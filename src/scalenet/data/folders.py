@@ -1,0 +1,101 @@
+"""Classes, and splits of the source's own, told by the names of folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scalenet.config.params import Data
+from scalenet.data.decoding import Rows, source_of
+from scalenet.data.listing import IGNORED, LOOSE, Files
+from scalenet.data.names import shown
+from scalenet.data.source import OWN_SPLITS, Source, val_is_test
+
+
+def labelled(params: Data, files: Files) -> Source:
+    """Take classes, and splits where the files come with their own, from the folders' names.
+
+    Folders that hold everything are passed through. ``train`` beside ``test`` and/or ``val`` are
+    splits; a lone ``val`` is the test, as on ImageNet.
+    """
+    paths = {name: tuple(shown(part) for part in name.split("/")) for name in files.names}
+    top = _root(list(paths.values()))
+    below = {path[top:] for path in paths.values() if len(path) > top + 1}
+    _refuse_unsorted(files.origin, below)
+    splits = _given_splits(files.origin, below)
+    level = top + bool(splits)  # of the folders that are classes
+    kept = {name: path for name, path in paths.items() if len(path) > level + 1}
+    folders = {shown(name).split("/")[level] for name in files.folders if name.count("/") == level}
+    classes = sorted(folders | {path[level] for path in kept.values()})
+    loose = {name: LOOSE for name in paths if name not in kept}
+    others = loose | {name: _reason(name, why, level) for name, why in files.others.items()}
+    given = [splits.get(path[top], "") for path in kept.values()]
+    rows = Rows(list(kept), [path[level] for path in kept.values()], given)
+    return source_of(params, files, rows, classes, others, depth=level + 1)
+
+
+def _reason(name: str, why: str, level: int) -> str:
+    """Return why a file is no image; one in no class folder is none that anybody misses."""
+    return why if name.count("/") > level or why in IGNORED else LOOSE
+
+
+def _root(paths: list[tuple[str, ...]]) -> int:
+    """Return how many leading folders hold everything but loose images."""
+    top = 0
+    while True:
+        inside = [path for path in paths if len(path) > top + 1]
+        one = len({path[top] for path in inside}) == 1
+        if not one or all(len(path) == top + 2 for path in inside):
+            return top
+        top += 1
+
+
+def _refuse_unsorted(origin: Path, paths: set[tuple[str, ...]]) -> None:
+    """Refuse images without a class in a folder called as a split, beside one with classes.
+
+    Left out, they would be missed in silence and another test drawn; as a class of their own they
+    would be mislabelled. So would those in folders that are all called as splits.
+    """
+    flat = {path[0] for path in paths if len(path) == 2}
+    deep = {path[0] for path in paths if len(path) > 2}
+    trains = [name for name in deep if OWN_SPLITS.get(name.lower()) == "train"]
+    classes = {path[:2] for path in paths if len(path) > 2 and path[0] in trains}
+    anything = len(classes) > 1  # whatever lies beside such a train is no class
+    unsorted = sorted(name for name in flat - deep if anything or name.lower() in OWN_SPLITS)
+    splits = [name for name in deep | flat if name.lower() in OWN_SPLITS]
+    if unsorted and (deep & set(splits) or (len(splits) > 1 and set(splits) == deep | flat)):
+        raise ValueError(
+            f"data.source: {origin} has images in {', '.join(unsorted)} that lie in no class "
+            f"folder, so nothing says what they show; sort them into {unsorted[0]}/<class>/, or "
+            f"take {', '.join(unsorted)} out of the source"
+        )
+
+
+def _given_splits(origin: Path, paths: set[tuple[str, ...]]) -> dict[str, str]:
+    """Return the split that each top folder stands for; none unless train and another are all.
+
+    ``ValueError`` for a folder beside train that is no split, if both hold the same folders: an
+    image would otherwise be labelled by its split.
+    """
+    inside: dict[str, set[str]] = {}
+    for path in paths:
+        inside.setdefault(path[0], set()).update(path[1:-1][:1])
+    splits = {name: OWN_SPLITS.get(name.lower(), "") for name in inside}
+    trains = [name for name, split in splits.items() if split == "train" and inside[name]]
+    if len(splits) < 2:
+        return {}
+    if not trains:
+        if all(splits.values()) and set.intersection(*inside.values()):
+            raise ValueError(
+                f"data.source: {origin} has {', '.join(sorted(splits))} "
+                "but no folder called train; add it"
+            )
+        return {}
+    train, odd = trains[0], sorted(name for name, split in splits.items() if not split)
+    if odd and any(inside[name] & inside[train] for name in splits if name != train):
+        raise ValueError(
+            f"data.source: {origin} has {', '.join(odd)} beside {train}; splits are called "
+            f"{', '.join(OWN_SPLITS)}: rename or take out {', '.join(odd)}"
+        )
+    if odd:
+        return {}
+    return val_is_test(splits)

@@ -1,0 +1,69 @@
+"""Labelled images that nobody has decoded yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scalenet.data.names import few, shown
+
+OWN_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "select"), "select"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled images that nobody has decoded yet.
+
+    ``labels`` int64 (N); ``given`` (N) names the split that an image's folder or row puts it in,
+    "" for none; ``groups`` (N) names what must not be torn apart, "" for none. ``pixels`` maps
+    indices (n) to uint8 (n, C, H, W), and adds those of ``names`` (N) that cannot be decoded to
+    ``faults``. These and files that were ``skipped`` or ``ignored`` come with the reason;
+    ``depth`` is how many folders lead to a class.
+    """
+
+    classes: list[str]
+    labels: np.ndarray
+    given: np.ndarray
+    pixels: Callable[[np.ndarray], np.ndarray]
+    names: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    depth: int = 0
+    groups: np.ndarray | None = None
+
+    def whole(self, index: np.ndarray) -> np.ndarray:
+        """Return which of some images could be decoded, once ``pixels`` was asked for them."""
+        return np.array([not self.faults or self.names[i] not in self.faults for i in index], bool)
+
+    def folder(self, name: str) -> str:
+        """Return the folders down to a file's class, or, where a table names it, to the file."""
+        return "/".join(shown(name).split("/")[: self.depth or -1])
+
+
+def groups_of(pattern: str | None, names: list[str]) -> np.ndarray | None:
+    """Return the group (N) that a pattern finds in each name, "" where it finds none."""
+    if pattern is None:
+        return None
+    found = (re.search(pattern, shown(name)) for name in names)
+    groups = np.array([(match and match[1]) or "" for match in found], dtype=str)
+    if not groups.any():
+        raise ValueError(
+            f"data.group: {pattern!r} was given, but no image's path matches it; they are such as "
+            f"{few(names, 3)}"
+        )
+    return groups
+
+
+def val_is_test(splits: dict[str, str]) -> dict[str, str]:
+    """Return what words stand for; where there is no test, val is the test, as on ImageNet."""
+    if "test" in splits.values():
+        return splits
+    return {word: split.replace("select", "test") for word, split in splits.items()}

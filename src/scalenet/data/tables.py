@@ -1,0 +1,197 @@
+"""A table names the images of a source: their paths, classes, splits and groups, a row each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from scalenet.config.params import Data, ImageTable
+from scalenet.data.decoding import Rows, source_of
+from scalenet.data.listing import IGNORED, TWICE, UNLISTED, Files
+from scalenet.data.names import few, printable, shown
+from scalenet.data.source import OWN_SPLITS, Source, val_is_test
+
+SEPARATORS = (",", ";", "\t", "|")
+MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"))
+NO_PATH = "a row without a path"
+NO_LABEL = "a row without a label"
+RAGGED = "a row with more or fewer cells than there are columns"
+ABSENT = "in the table, but not in the source"
+OUTSIDE = "outside of the source, where DVC does not look"
+DISAGREE = "listed twice, with two labels, splits or groups"
+
+
+class Row(NamedTuple):
+    """A row of a table as text, "" for what is not there."""
+
+    path: str
+    label: str
+    split: str
+    group: str
+
+
+def by_table(params: Data, files: Files, table: ImageTable) -> Source:
+    """Take the images that a table in the source names, with its classes, splits and groups.
+
+    Paths start at the table's folder, or at the source. Rows that cannot be used count as skipped,
+    images that are in no row are ignored.
+    """
+    name = _place(files, table.file)
+    [(_, content)] = files.read({name})
+    if isinstance(content, OSError):
+        raise ValueError(f"data.table.file: {files.origin / name} cannot be read ({content})")
+    rows, others = matched(files, posixpath.dirname(name), rows_of(content, table))
+    unlisted = {n: UNLISTED for n in files.names if n not in rows and n not in others}
+    ignored = {n: why for n, why in files.others.items() if n not in others and why in IGNORED}
+    return source_of(
+        params, files, as_rows(rows, table), ordered(rows), ignored | unlisted | others
+    )
+
+
+def as_rows(rows: dict[str, Row], table: ImageTable | None) -> Rows:
+    """Return named rows as images; ``ValueError`` for a word that is no split."""
+    words = {row.split for row in rows.values()} - {""}
+    if odd := sorted(word for word in words if word.lower() not in OWN_SPLITS):
+        raise ValueError(
+            f"data.table.split: {table.split!r} holds {few(odd)}; splits are called "
+            f"{', '.join(OWN_SPLITS)}: rename them, or set data.table.split to null"
+        )
+    splits = val_is_test({word: OWN_SPLITS[word.lower()] for word in words}) | {"": ""}
+    given, labels = [splits[row.split] for row in rows.values()], [r.label for r in rows.values()]
+    groups = [row.group for row in rows.values()] if table and table.group else None
+    return Rows(list(rows), labels, given, groups)
+
+
+def ordered(rows: dict[str, Row]) -> list[str]:
+    """Return the classes in order: as numbers, if all of them are."""
+    classes = {row.label for row in rows.values()}
+    return sorted(classes, key=int if all(name.isdecimal() for name in classes) else None)
+
+
+# --- which image a row means ----------------------------------------------------------------------
+
+
+def matched(
+    files: Files, base: str, rows: Iterable[Row | None]
+) -> tuple[dict[str, Row], dict[str, str]]:
+    """Return the row of each image, and why other rows, by image or number, cannot be used."""
+    known = {shown(name): name for name in files.names}
+    found: dict[str, Row] = {}
+    others: dict[str, str] = {}
+    for number, row in enumerate(rows, 2):  # the first line names the columns
+        if row is None or not row.path:
+            others[f"row {number}"] = NO_PATH if row else RAGGED
+            continue
+        name, why = _image(files, known, base, row.path)
+        if why or not row.label:
+            others[name or row.path] = why or NO_LABEL
+        elif found.setdefault(name, row) != row:
+            others[name] = DISAGREE
+        elif found[name] is not row:
+            others[f"row {number}"] = TWICE
+    return {name: row for name, row in found.items() if name not in others}, others
+
+
+def _image(files: Files, known: dict[str, str], base: str, path: str) -> tuple[str | None, str]:
+    """Return the image that a path means, or why it means none."""
+    text = shown(path).replace("\\", "/")
+    if text.startswith("/") or re.match("[A-Za-z]:/", text):
+        origins = (files.origin.absolute(), files.origin.resolve())
+        inside = [Path(text).relative_to(o) for o in origins if Path(text).is_relative_to(o)]
+        places = [inside[0].as_posix()] if inside else [".."]
+    else:
+        places = [posixpath.normpath(posixpath.join(start, text)) for start in (base, "")]
+    for place in places:
+        if place in known:
+            return known[place], ""
+    if all(place.split("/")[0] == ".." for place in places):
+        return None, OUTSIDE
+    why = files.others.get(places[0], ABSENT)
+    return None, ABSENT if why in IGNORED else why
+
+
+# --- the table's text -----------------------------------------------------------------------------
+
+
+def _place(files: Files, wanted: str) -> str:
+    """Return where a table lies in the source, by its path or by the path's end."""
+    there = [*files.names, *files.others]
+    ends = [name for name in there if name == wanted or name.endswith(f"/{wanted}")]
+    if wanted in ends or len(ends) == 1:
+        return wanted if wanted in ends else ends[0]
+    tables = [name for name in there if Path(name).suffix in (".csv", ".tsv", ".parquet", ".txt")]
+    what = f"is there {len(ends)} times: {few(ends)}" if ends else "is not there"
+    raise ValueError(
+        f"data.table.file: {wanted!r} was given, but in {files.origin} it {what}; tables there: "
+        f"{few(tables) or 'none'}"
+    )
+
+
+def rows_of(content: bytes, table: ImageTable) -> list[Row | None]:
+    """Read a table's columns; None for a row with other cells than columns."""
+    if content.startswith(b"PAR1"):
+        from scalenet.data import arrow  # pyarrow, which nothing else needs
+
+        return arrow.rows_of(content, table)
+    lines = _lines(_text(content), table)
+    head = [cell.strip() for cell in lines[0]] if lines else []
+    check_columns(head, table)
+    wanted = (table.path, table.label, table.split, table.group)
+    places = [None if name is None else head.index(name) for name in wanted]
+    return [_row(line, places, len(head)) for line in lines[1:] if any(line)]
+
+
+def _row(line: list[str], places: list[int | None], count: int) -> Row | None:
+    """Return a line's row, "" for columns that are not asked for."""
+    if len(line) != count:
+        return None
+    return Row(*("" if place is None else line[place].strip() for place in places))
+
+
+def check_columns(columns: list[str], table: ImageTable) -> None:
+    """Refuse a column that is not there; ``ValueError`` lists those there are."""
+    for key in ("path", "label", "split", "group"):
+        name = getattr(table, key)
+        if name is not None and name not in columns:
+            there = ", ".join(printable(column) for column in columns) or "none"
+            raise ValueError(
+                f"data.table.{key}: {name!r} is no column of {table.file or 'the images'}; its "
+                f"columns are {there}"
+            )
+
+
+def _lines(text: str, table: ImageTable) -> list[list[str]]:
+    """Split a text by the separator with which its first line has most of the columns wanted."""
+    wanted = {table.path, table.label, table.split, table.group}
+
+    def lines(separator: str) -> Iterator[list[str]]:
+        return csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+
+    def columns(separator: str) -> tuple[int, int]:
+        head = [cell.strip() for cell in next(lines(separator))]
+        return len(wanted & set(head)), len(head)
+
+    try:
+        return list(lines(max(SEPARATORS, key=columns)))
+    except StopIteration:
+        return []
+    except csv.Error as error:
+        raise ValueError(f"data.table.file: {table.file} is no table ({error})") from error
+
+
+def _text(content: bytes) -> str:
+    """Return a table as text: by its mark, else UTF-8, else Latin-1."""
+    for mark, encoding in MARKS:
+        if content.startswith(mark):
+            return content.decode(encoding, "replace")
+    if b"\0" in content[:2]:
+        return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-16-be", "replace")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

@@ -1,0 +1,393 @@
+"""Tables of paths and labels, images inside tables, splits, groups, and rows that went wrong."""
+
+import csv
+import io
+import json
+import sys
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from test_sources import data, images, picture, tarball, unpacked
+from test_summary import prepared
+
+from scalenet.data import readers
+
+TABLE = {"file": "labels.csv", "path": "file", "label": "species", "split": None, "group": None}
+
+
+def table(**changes):
+    return TABLE | changes
+
+
+def find(place, **changes):
+    return readers.find(data(source=place.name, table=table(**changes)), place.parent)
+
+
+def text(rows, head=("file", "species"), separator=","):
+    content = io.StringIO()
+    csv.writer(content, delimiter=separator, lineterminator="\n").writerows([head, *rows])
+    return content.getvalue()
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """Twenty images in one folder, img0.png is of level 0 and so on, and rows of their classes."""
+    files = {f"images/img{i}.png": picture(i) for i in range(20)}
+    return unpacked(tmp_path / "a", files), [(f"images/img{i}.png", "ab"[i % 2]) for i in range(20)]
+
+
+def levels(source):
+    """Return the class name of each image by its grey level."""
+    pixels = source.pixels(np.arange(len(source.labels)))[:, 0, 0, 0].tolist()
+    return dict(zip(pixels, [source.classes[i] for i in source.labels], strict=True))
+
+
+EXPECTED = {i: "ab"[i % 2] for i in range(20)}
+
+
+# --- text of every kind ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_separators_and_encodings_are_told_from_the_table(flat, separator, encoding):
+    path, rows = flat
+    (path / "labels.csv").write_bytes(text(rows, separator=separator).encode(encoding))
+    assert levels(find(path)) == EXPECTED
+
+
+@pytest.mark.parametrize("newline", ["\r\n", "\r"])
+def test_line_ends_and_blank_lines_and_spaces_do_not_matter(flat, newline):
+    path, rows = flat
+    content = text([(f" {p}", f"{c} ") for p, c in rows], head=(" file", "species ")) + "\n\n"
+    (path / "labels.csv").write_bytes(content.replace("\n", newline).encode())
+    assert levels(find(path)) == EXPECTED
+
+
+def test_labels_may_hold_anything(flat):
+    path, rows = flat
+    odd = {"a": 'crane, "grey"', "b": "two\nlines; caf\xe9"}
+    (path / "labels.csv").write_bytes(text([(p, odd[c]) for p, c in rows]).encode("latin-1"))
+    source = find(path)
+    assert source.classes == sorted(odd.values())
+    (path / "labels.csv").write_bytes(text([(p, odd[c]) for p, c in rows]).encode())
+    assert find(path).classes == source.classes
+
+
+def test_numeric_labels_are_in_the_order_of_numbers(flat):
+    path, rows = flat
+    (path / "labels.csv").write_text(text([(p, i % 12) for i, (p, _) in enumerate(rows)]))
+    assert find(path).classes == [str(i) for i in range(12)]
+
+
+# --- where a table and its images lie -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["back\\slash", "./dot", "absolute", "beside", "parent"])
+def test_paths_are_found_however_they_are_written(flat, how):
+    path, rows = flat
+    write = {
+        "back\\slash": lambda p: p.replace("/", "\\"),
+        "./dot": lambda p: f"./{p}",
+        "absolute": lambda p: str(path / p),
+        "beside": lambda p: p.removeprefix("images/"),
+        "parent": lambda p: f"../a/../{p}".replace("../a/", "images/"),
+    }[how]
+    place = "images/labels.csv" if how == "beside" else "labels.csv"
+    (path / place).write_text(text([(write(p), c) for p, c in rows]))
+    assert levels(find(path, file=place)) == EXPECTED
+    assert levels(find(path)) == EXPECTED, "the end of its path names a table"
+
+
+def test_paths_may_start_at_the_source_too(flat):
+    path, rows = flat
+    unpacked(path, {"about/labels.csv": text(rows).encode()})
+    assert levels(find(path)) == EXPECTED
+
+
+@pytest.mark.parametrize("kind", ["a.tar", "a.tar.gz", "a.zip"])
+def test_a_table_and_its_images_may_be_in_an_archive(flat, kind, tmp_path):
+    path, rows = flat
+    files = {f"birds/{p.relative_to(path).as_posix()}": p.read_bytes() for p in path.rglob("*.png")}
+    files["birds/labels.csv"] = text(rows).encode()
+    if kind == "a.zip":
+        with zipfile.ZipFile(tmp_path / kind, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    else:
+        tarball(tmp_path / kind, files)
+    assert levels(find(tmp_path / kind)) == EXPECTED
+
+
+def test_a_parquet_table_is_one_like_another(flat):
+    path, rows = flat
+    columns = {"file": [p for p, _ in rows], "species": [c for _, c in rows]}
+    parquet.write_table(pa.table(columns), path / "labels.parquet")
+    assert levels(find(path, file="labels.parquet")) == EXPECTED
+    columns["species"] = [float(c == "b") for _, c in rows]  # as pandas writes integers with gaps
+    parquet.write_table(pa.table(columns), path / "labels.parquet")
+    assert find(path, file="labels.parquet").classes == ["0", "1"]
+
+
+# --- splits and groups ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "counts"),
+    [
+        ({0: "train", 1: "Test", 2: "validation"}, {"train": 7, "test": 7, "select": 6}),
+        ({0: "train", 1: "train", 2: "val"}, {"train": 14, "test": 6}),
+        ({0: "", 1: "", 2: "test"}, {"": 14, "test": 6}),
+    ],
+)
+def test_a_column_may_name_the_splits(flat, words, counts):
+    path, rows = flat
+    content = [(*row, words[i % 3]) for i, row in enumerate(rows)]
+    (path / "labels.csv").write_text(text(content, head=("file", "species", "set")))
+    given = find(path, split="set").given.tolist()
+    assert {split: given.count(split) for split in given} == counts
+
+
+def test_an_unknown_word_for_a_split_is_named(flat):
+    path, rows = flat
+    content = [(*row, "holdout" if i else "train") for i, row in enumerate(rows)]
+    (path / "labels.csv").write_text(text(content, head=("file", "species", "set")))
+    with pytest.raises(ValueError, match=r"split: 'set' holds holdout; splits are called tr"):
+        find(path, split="set")
+
+
+def test_a_column_may_name_the_groups(tmp_path):
+    files = {f"{i}.png": picture(i) for i in range(120)}
+    rows = [(name, "ab"[i // 4 % 2], f"bird {i // 4}") for i, name in enumerate(files)]
+    path = unpacked(tmp_path / "a", files)
+    (path / "labels.csv").write_text(text(rows, head=("file", "species", "bird")))
+    made, told = prepared(path, table=table(group="bird"))
+    home = {
+        int(level): split
+        for split, part in made.splits.items()
+        for level in part["pixels"][:, 0, 0, 0]
+    }
+    assert len(home) == 120 and made.read.groups == 30 and "30 groups" in told[0]["summary"]
+    assert all(len({home[i] for i in range(g * 4, g * 4 + 4)}) == 1 for g in range(30))
+
+
+# --- what is wrong is named -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("key", "value"), [("path", "name"), ("label", "x"), ("split", "set")])
+def test_a_column_that_is_not_there_lists_those_that_are(flat, key, value):
+    path, rows = flat
+    said = rf"table\.{key}: '{value}' is no column of labels\.\w+; its columns are file, spec"
+    (path / "labels.csv").write_text(text(rows, separator=";"))
+    with pytest.raises(ValueError, match=said):
+        find(path, **{key: value})
+    columns = {"file": [p for p, _ in rows], "species": [c for _, c in rows]}
+    parquet.write_table(pa.table(columns), path / "labels.parquet")
+    with pytest.raises(ValueError, match=said):
+        find(path, **{key: value, "file": "labels.parquet"})
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\0\0", b"PAR1 no parquet"])
+def test_a_table_that_is_none_is_refused(flat, content):
+    (flat[0] / "labels.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"data\.table\.(file|path): .*(columns|cannot be read)"):
+        find(flat[0])
+
+
+def test_a_table_that_is_not_there_lists_those_that_are(flat):
+    path, _ = flat
+    unpacked(path, {"x/other.csv": b"", "y/other.csv": b""})
+    with pytest.raises(ValueError, match=r"'labels\.csv' was given, but .* tables there: x/other"):
+        find(path)
+    with pytest.raises(ValueError, match=r"is there 2 times: x/other\.csv, y/other\.csv"):
+        find(path, file="other.csv")
+
+
+WRONG = {
+    "in the table, but not in the source": ("images/none.png", "a"),
+    "outside of the source, where DVC does not look": ("../b.png", "a"),
+    "a row without a label": ("images/img3.png", ""),
+    "a row without a path": ("", "a"),
+    "a row with more or fewer cells than there are columns": ("images/img3.png", "a", "b"),
+    "listed twice, with two labels, splits or groups": ("images/img4.png", "b"),
+    "suffix unknown (.heic)": ("images/x.heic", "a"),
+    "not a readable image": ("images/broken.png", "a"),
+}
+
+
+@pytest.mark.parametrize("why", WRONG)
+def test_a_row_that_cannot_be_used_is_counted_with_its_reason(flat, why):
+    path, rows = flat
+    unpacked(path, {"images/x.heic": b"", "images/broken.png": b"no image", "../b.png": picture(1)})
+    rows = [row for row in rows if row[0] != WRONG[why][0] or "twice" in why]
+    (path / "labels.csv").write_text(text([*rows, WRONG[why]]))
+    with pytest.raises(ValueError, match=r"most_skipped"):
+        prepared(path, table=table())
+    made, told = prepared(path, table=table(), most_skipped=0.1)
+    assert {key: sum(counts.values()) for key, counts in made.read.skipped.items()} == {why: 1}
+    left = 20 if WRONG[why][0] not in {"images/img3.png", "images/img4.png"} else 19
+    assert sum(made.info.counts.values()) == left
+    assert why in told[0]["summary"]
+
+
+def test_an_absolute_path_elsewhere_is_outside(flat, tmp_path):
+    path, rows = flat
+    unpacked(tmp_path, {"b.png": picture(1)})
+    for odd in (str(tmp_path / "b.png"), "C:\\photos\\b.png"):
+        (path / "labels.csv").write_text(text([*rows, (odd, "a")]))
+        with pytest.raises(ValueError, match="1 outside of the source, where DVC does not look"):
+            find(path)
+
+
+def test_images_in_no_row_and_rows_said_again_are_ignored_and_counted(flat):
+    path, rows = flat
+    (path / "labels.csv").write_text(text([*rows[:18], rows[0]]))
+    source = find(path)
+    assert len(source.labels) == 18
+    assert sorted(source.ignored.values()) == [
+        "no image by its suffix",
+        "not in the table",
+        "not in the table",
+        "rows that say the same again",
+    ]
+
+
+def test_one_class_is_refused(flat):
+    path, rows = flat
+    (path / "labels.csv").write_text(text([(p, "a") for p, _ in rows]))
+    with pytest.raises(ValueError, match="needs at least two classes, each with images"):
+        find(path)
+
+
+def test_a_table_as_the_source_says_what_to_give(flat):
+    path, rows = flat
+    (path / "labels.csv").write_text(text(rows))
+    with pytest.raises(ValueError, match=r"labels\.csv is a table; give the folder that holds it"):
+        find(path / "labels.csv")
+
+
+def test_groups_are_named_once(make_params):
+    with pytest.raises(ValueError, match=r"group and table\.group both name groups"):
+        make_params({"data": {"group": "(x)", "table": table(group="bird")}})
+
+
+# --- images inside --------------------------------------------------------------------------------
+
+
+FEATURES = {
+    "image": {"_type": "Image"},
+    "label": {"names": ["wasp", "ant", "bee"], "_type": "ClassLabel"},
+}
+
+
+def inside(count, start=0, features=FEATURES, label=lambda i: i % 2 + 1):
+    """Return a table of images as a Hugging Face data set has them; no image is a wasp."""
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    numbers = range(start, start + count)
+    pictures = pa.array([{"bytes": picture(i), "path": None} for i in numbers], kind)
+    columns = pa.table({"image": pictures, "label": [label(i) for i in numbers]})
+    about = {b"huggingface": json.dumps({"info": {"features": features}})}
+    return columns.replace_schema_metadata(about if features else None)
+
+
+def saved(path, columns):
+    """Write a table as ``Dataset.save_to_disk`` does: a stream, its state, and a cache beside."""
+    path.mkdir(parents=True)
+    for name in ("data-00000-of-00001.arrow", "cache-123.arrow"):
+        with pa.ipc.new_stream(path / name, columns.schema) as stream:
+            stream.write_table(columns, max_chunksize=7)
+    (path / "state.json").write_text(
+        json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]})
+    )
+    (path / "dataset_info.json").write_text("{}")
+
+
+def read(path, **changes):
+    return readers.find(data(source=path.name, **changes), path.parent)
+
+
+def test_a_hugging_face_data_set_on_disk_is_read_with_its_class_names(tmp_path):
+    saved(tmp_path / "a", inside(20))
+    source = read(tmp_path / "a")
+    assert source.classes == ["ant", "bee"] and set(source.given) == {""}
+    assert levels(source) == {i: ("ant", "bee")[i % 2] for i in range(20)}
+
+
+def test_the_folders_of_a_data_set_dict_are_splits(tmp_path):
+    for i, split in enumerate(("train", "validation", "test")):
+        saved(tmp_path / "a" / split, inside(10, 10 * i))
+    (tmp_path / "a" / "dataset_dict.json").write_text('{"splits": []}')
+    source = read(tmp_path / "a")
+    assert source.given.tolist() == ["test"] * 10 + ["train"] * 10 + ["select"] * 10
+    assert sorted(levels(source)) == list(range(30))
+
+
+def test_parquet_shards_are_read_with_their_splits(tmp_path):
+    path = tmp_path / "a/data"
+    path.mkdir(parents=True)
+    for name, start in (("train-00000-of-2", 0), ("train-00001-of-2", 10), ("test-00000-of-1", 20)):
+        parquet.write_table(inside(10, start), path / f"{name}.parquet", row_group_size=3)
+    source = read(tmp_path / "a")
+    assert source.given.tolist() == ["test"] * 10 + ["train"] * 20
+    assert levels(source) == {i: ("ant", "bee")[i % 2] for i in range(30)}
+    single = read(path / "train-00000-of-2.parquet")
+    assert len(single.labels) == 10
+    made, told = prepared(tmp_path / "a")
+    assert made.info.counts["test"] == 10 and "30 images of 2 classes" in told[0]["summary"]
+
+
+def test_columns_of_other_names_are_asked_for_by_name(tmp_path):
+    columns = inside(30, features=None, label=lambda i: "xy"[i % 2])
+    columns = columns.rename_columns(["photo", "species"])
+    columns = columns.append_column("nest", pa.array([f"n{i // 3}" for i in range(30)]))
+    parquet.write_table(columns, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="columns photo, species, nest, of which photo may be im"):
+        read(tmp_path / "a.parquet")
+    given = {"file": None, "path": "photo", "label": "species", "split": None, "group": "nest"}
+    source = read(tmp_path / "a.parquet", table=given)
+    assert source.classes == ["x", "y"] and source.groups.tolist()[:4] == ["n0", "n0", "n0", "n1"]
+    with pytest.raises(ValueError, match=r"data\.table\.label: 'kind' is no column of the images"):
+        read(tmp_path / "a.parquet", table=given | {"label": "kind"})
+
+
+def test_labels_that_are_missing_and_images_that_are_elsewhere_are_skipped(tmp_path):
+    columns = inside(40, label=lambda i: -1 if i == 5 else i % 2 + 1)
+    kind = columns.schema.field("image").type
+    pictures = columns["image"].to_pylist()
+    pictures[7] = {"bytes": None, "path": "/data/7.png"}
+    columns = columns.set_column(0, "image", pa.array(pictures, kind))
+    parquet.write_table(columns, tmp_path / "a.parquet")
+    made, _ = prepared(tmp_path / "a.parquet", most_skipped=0.1)
+    assert sum(made.info.counts.values()) == 38
+    assert {why: sum(c.values()) for why, c in made.read.skipped.items()} == {
+        "a row without a label": 1,
+        "not a readable image": 1,
+    }
+    with pytest.raises(ValueError, match=r"1 a row without a label .*most_skipped"):
+        prepared(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_damaged_file_of_images_is_named(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(b"PAR1 nothing" * 9)
+    with pytest.raises(ValueError, match=rf"a\.{kind} cannot be read to its end"):
+        read(path)
+
+
+def test_a_machine_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+    parquet.write_table(inside(10), tmp_path / "a.parquet")
+    monkeypatch.delitem(sys.modules, "scalenet.data.arrow", raising=False)
+    monkeypatch.delattr("scalenet.data.arrow", raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ValueError, match=r"pyarrow, which is not installed; `pip install pyarrow`"):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_table_without_a_file_where_no_images_are_inside_is_refused(tmp_path):
+    path = unpacked(tmp_path / "a", images("ant", "bee"))
+    with pytest.raises(ValueError, match=r"table\.file: null was given, but .*name the table"):
+        find(path, file=None)
