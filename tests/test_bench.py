@@ -8,8 +8,9 @@ import pytest
 import torch
 from scipy import stats
 
+from bench.invented import FAMILIES, NETWORKS, invented_families, invented_networks, lay
 from bench.method import cost as bench_cost
-from bench.method import family, rank, report, statistics
+from bench.method import family, priors, rank, report, statistics, tablefiles, tablelaws
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.nets import elastic
@@ -349,3 +350,121 @@ def test_an_interrupted_stages_seconds_add_up(lab, monkeypatch):
         lab.staged("supernet")
     assert lab.seconds() == {} and lab.staged("supernet").seconds()["supernet"] >= 0.1
     assert lab.staged("supernet") and len(calls) == 2, "what is done is not done again"
+
+
+# --- public tables --------------------------------------------------------------------------------
+
+
+def test_a_table_is_read_by_the_schema_beside_it(tmp_path):
+    lay(tmp_path, "fam", invented_families(["Great", "Grand", "Other-Net"]), FAMILIES)
+    lay(tmp_path, "nets", invented_networks(), NETWORKS)
+    tables = tablefiles.read(tmp_path, tablefiles.SCHEMAS)
+    assert [(f.name, f.lineage) for f in tables["fam"]][2:5] == [
+        ("Grand a", "Great"),
+        ("Grand b", "Great"),
+        ("Other-Net a", "Other"),
+    ]
+    first = tables["fam"][0].members
+    assert [m.flops for m in first] == pytest.approx([1e8 * 2**i for i in range(5)])
+    nets = tables["nets"]
+    assert nets.choices.shape == (81, 4) and nets.accuracies.shape == (81, 2)
+    assert nets.scores[nets.known[2, 2, 2, 2]] == pytest.approx(
+        0.8 + 0.08 * 2**0.5 + 0.04, abs=0.01
+    )
+
+
+def test_rows_of_one_network_are_one_evaluation(tmp_path):
+    tablesearch = pytest.importorskip("bench.method.tablesearch", reason="needs the bench extra")
+    rows = list(invented_networks(2))
+    lay(tmp_path, "nets", [*rows, rows[-1] | {"layers": "30"}], NETWORKS)
+    table = tablefiles.read(tmp_path, tablefiles.SCHEMAS)["nets"]
+    assert len(table.choices) == 10 and len(table.scores) == 9
+    lookups = tablesearch.Lookups(table, 1)
+    assert lookups.score((2, 2)) == lookups.score((3, 0)) and len(lookups.best) == 1
+    with pytest.raises(tablesearch.Spent):
+        lookups.score((0, 0))
+
+
+@pytest.mark.parametrize(
+    "schema, reason",
+    [
+        (None, "no schema says what its columns are"),
+        (FAMILIES.replace("top1", "top5"), "has no column top5; its columns are name, gmacs, top1"),
+        (FAMILIES.replace("families", "grid"), "kind"),
+        (FAMILIES.replace("lineages: {Grand: Great}", ""), "lineages: missing"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_what_to_change(tmp_path, schema, reason):
+    lay(tmp_path, "fam", invented_families(["A"]), schema)
+    with pytest.raises(ValueError, match=reason):
+        tablefiles.read(tmp_path, tmp_path)
+
+
+def test_a_word_for_a_number_names_the_file(tmp_path):
+    lay(tmp_path, "fam", [{"name": "A", "gmacs": "many", "top1": 70}], FAMILIES)
+    with pytest.raises(ValueError, match=r"fam\.csv: could not convert string to float: 'many'"):
+        tablefiles.read(tmp_path, tmp_path)
+
+
+def test_the_shipped_schemas_are_valid():
+    shipped = sorted(tablefiles.SCHEMAS.glob("*.schema.yaml"))
+    assert shipped
+    for file in shipped:
+        table = file.with_name(file.name.replace(".schema.yaml", ".csv"))
+        assert tablefiles.schema_of(table, tablefiles.SCHEMAS).columns
+
+
+def families_of(tmp_path, lineages, **known):
+    lay(tmp_path, "fam", invented_families(lineages, **known), FAMILIES)
+    return tablefiles.read(tmp_path, tmp_path)["fam"]
+
+
+def test_a_prior_is_learnt_from_families(tmp_path):
+    families = families_of(tmp_path, "ABCDEFGHIJ", exponent=0.8, floor=0.5, members=7)
+    prior = priors.learn(families, 0.02)
+    assert prior.exponent[0] == pytest.approx(0.8, rel=0.15) and prior.exponent[1] < 0.35
+    assert prior.floor[0] == pytest.approx(0.5, abs=0.05) and prior.unusual == 0.02
+    assert 0.0003 < prior.scatter[0] < 0.002
+    with pytest.raises(ValueError, match="at least 3 lineages, given"):
+        priors.learn(families[:4], 0.02)
+
+
+def test_no_family_teaches_the_prior_that_it_is_judged_with(tmp_path):
+    """One lineage is unlike all others: leaving it out changes the prior, and only its own."""
+    usual = families_of(tmp_path, "ABCDE", members=7)
+    (tmp_path / "x").mkdir()
+    odd = families_of(tmp_path / "x", "X", floor=0.2, exponent=1.2, members=7)
+    learnt = tablelaws.left_out([*usual, *odd], 0.02)
+    assert learnt["X"] == priors.learn(usual, 0.02)
+    assert all(learnt[name].floor[0] < learnt["X"].floor[0] for name in "ABCDE")
+
+
+def test_a_learnt_prior_predicts_better_than_least_squares(tmp_path, params):
+    families = families_of(tmp_path, "ABCDEFGH", members=5, noise=0.25)
+    found = tablelaws.compare(families, families, params.publish)["summary"]
+    without, with_prior = (
+        found[name][0]
+        for name in ("least squares, no prior", "prior learnt with the lineage left out")
+    )
+    assert (with_prior["fitted"], with_prior["ahead"], with_prior["families"]) == (3, 1, 16)
+    assert with_prior["mean_error"] < without["mean_error"]
+    assert with_prior["inside"] >= 14 and 0 < with_prior["low"] < with_prior["high"] <= 1
+    assert 0 < with_prior["mean_width"] < 0.06
+
+
+def test_searches_find_the_best_of_a_table_within_its_budget(tmp_path, params):
+    tablesearch = pytest.importorskip("bench.method.tablesearch", reason="needs the bench extra")
+    lay(tmp_path, "nets", invented_networks(), NETWORKS)
+    table = tablesearch.within(tablefiles.read(tmp_path, tmp_path)["nets"], 0.5)
+    assert table.flops.max() == 9e6 and len(table.scores) < 81
+    mapped = tablesearch.Mapped.of(table, params, 80)
+    for name, search in tablesearch.SEARCHES.items():
+        lookups = tablesearch.Lookups(table, len(table.scores), table.scores.max())
+        best = tablesearch.traced(search, lookups, mapped, 0)
+        assert best == sorted(best) and len(best) == len(lookups.candidates)
+        assert best[-1] == pytest.approx(table.scores.max()), name
+    found = tablesearch.compare(table, params, 2, 30)
+    assert found["reached"][tablesearch.EVOLUTION] == [
+        n for n in found["reached"][tablesearch.EVOLUTION] if 0 < n <= 30
+    ]
+    assert found["ceiling"]["tau"] > 0.8 and found == tablesearch.compare(table, params, 2, 30)

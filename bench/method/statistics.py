@@ -1,8 +1,9 @@
-"""Intervals and tests over seeds."""
+"""Noise, intervals and tests over seeds, and what a rank correlation can be at best."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import pi, sqrt
 
 import numpy as np
 from scipy import stats
@@ -17,6 +18,51 @@ def mean(values: Sequence[float]) -> dict[str, float | None]:
         return {"mean": middle, "low": None, "high": None}
     half = float(stats.sem(values) * stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
     return {"mean": middle, "low": middle - half, "high": middle + half}
+
+
+def pooled(groups: Iterable[Sequence[float]]) -> dict[str, float]:
+    """Return the standard deviation of trainings, pooled over networks trained more than once.
+
+    ``dof`` are its degrees of freedom, and low and high its interval (χ²). ``ValueError`` if no
+    network was trained twice.
+    """
+    groups = [np.asarray(group, float) for group in groups if len(group) > 1]
+    dof = sum(len(group) - 1 for group in groups)
+    if not dof:
+        raise ValueError("the noise of trainings needs a network that was trained more than once")
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    low, high = stats.chi2.ppf([(1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2], dof)
+    return {
+        "noise": sqrt(squares / dof), "low": sqrt(squares / low), "high": sqrt(squares / high),
+        "dof": dof,
+    }  # fmt: skip
+
+
+def ceiling(
+    accuracies: Sequence[float], noise: dict[str, float], draws: int = 4000
+) -> dict[str, float]:
+    """Return the τ that a perfect score reaches with networks trained once each.
+
+    ``spread`` is the networks' standard deviation, which holds the noise of their trainings;
+    ``true`` is what is left without it. For normal accuracies τ = 2/π · arcsin(true / spread). The
+    interval is of both variances' sampling. Source: Kendall (1949), τ of a normal correlation.
+    """
+    generator, n = np.random.default_rng(0), len(accuracies)
+    spread = float(np.std(accuracies, ddof=1))
+    scale = np.sqrt((n - 1) / generator.chisquare(n - 1, draws))
+    noises = noise["noise"] * np.sqrt(noise["dof"] / generator.chisquare(noise["dof"], draws))
+    low, high = np.quantile(
+        _ceilings(spread * scale, noises), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    )
+    [tau] = _ceilings(np.array([spread]), np.array([noise["noise"]]))
+    true = sqrt(max(0.0, spread**2 - noise["noise"] ** 2))
+    return {"spread": spread, "true": true, "tau": float(tau), "low": float(low),
+            "high": float(high)}  # fmt: skip
+
+
+def _ceilings(spreads: np.ndarray, noises: np.ndarray) -> np.ndarray:
+    signal = np.sqrt(np.clip(1 - (noises / spreads) ** 2, 0, 1))
+    return 2 / pi * np.arcsin(signal)
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float | None]:
