@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.method import lab as labs
 from bench.method import priors, tablefiles, tablelaws, tablesearch
-from bench.method.tablefiles import Published, Networks, Contents
+from bench.method.tablefiles import Contents, Networks, Published
 from scalenet.config import params as config
 from scalenet.config.params import Params
 from scalenet.records import files
