@@ -10,7 +10,7 @@ from scipy import stats
 
 from bench.invented import FAMILIES, NETWORKS, invented_families, invented_networks, lay
 from bench.method import cost as bench_cost
-from bench.method import family, priors, rank, report, statistics, tablefiles, tablelaws
+from bench.method import family, noise, priors, rank, report, statistics, tablefiles, tablelaws
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.nets import elastic
@@ -164,48 +164,116 @@ def result(name, **content):
     )
 
 
+def arm(accuracies, networks=None, flops=2e6):
+    rows = {"networks": networks or ["n"] * len(accuracies), "flops": [flops] * len(accuracies)}
+    return {"S1": rows | {"accuracies": accuracies, **statistics.mean(accuracies)}}
+
+
 def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
     member = {"name": "S1", "flops": 2e6, "base": "k3", "scaling": "d1-w1-r8"}
-    ours = {"mean": 0.5, "low": 0.4, "high": 0.6, "accuracies": [0.4, 0.6], "flops": [2e6, 1.99e6]}
-    ours["ours_less_this"] = None
-
-    def arm(low, high):
-        return {
-            "S1": ours
-            | {"ours_less_this": {"mean": (low + high) / 2, "low": low, "high": high, "p": 0.04}}
-        }
-
     arms = {
-        "ours": {"S1": ours},
-        "EfficientNet's law": arm(0.01, 0.03),
-        "random base": arm(-0.01, 0.02),
+        "ours": arm([0.49, 0.50, 0.51], ["a"] * 3),
+        "EfficientNet's law": arm([0.44, 0.45, 0.46], ["b"] * 3, 1.99e6),
+        "random base": arm([0.44, 0.50, 0.53], ["c", "d", "e"]),
+        "random strategies": arm([0.49, 0.50, 0.51], ["a"] * 3),
+        "one-shot per size": arm([0.54, 0.55, 0.56], ["f"] * 3),
     }
-    arms["random strategies"] = arm(-0.05, -0.01)
     (tmp_path / "p").mkdir()
     (tmp_path / "p/family.json").write_text(
         json.dumps(result("family", arms=arms, members=[member]))
     )
     text = report.report(tmp_path, tmp_path)
     assert "`python -m bench.method.family --preset p`: cpu, torch 2, 2026-01-01, code abc." in text
+    assert "differ by 1.00 [0.64, 2.20] points" in text and "6 degrees of freedom" in text
     assert (
-        "EfficientNet's law: +2.0 points on average over 1 sizes; "
+        "EfficientNet's law: +5.0 [+3.0, +7.0] points on average over 1 sizes; "
         "ours better beyond noise at 1, worse at 0" in text
     )
-    assert (
-        "random base: +0.5 points on average over 1 sizes; "
-        "ours better beyond noise at 0, worse at 0" in text
-    )
-    assert (
-        "random strategies: -3.0 points on average over 1 sizes; "
-        "ours better beyond noise at 0, worse at 1" in text
-    )
-    assert "within 0.5% of ours in FLOPs" in text
+    assert "random base: +1.0 " in text and "at 0, worse at 0" in text
+    assert "| random strategies | the same network |" in text
+    assert "one-shot per size: -5.0 " in text and "at 0, worse at 1" in text
+    assert "within 0.5% of ours in FLOPs" in text and "for all 3 comparisons" in text
     assert "](results-p.svg)" in text and ">S1<" in (tmp_path / "results-p.svg").read_text()
-    assert "| ours | 50.0 [40.0, 60.0] n=2 |" in text and "S1 (2 M)" in text
+    assert "| ours | 50.0 [47.5, 52.5] n=3 |" in text and "S1 (2 M)" in text
+
+
+def test_single_trainings_are_not_compared(tmp_path):
+    member = {"name": "S1", "flops": 2e6, "base": "k3", "scaling": "d1-w1-r8"}
+    arms = {"ours": arm([0.5], ["a"]), "EfficientNet's law": arm([0.4], ["b"])}
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/family.json").write_text(
+        json.dumps(result("family", arms=arms, members=[member]))
+    )
+    text = report.report(tmp_path, tmp_path)
+    assert "trained once" in text and "ours less" not in text
+
+
+# --- noise ----------------------------------------------------------------------------------------
+
+
+def test_noise_is_pooled_over_networks_and_a_shared_network_counts_once():
+    arms = {
+        "ours": arm([0.1, 0.2, 0.3], ["a"] * 3),
+        "same": arm([0.1, 0.2], ["a"] * 2),
+        "random": arm([0.5, 0.9], ["b", "c"]),
+    }
+    found = noise.of_trainings({"arms": arms})
+    assert (found["noise"], found["dof"]) == (pytest.approx(0.1), 2)
+    assert found["low"] < 0.1 < found["high"]
+    with pytest.raises(ValueError, match="trained more than once"):
+        statistics.pooled([[0.5], [0.6]])
+
+
+def test_a_spread_that_is_all_noise_leaves_nothing_to_rank():
+    few = {"noise": 0.01, "dof": 50}
+    generator = np.random.default_rng(0)
+    trained = 0.5 + 0.01 * generator.standard_normal(30)
+    assert statistics.ceiling(trained, few)["tau"] < 0.3
+    wide = statistics.ceiling(trained + 0.1 * generator.standard_normal(30), few)
+    assert wide["low"] < wide["tau"] < wide["high"] <= 1 and wide["tau"] > 0.9
+    assert wide["true"] < wide["spread"]
+
+
+def test_the_ceiling_is_what_a_perfect_score_reaches():
+    """Simulated: true accuracies as the score, noisy ones as what is ranked."""
+    generator = np.random.default_rng(1)
+    truth = 0.02 * generator.standard_normal(1500)
+    trained = truth + 0.02 * generator.standard_normal(1500)
+    found = statistics.ceiling(trained, {"noise": 0.02, "dof": 10**6})
+    assert found["tau"] == pytest.approx(stats.kendalltau(truth, trained).statistic, abs=0.03)
+
+
+def test_holms_correction_is_the_textbooks():
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.6, 0.9]) == [1.0, 1.0] and statistics.holm([]) == []
+
+
+def test_a_difference_is_tested_with_the_pooled_noise():
+    pooled, wider = {"noise": 0.01, "dof": 40}, {"noise": 0.03, "dof": 4}
+    found = statistics.difference([0.50, 0.52], [0.49, 0.49], pooled, pooled)
+    assert found["mean"] == pytest.approx(0.02) and found["error"] == pytest.approx(0.01)
+    assert found["p"] == pytest.approx(2 * stats.t.sf(2, 40))
+    other = statistics.difference([0.50, 0.52], [0.49, 0.49], pooled, wider)
+    assert other["p"] > found["p"] and 4 < other["dof"] < 40
+
+
+def test_what_needs_no_weights_is_ranked_too(lab):
+    """FLOPs rank networks whose accuracy is their FLOPs; a surrogate has to be asked for it."""
+    drawn = rank.networks(lab, 8)
+    costs = [cost.flops(network, lab.task) for _, network in drawn]
+    trained = [0.5 + 0.05 * np.log(flops / costs[0]) for flops in costs]
+    rows = [
+        {"stage": stage, "network": str(network), "trained": accuracy}
+        for (stage, network), accuracy in zip(drawn, trained, strict=True)
+    ]
+    ranked = {"networks": rows, "task": list(lab.task)}
+    found = {name: noise.taus(ranked, s) for name, s in noise.baselines(ranked).items()}
+    assert found["FLOPs alone"]["all"]["tau"] == pytest.approx(1)
+    assert found["surrogate of trained networks"]["all"]["tau"] > 0.8
+    assert set(noise.ceilings(ranked, {"noise": 0.01, "dof": 9})) == {"0", "1", "2", "all"}
 
 
 def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
-    """Arms with fewer seeds are paired with the first of ours."""
     by = {"ours": 1.0, "EfficientNet's law": 1.25, "random base": 1.5, "random strategies": 1.0}
     base = BaseModel(((3,), (3, 5), (3,)))
     names = {
@@ -224,9 +292,7 @@ def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
     )
     counts = {arm: len(row["S1"]["accuracies"]) for arm, row in rows.items()}
     assert counts == {"ours": 4, "EfficientNet's law": 4, "random base": 2, "random strategies": 2}
-    theirs = (len(str(names["ours"])) - len(str(names["random base"]))) / 1e3
-    assert rows["random base"]["S1"]["ours_less_this"]["mean"] == pytest.approx(theirs)
-    assert rows["random strategies"]["S1"]["ours_less_this"] is None, "the same network"
+    assert rows["ours"]["S1"]["networks"][:2] == rows["random strategies"]["S1"]["networks"]
 
 
 # --- search efficiency ----------------------------------------------------------------------------

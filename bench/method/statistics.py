@@ -61,7 +61,7 @@ def ceiling(
 
 
 def _ceilings(spreads: np.ndarray, noises: np.ndarray) -> np.ndarray:
-    signal = np.sqrt(np.clip(1 - (noises / spreads) ** 2, 0, 1))
+    signal = np.sqrt(np.clip(1 - (noises / np.maximum(spreads, 1e-12)) ** 2, 0, 1))
     return 2 / pi * np.arcsin(signal)
 
 
@@ -71,6 +71,38 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float | 
     if len(differences) < 2 or not differences.any():
         return mean(differences) | {"p": None}
     return mean(differences) | {"p": float(stats.ttest_rel(ours, theirs).pvalue)}
+
+
+def difference(
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    noise: dict[str, float],
+    other: dict[str, float],
+) -> dict[str, float]:
+    """Return a difference of means tested with pooled noises: ours', and that of the other arm.
+
+    Both are as `pooled` returns them. Degrees of freedom are Welch's and Satterthwaite's, those of
+    the pooled noise where both arms share it.
+    """
+    parts = [noise["noise"] ** 2 / len(ours), other["noise"] ** 2 / len(theirs)]
+    error, dof = sqrt(sum(parts)), float(noise["dof"])
+    if other is not noise:
+        dof = sum(parts) ** 2 / (parts[0] ** 2 / noise["dof"] + parts[1] ** 2 / other["dof"])
+    middle = float(np.mean(ours) - np.mean(theirs))
+    half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, dof))
+    deviations = abs(middle) / max(error, 1e-12)  # equal accuracies show no noise
+    p = float(2 * stats.t.sf(deviations, dof))
+    return {"mean": middle, "low": middle - half, "high": middle + half, "p": p,
+            "error": error, "dof": dof}  # fmt: skip
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number. Source: Holm (1979)."""
+    order = np.argsort(ps)
+    stepped = np.maximum.accumulate([(len(ps) - i) * ps[at] for i, at in enumerate(order)])
+    corrected = np.empty(len(ps))
+    corrected[order] = np.minimum(1.0, stepped)
+    return corrected.tolist()
 
 
 def kendall(
