@@ -2,6 +2,8 @@
 
 import json
 import time
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -439,6 +441,29 @@ def test_a_table_is_read_by_the_schema_beside_it(tmp_path):
     )
 
 
+def test_choices_may_be_columns_of_numbers_or_words(tmp_path):
+    rows = [
+        {"width": width, "kind": kind, "first": 70, "second": 71 + width, "mmacs": 10 * width}
+        for width, kind in product((0.5, 10, 2), ("b", "a"))
+    ]
+    schema = NETWORKS.replace("[layers]", "[width, kind]").replace("digits: true", "digits: false")
+    lay(tmp_path, "nets", rows, schema.replace("mmacs]", "mmacs, kind]"))
+    table = tablefiles.read(tmp_path, tmp_path)["nets"]
+    assert table.choices.tolist() == [[0, 1], [0, 0], [2, 1], [2, 0], [1, 1], [1, 0]]
+
+
+def test_a_table_of_few_of_its_networks_is_searched_unless_they_are_too_few(tmp_path, params):
+    tablesearch = pytest.importorskip("bench.method.tablesearch", reason="needs the bench extra")
+    rows = list(invented_networks(6))
+    lay(tmp_path, "nets", rows[5::40], NETWORKS)
+    table = tablefiles.read(tmp_path, tmp_path)["nets"]
+    found = tablesearch.compare(table, params, 1, 8)
+    assert set(found["reached"]) == set(tablesearch.SEARCHES)
+    choices = np.vstack([[7] * 6, table.choices[1:]])  # a corner of 8 to the power of 6 networks
+    with pytest.raises(ValueError, match=r"one in 137\d\d of the networks"):
+        tablesearch.compare(replace(table, choices=choices), params, 1, 8)
+
+
 def test_rows_of_one_network_are_one_evaluation(tmp_path):
     tablesearch = pytest.importorskip("bench.method.tablesearch", reason="needs the bench extra")
     rows = list(invented_networks(2))
@@ -509,8 +534,7 @@ def test_a_learnt_prior_predicts_better_than_least_squares(tmp_path, params):
     families = families_of(tmp_path, "ABCDEFGH", members=5, noise=0.25)
     found = tablelaws.compare(families, families, params.publish)["summary"]
     without, with_prior = (
-        found[name][0]
-        for name in ("least squares, no prior", "prior learnt with the lineage left out")
+        found[name][0] for name in ("least squares, no prior", "prior, lineage left out")
     )
     assert (with_prior["fitted"], with_prior["ahead"], with_prior["families"]) == (3, 1, 16)
     assert with_prior["mean_error"] < without["mean_error"]

@@ -14,9 +14,10 @@ def section(result: Result) -> str:
     """Write what the laws and the searches did on public tables."""
     parts = [
         f"## Public tables of trained networks\n\n{origin(result)}",
-        "DIR holds CSV files, each described by a schema file; nothing is trained. "
-        "bench/method/schemas has the schemas of these tables. An interval of a share is "
-        "Wilson's, which takes families for independent.\n",
+        "Nothing is trained: `--tables DIR` names a folder of CSV files. What the columns of "
+        "NAME.csv are is said by NAME.schema.yaml beside it, else in `--schemas`, by default "
+        "bench/method/schemas, which has those of these tables to copy from. An interval of a "
+        "share is Wilson's, which takes families for independent.\n",
     ]
     parts += [laws(name, found) for name, found in result["laws"].items()]
     parts += [learnt(result["prior"])] if result["prior"] else []

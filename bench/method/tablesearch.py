@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ from scalenet.space.scale import scale
 from scalenet.space.scaling import BaseModel, Scaling, strategies
 
 MOST_CHOICES = 8  # of a position: kernels end at 15
+RAREST = 1000
 BOUND = 2.0  # standard deviations above its mean that make a process's upper confidence bound
 REFIT = 8  # evaluations between fits of a process's kernel
 TASK, RESOLUTION = Task(3, 10), 32
@@ -102,7 +104,8 @@ class Mapped:
 
     @classmethod
     def of(cls, table: Networks, params: Params, evaluations: int) -> Mapped:
-        """Map a table; ``ValueError`` for positions of more than 8 choices."""
+        """Map a table; ``ValueError`` for positions of more than 8 choices, and for one that has
+        too few of the networks that its choices describe."""
         counts = table.choices.max(0) + 1
         if counts.max() > MOST_CHOICES:
             raise ValueError(
@@ -118,6 +121,7 @@ class Mapped:
         transition = content["search"]["population"] * content["search"]["generations"]
         content["search"] |= {"stage_weights": [1.0], "iterations": 1 + evaluations // transition}
         content["supernet"]["stage_weights"] = None
+        content["scaling"]["tries"] = max(content["scaling"]["tries"], _tries(table, counts))
         return cls(config.parse(content))
 
     def network(self, choices: Sequence[int]) -> Network:
@@ -130,6 +134,17 @@ class Mapped:
         networks = map(self.network, choices.tolist())
         rows = [features(network, cost.flops(network, TASK)) for network in networks]
         return StandardScaler().fit_transform(rows)
+
+
+def _tries(table: Networks, counts: np.ndarray) -> int:
+    """Return so many draws of the space that one of them is sure to be a network of the table."""
+    rarity = float(np.prod(counts.astype(float))) / len(table.known)
+    if rarity > RAREST:
+        raise ValueError(
+            f"the table has one in {rarity:.0f} of the networks that its choices describe; "
+            f"searches breed networks, so that it needs one in {RAREST} at least"
+        )
+    return ceil(20 * rarity)
 
 
 def choices_of(network: Network) -> tuple[int, ...]:
