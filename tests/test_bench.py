@@ -558,3 +558,30 @@ def test_searches_find_the_best_of_a_table_within_its_budget(tmp_path, params):
         n for n in found["reached"][tablesearch.EVOLUTION] if 0 < n <= 30
     ]
     assert found["ceiling"]["tau"] > 0.8 and found == tablesearch.compare(table, params, 2, 30)
+
+
+def test_tables_are_tried_by_one_command_and_reported(tmp_path, monkeypatch, capsys):
+    tables = pytest.importorskip("bench.method.tables", reason="needs the bench extra")
+    folder = tmp_path / "given"
+    folder.mkdir()
+    lay(folder, "fam", invented_families("ABCD", members=4), FAMILIES)
+    lay(folder, "nets", invented_networks(3), NETWORKS)
+    options = ["--tables", str(folder), "--seeds", "2", "--evaluations", "6"]
+    monkeypatch.setattr("sys.argv", ["tables", *options, "--results", str(tmp_path / "results")])
+    tables.main()
+    assert "first 3, 1 ahead" in capsys.readouterr().out
+    text = report.report(tmp_path / "results", tmp_path)
+    assert "`python -m bench.method.tables --tables given --seeds 2 --evaluations 6`" in text
+    assert (
+        "### The accuracy law on `fam`" in text
+        and "| prior, lineage left out | 3 | next | 8" in text
+    )
+    assert "### The searches on `nets`" in text and "| plain evolution |" in text
+    assert str(tmp_path) not in (tmp_path / "results/tables.json").read_text()
+
+
+def test_a_folder_without_tables_is_said(tmp_path, monkeypatch):
+    tables = pytest.importorskip("bench.method.tables", reason="needs the bench extra")
+    monkeypatch.setattr("sys.argv", ["tables", "--tables", str(tmp_path)])
+    with pytest.raises(SystemExit, match="holds no CSV file; --tables should name a folder"):
+        tables.main()
