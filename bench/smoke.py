@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
+from bench.invented import FAMILIES, NETWORKS, invented_families, invented_networks, lay
+
 FILES = (
     "bench",
     "src",
@@ -35,6 +37,7 @@ METHOD = [  # each finds what it shares with those before it
     f"bench.method.efficiency {TOY} --evaluations 12",
     f"bench.method.extrapolation {TOY}",
     f"bench.method.sampling {TOY}",
+    "bench.method.tables --tables tables --seeds 2 --evaluations 20 --results results",
     "bench.method.report --results results --out results.md",
     "bench.speed.family --preset tiny",
     # here so that both lists take as long
@@ -68,6 +71,13 @@ def project(folder: Path) -> None:
         )
 
 
+def tables(folder: Path) -> None:
+    """Lay invented tables of trained networks."""
+    folder.mkdir()
+    lay(folder, "families", invented_families("ABCDE"), FAMILIES)
+    lay(folder, "networks", invented_networks(), NETWORKS)
+
+
 def run(folder: Path, commands: list[str]) -> list[str]:
     """Run commands one after the other; return what went wrong."""
     failures = []
@@ -88,6 +98,7 @@ def main() -> int:
         lanes = {Path(name) / "method": METHOD, Path(name) / "speed": SPEED}
         for folder in lanes:
             project(folder)
+        tables(Path(name) / "method" / "tables")
         failures = list(chain(*pool.map(run, lanes.keys(), lanes.values())))
     for failure in failures:
         print(failure, file=sys.stderr)

@@ -2,14 +2,17 @@
 
 import json
 import time
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from bench.invented import FAMILIES, NETWORKS, invented_families, invented_networks, lay
 from bench.method import cost as bench_cost
-from bench.method import family, rank, report, statistics
+from bench.method import family, noise, priors, rank, report, statistics, tablefiles, tablelaws
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.nets import elastic
@@ -163,48 +166,116 @@ def result(name, **content):
     )
 
 
+def arm(accuracies, networks=None, flops=2e6):
+    rows = {"networks": networks or ["n"] * len(accuracies), "flops": [flops] * len(accuracies)}
+    return {"S1": rows | {"accuracies": accuracies, **statistics.mean(accuracies)}}
+
+
 def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
     member = {"name": "S1", "flops": 2e6, "base": "k3e1", "scaling": "d1-w1-r8"}
-    ours = {"mean": 0.5, "low": 0.4, "high": 0.6, "accuracies": [0.4, 0.6], "flops": [2e6, 1.99e6]}
-    ours["ours_less_this"] = None
-
-    def arm(low, high):
-        return {
-            "S1": ours
-            | {"ours_less_this": {"mean": (low + high) / 2, "low": low, "high": high, "p": 0.04}}
-        }
-
     arms = {
-        "ours": {"S1": ours},
-        "EfficientNet's law": arm(0.01, 0.03),
-        "random base": arm(-0.01, 0.02),
+        "ours": arm([0.49, 0.50, 0.51], ["a"] * 3),
+        "EfficientNet's law": arm([0.44, 0.45, 0.46], ["b"] * 3, 1.99e6),
+        "random base": arm([0.44, 0.50, 0.53], ["c", "d", "e"]),
+        "random strategies": arm([0.49, 0.50, 0.51], ["a"] * 3),
+        "one-shot per size": arm([0.54, 0.55, 0.56], ["f"] * 3),
     }
-    arms["random strategies"] = arm(-0.05, -0.01)
     (tmp_path / "p").mkdir()
     (tmp_path / "p/family.json").write_text(
         json.dumps(result("family", arms=arms, members=[member]))
     )
     text = report.report(tmp_path, tmp_path)
     assert "`python -m bench.method.family --preset p`: cpu, torch 2, 2026-01-01, code abc." in text
+    assert "differ by 1.00 [0.64, 2.20] points" in text and "6 degrees of freedom" in text
     assert (
-        "EfficientNet's law: +2.0 points on average over 1 sizes; "
+        "EfficientNet's law: +5.0 [+3.0, +7.0] points on average over 1 sizes; "
         "ours better beyond noise at 1, worse at 0" in text
     )
-    assert (
-        "random base: +0.5 points on average over 1 sizes; "
-        "ours better beyond noise at 0, worse at 0" in text
-    )
-    assert (
-        "random strategies: -3.0 points on average over 1 sizes; "
-        "ours better beyond noise at 0, worse at 1" in text
-    )
-    assert "within 0.5% of ours in FLOPs" in text
+    assert "random base: +1.0 " in text and "at 0, worse at 0" in text
+    assert "| random strategies | the same network |" in text
+    assert "one-shot per size: -5.0 " in text and "at 0, worse at 1" in text
+    assert "within 0.5% of ours in FLOPs" in text and "for all 3 comparisons" in text
     assert "](results-p.svg)" in text and ">S1<" in (tmp_path / "results-p.svg").read_text()
-    assert "| ours | 50.0 [40.0, 60.0] n=2 |" in text and "S1 (2 M)" in text
+    assert "| ours | 50.0 [47.5, 52.5] n=3 |" in text and "S1 (2 M)" in text
+
+
+def test_single_trainings_are_not_compared(tmp_path):
+    member = {"name": "S1", "flops": 2e6, "base": "k3e1", "scaling": "d1-w1-r8"}
+    arms = {"ours": arm([0.5], ["a"]), "EfficientNet's law": arm([0.4], ["b"])}
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/family.json").write_text(
+        json.dumps(result("family", arms=arms, members=[member]))
+    )
+    text = report.report(tmp_path, tmp_path)
+    assert "trained once" in text and "ours less" not in text
+
+
+# --- noise ----------------------------------------------------------------------------------------
+
+
+def test_noise_is_pooled_over_networks_and_a_shared_network_counts_once():
+    arms = {
+        "ours": arm([0.1, 0.2, 0.3], ["a"] * 3),
+        "same": arm([0.1, 0.2], ["a"] * 2),
+        "random": arm([0.5, 0.9], ["b", "c"]),
+    }
+    found = noise.of_trainings({"arms": arms})
+    assert (found["noise"], found["dof"]) == (pytest.approx(0.1), 2)
+    assert found["low"] < 0.1 < found["high"]
+    with pytest.raises(ValueError, match="trained more than once"):
+        statistics.pooled([[0.5], [0.6]])
+
+
+def test_a_spread_that_is_all_noise_leaves_nothing_to_rank():
+    few = {"noise": 0.01, "dof": 50}
+    generator = np.random.default_rng(0)
+    trained = 0.5 + 0.01 * generator.standard_normal(30)
+    assert statistics.ceiling(trained, few)["tau"] < 0.3
+    wide = statistics.ceiling(trained + 0.1 * generator.standard_normal(30), few)
+    assert wide["low"] < wide["tau"] < wide["high"] <= 1 and wide["tau"] > 0.9
+    assert wide["true"] < wide["spread"]
+
+
+def test_the_ceiling_is_what_a_perfect_score_reaches():
+    """Simulated: true accuracies as the score, noisy ones as what is ranked."""
+    generator = np.random.default_rng(1)
+    truth = 0.02 * generator.standard_normal(1500)
+    trained = truth + 0.02 * generator.standard_normal(1500)
+    found = statistics.ceiling(trained, {"noise": 0.02, "dof": 10**6})
+    assert found["tau"] == pytest.approx(stats.kendalltau(truth, trained).statistic, abs=0.03)
+
+
+def test_holms_correction_is_the_textbooks():
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.6, 0.9]) == [1.0, 1.0] and statistics.holm([]) == []
+
+
+def test_a_difference_is_tested_with_the_pooled_noise():
+    pooled, wider = {"noise": 0.01, "dof": 40}, {"noise": 0.03, "dof": 4}
+    found = statistics.difference([0.50, 0.52], [0.49, 0.49], pooled, pooled)
+    assert found["mean"] == pytest.approx(0.02) and found["error"] == pytest.approx(0.01)
+    assert found["p"] == pytest.approx(2 * stats.t.sf(2, 40))
+    other = statistics.difference([0.50, 0.52], [0.49, 0.49], pooled, wider)
+    assert other["p"] > found["p"] and 4 < other["dof"] < 40
+
+
+def test_what_needs_no_weights_is_ranked_too(lab):
+    """FLOPs rank networks whose accuracy is their FLOPs; a surrogate has to be asked for it."""
+    drawn = rank.networks(lab, 8)
+    costs = [cost.flops(network, lab.task) for _, network in drawn]
+    trained = [0.5 + 0.05 * np.log(flops / costs[0]) for flops in costs]
+    rows = [
+        {"stage": stage, "network": str(network), "trained": accuracy}
+        for (stage, network), accuracy in zip(drawn, trained, strict=True)
+    ]
+    ranked = {"networks": rows, "task": list(lab.task)}
+    found = {name: noise.taus(ranked, s) for name, s in noise.baselines(ranked).items()}
+    assert found["FLOPs alone"]["all"]["tau"] == pytest.approx(1)
+    assert found["surrogate of trained networks"]["all"]["tau"] > 0.8
+    assert set(noise.ceilings(ranked, {"noise": 0.01, "dof": 9})) == {"0", "1", "2", "all"}
 
 
 def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
-    """Arms with fewer seeds are paired with the first of ours."""
     by = {"ours": 1.0, "EfficientNet's law": 1.25, "random base": 1.5, "random strategies": 1.0}
     base = BaseModel.parse("k3e1-3.5e2-3e3")
     names = {
@@ -223,9 +294,7 @@ def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
     )
     counts = {arm: len(row["S1"]["accuracies"]) for arm, row in rows.items()}
     assert counts == {"ours": 4, "EfficientNet's law": 4, "random base": 2, "random strategies": 2}
-    theirs = (len(str(names["ours"])) - len(str(names["random base"]))) / 1e3
-    assert rows["random base"]["S1"]["ours_less_this"]["mean"] == pytest.approx(theirs)
-    assert rows["random strategies"]["S1"]["ours_less_this"] is None, "the same network"
+    assert rows["ours"]["S1"]["networks"][:2] == rows["random strategies"]["S1"]["networks"]
 
 
 # --- search efficiency ----------------------------------------------------------------------------
@@ -349,3 +418,170 @@ def test_an_interrupted_stages_seconds_add_up(lab, monkeypatch):
         lab.staged("supernet")
     assert lab.seconds() == {} and lab.staged("supernet").seconds()["supernet"] >= 0.1
     assert lab.staged("supernet") and len(calls) == 2, "what is done is not done again"
+
+
+# --- public tables --------------------------------------------------------------------------------
+
+
+def test_a_table_is_read_by_the_schema_beside_it(tmp_path):
+    lay(tmp_path, "fam", invented_families(["Great", "Grand", "Other-Net"]), FAMILIES)
+    lay(tmp_path, "nets", invented_networks(), NETWORKS)
+    tables = tablefiles.read(tmp_path, tablefiles.SCHEMAS)
+    assert [(f.name, f.lineage) for f in tables["fam"]][2:5] == [
+        ("Grand a", "Great"),
+        ("Grand b", "Great"),
+        ("Other-Net a", "Other"),
+    ]
+    first = tables["fam"][0].members
+    assert [m.flops for m in first] == pytest.approx([1e8 * 2**i for i in range(5)])
+    nets = tables["nets"]
+    assert nets.choices.shape == (81, 4) and nets.accuracies.shape == (81, 2)
+    assert nets.scores[nets.known[2, 2, 2, 2]] == pytest.approx(
+        0.8 + 0.08 * 2**0.5 + 0.04, abs=0.01
+    )
+
+
+def test_choices_may_be_columns_of_numbers_or_words(tmp_path):
+    rows = [
+        {"width": width, "kind": kind, "first": 70, "second": 71 + width, "mmacs": 10 * width}
+        for width, kind in product((0.5, 10, 2), ("b", "a"))
+    ]
+    schema = NETWORKS.replace("[layers]", "[width, kind]").replace("digits: true", "digits: false")
+    lay(tmp_path, "nets", rows, schema.replace("mmacs]", "mmacs, kind]"))
+    table = tablefiles.read(tmp_path, tmp_path)["nets"]
+    assert table.choices.tolist() == [[0, 1], [0, 0], [2, 1], [2, 0], [1, 1], [1, 0]]
+
+
+def test_a_table_of_few_of_its_networks_is_searched_unless_they_are_too_few(tmp_path, params):
+    tablesearch = pytest.importorskip("bench.method.tablesearch", reason="needs the bench extra")
+    rows = list(invented_networks(6))
+    lay(tmp_path, "nets", rows[5::40], NETWORKS)
+    table = tablefiles.read(tmp_path, tmp_path)["nets"]
+    found = tablesearch.compare(table, params, 1, 8)
+    assert set(found["reached"]) == set(tablesearch.SEARCHES)
+    choices = np.vstack([[7] * 6, table.choices[1:]])  # a corner of 8 to the power of 6 networks
+    with pytest.raises(ValueError, match=r"one in 137\d\d of the networks"):
+        tablesearch.compare(replace(table, choices=choices), params, 1, 8)
+
+
+def test_rows_of_one_network_are_one_evaluation(tmp_path):
+    tablesearch = pytest.importorskip("bench.method.tablesearch", reason="needs the bench extra")
+    rows = list(invented_networks(2))
+    lay(tmp_path, "nets", [*rows, rows[-1] | {"layers": "30"}], NETWORKS)
+    table = tablefiles.read(tmp_path, tablefiles.SCHEMAS)["nets"]
+    assert len(table.choices) == 10 and len(table.scores) == 9
+    lookups = tablesearch.Lookups(table, 1)
+    assert lookups.score((2, 2)) == lookups.score((3, 0)) and len(lookups.best) == 1
+    with pytest.raises(tablesearch.Spent):
+        lookups.score((0, 0))
+
+
+@pytest.mark.parametrize(
+    "schema, reason",
+    [
+        (None, "no schema says what its columns are"),
+        (FAMILIES.replace("top1", "top5"), "has no column top5; its columns are name, gmacs, top1"),
+        (FAMILIES.replace("families", "grid"), "kind"),
+        (FAMILIES.replace("lineages: {Grand: Great}", ""), "lineages: missing"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_what_to_change(tmp_path, schema, reason):
+    lay(tmp_path, "fam", invented_families(["A"]), schema)
+    with pytest.raises(ValueError, match=reason):
+        tablefiles.read(tmp_path, tmp_path)
+
+
+def test_a_word_for_a_number_names_the_file(tmp_path):
+    lay(tmp_path, "fam", [{"name": "A", "gmacs": "many", "top1": 70}], FAMILIES)
+    with pytest.raises(ValueError, match=r"fam\.csv: could not convert string to float: 'many'"):
+        tablefiles.read(tmp_path, tmp_path)
+
+
+def test_the_shipped_schemas_are_valid():
+    shipped = sorted(tablefiles.SCHEMAS.glob("*.schema.yaml"))
+    assert shipped
+    for file in shipped:
+        table = file.with_name(file.name.replace(".schema.yaml", ".csv"))
+        assert tablefiles.schema_of(table, tablefiles.SCHEMAS).columns
+
+
+def families_of(tmp_path, lineages, **known):
+    lay(tmp_path, "fam", invented_families(lineages, **known), FAMILIES)
+    return tablefiles.read(tmp_path, tmp_path)["fam"]
+
+
+def test_a_prior_is_learnt_from_families(tmp_path):
+    families = families_of(tmp_path, "ABCDEFGHIJ", exponent=0.8, floor=0.5, members=7)
+    prior = priors.learn(families, 0.02)
+    assert prior.exponent[0] == pytest.approx(0.8, rel=0.15) and prior.exponent[1] < 0.35
+    assert prior.floor[0] == pytest.approx(0.5, abs=0.05) and prior.unusual == 0.02
+    assert 0.0003 < prior.scatter[0] < 0.002
+    with pytest.raises(ValueError, match="at least 3 lineages, given"):
+        priors.learn(families[:4], 0.02)
+
+
+def test_no_family_teaches_the_prior_that_it_is_judged_with(tmp_path):
+    """One lineage is unlike all others: leaving it out changes the prior, and only its own."""
+    usual = families_of(tmp_path, "ABCDE", members=7)
+    (tmp_path / "x").mkdir()
+    odd = families_of(tmp_path / "x", "X", floor=0.2, exponent=1.2, members=7)
+    learnt = tablelaws.left_out([*usual, *odd], 0.02)
+    assert learnt["X"] == priors.learn(usual, 0.02)
+    assert all(learnt[name].floor[0] < learnt["X"].floor[0] for name in "ABCDE")
+
+
+def test_a_learnt_prior_predicts_better_than_least_squares(tmp_path, params):
+    families = families_of(tmp_path, "ABCDEFGH", members=5, noise=0.25)
+    found = tablelaws.compare(families, families, params.publish)["summary"]
+    without, with_prior = (
+        found[name][0] for name in ("least squares, no prior", "prior, lineage left out")
+    )
+    assert (with_prior["fitted"], with_prior["ahead"], with_prior["families"]) == (3, 1, 16)
+    assert with_prior["mean_error"] < without["mean_error"]
+    assert with_prior["inside"] >= 14 and 0 < with_prior["low"] < with_prior["high"] <= 1
+    assert 0 < with_prior["mean_width"] < 0.06
+
+
+def test_searches_find_the_best_of_a_table_within_its_budget(tmp_path, params):
+    tablesearch = pytest.importorskip("bench.method.tablesearch", reason="needs the bench extra")
+    lay(tmp_path, "nets", invented_networks(), NETWORKS)
+    table = tablesearch.within(tablefiles.read(tmp_path, tmp_path)["nets"], 0.5)
+    assert table.flops.max() == 9e6 and len(table.scores) < 81
+    mapped = tablesearch.Mapped.of(table, params, 80)
+    for name, search in tablesearch.SEARCHES.items():
+        lookups = tablesearch.Lookups(table, len(table.scores), table.scores.max())
+        best = tablesearch.traced(search, lookups, mapped, 0)
+        assert best == sorted(best) and len(best) == len(lookups.candidates)
+        assert best[-1] == pytest.approx(table.scores.max()), name
+    found = tablesearch.compare(table, params, 2, 30)
+    assert found["reached"][tablesearch.EVOLUTION] == [
+        n for n in found["reached"][tablesearch.EVOLUTION] if 0 < n <= 30
+    ]
+    assert found["ceiling"]["tau"] > 0.8 and found == tablesearch.compare(table, params, 2, 30)
+
+
+def test_tables_are_tried_by_one_command_and_reported(tmp_path, monkeypatch, capsys):
+    tables = pytest.importorskip("bench.method.tables", reason="needs the bench extra")
+    folder = tmp_path / "given"
+    folder.mkdir()
+    lay(folder, "fam", invented_families("ABCD", members=4), FAMILIES)
+    lay(folder, "nets", invented_networks(3), NETWORKS)
+    options = ["--tables", str(folder), "--seeds", "2", "--evaluations", "6"]
+    monkeypatch.setattr("sys.argv", ["tables", *options, "--results", str(tmp_path / "results")])
+    tables.main()
+    assert "first 3, 1 ahead" in capsys.readouterr().out
+    text = report.report(tmp_path / "results", tmp_path)
+    assert "`python -m bench.method.tables --tables given --seeds 2 --evaluations 6`" in text
+    assert (
+        "### The accuracy law on `fam`" in text
+        and "| prior, lineage left out | 3 | next | 8" in text
+    )
+    assert "### The searches on `nets`" in text and "| plain evolution |" in text
+    assert str(tmp_path) not in (tmp_path / "results/tables.json").read_text()
+
+
+def test_a_folder_without_tables_is_said(tmp_path, monkeypatch):
+    tables = pytest.importorskip("bench.method.tables", reason="needs the bench extra")
+    monkeypatch.setattr("sys.argv", ["tables", "--tables", str(tmp_path)])
+    with pytest.raises(SystemExit, match="holds no CSV file; --tables should name a folder"):
+        tables.main()

@@ -72,9 +72,8 @@ def accuracy(lab: Lab, plan: list[Member], seeds: int) -> list[dict]:
         for member in plan
         if size_of(lab, member) is not None
     ]
-    law = fit_accuracy(
-        points, section.confidence, section.draws, np.random.default_rng(section.seed)
-    )
+    generator = np.random.default_rng(section.seed)
+    law = fit_accuracy(points, section.prior, section.confidence, section.draws, generator)
     for member in plan:
         reached = statistics.mean(
             [outcome[member.network, seed]["accuracy"] for seed in range(seeds)]

@@ -163,7 +163,7 @@ def compared(
 ) -> dict[str, dict[str, Any]]:
     """Train every arm's networks; return rows by arm and size.
 
-    A row has networks, FLOPs, accuracies and the difference from ours.
+    A row has networks, FLOPs, accuracies and their mean; bench/method/noise.py compares arms.
     """
     chosen = {
         (arm, member.name): [
@@ -186,20 +186,8 @@ def compared(
             "flops": [cost.flops(network, lab.task) for network in networks],
             "accuracies": accuracies,
             **statistics.mean(accuracies),
-            "ours_less_this": None
-            if arm == "ours"
-            else beside(rows["ours"][size], [str(network) for network in networks], accuracies),
         }
     return rows
-
-
-def beside(
-    ours: dict[str, Any], networks: list[str], accuracies: list[float]
-) -> dict[str, float | None] | None:
-    """Compare ours with an arm over the seeds that both have; None for the same networks."""
-    if networks == ours["networks"][: len(networks)]:
-        return None
-    return statistics.paired(ours["accuracies"][: len(networks)], accuracies)
 
 
 def main() -> None:

@@ -290,11 +290,15 @@ def open_lab(chosen: argparse.Namespace) -> Lab:
 def write(lab: Lab, chosen: argparse.Namespace, name: str, **content: Any) -> None:
     """Write a script's raw numbers with their command, code and machine."""
     on = str(device.prepare(lab.params.compute))
-    head = {
-        "command": shlex.join(["python", "-m", f"bench.method.{name}", *sys.argv[1:]]),
-        "date": date.today().isoformat(),
-        "revision": revision(),
-        "data": lab.info.digest,
-        **about(on),
-    }
+    head = {"command": command(name, sys.argv[1:])} | made(on) | {"data": lab.info.digest}
     files.write_json(chosen.results / chosen.preset / f"{name}.json", head | content)
+
+
+def command(name: str, options: list[str]) -> str:
+    """Return a script's command as one types it."""
+    return shlex.join(["python", "-m", f"bench.method.{name}", *options])
+
+
+def made(on: str) -> dict[str, Any]:
+    """Return the day, the code, the machine and the versions that numbers are made with."""
+    return {"date": date.today().isoformat(), "revision": revision(), **about(on)}

@@ -1,11 +1,12 @@
 """Whether shared weights rank networks as training from scratch does, and what moves that.
 
 For each scaling stage, random feasible networks are scored with the super-supernet and trained from
-scratch; Kendall's τ between both, with a bootstrap interval. Variants of the super-supernet score
-the same networks; but for ``half-steps`` and ``double-steps`` each is trained with the default's
-arithmetic, so with as many steps as that buys. ``fine-tuned`` is the default's slices trained on
-alone for ``search.finetune``. ``--stages 0,1`` leaves the other scaling stages out; ``--variants
-default,bilateral`` the other variants.
+scratch; Kendall's τ between both, with a bootstrap interval. The report puts beside it what a
+perfect score could reach, and what needs no weights (bench/method/noise.py). Variants of the
+super-supernet score the same networks; but for ``half-steps`` and ``double-steps`` each is trained
+with the default's arithmetic, so with as many steps as that buys. ``fine-tuned`` is the default's
+slices trained on alone for ``search.finetune``. ``--stages 0,1`` leaves the other scaling stages
+out; ``--variants default,bilateral`` the other variants.
 """
 
 from __future__ import annotations
@@ -162,7 +163,14 @@ def main() -> None:
         for (s, n), t in zip(drawn, trained, strict=True)
     ]
     labs.write(
-        lab, chosen, "rank", metric=lab.params.search.metric, networks=rows, scores=raw, tau=found
+        lab,
+        chosen,
+        "rank",
+        metric=lab.params.search.metric,
+        task=list(lab.task),
+        networks=rows,
+        scores=raw,
+        tau=found,
     )
 
 

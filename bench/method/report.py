@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.method import figure
+from bench.method import figure, statistics, tablereport
+from bench.method import noise as noises
 from bench.method.lab import RESULTS
+from bench.method.markdown import interval, origin, percent, table
 
 Result = dict[str, Any]
 
@@ -22,41 +24,9 @@ raw ones behind it. FLOPs are multiply-accumulates. An interval in brackets is 9
 """
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table."""
-    head = list(head)
-    lines = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]]
-    return "\n".join(lines) + "\n"
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """Write a share."""
-    return "–" if value is None else f"{100 * value:.{digits}f}"
-
-
-def interval(row: Result, sign: str = "") -> str:
-    """Write a mean and its interval, in percent."""
-    middle = f"{100 * row['mean']:{sign}.1f}"
-    return (
-        middle
-        if row["low"] is None
-        else f"{middle} [{100 * row['low']:{sign}.1f}, {100 * row['high']:{sign}.1f}]"
-    )
-
-
 def millions(flops: float) -> str:
     """Write multiply-accumulates."""
     return f"{flops / 1e6:.3g} M"
-
-
-def origin(result: Result, seeds: str = "") -> str:
-    """Say what made a table."""
-    machine = result["machine"].get("gpu") or result["machine"]["processor"]
-    return (
-        f"`{result['command']}`: {seeds}{machine}, torch {result['versions']['torch']}, "
-        f"{result['date']}, "
-        f"code {result['revision']}.\n"
-    )
 
 
 def family(result: Result) -> str:
@@ -74,14 +44,6 @@ def family(result: Result) -> str:
         ]
         for arm, rows in arms.items()
     ]
-    beside = [
-        [
-            arm,
-            *(difference(rows[size]["ours_less_this"]) if size in rows else "–" for size in sizes),
-        ]
-        for arm, rows in arms.items()
-        if arm != "ours"
-    ]
     strategies = ", ".join(f"{m['name']} {m['scaling']}" for m in members)
     return "\n".join(
         [
@@ -90,14 +52,33 @@ def family(result: Result) -> str:
             f"Every network is within {furthest(arms, members):.1%} of ours in FLOPs "
             "and trained by the same recipe.\n",
             table(head, means),
-            "One search; n seeds vary the trainings, and in the random arms the network too. "
-            "Ours less the baseline,",
-            "in points, paired over the seeds that both have, with the p-value of a paired t test "
-            "(not corrected for",
-            "the number of tests):\n",
-            table(["ours less", *sizes], beside),
-            verdict(arms),
+            comparison(result, sizes),
             "",
+        ]
+    )
+
+
+def comparison(result: Result, sizes: list[str]) -> str:
+    """Write ours less each baseline, tested with the pooled noise of trainings."""
+    noise = noises.of_trainings(result)
+    if noise is None:
+        return "Each network was trained once: what differs by noise alone cannot be told.\n"
+    found = noises.differences(result, noise)
+    rows = [
+        [arm, *(difference(own[size]) if size in own else "–" for size in sizes)]
+        for arm, own in found.items()
+    ]
+    count = sum(row is not None for own in found.values() for row in own.values())
+    return "\n".join(
+        [
+            "One search; n seeds vary the trainings, and in the random arms the network too. "
+            f"Trainings of one network differ by {noisy(noise)}: one standard deviation, pooled "
+            f"over all that were trained more than once ({noise['dof']} degrees of freedom). "
+            "Ours less the baseline, in points, tested with it; in the random arms with the spread "
+            "over the arm's own networks. p is corrected by Holm for all "
+            f"{count} comparisons, an interval is of its own one alone:\n",
+            table(["ours less", *sizes], rows),
+            verdict(found),
         ]
     )
 
@@ -118,58 +99,89 @@ def seeds(result: Result) -> str:
 
 
 def difference(row: Result | None) -> str:
-    """Write a paired difference; none between a network and itself."""
+    """Write a difference; none between a network and itself."""
     if row is None:
         return "the same network"
     p = "" if row["p"] is None else f", p = {row['p']:.2g}"
     return interval(row, "+") + p
 
 
-def verdict(arms: dict[str, Any]) -> str:
+def noisy(noise: Result) -> str:
+    """Write a standard deviation of accuracies and its interval."""
+    middle, low, high = (f"{100 * noise[name]:.2f}" for name in ("noise", "low", "high"))
+    return f"{middle} [{low}, {high}] points"
+
+
+def verdict(found: dict[str, dict[str, Result | None]]) -> str:
     """Say at how many sizes ours is beyond noise of each baseline, and the mean difference."""
     lines = []
-    for arm, rows in arms.items():
-        own = [row["ours_less_this"] for row in rows.values() if row["ours_less_this"]]
-        if own:
-            better = sum(row["low"] is not None and row["low"] > 0 for row in own)
-            worse = sum(row["high"] is not None and row["high"] < 0 for row in own)
-            middle = 100 * sum(row["mean"] for row in own) / len(own)
+    for arm, rows in found.items():
+        own = [row for row in rows.values() if row and row["p"] < 1 - statistics.CONFIDENCE]
+        better = sum(row["mean"] > 0 for row in own)
+        if middle := noises.mean_over_sizes(rows):
             lines.append(
-                f"* {arm}: {middle:+.1f} points on average over {len(own)} sizes; "
-                f"ours better beyond noise at {better}, worse at {worse}."
+                f"* {arm}: {interval(middle, '+')} points on average over "
+                f"{sum(row is not None for row in rows.values())} sizes; ours better beyond noise "
+                f"at {better}, worse at {len(own) - better}."
             )
     return "\n".join(lines)
 
 
 def rank(result: Result) -> str:
-    """Write the rank correlations."""
-    found, stages = result["tau"], sorted({str(row["stage"]) for row in result["networks"]})
-    counts = [sum(str(row["stage"]) == stage for row in result["networks"]) for stage in stages]
+    """Write the rank correlations, beside what they can be at best and what needs no weights."""
     metric, other = sorted(("accuracy", "probability"), key=lambda name: name != result["metric"])
-    named = [f"stage {s} ({n} networks)" for s, n in zip(stages, counts, strict=True)]
+    scored = {
+        name: [row[metric] for row in rows] for name, rows in result["scores"].items()
+    } | noises.baselines(result)
+    found = {name: noises.taus(result, scores) for name, scores in scored.items()}
+    groups = list(next(iter(found.values())))
     rows = [
         [
             name,
-            *(tau(own[metric][stage]) for stage in stages),
-            *(
-                "–" if own[name]["mean"] is None else f"{own[name]['mean']:.2f}"
-                for name in (metric, other)
-            ),
+            *(tau(own[group]) for group in groups),
+            average([own[group]["tau"] for group in groups[:-1]]),
+            average([result["tau"][name][other]["mean"]]) if name in result["tau"] else "–",
         ]
         for name, own in found.items()
     ]
+    named = [*(f"stage {name}" for name in groups[:-1]), "all together"]
     return "\n".join(
         [
             f"### Rank correlation\n\n{origin(result)}",
             f"Kendall's τ between the score by shared weights ({metric}; "
-            f"in the last column {other}) and test top-1",
-            "after training from scratch, 1 seed; bootstrap intervals over networks. "
-            "Every super-supernet is trained",
+            f"in the last column {other}) and test top-1 "
+            "after training from scratch, 1 seed; bootstrap intervals over networks; the mean is "
+            "over the stages. Every super-supernet is trained "
             "with the default's arithmetic, but for half and double steps; "
-            "`fine-tuned` costs more, for each.\n",
-            table(["super-supernet", *named, "mean", f"mean by {other}"], rows),
+            "`fine-tuned` costs more, for each. The last two rows need no weights: FLOPs, and the "
+            "search's surrogate given the trained accuracy of nine tenths of the networks, asked "
+            "for the others.\n",
+            table(["score", *named, "mean", f"mean by {other}"], [*ceilings(result), *rows]),
         ]
     )
+
+
+def ceilings(result: Result) -> list[list[str]]:
+    """Write how far the ranked networks differ, and the τ of a perfect score."""
+    trained = [row["stage"] for row in result["networks"]]
+    if not result.get("noise"):
+        return []
+    found = noises.ceilings(result, result["noise"])
+    counts = [trained.count(stage) for stage in sorted(set(trained))] + [len(trained)]
+    seen = [f"{n} networks: {100 * row['spread']:.2f}, truly {100 * row['true']:.2f}"
+            for n, row in zip(counts, found.values(), strict=True)]  # fmt: skip
+    best = [tau(row) for row in found.values()]
+    mean_of_best = average([row["tau"] for row in list(found.values())[:-1]])
+    return [
+        [f"*spread in points; trainings differ by {noisy(result['noise'])}*", *seen, "", ""],
+        ["*a perfect score*", *best, mean_of_best, ""],
+    ]
+
+
+def average(values: list[float | None]) -> str:
+    """Write the mean of the values that there are."""
+    known = [value for value in values if value is not None]
+    return f"{mean(known):.2f}" if known else "–"
 
 
 def tau(row: Result) -> str:
@@ -321,10 +333,14 @@ def report(results: Path, figures: Path) -> str:
             picture = figures / f"results-{folder.name}.svg"
             figure.draw(json.loads((folder / "family.json").read_text()), picture)
             text += f"\n![top-1 against FLOPs of the family and its baselines]({picture.name})\n"
+        found = {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
+        if "family" in found and "rank" in found:
+            found["rank"]["noise"] = noises.of_trainings(found["family"])
         for name, section in SECTIONS.items():
-            file = folder / f"{name}.json"
-            if file.exists():
-                text += "\n" + section(json.loads(file.read_text()))
+            if name in found:
+                text += "\n" + section(found[name])
+    if (results / "tables.json").exists():
+        text += "\n" + tablereport.section(json.loads((results / "tables.json").read_text()))
     return text
 
 

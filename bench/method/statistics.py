@@ -1,8 +1,9 @@
-"""Intervals and tests over seeds."""
+"""Noise, intervals and tests over seeds, and what a rank correlation can be at best."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import pi, sqrt
 
 import numpy as np
 from scipy import stats
@@ -19,12 +20,89 @@ def mean(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": middle, "low": middle - half, "high": middle + half}
 
 
+def pooled(groups: Iterable[Sequence[float]]) -> dict[str, float]:
+    """Return the standard deviation of trainings, pooled over networks trained more than once.
+
+    ``dof`` are its degrees of freedom, and low and high its interval (χ²). ``ValueError`` if no
+    network was trained twice.
+    """
+    groups = [np.asarray(group, float) for group in groups if len(group) > 1]
+    dof = sum(len(group) - 1 for group in groups)
+    if not dof:
+        raise ValueError("the noise of trainings needs a network that was trained more than once")
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    low, high = stats.chi2.ppf([(1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2], dof)
+    return {
+        "noise": sqrt(squares / dof), "low": sqrt(squares / low), "high": sqrt(squares / high),
+        "dof": dof,
+    }  # fmt: skip
+
+
+def ceiling(
+    accuracies: Sequence[float], noise: dict[str, float], draws: int = 4000
+) -> dict[str, float]:
+    """Return the τ that a perfect score reaches with networks trained once each.
+
+    ``spread`` is the networks' standard deviation, which holds the noise of their trainings;
+    ``true`` is what is left without it. For normal accuracies τ = 2/π · arcsin(true / spread). The
+    interval is of both variances' sampling. Source: Kendall (1949), τ of a normal correlation.
+    """
+    generator, n = np.random.default_rng(0), len(accuracies)
+    spread = float(np.std(accuracies, ddof=1))
+    scale = np.sqrt((n - 1) / generator.chisquare(n - 1, draws))
+    noises = noise["noise"] * np.sqrt(noise["dof"] / generator.chisquare(noise["dof"], draws))
+    low, high = np.quantile(
+        _ceilings(spread * scale, noises), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    )
+    [tau] = _ceilings(np.array([spread]), np.array([noise["noise"]]))
+    true = sqrt(max(0.0, spread**2 - noise["noise"] ** 2))
+    return {"spread": spread, "true": true, "tau": float(tau), "low": float(low),
+            "high": float(high)}  # fmt: skip
+
+
+def _ceilings(spreads: np.ndarray, noises: np.ndarray) -> np.ndarray:
+    signal = np.sqrt(np.clip(1 - (noises / np.maximum(spreads, 1e-12)) ** 2, 0, 1))
+    return 2 / pi * np.arcsin(signal)
+
+
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float | None]:
     """Return the mean difference over paired seeds, its interval and a paired t test's p-value."""
     differences = np.subtract(ours, theirs)
     if len(differences) < 2 or not differences.any():
         return mean(differences) | {"p": None}
     return mean(differences) | {"p": float(stats.ttest_rel(ours, theirs).pvalue)}
+
+
+def difference(
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    noise: dict[str, float],
+    other: dict[str, float],
+) -> dict[str, float]:
+    """Return a difference of means tested with pooled noises: ours', and that of the other arm.
+
+    Both are as `pooled` returns them. Degrees of freedom are Welch's and Satterthwaite's, those of
+    the pooled noise where both arms share it.
+    """
+    parts = [noise["noise"] ** 2 / len(ours), other["noise"] ** 2 / len(theirs)]
+    error, dof = sqrt(sum(parts)), float(noise["dof"])
+    if other is not noise:
+        dof = sum(parts) ** 2 / (parts[0] ** 2 / noise["dof"] + parts[1] ** 2 / other["dof"])
+    middle = float(np.mean(ours) - np.mean(theirs))
+    half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, dof))
+    deviations = abs(middle) / max(error, 1e-12)  # equal accuracies show no noise
+    p = float(2 * stats.t.sf(deviations, dof))
+    return {"mean": middle, "low": middle - half, "high": middle + half, "p": p,
+            "error": error, "dof": dof}  # fmt: skip
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number. Source: Holm (1979)."""
+    order = np.argsort(ps)
+    stepped = np.maximum.accumulate([(len(ps) - i) * ps[at] for i, at in enumerate(order)])
+    corrected = np.empty(len(ps))
+    corrected[order] = np.minimum(1.0, stepped)
+    return corrected.tolist()
 
 
 def kendall(

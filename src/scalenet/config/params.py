@@ -146,10 +146,18 @@ class Retrain(Section):
     recipe: Recipe
 
 
+class AccuracyPrior(Section):
+    exponent: tuple[Positive, Positive]
+    floor: tuple[Inside, Positive]
+    unusual: Inside
+    scatter: tuple[Positive, Positive]
+
+
 class Publish(Section):
     seed: Seed
     confidence: Inside
     draws: Annotated[Int, Field(ge=20)]
+    prior: AccuracyPrior
     next_multiples: tuple[Positive, ...]
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from scalenet.config.params import Publish
+from scalenet.config.params import AccuracyPrior, Publish
 from scalenet.laws.intervals import Prediction, check_confidence
 from scalenet.records.documents import Trained
 
-# bounds of the accuracy law's exponent: below, it is a logarithm; above, a step
-EXPONENTS = (0.05, 2.0)
+TINY = 1e-9  # posterior probability that the finer grid may leave out on each of its sides
 
 
 @dataclass(frozen=True)
@@ -26,68 +25,100 @@ class Point:
     tested: int
 
 
+class Grid(NamedTuple):
+    """Values (n,) of each parameter at which the law's posterior is summed.
+
+    ``exponents`` and ``scatters`` (standard deviation of trainings, as a share of 1) are evenly
+    spaced in the logarithm, ``floors`` (share of the smallest member's errors) evenly.
+    """
+
+    exponents: np.ndarray
+    floors: np.ndarray
+    scatters: np.ndarray
+
+    @classmethod
+    def over(cls, exponents: tuple, floors: tuple, scatters: tuple) -> Grid:
+        """Return a grid between two bounds of each parameter."""
+        return cls(
+            np.geomspace(*exponents, 36), np.linspace(*floors, 41), np.geomspace(*scatters, 14)
+        )
+
+
+class Draw(NamedTuple):
+    """A law that the members allow, and the deviation of one more member's test from it."""
+
+    top: float
+    scale: float
+    exponent: float
+    deviation: float
+
+
+# All that a law may be: an exponent of 0.05 is nearly a logarithm, one of 2 nearly a step.
+WHOLE = Grid.over((0.05, 2.0), (0.0, 1.0), (3e-4, 0.05))
+
+
 @dataclass(frozen=True)
 class AccuracyLaw:
     """Expected top-1 accuracy = top - scale · (flops / flops0)^(-exponent), as a share of 1.
 
-    ``dispersion`` ≥ 1 is the members' scatter about the law in units of what their numbers of test
-    images explain (χ² per degree of freedom); ``refits`` are (top, scale, exponent) of the
-    bootstrap draws.
+    ``flops0`` is the smallest member's. ``scatter`` is the standard deviation of trainings about
+    the law, as a share of 1, and ``dispersion`` ≥ 1 the members' variance about it in units of what
+    their numbers of test images explain.
     """
 
     top: float
     scale: float
     exponent: float
     flops0: float
+    scatter: float
     dispersion: float
     confidence: float
-    refits: tuple[tuple[float, float, float], ...]
+    draws: tuple[Draw, ...]
 
     def predict(self, flops: float) -> Prediction:
-        """Predict the *expected* accuracy, 0…1, at ``flops``.
+        """Predict the accuracy, 0…1, that one more member of these ``flops`` shows in its test.
 
-        A test on n images scatters about it by its binomial error.
+        The value is the law's. The interval holds the law's uncertainty, the scatter of trainings,
+        and the chance of a test on as many images as the members were tested on.
         """
         if not (math.isfinite(flops) and flops > 0):
             raise ValueError(f"flops must be positive and finite, given {flops}")
-        log_flops = np.array([math.log(flops / self.flops0)])
-        value = float(_accuracy(np.array([self.top, self.scale, self.exponent]), log_flops)[0])
-        draws = _accuracy(np.array(self.refits), log_flops)[:, 0]
-        low, high = np.quantile(draws, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
-        low, high = min(low, 2 * value - high, value), max(high, 2 * value - low, value)
-        return Prediction(value, max(0.0, float(low)), min(1.0, float(high)), self.confidence)
+        log_flops = math.log(flops / self.flops0)
+        value = self.top - self.scale * math.exp(-self.exponent * log_flops)
+        top, scale, exponent, deviation = np.array(self.draws).T
+        reached = top - scale * np.exp(-exponent * log_flops) + deviation
+        low, high = np.quantile(reached, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
+        ends = np.clip([min(low, value), value, max(high, value)], 0.0, 1.0)
+        low, value, high = ends.tolist()
+        return Prediction(value, low, high, self.confidence)
 
 
 def fit_accuracy(
-    members: list[Point], confidence: float, draws: int, generator: np.random.Generator
+    members: list[Point],
+    prior: AccuracyPrior,
+    confidence: float,
+    draws: int,
+    generator: np.random.Generator,
 ) -> AccuracyLaw:
-    """Fit the accuracy law by weighted least squares, and ``draws`` times to bootstrap draws.
+    """Fit the accuracy law by Bayes' rule, and draw ``draws`` laws from its posterior.
 
-    A draw gives every member new correct answers, out of tested / dispersion images, at the law's
-    accuracy: scatter between trainings (three members cannot show any) widens the interval too. The
-    interval is the hull of the draws' quantiles and their mirror image about the fit: at the law's
-    bounds (scale 0, top 1) quantiles are one-sided.
+    1 - accuracy = E · (floor + (1 - floor) · (flops / flops0)^(-exponent)): E are the errors of the
+    smallest member, ``floor`` is the share of them that is left at any FLOPs. Exponent, floor and
+    scatter have the priors of params.yaml's ``publish.prior``; E is as likely anywhere. A member's
+    variance is the scatter's and, its number of test images being finite, the binomial one. The
+    posterior is summed over a grid, once over all that a law may be, then over what that leaves;
+    given a cell, E is normal. The law itself has the posterior's means.
 
-    Coverage of the expected accuracy 1 and 2 doublings beyond, nominal 95 %, over six laws (flat to
-    steep), 3, 4 and 6 members, 1000 and 10 000 test images: 0.94 to 1.00, half-widths 0.2 to 8
-    points of accuracy (most from 3 members). With 0.3 points of scatter between trainings beside
-    it: 0.88 to 1.00 from 4 members on, 0.81 to 0.98 from 3. ``ValueError`` for fewer than three
-    members of different FLOPs.
+    Three members cannot show the law's form: the prior does; with more it yields to them. Error
+    and coverage on published families: docs/results.md, `python -m bench.method.tables`.
+    ``ValueError`` for fewer than three members of different FLOPs.
     """
     _check_members(members, draws)
     check_confidence(confidence)
-    flops, correct, tested = np.array([(m.flops, m.correct, m.tested) for m in members], float).T
-    flops0 = float(np.exp(np.log(flops).mean()))
-    log_flops = np.log(flops / flops0)
-    law, chi2 = _weighted(log_flops, correct, tested)
-    spare = len(members) - law.size
-    dispersion = max(1.0, float(chi2) / spare) if spare else 1.0
-    images = np.maximum(1, np.rint(tested / dispersion)).astype(int)
-    drawn = generator.binomial(images, _accuracy(law, log_flops), size=(draws, len(members)))
-    refits, _ = _weighted(log_flops, drawn.astype(float), images.astype(float))
-    return AccuracyLaw(
-        *law.tolist(), flops0, dispersion, confidence, tuple(map(tuple, refits.tolist()))
-    )
+    coarse = _posterior(members, WHOLE, prior)[-1]
+    grid = _around(WHOLE, coarse)
+    level, variance, posterior = _posterior(members, grid, prior)
+    return _law(members, grid, (level, variance, posterior), confidence, draws, generator)
 
 
 def _check_members(members: list[Point], draws: int) -> None:
@@ -106,64 +137,107 @@ def _check_members(members: list[Point], draws: int) -> None:
         )
     if draws < 1:
         raise ValueError(
-            f"an interval needs at least 1 bootstrap draw, given {draws}; some hundreds are usual"
+            f"an interval needs at least 1 draw, given {draws}; some hundreds are usual"
         )
 
 
-def _accuracy(laws: np.ndarray, log_flops: np.ndarray) -> np.ndarray:
-    """Return accuracies (…, m) of laws (…, 3) at log(flops / flops0) (m,), kept inside 0…1."""
-    top, scale, exponent = np.moveaxis(laws[..., None], -2, 0)
-    return np.clip(top - scale * np.exp(-exponent * log_flops), 0.0, 1.0)
+# --- the posterior --------------------------------------------------------------------------------
 
 
-def _weighted(
-    log_flops: np.ndarray, correct: np.ndarray, tested: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit laws (…, 3) to counts (…, m); also χ² (…).
+def likelihood(members: list[Point], grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return E's mean, its variance, and the members' log likelihood with E summed out.
 
-    Weights come from the counts first, then from the law so fitted.
+    Each is of shape (exponents, floors, scatters).
     """
-    shares = (correct + 1) / (tested + 2)
-    for _ in range(2):
-        laws, chi2 = _profile(log_flops, correct / tested, tested / (shares * (1 - shares)))
-        shares = np.clip(_accuracy(laws, log_flops), 0.5 / tested, 1 - 0.5 / tested)
-    return laws, chi2
+    flops, correct, tested = np.array([(m.flops, m.correct, m.tested) for m in members], float).T
+    errors, floors = 1 - correct / tested, grid.floors[:, None]
+    fall = np.exp(-grid.exponents[:, None, None] * np.log(flops / flops.min()))
+    shape = floors + (1 - floors) * fall
+    weights = 1 / (_binomial(correct, tested) + grid.scatters[:, None] ** 2)
+    squares = np.einsum("efm,sm->efs", shape**2, weights)
+    level = np.einsum("efm,sm->efs", shape, weights * errors) / squares
+    chi2 = (weights * errors**2).sum(-1) - level**2 * squares
+    return level, 1 / squares, (np.log(weights).sum(-1) - chi2 - np.log(squares)) / 2
 
 
-def _profile(
-    log_flops: np.ndarray, y: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Minimise Σ weights · (y - law)² for y and weights (…, m).
-
-    Exactly in top and scale, by zooming in the exponent. Variable projection: given the exponent
-    the law is linear, so the fit is global and all draws go at once.
-    """
-    bounds = np.log(EXPONENTS)
-    low, high = (np.full(y.shape[:-1], bound) for bound in bounds)
-    for _ in range(4):
-        logs = low[..., None] + (high - low)[..., None] * np.linspace(0, 1, 25)
-        laws, chi2 = _linear(np.exp(logs), log_flops, y, weights)
-        best = chi2.argmin(-1)[..., None]
-        centre, step = np.take_along_axis(logs, best, -1)[..., 0], (high - low) / 24
-        low, high = np.maximum(centre - step, bounds[0]), np.minimum(centre + step, bounds[1])
-    law = np.take_along_axis(laws, best[..., None], -2)[..., 0, :]
-    return law, np.take_along_axis(chi2, best, -1)[..., 0]
+def _binomial(correct: np.ndarray, tested: np.ndarray) -> np.ndarray:
+    """Return the variance of shares ``correct`` / ``tested``, positive at 0 and 1 too."""
+    share = (correct + 1) / (tested + 2)
+    return share * (1 - share) / tested
 
 
-def _linear(exponents: np.ndarray, log_flops: np.ndarray, y: np.ndarray, weights: np.ndarray):
-    """Return laws (…, g, 3) and χ² (…, g): the best scale ≥ 0, top ≤ 1 for exponents (…, g)."""
-    x = np.exp(-exponents[..., None] * log_flops)
-    y, weights = y[..., None, :], weights[..., None, :]
-    share = weights / weights.sum(-1, keepdims=True)
-    x_mean, y_mean = (share * x).sum(-1), (share * y).sum(-1)
-    off = share * (x - x_mean[..., None])
-    scale = np.maximum(0.0, -(off * y).sum(-1) / (off * x).sum(-1))
-    full = (share * x * (1 - y)).sum(-1) / (share * x**2).sum(-1)  # the best scale when top = 1
-    full = np.maximum(0.0, full)
-    scale = np.where(y_mean + scale * x_mean > 1, full, scale)
-    top = np.minimum(1.0, y_mean + scale * x_mean)
-    chi2 = (weights * (y - top[..., None] + scale[..., None] * x) ** 2).sum(-1)
-    return np.stack(np.broadcast_arrays(top, scale, exponents), -1), chi2
+def log_prior(grid: Grid, prior: AccuracyPrior) -> np.ndarray:
+    """Return the prior's log density (exponents, floors, scatters), up to a constant."""
+    exponents = _normal(np.log(grid.exponents / prior.exponent[0]) / prior.exponent[1])
+    usual = _normal((grid.floors - prior.floor[0]) / prior.floor[1])
+    usual -= math.log(prior.floor[1] * math.sqrt(2 * math.pi))
+    floors = np.logaddexp(math.log1p(-prior.unusual) + usual, math.log(prior.unusual))
+    scatters = _normal(np.log(grid.scatters / prior.scatter[0]) / prior.scatter[1])
+    return exponents[:, None, None] + floors[:, None] + scatters
+
+
+def _normal(z: np.ndarray) -> np.ndarray:
+    return -(z**2) / 2
+
+
+def normalised(logs: np.ndarray) -> np.ndarray:
+    """Return probabilities that sum to 1 from their logarithms, known up to a constant."""
+    shares = np.exp(logs - logs.max())
+    return shares / shares.sum()
+
+
+def marginals(posterior: np.ndarray) -> list[np.ndarray]:
+    """Return each parameter's own probabilities."""
+    axes = range(posterior.ndim)
+    return [posterior.sum(tuple(other for other in axes if other != axis)) for axis in axes]
+
+
+def _posterior(members: list[Point], grid: Grid, prior: AccuracyPrior) -> tuple[np.ndarray, ...]:
+    """Return E's mean and variance in each cell and the cells' probabilities."""
+    level, variance, logs = likelihood(members, grid)
+    return level, variance, normalised(logs + log_prior(grid, prior))
+
+
+def _around(grid: Grid, posterior: np.ndarray) -> Grid:
+    """Return a finer grid over the cells that hold the posterior."""
+    bounds = []
+    for values, shares in zip(grid, marginals(posterior), strict=True):
+        held = np.flatnonzero(shares > TINY)
+        bounds.append((values[max(0, held[0] - 1)], values[min(len(values), held[-1] + 2) - 1]))
+    return Grid.over(*bounds)
+
+
+def _law(
+    members: list[Point],
+    grid: Grid,
+    posterior: tuple[np.ndarray, ...],
+    confidence: float,
+    draws: int,
+    generator: np.random.Generator,
+) -> AccuracyLaw:
+    """Return the law of the posterior's means, with draws from it."""
+    level, variance, shares = posterior
+    exponents, floors, scatters = marginals(shares)
+    errors, floor = float((shares * level).sum()), float(floors @ grid.floors)
+    scatter = math.exp(scatters @ np.log(grid.scatters))
+    binomial = np.mean([_binomial(np.float64(m.correct), m.tested) for m in members])
+
+    e, f, s = np.unravel_index(generator.choice(shares.size, draws, p=shares.ravel()), shares.shape)
+    noise = generator.standard_normal((2, draws))
+    starts = np.clip(level[e, f, s] + np.sqrt(variance[e, f, s]) * noise[0], 0, 1)
+    deviations = np.sqrt(grid.scatters[s] ** 2 + binomial) * noise[1]
+    left = starts * grid.floors[f]
+    drawn = np.stack([1 - left, starts - left, grid.exponents[e], deviations], 1)
+    return AccuracyLaw(
+        top=1 - errors * floor,
+        scale=errors * (1 - floor),
+        exponent=math.exp(exponents @ np.log(grid.exponents)),
+        flops0=float(min(m.flops for m in members)),
+        scatter=scatter,
+        dispersion=float(1 + scatter**2 / binomial),
+        confidence=confidence,
+        draws=tuple(Draw(*row) for row in drawn.tolist()),
+    )
 
 
 def law_of(
@@ -176,10 +250,10 @@ def law_of(
     if len({trained.member.flops for trained in members}) < 3:
         return None
     points = [Point(t.member.flops, t.correct, t.tested) for t in members]
-    law = fit_accuracy(points, params.confidence, params.draws, generator)
+    law = fit_accuracy(points, params.prior, params.confidence, params.draws, generator)
     predicted = [
         {"multiple": multiple} | asdict(law.predict(multiple * budget))
         for multiple in params.next_multiples
     ]
-    numbers = ("top", "scale", "exponent", "flops0", "dispersion")
+    numbers = ("top", "scale", "exponent", "flops0", "scatter", "dispersion")
     return {name: getattr(law, name) for name in numbers} | {"next": predicted}

@@ -1,0 +1,132 @@
+"""What the noise of trainings leaves to be seen, from the raw numbers of family.json and rank.json.
+
+One variance of trainings is pooled over all networks that were trained more than once, whatever
+arm or size they belong to; differences are tested with it, and what a rank correlation can be at
+best follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn.model_selection import KFold
+
+from bench.method import statistics
+from scalenet.search.surrogate import Surrogate
+from scalenet.space import cost
+from scalenet.space.network import Network, Task
+
+Result = dict[str, Any]
+FOLDS = 10  # of the surrogate's cross-validation
+CIFAR10 = Task(3, 10)  # of results that do not say their task
+
+
+def of_trainings(family: Result) -> dict[str, float] | None:
+    """Return the pooled noise of one network's trainings (`statistics.pooled`), as a share of 1.
+
+    A network that two arms share counts once. None if each was trained once.
+    """
+    groups: dict[str, list[float]] = {}
+    for rows in family["arms"].values():
+        for row in rows.values():
+            name, *others = dict.fromkeys(row["networks"])
+            if not others:
+                groups[name] = max(groups.get(name, []), row["accuracies"], key=len)
+    repeated = [group for group in groups.values() if len(group) > 1]
+    return statistics.pooled(repeated) if repeated else None
+
+
+def differences(
+    family: Result, noise: dict[str, float]
+) -> dict[str, dict[str, dict[str, float] | None]]:
+    """Return ours less each baseline, by arm and size; None where both are one network.
+
+    ``p`` is corrected by Holm over every comparison of the table. In an arm whose networks differ
+    from seed to seed, their spread, pooled over the arm's sizes, takes the place of the noise.
+    """
+    arms = family["arms"]
+    found: dict[str, dict[str, Any]] = {}
+    for arm, rows in arms.items():
+        for size, row in rows.items() if arm != "ours" else ():
+            ours = arms["ours"][size]
+            if set(row["networks"]) == set(ours["networks"]):
+                found.setdefault(arm, {})[size] = None
+                continue
+            theirs = noise if len(set(row["networks"])) == 1 else _spread(rows)
+            given = ours["accuracies"], row["accuracies"]
+            found.setdefault(arm, {})[size] = statistics.difference(*given, noise, theirs)
+    tests = [row for rows in found.values() for row in rows.values() if row]
+    corrected = statistics.holm([row["p"] for row in tests])
+    for row, p in zip(tests, corrected, strict=True):
+        row["p"] = p
+    return found
+
+
+def _spread(rows: dict[str, Result]) -> dict[str, float]:
+    """Return the standard deviation over seeds of an arm that draws a network for each."""
+    drawn = [row["accuracies"] for row in rows.values() if len(set(row["networks"])) > 1]
+    return statistics.pooled(drawn)
+
+
+def baselines(rank: Result) -> dict[str, list[float]]:
+    """Return what ranks the networks of rank.json without any weights.
+
+    That is their FLOPs alone, and the project's surrogate, given the trained accuracies of the
+    other nine tenths of the networks.
+    """
+    task = Task(*rank["task"]) if "task" in rank else CIFAR10
+    networks = [Network.parse(row["network"]) for row in rank["networks"]]
+    trained = np.array([row["trained"] for row in rank["networks"]])
+    pairs = [(network, cost.flops(network, task)) for network in networks]
+    guesses = np.empty(len(pairs))
+    folds = KFold(min(FOLDS, len(pairs)), shuffle=True, random_state=0)
+    for known, hidden in folds.split(pairs):
+        fitted = Surrogate.fit([pairs[i] for i in known], trained[known].tolist())
+        guesses[hidden] = fitted.predict([pairs[i] for i in hidden])
+    return {
+        "FLOPs alone": [float(flops) for _, flops in pairs],
+        "surrogate of trained networks": guesses.tolist(),
+    }
+
+
+def taus(rank: Result, scores: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """Return Kendall's τ between scores and trained accuracy by stage, and over all networks."""
+    stages = [str(row["stage"]) for row in rank["networks"]]
+    trained = [row["trained"] for row in rank["networks"]]
+    groups = {name: [i for i, s in enumerate(stages) if s == name] for name in sorted(set(stages))}
+    groups |= {"all": list(range(len(stages)))}
+    return {
+        name: statistics.kendall([scores[i] for i in own], [trained[i] for i in own], draws=500)
+        for name, own in groups.items()
+    }
+
+
+def ceilings(rank: Result, noise: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Return the spread of the ranked networks and the τ of a perfect score, by stage and over
+    all networks."""
+    trained = [row["trained"] for row in rank["networks"]]
+    stages = [str(row["stage"]) for row in rank["networks"]]
+    groups = {
+        name: [t for t, s in zip(trained, stages, strict=True) if s == name]
+        for name in sorted(set(stages))
+    }
+    every = groups | {"all": trained}
+    return {name: statistics.ceiling(own, noise) for name, own in every.items()}
+
+
+def mean_over_sizes(rows: dict[str, dict[str, float] | None]) -> dict[str, float] | None:
+    """Return an arm's mean difference over the sizes where the networks differ, with its interval.
+
+    Sizes' errors are independent but for the noise that they share an estimate of.
+    """
+    own = [row for row in rows.values() if row]
+    if not own:
+        return None
+    error = float(np.sqrt(sum(row["error"] ** 2 for row in own))) / len(own)
+    middle = float(np.mean([row["mean"] for row in own]))
+    dof = min(row["dof"] for row in own)
+    half = error * float(stats.t.ppf((1 + statistics.CONFIDENCE) / 2, dof))
+    return {"mean": middle, "low": middle - half, "high": middle + half}

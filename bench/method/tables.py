@@ -1,0 +1,132 @@
+"""The project's laws and searches on public tables of trained networks: no training at all.
+
+    python -m bench.method.tables --tables DIR
+
+DIR holds CSV files; bench/method/tablefiles.py says how a schema file beside each describes its
+columns. Tables of families try the accuracy law (bench/method/tablelaws.py), with a prior learnt
+from families of other lineages; what all of them teach is printed as ``publish.prior``. Tables of
+networks try the searches (bench/method/tablesearch.py), within two budgets.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.method import lab as labs
+from bench.method import priors, tablefiles, tablelaws, tablesearch
+from bench.method.tablefiles import Contents, Networks, Published
+from scalenet.config import params as config
+from scalenet.config.params import Params
+from scalenet.records import files
+
+BUDGETS = (0.5, 1.0)  # shares of a table's networks that a search may choose from, the cheapest
+
+
+def all_families(tables: dict[str, Contents]) -> list[Published]:
+    """Return the families of every table; one that two tables hold counts once."""
+    every = [family for table in tables.values() if isinstance(table, list) for family in table]
+    return list({family.members: family for family in reversed(every)}.values())
+
+
+def laws(tables: dict[str, Contents], params: Params) -> dict[str, Any]:
+    """Try the accuracy law on each table of families."""
+    known = all_families(tables)
+    return {
+        name: tablelaws.compare(table, known, params.publish)
+        for name, table in tables.items()
+        if isinstance(table, list)
+    }
+
+
+def prior(tables: dict[str, Contents], params: Params) -> dict[str, Any] | None:
+    """Return what all families teach; None from too few lineages."""
+    families = all_families(tables)
+    if len({family.lineage for family in families}) < priors.LINEAGES:
+        return None
+    return priors.learn(families, params.publish.prior.unusual).model_dump()
+
+
+def searches(
+    tables: dict[str, Contents], params: Params, seeds: int, evaluations: int
+) -> dict[str, Any]:
+    """Try the searches on each table of networks, within each budget."""
+    return {
+        name: {
+            str(share): tablesearch.compare(
+                tablesearch.within(table, share), params, seeds, evaluations
+            )
+            for share in BUDGETS
+        }
+        for name, table in tables.items()
+        if isinstance(table, Networks)
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print the errors in points, and the median evaluations to evolution's score."""
+    for table, compared in found["laws"].items():
+        for name, rows in compared["summary"].items():
+            print(f"{table}: {name}")
+            for row in rows:
+                inside = f", {row['inside']} inside" if "inside" in row else ""
+                print(
+                    f"  first {row['fitted']}, {row['ahead']} ahead: "
+                    f"{100 * row['mean_error']:.2f} points over {row['families']} families{inside}"
+                )
+    print("learnt from all:", found["prior"])
+    for table, budgets in found["searches"].items():
+        for share, compared in budgets.items():
+            print(f"{table}: the cheapest {float(share):.0%}, {compared['networks']} networks")
+            for name, reached in compared["reached"].items():
+                print(f"  {name:45} {middle(reached, compared['evaluations'])}")
+
+
+def middle(reached: list[int | None], evaluations: int) -> str:
+    """Write the median number of evaluations; a search that never got there counts as more."""
+    value = median(evaluations + 1 if n is None else n for n in reached)
+    never = sum(n is None for n in reached)
+    text = f"over {evaluations}" if value > evaluations else f"{value:g}"
+    return text + (f" (never with {never} of {len(reached)} seeds)" if never else "")
+
+
+def options() -> argparse.Namespace:
+    """Read the script's options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", type=Path, required=True, help="folder of CSV files")
+    parser.add_argument(
+        "--schemas",
+        type=Path,
+        default=tablefiles.SCHEMAS,
+        help="folder of NAME.schema.yaml files, for tables that have none beside them",
+    )
+    parser.add_argument("--seeds", type=int, default=20, help="runs of each search")
+    parser.add_argument("--evaluations", type=int, default=400, help="that a search may make")
+    parser.add_argument("--results", type=Path, default=labs.RESULTS, help="folder of the JSON")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Try everything on every table; write the raw numbers."""
+    chosen, params = options(), config.load("params.yaml")
+    try:
+        tables = tablefiles.read(chosen.tables, chosen.schemas)
+        found = {
+            "laws": laws(tables, params),
+            "prior": prior(tables, params),
+            "searches": searches(tables, params, chosen.seeds, chosen.evaluations),
+        }
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    show(found)
+    said = ["--tables", chosen.tables.resolve().name, "--seeds", str(chosen.seeds)]
+    said += ["--evaluations", str(chosen.evaluations)]
+    head = {"command": labs.command("tables", said), "seeds": chosen.seeds} | labs.made("cpu")
+    chosen.results.mkdir(parents=True, exist_ok=True)
+    files.write_json(chosen.results / "tables.json", head | found)
+
+
+if __name__ == "__main__":
+    main()
