@@ -317,6 +317,17 @@ def test_failed_stage_ends_as_failed_and_its_error_goes_on(root, named):
     assert run.info.status == "FAILED" and run.data.params["data.size"] == "8"
 
 
+def test_the_contact_sheet_is_beside_the_run_of_prepare(root, named):
+    data = Paths(root).data
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "contact.png").write_bytes(b"any" * 10**6)
+    (data / "train.npz").write_bytes(b"any")
+    with tracking.stage_run(root, named, "prepare", None, {}) as run:
+        pass
+    logged = {file.path for file in stores.connect(root).list_artifacts(run)}
+    assert "contact.png" in logged and "train.npz" not in logged
+
+
 def test_revision_is_that_of_the_work_tree(tmp_path):
     assert tracking.revision(tmp_path) is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
