@@ -69,17 +69,21 @@ def find(params: Data, root: Path) -> Source:
     """List the source of params; ``ValueError`` names the folder, archive or class at fault."""
     if params.source == BUNDLED:
         return digits(params)
-    path = root / params.source
+    return labelled(params, listed(root / params.source))
+
+
+def listed(path: Path) -> Files:
+    """List the images of a folder or an archive; ``ValueError`` if it is neither, or damaged."""
     if path.is_dir():
-        return labelled(params, folder(path))
+        return folder(path)
     if not path.is_file():
         what = "is no regular file" if path.exists() else "does not exist"
         raise ValueError(f"data.source: {path} {what}; {WANTED}")
     try:
         if zipfile.is_zipfile(path):
-            return labelled(params, zipped(path))
+            return zipped(path)
         if tarfile.is_tarfile(path):
-            return labelled(params, tarred(path))
+            return tarred(path)
     except BROKEN as error:
         raise unreadable(path, error) from error
     raise ValueError(f"data.source: {path} is neither a folder nor an archive; {WANTED}")

@@ -154,6 +154,13 @@ class Table:
             total += terms[codes[:, 0], chosen]
         return total
 
+    def ends(self, strategy: Scaling) -> tuple[int, int]:
+        """Return the fewest and the most FLOPs of a network that a strategy makes."""
+        row = self._strategy[strategy]
+        flops = [terms[row, :, 0] for terms in self._terms]
+        rest = int(self._rest[row, 0])
+        return rest + sum(int(f.min()) for f in flops), rest + sum(int(f.max()) for f in flops)
+
 
 def _kernels(offered: Sequence[int], depth: int) -> Kernels:
     """List every choice of kernels for 1 layer, for 2, and so on to ``depth``."""
