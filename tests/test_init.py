@@ -163,6 +163,15 @@ def test_another_stored_side_changes_the_resolutions():
     assert params.data.size == 64 and params.scaling.stages[0].resolutions == (32,)
 
 
+def test_of_too_many_images_a_part_of_each_class_is_used():
+    counts = [1300] * 1000
+    many = seen("many classes", classes=[f"c{i}" for i in range(1000)], counts=counts)
+    made = Designer(many, "images", Wish("mine", 60)).design(RATES)
+    assert 20 <= made.params.data.per_class < 1300
+    assert made.seconds["prepare"] < 0.2 * 60 * 60
+    assert sum(made.counts.values()) == 1000 * made.params.data.per_class
+
+
 def test_the_head_is_no_bottleneck_before_many_classes():
     assert designed("many classes").params.space.head.width >= 150
 

@@ -81,7 +81,16 @@ class Designer:
     @cached_property
     def train(self) -> int:
         """How many images there will be to train on."""
-        return recipes.counts(self.seen)["train"]
+        return self.counts["train"]
+
+    @cached_property
+    def per_class(self) -> int | None:
+        return recipes.per_class(self.seen, self.frame, self.wish.minutes)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """About how many images each split will hold."""
+        return recipes.counts(self.seen, self.per_class)
 
     # --- how many sizes, of which budgets ---------------------------------------------------------
 
@@ -93,7 +102,7 @@ class Designer:
         budget = _rounded(budget if low <= budget <= high else middle)
         space = self.reach.space(width)
         offered = scalings(space, self.frame, budget, sizes, self.task)
-        return Needs(self.frame, space, offered, self.train)
+        return Needs(self.frame, space, offered, self.train, self.per_class)
 
     def _bound(self, sizes: int) -> float:
         """Return the largest budget of a base model whose largest member is as small as wished."""
@@ -170,8 +179,8 @@ class Designer:
     def _designed(self, draft: Needs, steps: int, rates: Rates) -> Design:
         """Return what a draft and a member's steps make, and how long that takes."""
         choices, params = self.params(draft, steps)
-        counts = recipes.counts(self.seen)
-        return Design(choices, params, seconds(params, counts, self.task, rates), counts)
+        took = seconds(params, self.counts, self.task, rates)
+        return Design(choices, params, took, self.counts)
 
     def params(self, draft: Needs, steps: int) -> tuple[Choices, Params]:
         """Return every choice for a draft and a member's steps, and the params that they make."""
@@ -193,5 +202,6 @@ def slowed(rates: Rates) -> str:
 
 
 def _rounded(budget: float) -> float:
-    """Return a budget with two digits."""
-    return float(f"{budget:.2g}")
+    """Return a budget with two digits, rounded down."""
+    unit = 10 ** (math.floor(math.log10(budget)) - 1)
+    return float(budget // unit * unit)

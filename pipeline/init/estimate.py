@@ -67,7 +67,7 @@ def seconds(
     }
     stages = {
         "start": START,
-        "prepare": STAGE + sum(counts.values()) * rates.decode,
+        "prepare": STAGE + sum(counts.values()) * rates.decode / rates.busy,  # timed as busy
         "supernet": STAGE + _supernet(params, rates),
         "search": STAGE + _search(params, counts, task, rates),
         "extrapolate": STAGE,

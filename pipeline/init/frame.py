@@ -7,7 +7,7 @@ positions a side at the base's resolution, and no layer should work at more pixe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from scalenet.config.space import Space
@@ -62,10 +62,6 @@ class Frame:
         growth = TINY_GROWTH if self.size <= TINY else GROWTH
         most = min(self.largest, self.base * 2 ** (growth * (sizes - 1)))
         return [self.base * (most / self.base) ** (i / (sizes - 1)) for i in range(sizes)]
-
-    def at(self, base: int) -> Frame:
-        """Return the frame with another resolution of the base."""
-        return replace(self, base=base)
 
 
 def frame_of(side: int, size: int | None) -> Frame:

@@ -64,12 +64,18 @@ class Seen:
         """1 where the sample is grey, else 3."""
         return self.sample.shape[1]
 
-    def splits(self, select: float, test: float) -> dict[str, int]:
-        """Return about how many images each split will hold, for the shares of those in none."""
-        free = self.images - sum(self.given.values())
+    def splits(self, select: float, test: float, per_class: int | None = None) -> dict[str, int]:
+        """Return about how many images each split will hold.
+
+        ``select`` and ``test`` are the shares of the images in no split of the source's own, of
+        which at most ``per_class`` of a class are used.
+        """
+        share = 1 - sum(self.given.values()) / self.images
+        free = sum(min(round(count * share), per_class or count) for count in self.counts)
         drawn = {"select": round(free * select), "test": round(free * test)}
         sizes = {name: self.given.get(name, count) for name, count in drawn.items()}
-        return {"train": self.images - sum(sizes.values()), **sizes}
+        taken = sum(count for name, count in drawn.items() if name not in self.given)
+        return {"train": free - taken, **sizes}
 
 
 def look(source: str) -> Seen:
@@ -81,13 +87,15 @@ def look(source: str) -> Seen:
         found = readers.digits(_section(source, channels=1, size=8))
         first = np.arange(DECODED)
         return _seen(found, np.full(DECODED, 8), found.pixels(first), first, 0.0)
-    path = Path(source)
+    path, began = Path(source), time.perf_counter()
     files = readers.listed(path)
+    listing = time.perf_counter() - began
     found = readers.labelled(_section(source), files)
     index = np.random.default_rng(0).permutation(len(found.labels))[:OPENED]
     start = time.perf_counter()
     contents = _contents(files, [found.names[i] for i in index])
-    read = (time.perf_counter() - start) / (len(index) if path.is_dir() else len(found.labels))
+    each = len(index) if path.is_dir() else len(found.labels)  # an archive is read as a whole
+    read = (time.perf_counter() - start) / each + listing / len(found.labels)
     return _opened(source, found, {i: contents[found.names[i]] for i in index.tolist()}, read)
 
 

@@ -13,6 +13,8 @@ ENOUGH = (1500, 12000)  # fewest and most steps that are enough, however many im
 SHARED = 0.7  # steps of the super-supernet, as a share of a member's
 FEW_EPOCHS = 50  # below, crops are mild: there is no time to learn from hard ones
 WEIGHTS = (1.0, 1.0, 1.0, 2.0, 2.0, 3.0)  # of the sizes in the super-supernet, last ones first
+HELD = 2e9  # bytes of stored images that memory is sure to hold
+READ = 0.15  # share of the minutes that reading images may take
 SELECT, TEST = (1000, 0.06, 0.15), (2000, 0.1, 0.2)  # images wanted; least and most share of them
 
 
@@ -33,6 +35,7 @@ class Needs(NamedTuple):
     space: Space
     scalings: Scalings
     train: int
+    per_class: int | None
 
     @property
     def sizes(self) -> int:
@@ -58,15 +61,23 @@ def fractions(seen: Seen) -> tuple[float, float]:
     )
 
 
-def counts(seen: Seen) -> dict[str, int]:
-    """Return about how many images each split will hold."""
-    return seen.splits(*fractions(seen))
+def per_class(seen: Seen, frame: Frame, minutes: float) -> int | None:
+    """Return data.per_class: None unless all images are too many for memory or for the minutes."""
+    held = HELD / (seen.channels * frame.size**2)
+    most = min(held, READ * minutes * 60 / seen.decode) if seen.decode else held
+    free = seen.images - sum(seen.given.values())
+    return None if free <= most else max(20, int(most / len(seen.classes)))
+
+
+def counts(seen: Seen, most: int | None) -> dict[str, int]:
+    """Return about how many images each split will hold, with at most so many of a class."""
+    return seen.splits(*fractions(seen), most)
 
 
 def choices(seen: Seen, needs: Needs, steps: int) -> Choices:
     """Return every number that is chosen for images, budgets and the steps of a member."""
     return (
-        _data(seen, needs.frame)
+        _data(seen, needs)
         | _space(needs)
         | _scaling(needs)
         | _supernet(seen, needs, max(1, round(steps * SHARED)))
@@ -75,14 +86,17 @@ def choices(seen: Seen, needs: Needs, steps: int) -> Choices:
     )
 
 
-def _data(seen: Seen, frame: Frame) -> Choices:
+def _data(seen: Seen, needs: Needs) -> Choices:
+    frame, few = needs.frame, needs.per_class
     select, test = fractions(seen)
     kind = "a sample has colours" if seen.channels == 3 else "every image of a sample is grey"
+    limited = "all would take too long to read, or too much memory" if few else ""
     larger = f"the images' shorter sides are {seen.side} px (median)"
     kept = "they are stored whole" if frame.size == seen.side else "larger views cost time"
     return {
-        "data.channels": Choice(seen.channels, f"{kind}"),
+        "data.channels": Choice(seen.channels, kind),
         "data.size": Choice(frame.size, f"{larger}; {kept}"),
+        "data.per_class": Choice(few, limited),
         "data.most_skipped": Choice(SKIPPED, "a file that cannot be read is named, not fatal"),
         "data.select_fraction": Choice(
             select, "about 1,000 images tell candidates apart; never more than 15 %"
