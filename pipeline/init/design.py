@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 from scalenet.config.params import Params, parse, read_yaml
@@ -124,7 +126,7 @@ class Designer:
 
     def first(self) -> Needs:
         """Return the draft whose networks are timed."""
-        return self.draft(self._sizes()[0], 1)
+        return next(self._drafts())
 
     # --- for how many steps -----------------------------------------------------------------------
 
@@ -148,19 +150,28 @@ class Designer:
         return self._designed(draft, steps, rates)
 
     def _drafts(self) -> Iterator[Needs]:
-        """Yield drafts from what is wished for to what takes least time."""
-        for sizes in self._sizes():
-            yield self.draft(sizes, 1)
-            yield self.draft(sizes, LESS)
+        """Yield drafts from what is wished for to what takes least time; budgets out of a space's
+        reach are passed over, unless all are."""
+        refused, yielded = ValueError(), False
+        for sizes, times in product(self._sizes(), (1, LESS)):
+            try:
+                draft = self.draft(sizes, times)
+            except ValueError as error:
+                refused = error
+                continue
+            yielded = True
+            yield draft
+        if not yielded:
+            raise refused
 
     def _grown(self, draft: Needs, steps: int, rates: Rates) -> tuple[Needs, int]:
         """Return a draft with its steps, or larger ones where there is time to train them."""
-        for times in MORE:
-            larger = self.draft(self._sizes()[0], times)
-            afforded = self._affordable(larger, rates)
-            if steps < self.enough or afforded < self.enough:
-                break
-            draft, steps = larger, afforded
+        for times in MORE if steps >= self.enough else ():
+            with suppress(ValueError):  # a larger budget may be out of reach
+                larger = self.draft(self._sizes()[0], times)
+                afforded = self._affordable(larger, rates)
+                if afforded >= self.enough:
+                    draft, steps = larger, afforded
         return draft, min(steps, 2 * self.enough)
 
     def _affordable(self, draft: Needs, rates: Rates) -> int:

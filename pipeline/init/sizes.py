@@ -23,6 +23,7 @@ from scalenet.space.scaling import BaseModel, Scaling
 
 WIDTHS = tuple(round(1.15**i, 2) for i in range(-5, 11))  # of the space, 0.5 to 4
 FACTORS = np.arange(10, 61) / 10  # widths of strategies
+COARSE, CLOSE = 7, 1.25  # every so many-th is tried first; those within this ratio of the best then
 DEPTHS = (1.0, 1.5, 2.0)
 DEPTH_GROWTH = 0.2  # depth ~ budget^0.2
 NEAR = 1.2  # resolutions within this ratio of a size's middle are offered
@@ -140,7 +141,12 @@ def _offered(space: Space, frame: Frame, goal: Goal, task: Task) -> dict[str, An
     The tolerance is the least with which most base models have a strategy; ``ValueError`` if none.
     """
     pairs = list(product(_depths(goal.size), _resolutions(frame, goal.side)))
-    offered = [Scaling(d, float(w), r) for d, r in pairs for w in _factors(frame, goal, (d, r))]
+    middles = _factors(space, goal, pairs, task)
+    offered = [
+        Scaling(depth, float(width), px)
+        for (depth, px), middle in zip(pairs, middles, strict=True)
+        for width in FACTORS[(middle / CLOSE <= FACTORS) & (middle * CLOSE >= FACTORS)]
+    ]
     flops = flops_of(space, offered, task)[:, goal.inside]
     for tolerance in TOLERANCES:
         meets = np.abs(flops / goal.budget - 1) <= tolerance
@@ -193,8 +199,10 @@ def _resolutions(frame: Frame, side: float) -> list[int]:
     return sorted(px for px in near[:MOST] if px == near[0] or side / NEAR <= px <= side * NEAR)
 
 
-def _factors(frame: Frame, goal: Goal, pair: tuple[float, int]) -> np.ndarray:
-    """Return the widths that may bring a depth and a resolution to a size's budget."""
-    depth, resolution = pair
-    middle = math.sqrt(2**goal.size * (frame.base / resolution) ** 2 / depth)
-    return FACTORS[(middle / 1.45 <= FACTORS) & (middle * 1.45 >= FACTORS)]
+def _factors(space: Space, goal: Goal, pairs: list[tuple[float, int]], task: Task) -> np.ndarray:
+    """Return the width (pairs) that brings each (depth, resolution) about to a size's budget."""
+    tried = FACTORS[::COARSE]
+    strategies = [Scaling(depth, float(width), px) for depth, px in pairs for width in tried]
+    flops = np.median(flops_of(space, strategies, task)[:, goal.inside], axis=1)
+    logs = np.log(flops.reshape(len(pairs), len(tried)))
+    return np.array([np.interp(math.log(goal.budget), row, tried) for row in logs])
