@@ -28,10 +28,10 @@ def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Param
         merge(content, _preset(root, preset, yaml))
     for key, value in overrides.items():
         assign(content, key, _named(root, key, value))
-    plain = YAML(typ="safe").load(_dump(yaml, content))
+    plain = YAML(typ="safe").load(dump(yaml, content))
     params = parse(plain, "params.yaml" + (f" with preset {preset}" if preset else ""))
     if plain != read_yaml(path):
-        write_bytes(path, _dump(yaml, content).encode())
+        write_bytes(path, dump(yaml, content).encode())
     return params
 
 
@@ -80,6 +80,13 @@ def merge(into: Any, other: Mapping[str, Any]) -> None:
             into[key] = value
 
 
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """Return the mapping that has a value at a dotted key and nothing else."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
 def assign(content: Any, key: str, value: Any) -> None:
     """Set a dotted key; ``ValueError`` if there is no such key."""
     *parents, last = key.split(".")
@@ -101,7 +108,8 @@ def assign(content: Any, key: str, value: Any) -> None:
             node[index] = value
 
 
-def _dump(yaml: YAML, content: Any) -> str:
+def dump(yaml: YAML, content: Any) -> str:
+    """Return what ``yaml`` loaded as text, with its comments."""
     text = io.StringIO()
     yaml.dump(content, text)
     return text.getvalue()

@@ -12,6 +12,7 @@ from scalenet import __version__
 from scalenet.pipeline import INTERRUPTED, REFUSED, UNAVAILABLE, Unavailable, _missing
 
 VERBS = {  # a verb's file and its line in the help
+    "init": "Begin a project that fits images, this machine and the minutes you have.",
     "run": "Build the family: every stage that is not up to date.",
     "family": "Show the family that was built.",
     "params": "Change params.yaml by a preset or single keys.",
@@ -52,6 +53,7 @@ def scalenet() -> None:
     """Search a base model and its scaling strategy together, and publish a family S0…SN.
 
     \b
+    scalenet init photos.tar       begin a project for your images
     scalenet run                   build the family of the folder that you are in
     scalenet run --preset tiny     the same in under a minute, too small to be any good
     scalenet family                look at it

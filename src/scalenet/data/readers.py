@@ -57,7 +57,7 @@ def _inside(params: Data, path: Path) -> Source:
 
 
 def listed(path: Path) -> Files:
-    """List the files of a folder or an archive."""
+    """List the files of a folder or an archive; ``ValueError`` if it is neither, or damaged."""
     if path.is_dir():
         return folder(path)
     if not path.is_file():

@@ -36,6 +36,11 @@ class Budget:
     def _table(self) -> Table:
         return Table(self.space, all_strategies(self.scalings), self.task)
 
+    @cached_property
+    def reach(self) -> tuple[int, int]:
+        """The fewest and the most FLOPs of the space's base models."""
+        return self._table.ends(strategies(self.scalings, 0)[0])
+
     def miss(self, base: BaseModel, strategy: Scaling, size: int) -> float:
         """Return by how much a scaled base model misses its size's budget."""
         flops = self.flops(base, strategy)
@@ -69,7 +74,9 @@ class Budget:
         self, generator: np.random.Generator, tries: int, chosen: list[Scaling] | None = None
     ) -> BaseModel:
         """Draw a random feasible base model; ``ValueError`` says what the nearest one misses."""
+        low, high = self.reach
         asked = f"scaling.budget {self.scalings.budget:g} ±{self.scalings.tolerance:.0%}"
+        asked += f" (the space's have {low:,} to {high:,} FLOPs)"
         if chosen:
             asked += " with the strategies " + ", ".join(map(str, chosen))
         return first_that(

@@ -174,6 +174,13 @@ class Table:
                 total += slope.take(row, axis=1) * next(columns)
         return total.T
 
+    def ends(self, strategy: Scaling) -> tuple[int, int]:
+        """Return the fewest and the most FLOPs of a network that a strategy makes."""
+        row = self._strategy[strategy]
+        flops = [terms[row, :, 0] for terms in self._terms]
+        rest = int(self._rest[row, 0])
+        return rest + sum(int(f.min()) for f in flops), rest + sum(int(f.max()) for f in flops)
+
 
 def _choices(block: SpaceBlock) -> int:
     """Return in how many ways an expansion ratio and a depth are chosen for a block."""

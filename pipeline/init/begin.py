@@ -1,0 +1,37 @@
+"""Begin a project: look, time, choose, write; what ``scalenet init`` does in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from scalenet.data.readers import BUNDLED
+from scalenet.pipeline.init import plan, write
+from scalenet.pipeline.init.design import Designer, Wish
+from scalenet.pipeline.init.look import look
+
+
+def folder(data: str, name: str | None) -> Path:
+    """Return the project's folder: NAME, or the data's name; ``ValueError`` if it is not free."""
+    root = Path(name or write.name_of(data))
+    if name is None and root.exists() and root.samefile(data):
+        root = root.with_name(f"{root.name}-family")
+    write.check(root)
+    return root
+
+
+def project(root: Path, data: str, wish: Wish) -> Iterator[str]:
+    """Write a project for labelled images and yield its plan, a line at a time.
+
+    ``ValueError`` for data or a wish that cannot be met; then nothing is written.
+    """
+    source = write.source_of(data, root)
+    seen = look(source if source == BUNDLED else str(Path(data).resolve()))
+    designer = Designer(seen, source, wish)
+    draft = designer.first()
+    from scalenet.pipeline.init.probe import probe  # seconds of imports, after cheap refusals
+
+    rates = probe(designer.params(draft, 1000)[1], seen)
+    design = designer.design(rates)
+    write.lay(root, design.choices, plan.title(seen, wish), design.seconds)
+    yield from plan.lines(seen, wish, design, rates)

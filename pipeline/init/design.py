@@ -1,0 +1,218 @@
+"""Params that fit data, machine and minutes: how many sizes, of which budgets, for how many steps.
+
+No timing and no files: what was seen and measured in, every number with its reason out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any, NamedTuple
+
+from scalenet.config.params import Params, parse, read_yaml
+from scalenet.pipeline.init import recipes
+from scalenet.pipeline.init.estimate import Rates, seconds
+from scalenet.pipeline.init.frame import Frame, frame_of
+from scalenet.pipeline.init.look import Seen
+from scalenet.pipeline.init.recipes import Choice, Choices, Needs
+from scalenet.pipeline.init.sizes import FEWEST, LARGEST, TOLERANCE, Reach, scalings
+from scalenet.pipeline.project import DEFAULT, PRESETS
+from scalenet.pipeline.settings import merge, nested
+from scalenet.space.network import Task
+
+USED = 0.92  # share of the minutes that is planned for: a machine is not always equally fast
+LIKED = 0.5  # share of the steps that are enough below which sizes are given up instead
+LEAST = 60  # steps of a member below which nothing is learnt
+BUSY = 1.3  # times that work takes longer beside other work, from which it is said
+MORE = (2, 4)  # times the usual budget, where there is time for it
+LESS = 0.5  # the same before a size is given up
+
+
+class Wish(NamedTuple):
+    """What a user asks for: a name, minutes, FLOPs of the largest member, a stored side in px."""
+
+    name: str
+    minutes: float
+    max_flops: float | None = None
+    size: int | None = None
+
+
+class Design(NamedTuple):
+    """What was chosen: every number with its reason, the params they make, seconds by stage."""
+
+    choices: Choices
+    params: Params
+    seconds: dict[str, float]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Designer:
+    """Designs a project for what was seen, named as data.source names it, and a wish."""
+
+    seen: Seen
+    source: str
+    wish: Wish
+
+    @cached_property
+    def frame(self) -> Frame:
+        return frame_of(self.seen.side, self.wish.size)
+
+    @cached_property
+    def task(self) -> Task:
+        return Task(self.seen.channels, len(self.seen.classes))
+
+    @cached_property
+    def default(self) -> dict[str, Any]:
+        return read_yaml(PRESETS / f"{DEFAULT}.yaml")
+
+    @cached_property
+    def reach(self) -> Reach:
+        return Reach(self.frame, self.task, self.default["space"])
+
+    @cached_property
+    def enough(self) -> int:
+        """Steps of a member that are enough for so many images."""
+        return recipes.enough(self.frame, self.train)
+
+    @cached_property
+    def train(self) -> int:
+        """How many images there will be to train on."""
+        return self.counts["train"]
+
+    @cached_property
+    def per_class(self) -> int | None:
+        return recipes.per_class(self.seen, self.frame, self.wish.minutes)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """About how many images each split will hold."""
+        return recipes.counts(self.seen, self.per_class)
+
+    # --- how many sizes, of which budgets ---------------------------------------------------------
+
+    def draft(self, sizes: int, times: float) -> Needs:
+        """Return sizes whose base has some times the usual budget, within the wish's bound."""
+        budget = min(self.reach.usual * times, self._bound(sizes))
+        width = self.reach.width(budget)
+        low, middle, high = self.reach.typical[width]
+        budget = _rounded(budget if low <= budget <= high else middle)
+        space = self.reach.space(width)
+        offered = scalings(space, self.frame, budget, sizes, self.task)
+        return Needs(self.frame, space, offered, self.train, self.per_class)
+
+    def _bound(self, sizes: int) -> float:
+        """Return the largest budget of a base model whose largest member is as small as wished."""
+        most = self.wish.max_flops or math.inf
+        return most / 2 ** (sizes - 1) / (1 + TOLERANCE)
+
+    def _sizes(self) -> list[int]:
+        """Return the numbers of sizes that the wish for FLOPs allows, most first."""
+        allowed = [n for n in range(LARGEST, FEWEST - 1, -1) if self._bound(n) >= self.reach.least]
+        if allowed:
+            return allowed
+        grown = (1 + TOLERANCE) * 2 ** (FEWEST - 1), 2 ** (LARGEST - 1)
+        least, most = self.reach.least * grown[0], self.reach.most * grown[1]
+        raise ValueError(
+            f"--max-flops {self.wish.max_flops:,.0f} is out of reach: with images stored at "
+            f"{self.frame.size} px the largest member may have {least:,.0f} to {most:,.0f} FLOPs; "
+            "raise it, or store smaller images by --size"
+        )
+
+    def first(self) -> Needs:
+        """Return the draft whose networks are timed."""
+        return next(self._drafts())
+
+    # --- for how many steps -----------------------------------------------------------------------
+
+    def design(self, rates: Rates) -> Design:
+        """Return the largest family that the minutes train well.
+
+        ``ValueError`` if they are too few for the smallest, with how many are enough for it.
+        """
+        for draft in self._drafts():
+            steps = self._affordable(draft, rates)
+            if steps >= self.enough * LIKED:
+                return self._designed(*self._grown(draft, steps, rates), rates)
+        if steps < LEAST:
+            least = self._designed(draft, LEAST, rates)
+            minutes = sum(least.seconds.values()) / USED / 60
+            raise ValueError(
+                f"--minutes {self.wish.minutes:g} is too short: the smallest family, {FEWEST} "
+                f"sizes trained for {LEAST} steps each, takes about {minutes:.1f} minutes here"
+                f"{slowed(rates)}; give more, or store smaller images by --size"
+            )
+        return self._designed(draft, steps, rates)
+
+    def _drafts(self) -> Iterator[Needs]:
+        """Yield drafts from what is wished for to what takes least time; budgets out of a space's
+        reach are passed over, unless all are."""
+        refused, yielded = ValueError(), False
+        for sizes, times in product(self._sizes(), (1, LESS)):
+            try:
+                draft = self.draft(sizes, times)
+            except ValueError as error:
+                refused = error
+                continue
+            yielded = True
+            yield draft
+        if not yielded:
+            raise refused
+
+    def _grown(self, draft: Needs, steps: int, rates: Rates) -> tuple[Needs, int]:
+        """Return a draft with its steps, or larger ones where there is time to train them."""
+        for times in MORE if steps >= self.enough else ():
+            with suppress(ValueError):  # a larger budget may be out of reach
+                larger = self.draft(self._sizes()[0], times)
+                afforded = self._affordable(larger, rates)
+                if afforded >= self.enough:
+                    draft, steps = larger, afforded
+        return draft, min(steps, 2 * self.enough)
+
+    def _affordable(self, draft: Needs, rates: Rates) -> int:
+        """Return the most steps of a member with which a run fits in the minutes; 0 if none do."""
+        low, high = 0, 4 * self.enough
+        while low < high:
+            middle = (low + high + 1) // 2
+            took = sum(self._designed(draft, middle, rates).seconds.values())
+            low, high = (middle, high) if took <= self._seconds else (low, middle - 1)
+        return low
+
+    @property
+    def _seconds(self) -> float:
+        return self.wish.minutes * 60 * USED
+
+    def _designed(self, draft: Needs, steps: int, rates: Rates) -> Design:
+        """Return what a draft and a member's steps make, and how long that takes."""
+        choices, params = self.params(draft, steps)
+        took = seconds(params, self.counts, self.task, rates)
+        return Design(choices, params, took, self.counts)
+
+    def params(self, draft: Needs, steps: int) -> tuple[Choices, Params]:
+        """Return every choice for a draft and a member's steps, and the params that they make."""
+        choices = recipes.choices(self.seen, draft, steps)
+        choices |= {
+            "data.name": Choice(self.wish.name),
+            "data.source": Choice(self.source),
+        }
+        content = deepcopy(self.default)
+        for key, choice in choices.items():
+            merge(content, nested(key, choice.value))
+        return choices, parse(content, "scalenet init")
+
+
+def slowed(rates: Rates) -> str:
+    """Return what to say of a machine that does other work; "" if it does none to speak of."""
+    busy = rates.busy
+    return f", where other work slows everything {busy:.1f} times now" if busy > BUSY else ""
+
+
+def _rounded(budget: float) -> float:
+    """Return a budget with two digits, rounded down."""
+    unit = 10 ** (math.floor(math.log10(budget)) - 1)
+    return float(budget // unit * unit)

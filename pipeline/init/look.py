@@ -1,0 +1,174 @@
+"""What labelled images are: how many, of how many classes, how large, grey or in colour.
+
+Files are listed as the stage ``prepare`` lists them. A sample of them is opened for its sides; a
+part of that is decoded, timed, and kept for timing training steps.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from scalenet.config.params import Data, read_yaml
+from scalenet.data import readers
+from scalenet.data.decoding import image_array
+from scalenet.data.listing import BROKEN, Files, unreadable
+from scalenet.data.pixels import DAMAGED
+from scalenet.data.readers import BUNDLED, Source
+from scalenet.pipeline.project import DEFAULT, PRESETS
+
+OPENED = 400  # images whose sides are read
+DECODED = 128  # of these, images that are decoded
+SAMPLE_PX = 96  # stored side of the sample, px; that of the images where they are smaller
+GREY = 4.0  # largest mean difference of a grey image's channels, of 255: a JPEG adds some
+DRAWN = ("select", "test")  # splits that are drawn where a source does not come with them
+SKIPPED = 0.01  # data.most_skipped: one broken file of a thousand does not stop a project
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a source holds.
+
+    ``counts`` are the images of each class, ``given`` those of the splits that it comes with,
+    ``sides`` (n) the shorter sides of a sample in px, ``sample`` uint8 (m, C, H, W) some images
+    with their ``labels`` (m), and ``decode`` the seconds that reading one image takes.
+    """
+
+    classes: list[str]
+    counts: list[int]
+    given: dict[str, int]
+    sides: np.ndarray
+    sample: np.ndarray
+    labels: np.ndarray
+    decode: float
+
+    @property
+    def images(self) -> int:
+        """How many images there are, of all splits."""
+        return sum(self.counts)
+
+    @property
+    def side(self) -> int:
+        """The median of the images' shorter sides in px."""
+        return int(np.median(self.sides))
+
+    @property
+    def channels(self) -> int:
+        """1 where the sample is grey, else 3."""
+        return self.sample.shape[1]
+
+    def splits(self, select: float, test: float, per_class: int | None = None) -> dict[str, int]:
+        """Return about how many images each split will hold.
+
+        ``select`` and ``test`` are the shares of the images in no split of the source's own, of
+        which at most ``per_class`` of a class are used.
+        """
+        share = 1 - sum(self.given.values()) / self.images
+        free = sum(min(round(count * share), per_class or count) for count in self.counts)
+        drawn = {"select": round(free * select), "test": round(free * test)}
+        sizes = {name: self.given.get(name, count) for name, count in drawn.items()}
+        taken = sum(count for name, count in drawn.items() if name not in self.given)
+        return {"train": free - taken, **sizes}
+
+
+def look(source: str) -> Seen:
+    """Look at a folder, an archive or ``data/digits``; ``ValueError`` says what is wrong with it.
+
+    ``source`` is a path, absolute unless it stands for the bundled digits.
+    """
+    if source == BUNDLED:
+        found = readers.digits(_section(source, channels=1, size=8))
+        first = np.arange(DECODED)
+        return _seen(found, np.full(DECODED, 8), found.pixels(first), first, 0.0)
+    path, began = Path(source), time.perf_counter()
+    files = readers.listed(path)
+    listing = time.perf_counter() - began
+    found = readers.labelled(_section(source), files)
+    index = np.random.default_rng(0).permutation(len(found.labels))[:OPENED]
+    start = time.perf_counter()
+    contents = _contents(files, [found.names[i] for i in index])
+    each = len(index) if path.is_dir() else len(found.labels)  # an archive is read as a whole
+    read = (time.perf_counter() - start) / each + listing / len(found.labels)
+    return _opened(source, found, {i: contents[found.names[i]] for i in index.tolist()}, read)
+
+
+def _section(source: str, **changes: Any) -> Data:
+    """Return the section ``data`` of the default params, for a source."""
+    default = read_yaml(PRESETS / f"{DEFAULT}.yaml")["data"]
+    return Data.model_validate(default | {"source": source, "most_skipped": SKIPPED} | changes)
+
+
+def _contents(files: Files, names: list[str]) -> dict[str, bytes]:
+    """Return the bytes of named files; none for one that cannot be read."""
+    try:
+        return {
+            name: content if isinstance(content, bytes) else b""
+            for name, content in files.read(set(names))
+        }
+    except BROKEN as error:
+        raise unreadable(files.origin, error) from error
+
+
+def _opened(source: str, found: Source, contents: dict[int, bytes], read: float) -> Seen:
+    """Describe a source by files of it, keyed by their index; ``read`` seconds took each."""
+    sides = {i: side for i, content in contents.items() if (side := _side(content))}
+    if not sides:
+        raise ValueError(f"data.source: none of {len(contents)} images of {source} can be opened")
+    shown = list(sides)[:DECODED]
+    stored = min(SAMPLE_PX, int(np.median(list(sides.values()))))
+    params, start = _section(source, channels=3, size=stored), time.perf_counter()
+    arrays = {i: array for i in shown if (array := _decoded(params, contents[i])) is not None}
+    seconds = (time.perf_counter() - start) / len(shown) + read
+    if not arrays:
+        raise ValueError(f"data.source: none of {len(shown)} images of {source} can be decoded")
+    sample = np.stack(list(arrays.values()))
+    return _seen(found, np.array(list(sides.values())), _lean(sample), arrays, seconds)
+
+
+def _side(content: bytes) -> int:
+    """Return the shorter side of an image file in px, of its header alone; 0 if it has none."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return min(image.size)
+    except DAMAGED:
+        return 0
+
+
+def _decoded(params: Data, content: bytes) -> np.ndarray | None:
+    try:
+        return image_array(params, content)
+    except DAMAGED:
+        return None
+
+
+def _lean(sample: np.ndarray) -> np.ndarray:
+    """Return images (n, 3, H, W) with one channel if all of them are grey."""
+    spread = sample.max(1).astype(float) - sample.min(1)
+    return sample[:, :1] if spread.mean((1, 2)).max() <= GREY else sample
+
+
+def _seen(
+    found: Source,
+    sides: np.ndarray,
+    sample: np.ndarray,
+    shown: Sequence[int],
+    decode: float,
+) -> Seen:
+    names, counts = np.unique(found.given, return_counts=True)
+    given = {n: c for n, c in zip(names.tolist(), counts.tolist(), strict=True) if n in DRAWN}
+    return Seen(
+        classes=found.classes,
+        counts=np.bincount(found.labels, minlength=len(found.classes)).tolist(),
+        given=given,
+        sides=sides,
+        sample=sample,
+        labels=found.labels[list(shown)],
+        decode=decode,
+    )

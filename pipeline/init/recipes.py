@@ -1,0 +1,230 @@
+"""How networks are trained on images of a kind and number, and why: numbers with their reasons."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from scalenet.config.space import Scalings, Space
+from scalenet.pipeline.init.frame import SMALL, TINY, Frame
+from scalenet.pipeline.init.look import SKIPPED, Seen
+
+EPOCHS = 100  # passes over the training images that are enough for a member
+ENOUGH = (1500, 12000)  # fewest and most steps that are enough, however many images there are
+SHARED = 0.7  # steps of the super-supernet, as a share of a member's
+FEW_EPOCHS = 50  # below, crops are mild: there is no time to learn from hard ones
+WEIGHTS = (1.0, 1.0, 1.0, 2.0, 2.0, 3.0)  # of the sizes in the super-supernet, last ones first
+HELD = 2e9  # bytes of stored images that memory is sure to hold
+READ = 0.15  # share of the minutes that reading images may take
+SELECT, TEST = (1000, 0.06, 0.15), (2000, 0.1, 0.2)  # images wanted; least and most share of them
+
+
+class Choice(NamedTuple):
+    """A value of params.yaml and why it is chosen; "" where its comment there says enough."""
+
+    value: Any
+    why: str = ""
+
+
+Choices = dict[str, Choice]  # by dotted key of params.yaml
+
+
+class Needs(NamedTuple):
+    """What recipes depend on: the frame, the space and its budgets, the images to train on."""
+
+    frame: Frame
+    space: Space
+    scalings: Scalings
+    train: int
+    per_class: int | None
+
+    @property
+    def sizes(self) -> int:
+        return len(self.scalings.stages)
+
+
+def batch(frame: Frame, train: int) -> int:
+    """Return the images of a step: of tiny ones more, which cost next to nothing."""
+    return max(2, min(64 if frame.size <= TINY else 32, train // 4))
+
+
+def enough(frame: Frame, train: int) -> int:
+    """Return the steps that are enough for a member on so many training images."""
+    least, most = ENOUGH
+    return min(most, max(least, EPOCHS * train // batch(frame, train)))
+
+
+def fractions(seen: Seen) -> tuple[float, float]:
+    """Return the shares of the images in no split that go to select and to test."""
+    free = seen.images - sum(seen.given.values())
+    return tuple(
+        round(min(most, max(least, wanted / free)), 2) for wanted, least, most in (SELECT, TEST)
+    )
+
+
+def per_class(seen: Seen, frame: Frame, minutes: float) -> int | None:
+    """Return data.per_class: None unless all images are too many for memory or for the minutes."""
+    held = HELD / (seen.channels * frame.size**2)
+    most = min(held, READ * minutes * 60 / seen.decode) if seen.decode else held
+    free = seen.images - sum(seen.given.values())
+    return None if free <= most else max(20, int(most / len(seen.classes)))
+
+
+def counts(seen: Seen, most: int | None) -> dict[str, int]:
+    """Return about how many images each split will hold, with at most so many of a class."""
+    return seen.splits(*fractions(seen), most)
+
+
+def choices(seen: Seen, needs: Needs, steps: int) -> Choices:
+    """Return every number that is chosen for images, budgets and the steps of a member."""
+    return (
+        _data(seen, needs)
+        | _space(needs)
+        | _scaling(needs)
+        | _supernet(seen, needs, max(1, round(steps * SHARED)))
+        | _search(needs)
+        | _members(seen, needs, steps)
+    )
+
+
+def _data(seen: Seen, needs: Needs) -> Choices:
+    frame, few = needs.frame, needs.per_class
+    select, test = fractions(seen)
+    kind = "a sample has colours" if seen.channels == 3 else "every image of a sample is grey"
+    limited = "all would take too long to read, or too much memory" if few else ""
+    larger = f"the images' shorter sides are {seen.side} px (median)"
+    kept = "they are stored whole" if frame.size == seen.side else "larger views cost time"
+    return {
+        "data.channels": Choice(seen.channels, kind),
+        "data.size": Choice(frame.size, f"{larger}; {kept}"),
+        "data.per_class": Choice(few, limited),
+        "data.most_skipped": Choice(SKIPPED, "a file that cannot be read is named, not fatal"),
+        "data.select_fraction": Choice(
+            select, "about 1,000 images tell candidates apart; never more than 15 %"
+        ),
+        "data.test_fraction": Choice(
+            test, "about 2,000 images tell members apart; never more than 20 %"
+        ),
+    }
+
+
+def _space(needs: Needs) -> Choices:
+    space, frame = needs.space.model_dump(mode="json"), needs.frame
+    strides = frame.stem_stride * _product(block["stride"] for block in space["stages"])
+    positions = -(-frame.base // strides)
+    return {
+        "space.stem": Choice(
+            space["stem"],
+            f"stem and blocks shrink {strides} times: {frame.base} px end as {positions} a side",
+        ),
+        "space.stages": Choice(space["stages"], "widths that make the base models' budget"),
+        "space.head": Choice(space["head"], "a channel a class where there are many, up to 256"),
+        "space.divisor": Choice(space["divisor"]),
+    }
+
+
+def _product(values: Any) -> int:
+    total = 1
+    for value in values:
+        total *= value
+    return total
+
+
+def _scaling(needs: Needs) -> Choices:
+    scaling, frame = needs.scalings, needs.frame
+    last = scaling.target(needs.sizes - 1)
+    return {
+        "scaling.budget": Choice(
+            scaling.budget,
+            f"typical base models have it at {frame.base} px; S{needs.sizes - 1} has {last:,.0f}",
+        ),
+        "scaling.tolerance": Choice(scaling.tolerance),
+        "scaling.tries": Choice(scaling.tries),
+        "scaling.stages": Choice(
+            scaling.model_dump(mode="json")["stages"],
+            "depth, width and resolution grow together; widths that reach each size's budget",
+        ),
+        "family": Choice(
+            {f"S{i}": {"multiple": 2**i, "seed": 0} for i in range(needs.sizes)},
+            "every size that is searched; a larger one would not fit in the super-supernet",
+        ),
+        "publish.next_multiples": Choice([2**needs.sizes]),
+        "extrapolate.resolution_step": Choice(frame.step),
+    }
+
+
+def _supernet(seen: Seen, needs: Needs, steps: int) -> Choices:
+    lr = 0.12 if needs.frame.size <= TINY else 0.2
+    return {
+        "supernet.sampling": Choice("budgeted", "trains only networks that the search may choose"),
+        "supernet.stage_weights": Choice(
+            list(WEIGHTS[-needs.sizes :]), "channels that only large networks use learn late"
+        ),
+        "supernet.sampled": Choice(1, "as many steps as networks: weights learn most from that"),
+        **_recipe("supernet", seen, needs, steps, lr),
+    }
+
+
+def _members(seen: Seen, needs: Needs, steps: int) -> Choices:
+    return {
+        "retrain.init": Choice("supernet", "better than a fresh start in as many steps"),
+        "retrain.use_select": Choice(False, "members are compared on select: not trained on it"),
+        "retrain.calibration": Choice(min(1024, needs.train)),
+        **_recipe("retrain", seen, needs, steps, 0.1),
+    }
+
+
+def _search(needs: Needs) -> Choices:
+    short = {"random_bases": 2, "iterations": 1, "population": 4, "generations": 3, "parents": 2}
+    return {
+        "search.stage_weights": Choice([1.0] * needs.sizes),
+        "search.calibration": Choice(min(256, needs.train)),
+        "search.batch": Choice(256),
+        **{f"search.{key}": Choice(value) for key, value in short.items()},
+    }
+
+
+def _recipe(section: str, seen: Seen, needs: Needs, steps: int, lr: float) -> Choices:
+    """Return the choices of one recipe: of the super-supernet or of the members."""
+    images = batch(needs.frame, needs.train)
+    epochs = steps * images / needs.train
+    log = max(1, steps // 40 // 10 * 10 or steps // 10)
+    decay = 5e-4 if epochs >= 20 else 1e-4
+    values = {
+        "steps": Choice(
+            steps, f"what the minutes allow: {_times(epochs)} over {needs.train:,} images"
+        ),
+        "batch": Choice(images),
+        "lr": Choice(lr),
+        "warmup": Choice(steps // 10, "a tenth of the steps"),
+        "weight_decay": Choice(decay, "images come back often" if decay > 1e-4 else ""),
+        "ema": Choice(0.995 if steps >= 1000 else 0.99 if steps >= 200 else 0.95),
+        "log": Choice(log),
+        "checkpoint": Choice(5 * log),
+        "augment": _augment(seen, needs.frame, epochs),
+    }
+    return {f"{section}.recipe.{key}": choice for key, choice in values.items()}
+
+
+def _times(epochs: float) -> str:
+    return f"{epochs:.0f} times" if epochs >= 2 else f"{epochs:.1f} times"
+
+
+def _augment(seen: Seen, frame: Frame, epochs: float) -> Choice:
+    """Return the views. Grey images are never mirrored: a mirrored glyph is wrong."""
+    colour = seen.channels == 3
+    mirrored = (
+        "mirrored, as most colour images may be (set flip: false if left and right mean something)"
+        if colour
+        else "not mirrored: grey images are often glyphs (set flip: true if they are none)"
+    )
+    still = {"rotate": 0, "shift": 0.0, "scale": [1.0, 1.0], "crop": [1.0, 1.0], "aspect": 1.0}
+    if frame.size > SMALL:
+        hard = colour and epochs >= FEW_EPOCHS
+        changed = {"crop": [0.35 if hard else 0.6, 1.0], "aspect": 1.5 if hard else 1.25}
+        why = f"random crops, {'hard' if hard else 'mild'} for {_times(epochs)} over the images"
+    elif colour:
+        changed, why = {"shift": 0.1}, "moved a little"
+    else:
+        changed = {"rotate": 10, "shift": 0.08, "scale": [0.9, 1.1]}
+        why = "turned, moved and zoomed a little"
+    return Choice(still | changed | {"flip": colour}, f"{why}; {mirrored}")

@@ -1,0 +1,116 @@
+"""A project's folder with a params.yaml whose numbers say why they were chosen."""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from scalenet.config.params import parse
+from scalenet.data.readers import BUNDLED
+from scalenet.pipeline import project
+from scalenet.pipeline.init.recipes import Choice, Choices
+from scalenet.pipeline.settings import dump, merge, nested
+from scalenet.records import files
+
+RECORD = f"{project.CODE}/init.json"  # what was planned, and the hash of the params.yaml written
+WIDTH = 98  # columns of a comment
+EXPLAINED = "A line `init: …` says why the number below it was chosen."
+
+
+def name_of(data: str) -> str:
+    """Return a project's name for a path: its last part without suffixes, in plain letters."""
+    stem = re.sub(r"(\.tar)?\.\w+$", "", Path(data).resolve().name)
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "family"
+
+
+def check(root: Path) -> None:
+    """Refuse a folder that holds anything but an earlier init's project, as that left it."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return
+    if not root.is_dir():
+        raise ValueError(f"{root} is a file; give another NAME for the project's folder")
+    if (root / RECORD).exists() and not (root / "artifacts").exists():
+        written = files.read_json(root / RECORD)["params"]
+        if (root / "params.yaml").exists() and files.digest(root / "params.yaml") == written:
+            return
+    raise ValueError(
+        f"{root} is not empty; give another NAME for the project's folder, or move it away"
+    )
+
+
+def source_of(data: str, root: Path) -> str:
+    """Return data.source of a project: relative where data lie in the folder that holds it.
+
+    ``digits`` stands for the bundled ones, unless there is such a path.
+    """
+    if data in ("digits", BUNDLED) and not Path(data).exists():
+        return BUNDLED
+    path, here = Path(data).resolve(), root.resolve()
+    return os.path.relpath(path, here) if path.is_relative_to(here.parent) else str(path)
+
+
+def lay(root: Path, choices: Choices, title: str, seconds: dict[str, float]) -> None:
+    """Make the project's folder: DVC's files, params.yaml, and a record of what was planned."""
+    text = params_text(choices, title)
+    root.mkdir(parents=True, exist_ok=True)
+    project.begin(root)
+    files.write_bytes(root / "params.yaml", text.encode())
+    project.refresh(root)
+    digest = files.digest(root / "params.yaml")
+    files.write_json(root / RECORD, {"params": digest, "seconds": seconds})
+
+
+def params_text(choices: Choices, title: str) -> str:
+    """Return the default params.yaml with every choice in place, below the reason for it."""
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 96
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    content = yaml.load((project.PRESETS / f"{project.DEFAULT}.yaml").read_text())
+    for key, choice in choices.items():
+        merge(content, nested(key, _styled(choice.value)))
+        _explain(content, key, choice)
+    head = [
+        *textwrap.wrap(title, WIDTH - 2),
+        EXPLAINED,
+    ]
+    text = "".join(f"# {line}\n" for line in head) + _spaced(dump(yaml, content))
+    parse(YAML(typ="safe").load(text))
+    return text
+
+
+def _spaced(text: str) -> str:
+    """Return params.yaml with an empty line before each section; a list's went with its items."""
+    return re.sub(r"(?m)^([ \w].*)\n(?=\w+:)", r"\1\n\n", text)
+
+
+def _explain(content: Any, key: str, choice: Choice) -> None:
+    """Put the reason for a choice above its key."""
+    if not choice.why:
+        return
+    *parents, last = key.split(".")
+    for part in parents:
+        content = content[part]
+    indent = 2 * len(parents)
+    lines = textwrap.wrap(f"init: {choice.why}", WIDTH - indent - 2)
+    content.yaml_set_comment_before_after_key(last, before="\n".join(lines), indent=indent)
+
+
+def _styled(value: Any) -> Any:
+    """Return a list or a mapping as params.yaml writes it: on a line, a mapping inside on its."""
+    inner = list(value.values()) if isinstance(value, dict) else value
+    if isinstance(value, list | dict):
+        styled: Any = CommentedMap() if isinstance(value, dict) else CommentedSeq()
+        if not any(isinstance(item, dict) for item in inner):
+            styled.fa.set_flow_style()
+        if isinstance(value, dict):
+            styled.update({key: _styled(item) for key, item in value.items()})
+        else:
+            styled.extend(_styled(item) for item in value)
+        return styled
+    return value

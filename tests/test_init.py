@@ -1,0 +1,292 @@
+"""``scalenet init``: what it sees, what it chooses and why, what it refuses; without timing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scalenet.config import params as config
+from scalenet.pipeline.init import begin, plan, write
+from scalenet.pipeline.init.design import Designer, Wish
+from scalenet.pipeline.init.estimate import Rates
+from scalenet.pipeline.init.frame import frame_of
+from scalenet.pipeline.init.look import Seen, look
+from scalenet.pipeline.init.probe import probe
+from scalenet.space.budget import Budget
+from scalenet.space.network import Task
+from scalenet.space.scaling import all_strategies
+
+# of one core: a step 9 ms and 6 G multiply-accumulates a second
+RATES = Rates(
+    step=0.009, trained=6e9, shared=0.004, image=1e-4, judged=2e10, draw=2e-4, decode=7e-4, busy=1.0
+)
+KINDS = {  # images, classes, shorter side px, channels, given splits
+    "photographs": (2527, 6, 160, 3, {}),
+    "grey photographs": (1200, 4, 300, 1, {}),
+    "many classes": (12000, 150, 64, 3, {}),
+    "32 px": (60000, 10, 32, 3, {"test": 10000}),
+    "glyphs": (5000, 26, 28, 1, {}),
+    "digits": (1797, 10, 8, 1, {}),
+    "few": (90, 3, 40, 3, {}),
+}
+
+
+def seen(kind: str, **changes) -> Seen:
+    images, classes, side, channels, given = KINDS[kind]
+    counts = np.bincount(np.arange(images) % classes).tolist()
+    sample = np.zeros((8, channels, min(side, 96), min(side, 96)), np.uint8)
+    names = [f"c{i:03d}" for i in range(classes)]
+    sides, labels = np.full(50, side), np.arange(8) % classes
+    return replace(Seen(names, counts, given, sides, sample, labels, 7e-4), **changes)
+
+
+@cache
+def designed(kind: str, minutes: float = 30, rates: Rates = RATES, **wish):
+    designer = Designer(seen(kind), "images", Wish("mine", minutes, **wish))
+    return designer.design(rates)
+
+
+def write_images(folder: Path, classes: dict[str, int], px: tuple[int, int], colour: bool) -> Path:
+    generator = np.random.default_rng(0)
+    for number, (name, count) in enumerate(classes.items()):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            grey = generator.integers(0, 120, (px[1], px[0]), dtype=np.uint8)
+            grey[:: number + 2] += 100
+            pixels = np.stack([grey, grey // 2, grey // 3], 2) if colour else grey
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+# --- what is seen ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_it_sees_sides_classes_and_colour(tmp_path, colour):
+    folder = write_images(tmp_path / "data", {"a": 7, "b": 9}, (30, 20), colour)
+    found = look(str(folder))
+    assert (found.images, found.classes, found.side) == (16, ["a", "b"], 20)
+    assert found.channels == (3 if colour else 1) and found.sample.shape == (
+        16, found.channels, 20, 20,
+    )  # fmt: skip
+    assert found.counts == [7, 9] and found.decode > 0
+
+
+def test_grey_images_saved_in_colour_are_seen_as_grey(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        pixels = np.random.default_rng(0).integers(0, 255, (24, 24), dtype=np.uint8)
+        for i in range(4):
+            Image.fromarray(pixels).convert("RGB").save(tmp_path / name / f"{i}.jpg")
+    assert look(str(tmp_path)).channels == 1
+
+
+def test_splits_of_the_source_are_kept(tmp_path):
+    write_images(tmp_path / "train", {"a": 20, "b": 20}, (16, 16), True)
+    write_images(tmp_path / "test", {"a": 3, "b": 4}, (16, 16), True)
+    assert look(str(tmp_path)).splits(0.1, 0.2) == {"train": 36, "select": 4, "test": 7}
+
+
+# --- what is chosen -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_size_is_within_reach_and_every_number_fits_the_images(kind):
+    made = designed(kind)
+    params, images = made.params, seen(kind)
+    budget = Budget(params.space, params.scaling, Task(images.channels, len(images.classes)))
+    generator, tries = np.random.default_rng(0), params.scaling.tries
+    budget.check(generator, tries)
+    bases = [budget.draw(generator, tries) for _ in range(20)]
+    offered = [[len(budget.feasible(b, i)) for i in range(len(params.family))] for b in bases]
+    assert (np.array(offered) > 0).mean() > 0.9
+    resolutions = {s.resolution for s in all_strategies(params.scaling)}
+    assert max(resolutions) <= max(params.data.size, 16)
+    assert params.search.calibration <= made.counts["train"]
+    assert params.retrain.calibration <= made.counts["train"]
+    assert params.retrain.recipe.batch <= made.counts["train"]
+    assert params.data.channels == images.channels
+
+
+@pytest.mark.parametrize("kind, size, base", [("photographs", 96, 48), ("32 px", 32, 16)])
+def test_stored_size_and_resolutions_go_together(kind, size, base):
+    params = designed(kind).params
+    assert params.data.size == size and params.scaling.stages[0].resolutions == (base,)
+
+
+def test_half_an_hour_of_photographs_is_six_sizes_and_dozens_of_epochs():
+    made = designed("photographs")
+    assert list(made.params.family) == ["S0", "S1", "S2", "S3", "S4", "S5"]
+    recipe = made.params.retrain.recipe
+    assert recipe.steps * recipe.batch / made.counts["train"] > 50
+    assert recipe.augment.crop[0] == 0.35 and recipe.augment.flip
+    assert 0.8 * 30 <= sum(made.seconds.values()) / 60 <= 30
+
+
+def test_grey_images_are_not_mirrored():
+    for kind in ("grey photographs", "glyphs", "digits"):
+        assert not designed(kind).params.retrain.recipe.augment.flip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_plan_takes_longer_than_the_minutes(kind):
+    assert sum(designed(kind).seconds.values()) <= 30 * 60
+
+
+@pytest.mark.parametrize("minutes", [5, 120])
+def test_nor_where_there_is_little_time_or_much(minutes):
+    assert sum(designed("photographs", minutes).seconds.values()) <= minutes * 60
+
+
+def test_more_time_or_a_faster_machine_is_used():
+    short, long = designed("photographs", 5), designed("photographs")
+    assert len(short.params.family) < len(long.params.family)
+    fast = designed("photographs", 30, replace(RATES, step=0.002, trained=2e11))
+    assert fast.params.scaling.budget > designed("photographs").params.scaling.budget
+
+
+def test_the_largest_member_is_as_small_as_asked():
+    params = designed("photographs", max_flops=2e6).params
+    last = params.scaling.stages[-1]
+    assert params.scaling.target(len(params.family) - 1) * (1 + last.tolerance) <= 2e6
+
+
+def test_another_stored_side_changes_the_resolutions():
+    params = designed("photographs", size=64).params
+    assert params.data.size == 64 and params.scaling.stages[0].resolutions == (32,)
+
+
+def test_of_too_many_images_a_part_of_each_class_is_used():
+    counts = [1300] * 1000
+    many = seen("many classes", classes=[f"c{i}" for i in range(1000)], counts=counts)
+    made = Designer(many, "images", Wish("mine", 60)).design(RATES)
+    assert 20 <= made.params.data.per_class < 1300
+    assert made.seconds["prepare"] < 0.2 * 60 * 60
+    assert sum(made.counts.values()) == 1000 * made.params.data.per_class
+
+
+def test_the_head_is_no_bottleneck_before_many_classes():
+    assert designed("many classes").params.space.head.width >= 150
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_too_few_flops_name_the_range_that_is_in_reach():
+    with pytest.raises(ValueError, match=r"out of reach.* 96 px .* to .* FLOPs.*--size"):
+        designed("photographs", max_flops=10e3)
+
+
+def test_too_few_minutes_name_the_least_that_works():
+    with pytest.raises(ValueError, match=r"--minutes 0.2 is too short.*about \d+\.\d minutes"):
+        designed("photographs", 0.2)
+    with pytest.raises(ValueError, match=r"other work slows everything 3.0 times"):
+        designed("photographs", 0.2, replace(RATES, busy=3.0))
+
+
+def test_a_budget_out_of_the_spaces_reach_names_what_it_reaches(params):
+    scaling = params.scaling.model_copy(update={"budget": 5e6})
+    budget = Budget(params.space, scaling, Task(1, 10))
+    with pytest.raises(
+        ValueError, match=r"scaling.budget 5e\+06 .* have 1[\d,]+ to \d+[\d,]+ FLOPs"
+    ):
+        budget.check(np.random.default_rng(0), 50)
+
+
+def test_images_of_one_class_are_refused_and_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "data", {"a": 5}, (16, 16), True)
+    root = begin.folder("data", "mine")
+    with pytest.raises(ValueError, match="at least two folders"):
+        list(begin.project(root, "data", Wish("mine", 30)))
+    assert not root.exists()
+
+
+def test_a_folder_that_holds_other_things_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    begin.folder("data.tar", "mine")
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(ValueError, match="is not empty"):
+        begin.folder("data.tar", "mine")
+
+
+# --- what is written and said ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_params_yaml_is_valid_keeps_its_comments_and_says_why(kind, tmp_path):
+    made = designed(kind)
+    text = write.params_text(made.choices, plan.title(seen(kind), Wish("mine", 30)))
+    (tmp_path / "params.yaml").write_text(text)
+    assert config.load(tmp_path / "params.yaml") == made.params
+    assert max(map(len, text.splitlines())) <= 100
+    assert "# stored height and width, px" in text and "init: the images' shorter sides" in text
+    assert "\n\nsupernet:" in text and "\n\nretrain:" in text
+
+
+def test_the_plan_is_plain_text_and_warns(tmp_path):
+    said = {
+        kind: "\n".join(plan.lines(seen(kind), Wish("mine", 30), designed(kind), RATES))
+        for kind in ("photographs", "digits", "few")
+    }
+    assert all(text.isascii() and "Minutes" in text for text in said.values())
+    assert "exceeds what the images hold (8 px)" in said["digits"]
+    assert "exceeds" not in said["photographs"]
+    assert "may not tell members apart" in said["few"] and "a few more" in said["few"]
+
+
+@pytest.mark.parametrize(
+    "data, name",
+    [("trashnet.tar", "trashnet"), ("a/my photos.tar.gz", "my-photos"), ("x/set.v2", "set")],
+)
+def test_a_project_is_called_as_its_data(data, name):
+    assert write.name_of(data) == name
+
+
+def test_a_source_beside_the_project_is_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.tar").touch()
+    assert write.source_of("data.tar", Path("mine")) == "../data.tar"
+    assert write.source_of("/elsewhere/data.tar", Path("mine")) == "/elsewhere/data.tar"
+    assert write.source_of("digits", Path("mine")) == "data/digits"
+
+
+def test_the_probe_measures_every_rate():
+    images = look("data/digits")
+    designer = Designer(images, "data/digits", Wish("digits", 5))
+    measured = probe(designer.params(designer.first(), 1000)[1], images)
+    assert 1e-4 < measured.step < 1 and min(measured.trained, measured.judged) > 1e7
+    assert measured.shared >= 0 and measured.draw > 0 and measured.busy >= 1
+
+
+def test_one_command_makes_a_project_that_a_second_would_run(tmp_path, monkeypatch):
+    data = write_images(tmp_path / "photos", {"a": 40, "b": 40}, (14, 12), False)
+    command = [sys.executable, "-m", "scalenet.pipeline", "init", "photos", "--minutes", "90"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "cd photos-family && scalenet run" in done.stdout
+    root = tmp_path / "photos-family"
+    params = config.load(root / "params.yaml")
+    assert params.data.name == "photos-family" and (root / params.data.source).samefile(data)
+    assert (root / "dvc.yaml").exists() and (root / ".scalenet/supernet.json").exists()
+    monkeypatch.chdir(tmp_path)
+    assert begin.folder("photos", None).name == "photos-family", "as init left it: begun anew"
+    with (root / "params.yaml").open("a") as file:
+        file.write("# mine\n")
+    with pytest.raises(ValueError, match="is not empty"):
+        begin.folder("photos", None)
+
+
+def test_frames_hold_together():
+    for side in range(8, 400):
+        frame = frame_of(side, None)
+        assert frame.base <= frame.largest <= max(frame.size, 2 * frame.base)
+        assert frame.size <= max(side, 8) and frame.base >= 8
