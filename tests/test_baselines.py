@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from scalenet.baselines import features, residual, simple, transfer
 from scalenet.config.baselines import Checkpoint
 from scalenet.laws import scores, verdict
-from scalenet.laws.intervals import paired
+from scalenet.laws.intervals import mcnemar, paired
 from scalenet.nets import weights
 from scalenet.records import predictions
 from scalenet.records.documents import Baseline, Member, Trained
@@ -282,6 +282,11 @@ def test_a_paired_interval_covers_what_it_says(gain, loss):
     assert 0.86 < np.mean([p.low <= gain - loss <= p.high for p in found]) < 0.94
 
 
+def test_few_images_are_noise_whatever_the_interval_says():
+    assert mcnemar(0, 4) == pytest.approx(0.125) and mcnemar(0, 0) == mcnemar(3, 3) == 1
+    assert mcnemar(10, 0) == pytest.approx(2 / 2**10)
+
+
 def member_of(name, flops, said, select=True):
     member = Member(
         name=name, multiple=flops, budget=flops, origin="searched", base="k3-3",
@@ -315,9 +320,9 @@ def test_a_good_family_is_not_warned_of():
 
 
 def test_a_member_below_a_baseline_is_told_with_the_noise():
-    [said] = judged([(45, 45)])
-    assert "S0 is worse than a baseline on test: 45.0 %, and 50.0 % by an SVM" in said
-    assert "-5.0 points, 95% interval -11.2 to -1.1: beyond noise" in said
+    [said] = judged([(40, 40)])
+    assert "S0 is worse than a baseline on test: 40.0 %, and 50.0 % by an SVM" in said
+    assert "-10.0 points, 95% interval -17.4 to -5.5, McNemar p 0.002: beyond noise" in said
     [said] = judged([(49, 49)])
     assert said.endswith("within noise")
 

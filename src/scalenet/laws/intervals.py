@@ -47,8 +47,8 @@ def paired(gained: int, lost: int, tested: int, confidence: float) -> Prediction
     """Return the difference of two classifiers' accuracies on the same ``tested`` images.
 
     ``gained`` are the images that only the first labels right, ``lost`` those that only the second
-    does. The interval leaves out 0 where McNemar's test refuses that both are equally good: it
-    holds the differences that its score test does not refuse.
+    does. The interval holds the differences that a score test does not refuse; of 0 that is
+    McNemar's, without correction.
 
     Tango, T. (1998): Equivalence test and confidence interval for the difference in proportions
     for the paired-sample design. Statistics in Medicine 17.
@@ -76,3 +76,12 @@ def paired(gained: int, lost: int, tested: int, confidence: float) -> Prediction
         inside = side * (near - far) > 0 and beyond(far, side) > 0
         ends.append(float(optimize.brentq(beyond, far, near, (side,))) if inside else end)
     return Prediction(value, *ends, confidence)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Return the exact two-sided p-value of two classifiers being equally good; see ``paired``.
+
+    McNemar, Q. (1947): Note on the sampling error of the difference between correlated
+    proportions or percentages.
+    """
+    return min(1.0, 2 * float(special.bdtr(min(gained, lost), gained + lost, 0.5)))

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scalenet.laws.intervals import Prediction, paired
+from scalenet.laws.intervals import Prediction, mcnemar, paired
 from scalenet.records.documents import Baseline, Comparison, Trained
 from scalenet.records.predictions import Answers, Predictions
 
 
-def against(first: Predictions, second: Predictions, confidence: float) -> Prediction:
-    """Return the first's accuracy less the second's, both asked about the same images."""
+def against(first: Predictions, second: Predictions, confidence: float) -> tuple[Prediction, float]:
+    """Return the first's accuracy less the second's, on the same images, and McNemar's p-value."""
     gained = int((first.right & ~second.right).sum())
     lost = int((second.right & ~first.right).sum())
-    return paired(gained, lost, len(first.labels), confidence)
+    return paired(gained, lost, len(first.labels), confidence), mcnemar(gained, lost)
 
 
 def comparisons(
@@ -26,8 +26,8 @@ def comparisons(
     for trained in members:
         for baseline in baselines:
             name, other = trained.member.name, baseline.name
-            differ = against(said[name]["test"], said[other]["test"], trained.confidence)
-            about = {"difference": differ.value, "low": differ.low, "high": differ.high}
+            differ, p = against(said[name]["test"], said[other]["test"], trained.confidence)
+            about = {"difference": differ.value, "low": differ.low, "high": differ.high, "p": p}
             made.append(Comparison(member=name, baseline=other, **about))
     return made
 
@@ -74,10 +74,11 @@ def worse(
     if lowest is None or lowest.difference >= 0:
         return None
     other = known[lowest.baseline]
+    found = Prediction(lowest.difference, lowest.low, lowest.high, trained.confidence)
     return (
         f"{trained.member.name} is worse than a baseline on test: {_percent(trained.accuracy)}, "
         f"and {_percent(other.accuracy)} by {other.about}; "
-        f"{_difference(lowest.difference, lowest.low, lowest.high, trained.confidence)}"
+        f"{_difference(found, lowest.p)}"
     )
 
 
@@ -88,11 +89,11 @@ def dominated(trained: Trained, members: Sequence[Trained], said: Answers) -> st
     if best is None or not trained.select or best.select.accuracy <= trained.select.accuracy:
         return None
     name, other = trained.member.name, best.member.name
-    differ = against(said[name]["select"], said[other]["select"], trained.confidence)
+    differ, p = against(said[name]["select"], said[other]["select"], trained.confidence)
     return (
         f"{name} is dominated by {other}, which is smaller and better on select: "
         f"{_percent(trained.select.accuracy)} and {_percent(best.select.accuracy)}; "
-        f"{_difference(differ.value, differ.low, differ.high, differ.confidence)}"
+        f"{_difference(differ, p)}"
     )
 
 
@@ -100,8 +101,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _difference(value: float, low: float, high: float, confidence: float) -> str:
-    """Return a difference in points with its interval, and whether that leaves out 0."""
-    noise = "within noise" if low <= 0 <= high else "beyond noise"
-    interval = f"{confidence:.0%} interval {100 * low:+.1f} to {100 * high:+.1f}"
-    return f"{100 * value:+.1f} points, {interval}: {noise}"
+def _difference(found: Prediction, p: float) -> str:
+    """Return a difference in points with its interval, and whether McNemar's test sees it."""
+    noise = "beyond noise" if p < 1 - found.confidence else "within noise"
+    interval = f"{found.confidence:.0%} interval {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+    return f"{100 * found.value:+.1f} points, {interval}, McNemar p {p:.2g}: {noise}"

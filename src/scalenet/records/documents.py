@@ -230,13 +230,17 @@ class Measurements(Document):
 
 
 class Comparison(Document):
-    """A member's test accuracy less a baseline's, on the same images, with its interval."""
+    """A member's test accuracy less a baseline's, on the same images, with its interval.
+
+    ``p`` is that of McNemar's exact test that both are equally good.
+    """
 
     member: str
     baseline: str
     difference: float
     low: float
     high: float
+    p: float
 
 
 class Family(Document):
