@@ -28,7 +28,7 @@ FOLDERS = {
     "publish": ("family",),
 }  # else: the stage's
 SHOWN = (".json", ".csv", ".png")
-SMALL = 2**23  # bytes; larger files are DVC's (a contact sheet of photographs has up to 5 MB)
+SMALL = 2**23  # bytes; larger files are DVC's (a contact sheet of photographs has 3 MB)
 BATCH = {"metrics": 1000, "params": 100}  # MLflow's limits of one log_batch
 
 
