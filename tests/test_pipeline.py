@@ -319,10 +319,11 @@ def test_a_member_that_fails_lets_the_one_beside_it_be_committed(project):
 def test_ctrl_c_ends_what_runs_side_by_side_and_their_checkpoints_are_kept(project):
     command = ["scalenet", "run", "--set", "retrain.recipe.steps=200000"]
     command += ["--set", "compute.workers=2"]
+    state = project.folder / ".state"
     with subprocess.Popen(
         command, cwd=project.folder, env=project.environment, stderr=subprocess.PIPE, text=True
     ) as run:
-        while len(list((project.folder / ".state").glob("S*/*/*"))) < 2 and run.poll() is None:
+        while len(list(state.glob("S*/*/checkpoint.pt"))) < 2 and run.poll() is None:
             time.sleep(0.1)
         children = psutil.Process(run.pid).children()
         run.send_signal(signal.SIGINT)
@@ -330,8 +331,8 @@ def test_ctrl_c_ends_what_runs_side_by_side_and_their_checkpoints_are_kept(proje
     assert run.returncode == 130 and "Traceback" not in said
     alive = psutil.wait_procs(children, timeout=10)[1]
     assert len(children) >= 3 and all(child.status() == ZOMBIE for child in alive)
-    assert len(list((project.folder / ".state").glob("S*/*/*"))) >= 2, "checkpoints are kept"
-    shutil.rmtree(project.folder / ".state")
+    assert len(list(state.glob("S*/*/checkpoint.pt"))) == 2
+    shutil.rmtree(state)
     project.reset()
 
 
