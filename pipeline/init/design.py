@@ -6,7 +6,7 @@ No timing and no files: what was seen and measured in, every number with its rea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from scalenet.config.params import Params, parse, read_yaml
+from scalenet.pipeline import workers
 from scalenet.pipeline.init import recipes
-from scalenet.pipeline.init.estimate import Rates, seconds
+from scalenet.pipeline.init.estimate import Rates, seconds, wall
 from scalenet.pipeline.init.frame import Frame, frame_of
 from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.recipes import Choice, Choices, Needs
@@ -29,6 +30,7 @@ USED = 0.92  # share of the minutes that is planned for: a machine is not always
 LIKED = 0.5  # share of the steps that are enough below which sizes are given up instead
 LEAST = 60  # steps of a member below which nothing is learnt
 BUSY = 1.3  # times that work takes longer beside other work, from which it is said
+EMPTY: Mapping[str, Choice] = {}
 MORE = (2, 4)  # times the usual budget, where there is time for it
 LESS = 0.5  # the same before a size is given up
 
@@ -43,11 +45,15 @@ class Wish(NamedTuple):
 
 
 class Design(NamedTuple):
-    """What was chosen: every number with its reason, the params they make, seconds by stage."""
+    """What was chosen: every number with its reason, the params they make, seconds by stage.
+
+    ``wall`` are the seconds of the run, whose stages lie side by side.
+    """
 
     choices: Choices
     params: Params
     seconds: dict[str, float]
+    wall: float
     counts: dict[str, int]
 
 
@@ -141,7 +147,7 @@ class Designer:
                 return self._designed(*self._grown(draft, steps, rates), rates)
         if steps < LEAST:
             least = self._designed(draft, LEAST, rates)
-            minutes = sum(least.seconds.values()) / USED / 60
+            minutes = least.wall / USED / 60
             raise ValueError(
                 f"--minutes {self.wish.minutes:g} is too short: the smallest family, {FEWEST} "
                 f"sizes trained for {LEAST} steps each, takes about {minutes:.1f} minutes here"
@@ -179,7 +185,7 @@ class Designer:
         low, high = 0, 4 * self.enough
         while low < high:
             middle = (low + high + 1) // 2
-            took = sum(self._designed(draft, middle, rates).seconds.values())
+            took = self._designed(draft, middle, rates).wall
             low, high = (middle, high) if took <= self._seconds else (low, middle - 1)
         return low
 
@@ -191,11 +197,21 @@ class Designer:
         """Return what a draft and a member's steps make, and how long that takes."""
         choices, params = self.params(draft, steps)
         took = seconds(params, self.counts, self.task, rates)
-        return Design(choices, params, took, self.counts)
+        chosen = recipes.baselines(took, params.family, rates)
+        choices, params = self.params(draft, steps, chosen)
+        took = seconds(params, self.counts, self.task, rates)
+        return Design(choices, params, took, wall(took, params.family, self.workers), self.counts)
 
-    def params(self, draft: Needs, steps: int) -> tuple[Choices, Params]:
+    @cached_property
+    def workers(self) -> int:
+        """How many stages run side by side here."""
+        return workers.count(parse(self.default).compute)
+
+    def params(
+        self, draft: Needs, steps: int, more: Mapping[str, Choice] = EMPTY
+    ) -> tuple[Choices, Params]:
         """Return every choice for a draft and a member's steps, and the params that they make."""
-        choices = recipes.choices(self.seen, draft, steps)
+        choices = recipes.choices(self.seen, draft, steps) | more
         choices |= {
             "data.name": Choice(self.wish.name),
             "data.source": Choice(self.source),

@@ -6,9 +6,10 @@ the rates are measured by ``probe``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import mul
 
 import numpy as np
 
@@ -17,11 +18,15 @@ from scalenet.config.recipe import Recipe
 from scalenet.config.space import Scalings, Space
 from scalenet.space.budget import Budget
 from scalenet.space.network import Task
+from scalenet.training.member import lengthened
 from scalenet.training.supernet import HISTOGRAM
 
 START = 15.0  # seconds that `scalenet run` takes to start: imports, a server, a database
 STAGE = 2.5  # seconds that DVC and MLflow add to a stage or a member
 REGISTER = 1.5  # seconds that registering a member takes
+BESIDE = 1.2  # times that a stage takes longer while another runs on the next core
+PAIR = 4e-6  # seconds of the SVM for each pair of its images
+DESCRIBED = 6e-7  # seconds of describing an image to it, for each pixel
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,9 @@ class Rates:
 
     A training step takes ``step`` and MACs at ``trained`` a second, of the super-supernet
     ``shared`` more; judging an image takes ``image`` and MACs at ``judged`` a second; drawing a
-    network that meets its budget takes ``draw``; reading an image ``decode``. All of it takes
-    ``busy`` times as long while other work shares the machine.
+    network that meets its budget takes ``draw``; reading an image ``decode``; a step of the
+    residual network of each width ``residual``. All of it takes ``busy`` times as long while other
+    work shares the machine.
     """
 
     step: float
@@ -41,6 +47,7 @@ class Rates:
     judged: float
     draw: float
     decode: float
+    residual: tuple[float, ...]
     busy: float
 
     def training(self, recipe: Recipe, flops: float, extra: float = 0.0) -> float:
@@ -55,14 +62,12 @@ class Rates:
 def seconds(
     params: Params, counts: Mapping[str, int], task: Task, rates: Rates
 ) -> dict[str, float]:
-    """Return the seconds of each stage and member in the order of a run.
+    """Return the seconds of each stage and member, alone on a core, in the order of a run.
 
-    ``counts`` are the images of train, select and test. Their sum is a run's, as stages run one
-    after the other.
+    ``counts`` are the images of train, select and test.
     """
-    scaling = params.scaling
     members = {
-        name: STAGE + _member(params, counts, rates, scaling.budget * entry.multiple)
+        name: STAGE + _member(params, counts, rates, entry.multiple)
         for name, entry in params.family.items()
     }
     stages = {
@@ -72,9 +77,57 @@ def seconds(
         "search": STAGE + _search(params, counts, task, rates),
         "extrapolate": STAGE,
         **members,
+        "baselines": STAGE + _baselines(params, counts, rates),
         "publish": STAGE + REGISTER * len(members),
     }
     return {stage: took * rates.busy for stage, took in stages.items()}
+
+
+def wall(took: Mapping[str, float], members: Iterable[str], workers: int) -> float:
+    """Return the seconds of a run whose stages take these, at most so many side by side.
+
+    Stages begin as `scalenet run` begins them: the largest members first, then in order.
+    """
+    family = list(reversed(list(members)))
+    after = {
+        "prepare": {"start"},
+        "supernet": {"prepare"},
+        "search": {"supernet"},
+        "extrapolate": {"search"},
+        **{name: {"extrapolate"} for name in family},
+        "baselines": {"prepare"},
+        "publish": {*family, "baselines"},
+    }
+    left = {name: took[name] for name in ("start", *family, *after)}
+    running: list[str] = []
+    ended: set[str] = set()
+    clock = 0.0
+    while left:
+        ready = [n for n in left if n not in running and after.get(n, set()) <= ended]
+        running += ready[: workers - len(running)]
+        slow = BESIDE if len(running) > 1 else 1.0
+        passed = min(left[name] for name in running)
+        clock += passed * slow
+        for name in running:
+            left[name] -= passed
+        done = {name for name in running if left[name] <= 1e-9}
+        ended |= done
+        running = [name for name in running if name not in done]
+        left = {name: rest for name, rest in left.items() if name not in done}
+    return clock
+
+
+def _baselines(params: Params, counts: Mapping[str, int], rates: Rates) -> float:
+    section, pixels = params.baselines, params.data.size**2
+    images = min(section.svm, counts["train"])
+    described = images + counts["select"] + counts["test"]
+    svm = described * pixels * DESCRIBED + images**2 * PAIR
+    net = section.residual
+    if net is None:
+        return svm
+    middle = len(net.widths) // 2  # which width is chosen changes little: steps are for seconds
+    trials = sum(map(mul, net.trial, rates.residual))
+    return svm + trials + (net.member[middle] + net.run[middle]) * rates.residual[middle]
 
 
 def _supernet(params: Params, rates: Rates) -> float:
@@ -105,7 +158,8 @@ def _feasible(space: Space, scalings: Scalings, task: Task) -> float:
     return float(np.mean([sum(len(budget.feasible(b, size)) for size in sizes) for b in bases]))
 
 
-def _member(params: Params, counts: Mapping[str, int], rates: Rates, flops: float) -> float:
-    section = params.retrain
+def _member(params: Params, counts: Mapping[str, int], rates: Rates, multiple: float) -> float:
+    section = lengthened(params.retrain, multiple)
+    flops = params.scaling.budget * multiple
     tested = rates.judging(section.calibration + counts["test"], flops)
     return rates.training(section.recipe, flops) + tested

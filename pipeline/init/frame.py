@@ -89,9 +89,9 @@ def _whole(side: float, step: int) -> int:
 def _blocks(depth: int, expand: int, widths: tuple[int, ...], stride: int) -> tuple[dict, ...]:
     """Return space.stages: the first block has one plain layer, the second kernels of 3 where
     it works at many positions."""
-    first = {"width": widths[0], "depth": 1, "stride": stride, "expand": 1, "kernels": [3]}
+    first = {"width": widths[0], "depth": 1, "stride": stride, "expands": [1], "kernels": [3]}
     rest = [
-        {"width": width, "depth": depth, "stride": 2, "expand": expand, "kernels": [3, 5]}
+        {"width": width, "depth": depth, "stride": 2, "expands": [expand], "kernels": [3, 5]}
         for width in widths[1:]
     ]
     if stride == 2:

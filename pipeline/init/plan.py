@@ -46,9 +46,9 @@ def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]
     steps, shared = params.retrain.recipe.steps, params.supernet.recipe.steps
     passes = steps * params.retrain.recipe.batch / counts["train"]
     yield f"          to S{len(budgets) - 1} {_flops(budgets[-1])}; {shared:,} steps together, then"
-    yield f"          {steps:,} each, {passes:.1f} times over the images"
+    yield f"          {steps:,} for S0, {passes:.1f} times over the images, more for larger ones"
     yield "Minutes   " + _minutes(design.seconds)
-    yield f"          {sum(design.seconds.values()) / 60:.1f} in all, of {wish.minutes:g}"
+    yield f"          {design.wall / 60:.1f} in all, of {wish.minutes:g}: stages run side by side"
     for warning in warnings(seen, design, rates):
         yield f"Warning   {warning}"
 

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
+from scalenet.baselines.residual import ResidualNet
 from scalenet.config.params import Params
 from scalenet.config.recipe import Recipe
 from scalenet.data.images import Images, on_device
 from scalenet.data.splits import moments
-from scalenet.nets import child, elastic
+from scalenet.nets import child, elastic, weights
 from scalenet.nets.elastic import Elastic
 from scalenet.pipeline.init.estimate import Rates
 from scalenet.pipeline.init.look import Seen
@@ -71,6 +72,7 @@ def probe(params: Params, seen: Seen) -> Rates:
         judged=judged,
         draw=bench.drawing(),
         decode=seen.decode,
+        residual=tuple(map(bench.residual, params.baselines.residual.widths)),
         busy=max(1.0, (time.perf_counter() - began) / (clock() - start)),
     )
 
@@ -133,6 +135,15 @@ class Bench:
         took = self._steps(lambda emit: fixed.train(net, self.images, recipe, 0, None, emit))
         return Timed(cost.flops(network, self.task), float(np.median(took)))
 
+    def residual(self, width: int) -> float:
+        """Return the median seconds of a step of a residual network's training."""
+        stride, size = self.params.space.stem.stride, self.params.data.size
+        net = ResidualNet(width, stride, size, self.task).to(self.images.device)
+        weights.initialise(net.weights, torch.Generator())
+        recipe = _short(self.params.retrain.recipe, WARM + STEPS)
+        took = self._steps(lambda emit: fixed.train(net, self.images, recipe, 0, None, emit))
+        return float(np.median(took))
+
     def judged(self, network: Network) -> Timed:
         """Return the seconds of judging an image with a candidate, its share of all else in it."""
         count, took = len(self.images), []
@@ -170,7 +181,7 @@ class Bench:
     def _steps(self, train: Callable[[Callable], object]) -> np.ndarray:
         """Return the seconds of each step, but for the first few, of one that tells of all."""
         times: list[float] = []
-        train(lambda _record: times.append(self.clock()))
+        train(lambda record: times.append(self.clock()) if record["event"] == "step" else None)
         return np.diff(times)[WARM - 1 :]
 
 

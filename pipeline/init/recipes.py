@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from scalenet.config.space import Scalings, Space
+from scalenet.pipeline.init.estimate import PAIR, Rates
 from scalenet.pipeline.init.frame import SMALL, TINY, Frame
 from scalenet.pipeline.init.look import SKIPPED, Seen
 
 EPOCHS = 100  # passes over the training images that are enough for a member
 ENOUGH = (1500, 12000)  # fewest and most steps that are enough, however many images there are
+GROWN = 1.15  # factor on a member's steps for each doubling of its budget
 SHARED = 0.7  # steps of the super-supernet, as a share of a member's
 FEW_EPOCHS = 50  # below, crops are mild: there is no time to learn from hard ones
 WEIGHTS = (1.0, 1.0, 1.0, 2.0, 2.0, 3.0)  # of the sizes in the super-supernet, last ones first
+WIDTHS = (8, 16, 24)  # of the residual networks that the family is measured against
+TRIALS = 8  # trials of widths together take so many times the largest member's share each
+LEAST = 20  # steps of a baseline
+MOST, SVM = 10_000, 0.15  # images of the SVM, and the share of the family's seconds it may take
 HELD = 2e9  # bytes of stored images that memory is sure to hold
 READ = 0.15  # share of the minutes that reading images may take
 SELECT, TEST = (1000, 0.06, 0.15), (2000, 0.1, 0.2)  # images wanted; least and most share of them
@@ -168,6 +176,7 @@ def _members(seen: Seen, needs: Needs, steps: int) -> Choices:
     return {
         "retrain.init": Choice("supernet", "better than a fresh start in as many steps"),
         "retrain.use_select": Choice(False, "members are compared on select: not trained on it"),
+        "retrain.growth": Choice(GROWN, "larger members need more steps"),
         "retrain.calibration": Choice(min(1024, needs.train)),
         **_recipe("retrain", seen, needs, steps, 0.1),
     }
@@ -203,6 +212,23 @@ def _recipe(section: str, seen: Seen, needs: Needs, steps: int, lr: float) -> Ch
         "augment": _augment(seen, needs.frame, epochs),
     }
     return {f"{section}.recipe.{key}": choice for key, choice in values.items()}
+
+
+def baselines(took: Mapping[str, float], members: Iterable[str], rates: Rates) -> Choices:
+    """Return what the family is measured against, for the seconds that its stages take."""
+    largest = max(took[name] for name in members)
+    whole = took["supernet"] + took["search"] + sum(took[name] for name in members)
+    every = {"trial": largest / TRIALS, "member": largest, "run": whole}
+    steps = {
+        name: [max(LEAST, int(seconds / step)) for step in rates.residual]
+        for name, seconds in every.items()
+    }
+    why = f"steps of {largest:.0f} s and {whole:.0f} s, those of the largest member and of the run"
+    described = min(MOST, int(math.sqrt(SVM * whole / PAIR)))
+    return {
+        "baselines.svm": Choice(described, "its time grows with their square"),
+        "baselines.residual": Choice({"widths": list(WIDTHS), **steps}, why),
+    }
 
 
 def _times(epochs: float) -> str:
