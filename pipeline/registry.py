@@ -96,6 +96,21 @@ def versions(root: Path, params: Params) -> dict[str, str]:
     return {name: known[key] for name, key in keys.items() if key in known}
 
 
+def point(root: Path, params: Params, member: str, alias: str) -> str:
+    """Point an alias at the version of a member whose weights lie here; return the version.
+
+    ``ValueError`` if it is not registered, or the alias is one that a run moves.
+    """
+    if (alias[:1] in "sv" and alias[1:].isdigit()) or alias == "latest":
+        raise ValueError(f"--alias {alias} was given; s0, v1 and latest are not for you to set")
+    version = versions(root, params).get(member)
+    if version is None:
+        raise ValueError(f"{member} is not in the model registry; run `scalenet register`")
+    client = stores.connect(root)
+    client.set_registered_model_alias(model_name(params), alias, version)
+    return version
+
+
 # --- what a version says of itself ----------------------------------------------------------------
 
 

@@ -202,9 +202,7 @@ def test_too_few_minutes_name_the_least_that_works():
 def test_a_budget_out_of_the_spaces_reach_names_what_it_reaches(params):
     scaling = params.scaling.model_copy(update={"budget": 5e6})
     budget = Budget(params.space, scaling, Task(1, 10))
-    with pytest.raises(
-        ValueError, match=r"scaling.budget 5e\+06 .* have [\d,]+ to [\d,]+ FLOPs"
-    ):
+    with pytest.raises(ValueError, match=r"scaling.budget 5e\+06 .* have [\d,]+ to [\d,]+ FLOPs"):
         budget.check(np.random.default_rng(0), 50)
 
 

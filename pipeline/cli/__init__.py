@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from importlib import import_module
 from typing import Any
@@ -11,15 +12,17 @@ import click
 from scalenet import __version__
 from scalenet.pipeline import INTERRUPTED, REFUSED, UNAVAILABLE, Unavailable, _missing
 
+UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 VERBS = {  # a verb's file and its line in the help
-    "init": "Begin a project that fits images, this machine and the minutes you have.",
+    "init": "Begin a project that fits images, machine and minutes.",
     "run": "Build the family: every stage that is not up to date.",
     "family": "Show the family that was built.",
+    "pick": "Choose a member to deploy, within limits.",
+    "predict": "Name what is on photographs.",
+    "export": "Write a member as one ONNX or torch file.",
     "params": "Change params.yaml by a preset or single keys.",
     "stage": "Run one stage; dvc.yaml calls this.",
     "register": "Put the members that lie here into the model registry.",
-    "predict": "Name what is on photographs.",
-    "export": "Write a member as one ONNX or torch file.",
     "doctor": "Look at the machine and the project; say what to mend.",
     "ui": "Open MLflow and Prefect over this folder's results.",
 }
@@ -92,6 +95,20 @@ def overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
         except ValueError as error:
             raise ValueError(f"--set {pair[:80]}: {error}") from error
     return read
+
+
+def quantity(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    """Read a number such as 2M, 500k or 2e6."""
+    if text is None:
+        return None
+    unit = UNITS.get(text[-1:].lower(), 1.0)
+    try:
+        count = float(text[:-1] if unit > 1 else text) * unit
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no number, such as 2M or 500k") from error
+    if not 0 < count < math.inf:
+        raise click.BadParameter(f"{text!r} is not above 0; give a number such as 2M or 500k")
+    return count
 
 
 def changes(function: Any) -> Any:

@@ -6,21 +6,7 @@ import os
 
 import click
 
-UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
-
-
-def flops(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
-    """Read FLOPs such as 2M, 500k or 2e6."""
-    if text is None:
-        return None
-    unit = UNITS.get(text[-1:].lower(), 1.0)
-    try:
-        count = float(text[:-1] if unit > 1 else text) * unit
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no number of FLOPs, such as 2M or 500k") from error
-    if not count > 0:
-        raise click.BadParameter(f"{text!r} is not above 0; give FLOPs, such as 2M or 500k")
-    return count
+from scalenet.pipeline.cli import quantity
 
 
 @click.command(name="init")
@@ -34,7 +20,7 @@ def flops(context: click.Context, option: click.Parameter, text: str | None) -> 
     help="What a whole run may take on this machine.",
 )
 @click.option(
-    "--max-flops", callback=flops, metavar="FLOPS", help="Of the largest member, such as 2M."
+    "--max-flops", callback=quantity, metavar="FLOPS", help="Of the largest member, such as 2M."
 )
 @click.option(
     "--size", type=click.IntRange(8, 512), metavar="PX", help="Stored side of the images."

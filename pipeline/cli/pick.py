@@ -1,0 +1,77 @@
+"""``scalenet pick``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scalenet.pipeline.cli import quantity
+
+MEASURED = "one image, one CPU thread of this machine"
+
+
+@click.command(name="pick")
+@click.option("--max-flops", callback=quantity, metavar="FLOPS", help="Such as 2M.")
+@click.option("--max-params", callback=quantity, metavar="COUNT", help="Such as 100k.")
+@click.option("--max-ms", type=click.FloatRange(min=0, min_open=True), help=f"Of {MEASURED}.")
+@click.option("--min-accuracy", type=click.FloatRange(0, 1), help="On select, such as 0.9.")
+@click.option("--alias", metavar="NAME", help="Point this alias of the registered model at it.")
+def command(
+    max_flops: float | None,
+    max_params: float | None,
+    max_ms: float | None,
+    min_accuracy: float | None,
+    alias: str | None,
+) -> None:
+    """Choose a member to deploy: the most accurate on select within limits.
+
+    \b
+    scalenet pick --max-flops 2M
+    scalenet pick --max-ms 3 --max-params 100k --min-accuracy 0.9 --alias production
+    """
+    from scalenet.config import params as config
+    from scalenet.laws.choice import Limits, choose
+    from scalenet.pipeline import registry
+    from scalenet.records.documents import Family
+    from scalenet.records.paths import Paths
+
+    root = Path.cwd()
+    params, paths = config.load(root / "params.yaml"), Paths(root)
+    family = Family.read(paths.family / "family.json")
+    limits = Limits(max_flops, max_params, max_ms, min_accuracy)
+    choice = choose(family.members, limits, lambda trained: _milliseconds(root, trained))
+    for name, why in choice.refused.items():
+        click.echo(f"not       {name}: it {why}")
+    click.echo(_why(choice.chosen, choice.within))
+    if max_ms is not None:
+        took = _milliseconds(root, choice.chosen)
+        click.echo(f"latency   {took:.2f} ms: {MEASURED}")
+    name, model = choice.chosen.member.name, registry.model_name(params)
+    pointed = name.lower()
+    if alias:
+        version = registry.point(root, params, name, alias)
+        click.echo(f"alias     {alias} is version {version} of {model} now")
+        pointed = alias
+    click.echo(f'load      mlflow.pytorch.load_model("models:/{model}@{pointed}")')
+    click.echo(f"          scalenet predict {name.lower()} PHOTOS   scalenet export {name.lower()}")
+
+
+def _why(trained: Any, within: int) -> str:
+    member = trained.member
+    others = f"the most of {within} members within the limits" if within > 1 else "the only one"
+    return (
+        f"picked    {member.name}: labels {trained.select.accuracy:.1%} of select right, {others}\n"
+        f"          {member.flops:,} FLOPs, {member.params:,} parameters; test "
+        f"{trained.accuracy:.1%} ({trained.low:.1%} to {trained.high:.1%})"
+    )
+
+
+def _milliseconds(root: Path, trained: Any) -> float:
+    from scalenet.pipeline import program
+    from scalenet.records.paths import Paths
+
+    paths = Paths(root)
+    info = paths.info()
+    return program.latency(program.deployed(paths, trained, info), program.example(info)[:1])

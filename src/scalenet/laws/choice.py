@@ -1,0 +1,73 @@
+"""Choosing a member to deploy: by its accuracy on select, within limits.
+
+Test was asked once, so that its figure stays honest; a choice made by it would spend it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from scalenet.records.documents import Trained
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a deployed member may have at most, and its least accuracy on select; None: any.
+
+    ``milliseconds`` are of one image, as the caller measures them.
+    """
+
+    flops: float | None = None
+    params: float | None = None
+    milliseconds: float | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The member that is chosen, how many were within the limits, and why others were not."""
+
+    chosen: Trained
+    within: int
+    refused: dict[str, str]
+
+
+def choose(
+    members: Sequence[Trained], limits: Limits, latency: Callable[[Trained], float]
+) -> Choice:
+    """Return the member within the limits that labels most of select right, of equals the smallest.
+
+    ``latency`` gives a member's milliseconds; it is asked only if they are limited. ``ValueError``
+    if nothing is within the limits, or members were trained on select.
+    """
+    for trained in members:
+        if trained.select is None:
+            raise ValueError(
+                f"{trained.member.name} was trained on select (retrain.use_select: true), so "
+                "nothing honest compares the members; set it to false and run again"
+            )
+    timed = cache(lambda name: latency(next(t for t in members if t.member.name == name)))
+    refused = {t.member.name: _beyond(t, limits, timed) for t in members}
+    refused = {name: why for name, why in refused.items() if why}
+    within = [trained for trained in members if trained.member.name not in refused]
+    if not within:
+        reasons = "; ".join(f"{name} {why}" for name, why in refused.items())
+        raise ValueError(f"no member is within the limits: {reasons}; give other limits")
+    best = max(within, key=lambda t: (t.select.correct, -t.member.flops))
+    return Choice(best, len(within), refused)
+
+
+def _beyond(trained: Trained, limits: Limits, timed: Callable[[str], float]) -> str:
+    """Say which limit a member does not keep; "" if it keeps all."""
+    member, select = trained.member, trained.select
+    if limits.flops is not None and member.flops > limits.flops:
+        return f"has {member.flops:,} FLOPs"
+    if limits.params is not None and member.params > limits.params:
+        return f"has {member.params:,} parameters"
+    if limits.accuracy is not None and select.accuracy < limits.accuracy:
+        return f"labels {select.accuracy:.1%} of select right"
+    if limits.milliseconds is not None and (took := timed(member.name)) > limits.milliseconds:
+        return f"takes {took:.2f} ms"
+    return ""
