@@ -7,13 +7,21 @@ from typing import Any
 
 from pydantic import BaseModel
 
+MOST = 80  # letters of what was given that a message repeats
+
+
+def cut(text: str) -> str:
+    """Return a text that a line of a message can hold."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text[: MOST + 1])
+    return text if len(text) <= MOST else f"{text[:MOST]}…"
+
 
 def explain(error: Any, model: type[BaseModel]) -> str:
     """Turn one validation error of a model into: key, what was given, what is allowed."""
-    key = ".".join(str(part) for part in error["loc"]) or "params"
+    key = cut(".".join(str(part) for part in error["loc"])) or "params"
     if error["type"] == "extra_forbidden":
         allowed = _siblings(error["loc"], model)
-        close = difflib.get_close_matches(str(error["loc"][-1]), allowed, n=1)
+        close = difflib.get_close_matches(str(error["loc"][-1])[:MOST], allowed, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{key}: unknown key; {hint}allowed here: {', '.join(allowed)}"
     if error["type"] == "missing":
@@ -21,7 +29,7 @@ def explain(error: Any, model: type[BaseModel]) -> str:
     reason = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error" and isinstance(error["input"], dict | BaseModel):
         return f"{key}: {reason}"
-    return f"{key}: {error['input']!r} was given; {reason[:1].lower() + reason[1:]}"
+    return f"{key}: {cut(repr(error['input']))} was given; {reason[:1].lower() + reason[1:]}"
 
 
 def _siblings(loc: tuple[Any, ...], model: type[BaseModel]) -> list[str]:

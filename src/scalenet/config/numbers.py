@@ -15,7 +15,10 @@ def number(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("should be a number, not true or false")
     if isinstance(value, str):
-        value = float(value)
+        try:
+            value = float(value)
+        except ValueError:
+            raise ValueError("should be a number") from None
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("should be a finite number")
     return value
@@ -32,7 +35,7 @@ def _auto_or_count(value: Any, validate: Callable[[Any], Any]) -> Any:
     try:
         return validate(value)
     except ValueError:
-        raise ValueError("should be auto, or a whole number that is at least 1") from None
+        raise ValueError("should be auto, or a whole number from 1 to 1000") from None
 
 
 def _grouping(value: str) -> str:
@@ -48,16 +51,22 @@ def _grouping(value: str) -> str:
 
 Int = Annotated[int, BeforeValidator(number)]
 Float = Annotated[float, BeforeValidator(number)]
-Count = Annotated[Int, Field(ge=1)]
-AutoOrCount = Annotated[Count | Literal["auto"], WrapValidator(_auto_or_count)]
+Count = Annotated[Int, Field(ge=1, le=10**9)]
+Tries = Annotated[Int, Field(ge=1, le=10**6)]
+Few = Annotated[Int, Field(ge=1, le=1000)]  # what a step, a layer or a generation has some of
+Width = Annotated[Int, Field(ge=1, le=2**16)]  # channels
+Side = Annotated[Int, Field(ge=1, le=2**13)]  # px
+Images = Annotated[Int, Field(ge=0, le=10**9)]
+AutoOrCount = Annotated[Few | Literal["auto"], WrapValidator(_auto_or_count)]
 Seed = Annotated[Int, Field(ge=0, lt=2**31)]
-Positive = Annotated[Float, Field(gt=0)]
-Weight = Annotated[Float, Field(ge=0)]
+Positive = Annotated[Float, Field(ge=1e-12, le=1e15)]
+Factor = Annotated[Float, Field(ge=0.01, le=100)]  # what something is multiplied by
+Weight = Annotated[Float, Field(ge=0, le=1e9)]
 Share = Annotated[Float, Field(ge=0, le=1)]
 PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 Inside = Annotated[Float, Field(gt=0, lt=1)]
 Kernel = Annotated[Int, Field(ge=1, le=15), AfterValidator(_odd)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
 Column = Annotated[str, Field(min_length=1)]
 Pattern = Annotated[str, AfterValidator(_grouping)]
 Channels = Annotated[Literal[1, 3], BeforeValidator(number)]

@@ -15,7 +15,9 @@ from scalenet.config.numbers import (
     Channels,
     Column,
     Count,
+    Few,
     Float,
+    Images,
     Inside,
     Int,
     Name,
@@ -23,6 +25,7 @@ from scalenet.config.numbers import (
     Positive,
     Seed,
     Share,
+    Side,
     Weight,
 )
 from scalenet.config.recipe import Recipe
@@ -30,10 +33,13 @@ from scalenet.config.section import Section
 from scalenet.config.space import Scalings, Space
 from scalenet.config.yamlfile import read as read_yaml
 
+Multiple = Annotated[Float, Field(ge=0.001, le=2**30)]  # of scaling.budget
+MOST_TOLD = 10  # lines about one file
+
 
 class Compute(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-    threads: Count
+    threads: Few
     workers: AutoOrCount
 
 
@@ -52,7 +58,7 @@ class Data(Section):
     group: Pattern | None
     duplicates: Literal["keep", "drop"]
     channels: Channels
-    size: Count
+    size: Side
     per_class: Count | None
     most_skipped: Share
     select_fraction: Inside
@@ -85,10 +91,10 @@ class Supernet(Section):
     coupling: Literal["left", "bilateral"]
     sampling: Literal["budgeted", "hierarchical", "uniform"]
     stage_weights: tuple[Weight, ...] | None
-    sampled: Count
+    sampled: Few
     sandwich: bool
     distill: bool
-    watch: Annotated[Int, Field(ge=0)]
+    watch: Images
     recipe: Recipe
 
     @model_validator(mode="after")
@@ -102,7 +108,7 @@ class Supernet(Section):
 
 
 class Finetune(Section):
-    steps: Annotated[Int, Field(ge=0)]
+    steps: Annotated[Int, Field(ge=0, le=10**9)]
     lr: Positive
     share: Annotated[Float, Field(gt=0, le=1)]
 
@@ -113,35 +119,35 @@ class Search(Section):
     stage_weights: tuple[Weight, ...]
     calibration: Annotated[Int, Field(ge=2)]
     batch: Count
-    random_bases: Count
-    iterations: Count
-    population: Count
-    generations: Count
-    parents: Count
+    random_bases: Few
+    iterations: Few
+    population: Few
+    generations: Few
+    parents: Few
     mutation: Share
     crossover: Share
-    surrogate: Count
+    surrogate: Few
     finetune: Finetune
 
 
 class Extrapolate(Section):
     confidence: Inside
-    resolution_step: Count
+    resolution_step: Side
     tolerance: Inside
 
 
 class FamilyEntry(Section):
-    multiple: Positive
+    multiple: Multiple
     seed: Seed
 
 
 class Retrain(Section):
     init: Literal["scratch", "supernet"]
-    growth: Positive
+    growth: Annotated[Float, Field(ge=0.1, le=10)]
     use_select: bool
     calibration: Annotated[Int, Field(ge=2)]
     batch: Count
-    watch: Annotated[Int, Field(ge=0)]
+    watch: Images
     confidence: Inside
     recipe: Recipe
 
@@ -156,9 +162,9 @@ class AccuracyPrior(Section):
 class Publish(Section):
     seed: Seed
     confidence: Inside
-    draws: Annotated[Int, Field(ge=20)]
+    draws: Annotated[Int, Field(ge=20, le=10**6)]
     prior: AccuracyPrior
-    next_multiples: tuple[Positive, ...]
+    next_multiples: Annotated[tuple[Multiple, ...], Field(max_length=100)]
 
 
 class Params(Section):
@@ -172,7 +178,8 @@ class Params(Section):
     search: Search
     extrapolate: Extrapolate
     family: Annotated[
-        dict[Annotated[str, Field(pattern=r"^S\d+$")], FamilyEntry], Field(min_length=1)
+        dict[Annotated[str, Field(pattern=r"^S\d+$")], FamilyEntry],
+        Field(min_length=1, max_length=100),
     ]
     retrain: Retrain
     baselines: Baselines
@@ -204,4 +211,6 @@ def parse(content: dict[str, Any], origin: str = "params.yaml") -> Params:
         return Params.model_validate(content)
     except pydantic.ValidationError as error:
         lines = [explain(item, Params) for item in error.errors()]
+        if more := lines[MOST_TOLD:]:
+            lines[MOST_TOLD:] = [f"and {len(more):,} more keys are wrong"]
         raise ValueError("\n".join(f"{origin}: {line}" for line in lines)) from error

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from scalenet.config.numbers import (
     Count,
+    Factor,
     Float,
     Int,
     Positive,
@@ -19,16 +20,16 @@ from scalenet.config.section import Section
 
 
 class RandAugment(Section):
-    ops: Annotated[Int, Field(ge=0)]
+    ops: Annotated[Int, Field(ge=0, le=20)]
     magnitude: Annotated[Float, Field(ge=0, le=10)]
 
 
 class Augment(Section):
     rotate: Annotated[Float, Field(ge=0, le=180)]
     shift: Share
-    scale: tuple[Positive, Positive]
+    scale: tuple[Factor, Factor]
     crop: tuple[PositiveShare, PositiveShare]
-    aspect: Annotated[Float, Field(ge=1)]
+    aspect: Annotated[Float, Field(ge=1, le=100)]
     flip: bool
     randaugment: RandAugment
     erase: Share
@@ -55,9 +56,9 @@ class Augment(Section):
 
 class Recipe(Section):
     steps: Count
-    batch: Annotated[Int, Field(ge=2)]
-    lr: Positive
-    warmup: Annotated[Int, Field(ge=0)]
+    batch: Annotated[Int, Field(ge=2, le=10**6)]
+    lr: Annotated[Float, Field(ge=1e-12, le=1000)]
+    warmup: Annotated[Int, Field(ge=0, le=10**9)]
     momentum: Annotated[Float, Field(ge=0, lt=1)]
     weight_decay: Weight
     label_smoothing: Annotated[Float, Field(ge=0, lt=1)]

@@ -7,26 +7,32 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from scalenet.config.numbers import (
-    Count,
+    Factor,
+    Few,
     Inside,
     Kernel,
     Positive,
     Share,
+    Side,
+    Tries,
+    Width,
 )
 from scalenet.config.section import Section
 
+MOST = 10_000  # strategies of a size
+
 
 class Stem(Section):
-    width: Count
+    width: Width
     kernel: Kernel
-    stride: Count
+    stride: Few
 
 
 class SpaceBlock(Section):
-    width: Count
-    depth: Count
-    stride: Count
-    expands: Annotated[tuple[Count, ...], Field(min_length=1)]
+    width: Width
+    depth: Few
+    stride: Few
+    expands: Annotated[tuple[Few, ...], Field(min_length=1, max_length=10)]
     kernels: Annotated[tuple[Kernel, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -38,17 +44,17 @@ class SpaceBlock(Section):
 
 
 class Head(Section):
-    width: Count
+    width: Width
 
 
 class Space(Section):
     stem: Stem
-    stages: Annotated[tuple[SpaceBlock, ...], Field(min_length=1)]
+    stages: Annotated[tuple[SpaceBlock, ...], Field(min_length=1, max_length=20)]
     head: Head
     se_ratio: Share
     se_from: Literal["expanded", "input"]
     activation: Literal["hard_swish", "swish", "relu"]
-    divisor: Count
+    divisor: Width
     rounding: Literal["up", "nearest"]
     scale_head: bool
 
@@ -57,16 +63,25 @@ class Size(Section):
     """A size's strategies; the key of the sizes in params.yaml is the paper's, ``stages``."""
 
     tolerance: Inside
-    depths: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    widths: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    resolutions: Annotated[tuple[Count, ...], Field(min_length=1)]
+    depths: Annotated[tuple[Factor, ...], Field(min_length=1)]
+    widths: Annotated[tuple[Factor, ...], Field(min_length=1)]
+    resolutions: Annotated[tuple[Side, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _few(self):
+        offered = len(self.depths) * len(self.widths) * len(self.resolutions)
+        if offered > MOST:
+            raise ValueError(
+                f"depths x widths x resolutions are {offered:,} strategies; give at most {MOST:,}"
+            )
+        return self
 
 
 class Scalings(Section):
     budget: Positive
     tolerance: Inside
-    tries: Count
-    stages: Annotated[tuple[Size, ...], Field(min_length=1)]
+    tries: Tries
+    stages: Annotated[tuple[Size, ...], Field(min_length=1, max_length=20)]
 
     @model_validator(mode="after")
     def _base_first(self):
