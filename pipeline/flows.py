@@ -38,8 +38,6 @@ def run_stage(stage: str, member: str | None) -> int:
     with servers.prefect():
         name = " ".join(filter(None, (stage, member)))
         state = Flow(_stage, name=stage, flow_run_name=name)(stage, member, return_state=True)
-    if state.is_completed():
-        single.forget(Path.cwd(), stage, member)
     return _exit_code(state, f"{stage}: ")
 
 
@@ -158,7 +156,7 @@ def _task(tools: Tools, name: str) -> Task:
                 seconds = single.compute(*work, tags, say, workers.run_stage)
         except ValueError as error:
             return _failed(error)
-        single.forget(exports.root, stage, member or None)
+        single.forget(exports.root, member or stage)
         if stage == "retrain":
             exports.submit(member)
         return Completed(message=f"computed for {seconds:.1f} s")

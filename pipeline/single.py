@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from scalenet.config import params as config
-from scalenet.pipeline import REFUSED, UNAVAILABLE, Unavailable, project
+from scalenet.pipeline import REFUSED, UNAVAILABLE, Unavailable, children, project
+from scalenet.pipeline.alone import alone
 from scalenet.records.paths import Paths
 from scalenet.stages import Emit, check, run_stage
 
@@ -30,13 +29,27 @@ def run(root: Path, stage: str, member: str | None) -> int:
     params = config.load(root / "params.yaml")
     check(params, stage, member)
     project.check_code(root)
+    children.belong_to_dvc()
+    for work in committed_before(params, stage):
+        forget(root, work)
     if project.prefect_is_configured():
         from scalenet.pipeline import flows
 
         return flows.run_stage(stage, member)
     compute(root, stage, member, {}, lambda line: print(line, file=sys.stderr))
-    forget(root, stage, member)
     return 0
+
+
+def committed_before(params: config.Params, stage: str) -> list[str]:
+    """Name the stages (and members) that DVC has committed when it starts a stage.
+
+    Until then their state is kept: who is killed before DVC commits goes on from there.
+    """
+    return {
+        "search": ["supernet"],
+        "extrapolate": ["supernet", "search"],
+        "publish": [*params.family, "baselines"],
+    }.get(stage, [])
 
 
 def compute(
@@ -49,7 +62,7 @@ def compute(
 ) -> float:
     """Run a stage and remember it in MLflow; return the seconds that computing took."""
     params = config.load(root / "params.yaml")
-    with _alone(root, member or stage):
+    with alone(root, member or stage):
         from scalenet.pipeline import tracking  # seconds of imports, after what is cheap to refuse
 
         with tracking.stage_run(root, params, stage, member, tags) as run_id:
@@ -62,20 +75,6 @@ def compute(
 
                 registry.register(root, params)
     return seconds
-
-
-@contextmanager
-def _alone(root: Path, work: str) -> Iterator[None]:
-    """Hold the lock of a stage's (or a member's) state: two processes never compute the same."""
-    folder = Paths(root).state(work)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise ValueError(
-            f"{work}: another process runs it; wait for that one, or end it"
-        ) from error
 
 
 @contextmanager
@@ -131,9 +130,9 @@ def judged(record: Mapping[str, Any]) -> str:
     return "step {step} of {steps}, accuracy on ".format(**record) + ", ".join(reached)
 
 
-def forget(root: Path, stage: str, member: str | None) -> None:
-    """Remove what a stage would have resumed from: what it made is there now."""
+def forget(root: Path, work: str) -> None:
+    """Remove what a stage (or a member) would have resumed from: DVC has what it made."""
     import shutil
 
-    for key in Paths(root).state(member or stage).glob("*/"):
+    for key in Paths(root).state(work).glob("*/"):
         shutil.rmtree(key, ignore_errors=True)

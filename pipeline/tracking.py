@@ -18,6 +18,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from scalenet.config.params import Params
 from scalenet.pipeline import stores
+from scalenet.pipeline.alone import is_held, place
 from scalenet.records.documents import Family, Trained
 from scalenet.records.paths import Paths
 from scalenet.stages import declared, plain
@@ -65,9 +66,11 @@ def stage_run(
     run ends as FAILED.
     """
     client = stores.connect(root)
-    about = {"stage": stage, "member": member, "revision": revision(root)}
+    experiment = stores.experiment_id(client, root, stores.stage_experiment(params))
+    _end_abandoned(client, experiment, root, member or stage)
+    about = {"stage": stage, "member": member, "revision": revision(root), "place": place(root)}
     run = client.create_run(
-        stores.experiment_id(client, root, stores.stage_experiment(params)),
+        experiment,
         tags={name: value for name, value in about.items() if value is not None} | dict(tags),
         run_name=" ".join(filter(None, (stage, member))),
     ).info.run_id
@@ -79,6 +82,18 @@ def stage_run(
         _end_failed(client, run, error)
         raise
     client.set_terminated(run, "FINISHED")
+
+
+def _end_abandoned(client: MlflowClient, experiment: str, root: Path, own: str) -> None:
+    """End the runs of this folder whose processes were killed: nobody holds their stage's lock.
+
+    ``own`` is the stage (or member) whose lock this process holds.
+    """
+    wanted = f"attributes.status = 'RUNNING' and tags.place = '{place(root)}'"
+    for run in client.search_runs([experiment], wanted):
+        work = run.data.tags.get("member") or run.data.tags.get("stage")
+        if work and (work == own or not is_held(root, work)):
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _end_failed(client: MlflowClient, run: str, error: BaseException) -> None:

@@ -26,7 +26,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Pick:
     """The member that is chosen, how many were within the limits, and why others were not."""
 
     chosen: Trained
@@ -34,9 +34,7 @@ class Choice:
     refused: dict[str, str]
 
 
-def choose(
-    members: Sequence[Trained], limits: Limits, latency: Callable[[Trained], float]
-) -> Choice:
+def choose(members: Sequence[Trained], limits: Limits, latency: Callable[[Trained], float]) -> Pick:
     """Return the member within the limits that labels most of select right, of equals the smallest.
 
     ``latency`` gives a member's milliseconds; it is asked only if they are limited. ``ValueError``
@@ -56,7 +54,7 @@ def choose(
         reasons = "; ".join(f"{name} {why}" for name, why in refused.items())
         raise ValueError(f"no member is within the limits: {reasons}; give other limits")
     best = max(within, key=lambda t: (t.select.correct, -t.member.flops))
-    return Choice(best, len(within), refused)
+    return Pick(best, len(within), refused)
 
 
 def _beyond(trained: Trained, limits: Limits, timed: Callable[[str], float]) -> str:
