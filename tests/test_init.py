@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from scalenet.config import params as config
+from scalenet.pipeline.cli import scalenet
 from scalenet.pipeline.init import begin, plan, write
 from scalenet.pipeline.init.design import Designer, Wish
 from scalenet.pipeline.init.estimate import Rates
@@ -296,3 +297,13 @@ def test_frames_hold_together():
         frame = frame_of(side, None)
         assert frame.base <= frame.largest <= max(frame.size, 2 * frame.base)
         assert frame.size <= max(side, 8) and frame.base >= 8
+
+
+def test_weights_to_compare_with_are_written_and_must_exist(tmp_path):
+    wish = {"pretrained": ("/weights/resnet18.pth", "resnet18")}
+    pretrained = designed("photographs", **wish).params.baselines.pretrained
+    assert (pretrained.file, pretrained.model) == wish["pretrained"]
+    data = write_images(tmp_path / "photos", {"a": 4, "b": 4}, (14, 12), False)
+    arguments = ["init", str(data), "--pretrained", "nowhere.pth", "resnet18"]
+    with pytest.raises(ValueError, match=r"nowhere\.pth: no such file"):
+        scalenet.main(arguments, standalone_mode=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,15 +27,14 @@ from scalenet.pipeline.cli import quantity
 @click.option(
     "--size", type=click.IntRange(8, 512), metavar="PX", help="Stored side of the images."
 )
+@click.option(
+    "--pretrained",
+    nargs=2,
+    metavar="FILE MODEL",
+    help="Weights of a network that timm knows: transfer learning as one more baseline.",
+)
 @click.option("--yes", is_flag=True, help="Start the run at once.")
-def command(
-    data: str,
-    name: str | None,
-    minutes: float,
-    max_flops: float | None,
-    size: int | None,
-    yes: bool,
-) -> None:
+def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     """Begin a project for DATA: labelled images in a folder, an archive, or `digits`.
 
     It looks at the images, times a few steps of training here, writes the folder NAME with a
@@ -43,12 +44,15 @@ def command(
     scalenet init photos.tar
     scalenet init photos/ my-family --minutes 60 --yes
     scalenet init digits --minutes 5 --max-flops 2M
+    scalenet init photos/ --pretrained resnet18.pth resnet18
     """
     from scalenet.pipeline.init import begin
     from scalenet.pipeline.init.design import Wish
 
     root = begin.folder(data, name)
-    wish = Wish(root.resolve().name, minutes, max_flops, size)
+    if wished["pretrained"]:
+        wished["pretrained"] = _weights(*wished["pretrained"])
+    wish = Wish(root.resolve().name, **wished)
     for line in begin.project(root, data, wish):
         click.echo(line)
     if yes:
@@ -57,3 +61,11 @@ def command(
 
         click.get_current_context().invoke(run.command)
     click.echo(f"Next      cd {root} && scalenet run")
+
+
+def _weights(file: str, model: str) -> tuple[str, str]:
+    """Return where weights are, from anywhere; ``ValueError`` if there is no such file."""
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise ValueError(f"--pretrained {file}: no such file; give weights that you have")
+    return str(path), model

@@ -36,12 +36,14 @@ LESS = 0.5  # the same before a size is given up
 
 
 class Wish(NamedTuple):
-    """What a user asks for: a name, minutes, FLOPs of the largest member, a stored side in px."""
+    """What a user asks for: a name, minutes, FLOPs of the largest member, a stored side in px, and
+    weights of another network to compare with (file, timm's name of the network)."""
 
     name: str
     minutes: float
     max_flops: float | None = None
     size: int | None = None
+    pretrained: tuple[str, str] | None = None
 
 
 class Design(NamedTuple):
@@ -216,6 +218,9 @@ class Designer:
             "data.name": Choice(self.wish.name),
             "data.source": Choice(self.source),
         }
+        if self.wish.pretrained:
+            file, model = self.wish.pretrained
+            choices["baselines.pretrained"] = Choice({"file": file, "model": model})
         content = deepcopy(self.default)
         for key, choice in choices.items():
             merge(content, nested(key, choice.value))
