@@ -307,3 +307,28 @@ def test_weights_to_compare_with_are_written_and_must_exist(tmp_path):
     arguments = ["init", str(data), "--pretrained", "nowhere.pth", "resnet18"]
     with pytest.raises(ValueError, match=r"nowhere\.pth: no such file"):
         scalenet.main(arguments, standalone_mode=False)
+
+
+def test_a_table_is_looked_at_and_written(tmp_path):
+    photos = write_images(tmp_path / "set", {"a": 30, "b": 20}, (30, 20), False)
+    rows = [f"{p.relative_to(photos)},{p.parent.name}x,g{p.stem}" for p in photos.rglob("*.png")]
+    (photos / "labels.csv").write_text("\n".join(["file,kind,who", *rows]))
+    names = {"file": "labels.csv", "path": "file", "label": "kind", "split": None, "group": "who"}
+    found = look(str(photos), table=names)
+    assert found.classes == ["ax", "bx"] and found.counts == [30, 20] and found.side == 20
+    made = Designer(found, "set", Wish("mine", 30, reading={"table": names})).design(RATES)
+    assert made.params.data.table.model_dump() == names
+    with pytest.raises(ValueError, match="give --table too"):
+        scalenet.main(["init", str(photos), "--split", "set"], standalone_mode=False)
+
+
+def test_parquet_with_the_images_inside_is_looked_at(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    photos = write_images(tmp_path / "set", {"a": 12, "b": 9}, (30, 20), False)
+    files = sorted(photos.rglob("*.png"))
+    images = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    table = pyarrow.table({"image": images, "label": [file.parent.name for file in files]})
+    parquet.write_table(table, tmp_path / "all.parquet")
+    found = look(str(tmp_path / "all.parquet"))
+    assert found.classes == ["a", "b"] and found.counts == [12, 9] and found.side == 20

@@ -33,6 +33,14 @@ from scalenet.pipeline.cli import quantity
     metavar="FILE MODEL",
     help="Weights of a network that timm knows: transfer learning as one more baseline.",
 )
+@click.option(
+    "--table",
+    nargs=3,
+    metavar="FILE PATH LABEL",
+    help="A table in DATA, and its columns of paths and classes.",
+)
+@click.option("--split", metavar="COLUMN", help="The table's column of splits.")
+@click.option("--group", metavar="COLUMN", help="Its column of what must not be torn apart.")
 @click.option("--yes", is_flag=True, help="Start the run at once.")
 def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     """Begin a project for DATA: labelled images in a folder, an archive, or `digits`.
@@ -45,6 +53,7 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     scalenet init photos/ my-family --minutes 60 --yes
     scalenet init digits --minutes 5 --max-flops 2M
     scalenet init photos/ --pretrained resnet18.pth resnet18
+    scalenet init birds/ --table labels.csv file species --group bird
     """
     from scalenet.pipeline.init import begin
     from scalenet.pipeline.init.design import Wish
@@ -52,6 +61,7 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     root = begin.folder(data, name)
     if wished["pretrained"]:
         wished["pretrained"] = _weights(*wished["pretrained"])
+    wished["reading"] = _reading(*(wished.pop(name) for name in ("table", "split", "group")))
     wish = Wish(root.resolve().name, **wished)
     for line in begin.project(root, data, wish):
         click.echo(line)
@@ -69,3 +79,14 @@ def _weights(file: str, model: str) -> tuple[str, str]:
     if not path.is_file():
         raise ValueError(f"--pretrained {file}: no such file; give weights that you have")
     return str(path), model
+
+
+def _reading(table: tuple[str, ...] | None, split: str | None, group: str | None) -> dict[str, Any]:
+    """Return the keys of ``data`` that say how a table is read."""
+    if table is None:
+        if split or group:
+            raise ValueError("--split and --group name columns of a table: give --table too")
+        return {}
+    file, path, label = table
+    names = {"file": file, "path": path, "label": label, "split": split, "group": group}
+    return {"table": names}

@@ -26,7 +26,7 @@ def project(root: Path, data: str, wish: Wish) -> Iterator[str]:
     ``ValueError`` for data or a wish that cannot be met; then nothing is written.
     """
     source = write.source_of(data, root)
-    seen = look(source if source == BUNDLED else str(Path(data).resolve()))
+    seen = look(source if source == BUNDLED else str(Path(data).resolve()), **wish.reading)
     designer = Designer(seen, source, wish)
     draft = designer.first()
     from scalenet.pipeline.init.probe import probe  # seconds of imports, after cheap refusals

@@ -36,14 +36,19 @@ LESS = 0.5  # the same before a size is given up
 
 
 class Wish(NamedTuple):
-    """What a user asks for: a name, minutes, FLOPs of the largest member, a stored side in px, and
-    weights of another network to compare with (file, timm's name of the network)."""
+    """What a user asks for.
+
+    A name, minutes, FLOPs of the largest member, a stored side in px, weights of another network
+    to compare with (file, timm's name of the network), and keys of ``data`` that say how the
+    images are read.
+    """
 
     name: str
     minutes: float
     max_flops: float | None = None
     size: int | None = None
     pretrained: tuple[str, str] | None = None
+    reading: Mapping[str, Any] = {}
 
 
 class Design(NamedTuple):
@@ -217,6 +222,7 @@ class Designer:
         choices |= {
             "data.name": Choice(self.wish.name),
             "data.source": Choice(self.source),
+            **{f"data.{key}": Choice(value) for key, value in self.wish.reading.items()},
         }
         if self.wish.pretrained:
             file, model = self.wish.pretrained

@@ -78,22 +78,22 @@ class Seen:
         return {"train": free - taken, **sizes}
 
 
-def look(source: str) -> Seen:
-    """Look at a folder, an archive or ``data/digits``; ``ValueError`` says what is wrong with it.
+def look(source: str, **kept: Any) -> Seen:
+    """Look at labelled images; ``ValueError`` says what is wrong with them.
 
-    ``source`` is a path, absolute unless it stands for the bundled digits.
+    ``source`` is a path, absolute unless it stands for the bundled digits; ``kept`` are keys of
+    params.yaml's ``data`` that say how it is read: ``table``, ``group``.
     """
     if source == BUNDLED:
         found = readers.digits(_section(source, channels=1, size=8))
         first = np.arange(DECODED)
         return _seen(found, np.full(DECODED, 8), found.pixels(first), first, 0.0)
     path, began = Path(source), time.perf_counter()
-    files = readers.listed(path)
+    found = readers.find(_section(source, **kept), path.parent)
     listing = time.perf_counter() - began
-    found = readers.labelled(_section(source), files)
     index = np.random.default_rng(0).permutation(len(found.labels))[:OPENED]
     start = time.perf_counter()
-    contents = _contents(files, [found.names[i] for i in index])
+    contents = _contents(found.files, [found.names[i] for i in index])
     each = len(index) if path.is_dir() else len(found.labels)  # an archive is read as a whole
     read = (time.perf_counter() - start) / each + listing / len(found.labels)
     return _opened(source, found, {i: contents[found.names[i]] for i in index.tolist()}, read)

@@ -67,6 +67,7 @@ def source_of(
         skipped=skipped,
         ignored={name: why for name, why in others.items() if why in IGNORED},
         depth=depth,
+        files=files,
         groups=np.array(rows.groups) if rows.groups else groups_of(params.group, names),
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scalenet.data.listing import Files
 from scalenet.data.names import few, shown
 
 OWN_SPLITS = {
@@ -25,7 +26,7 @@ class Source:
     "" for none; ``groups`` (N) names what must not be torn apart, "" for none. ``pixels`` maps
     indices (n) to uint8 (n, C, H, W), and adds those of ``names`` (N) that cannot be decoded to
     ``faults``. These and files that were ``skipped`` or ``ignored`` come with the reason;
-    ``depth`` is how many folders lead to a class.
+    ``depth`` is how many folders lead to a class; ``files`` hold the images, where files do.
     """
 
     classes: list[str]
@@ -38,6 +39,7 @@ class Source:
     ignored: dict[str, str] = field(default_factory=dict)
     depth: int = 0
     groups: np.ndarray | None = None
+    files: Files | None = None
 
     def whole(self, index: np.ndarray) -> np.ndarray:
         """Return which of some images could be decoded, once ``pixels`` was asked for them."""
