@@ -17,6 +17,7 @@ import torch
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from scalenet.data.decoding import preprocessing
 from scalenet.nets import child
 from scalenet.nets.deployed import Deployed
 from scalenet.records import files
@@ -76,6 +77,10 @@ def _log_model(net: Deployed, info: DataInfo, images: np.ndarray, model_id: str)
         signature=signature,
         input_example=images,  # two images: one would freeze the batch size
         serialization_format="pt2",
+        metadata={
+            "classes": info.classes,  # in the order of the logits: a tag cannot hold thousands
+            "preprocessing": preprocessing(info.channels, info.size),
+        },
         pip_requirements=[f"{name}=={installed(name).partition('+')[0]}" for name in PACKAGES],
         validate_serving_input=False,
     )

@@ -210,6 +210,8 @@ def test_model_declares_its_signature_and_packages(built):
         line.partition("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()
     ]
     assert wanted == ["torch", "mlflow", "numpy"]
+    about = Model.load(str(folder)).metadata
+    assert about["classes"] == INFO.classes and "8 px" in about["preprocessing"]
     assert (folder / "input_example.json").stat().st_size < 5000
 
 

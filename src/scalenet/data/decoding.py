@@ -86,6 +86,11 @@ def _check_classes(
         raise ValueError(f"data.source: {origin} {wanted}; {names} has none{where}")
 
 
+def preprocessing(channels: int, size: int) -> str:
+    """Say what ``image_array`` does to a photograph, for people who have only the model."""
+    return PREPROCESSING.format(size=size, colours="grey" if channels == 1 else "RGB")
+
+
 def decode(
     params: Data, files: Files, names: list[str], faults: dict[str, str], most: float
 ) -> np.ndarray:

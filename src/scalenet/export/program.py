@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scalenet.data.decoding import PREPROCESSING
+from scalenet.data.decoding import preprocessing
 from scalenet.nets import deployed
 from scalenet.nets.deployed import Deployed
 from scalenet.records import files
@@ -52,9 +52,7 @@ class Exported(NamedTuple):
             "labels": json.dumps(self.info.classes, ensure_ascii=False),
             "input": f"uint8 (N, {self.info.channels}, {self.info.size}, {self.info.size})",
             "output": "float32 (N, classes): probabilities",
-            "preprocessing": PREPROCESSING.format(
-                size=self.info.size, colours="grey" if self.info.channels == 1 else "RGB"
-            ),
+            "preprocessing": preprocessing(self.info.channels, self.info.size),
             "member": member.name,
             "network": str(member.network),
             "flops": str(member.flops),
