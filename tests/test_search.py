@@ -22,7 +22,7 @@ from scalenet.search.finetuning import Finetuner
 from scalenet.search.ledger import Label, Ledger, Proposal
 from scalenet.search.memory import Memory
 from scalenet.search.run import find, summary
-from scalenet.search.scoring import Measurement, Measures, Scorer
+from scalenet.search.scoring import Measurement, Measures, Scorer, judged
 from scalenet.search.surrogate import Surrogate
 from scalenet.space import cost, sampling
 from scalenet.space.budget import Budget
@@ -464,6 +464,20 @@ def test_every_candidate_is_told_once_and_only_after_it_is_on_disk(short, info, 
         result = on_journal(short, info, path, Measures(Toy(rugged, limit)), emit=emit)
     assert [record["number"] for record in told] == list(range(len(result[1])))
     assert all(c.plain().items() <= told[c.number].items() for c in result[1])
+
+
+# --- no numbers -----------------------------------------------------------------------------------
+
+
+def test_a_network_that_overflows_is_right_about_nothing(toy):
+    images = toy(24)
+    sure = torch.nn.functional.one_hot(images.labels, 3) * 9.0
+    overflown = sure.clone()
+    overflown[::2] = float("nan")
+    overflown[1, 0] = float("inf")
+    assert judged(lambda views: sure, images, 8, 24)[0] == 1
+    accuracy, probability = judged(lambda views: overflown, images, 8, 24)
+    assert accuracy == 11 / 24 and probability == pytest.approx(11 / 24, abs=0.01)
 
 
 # --- many at once ---------------------------------------------------------------------------------

@@ -72,11 +72,14 @@ def judged(
     """Return the top-1 and the mean probability of the true class (both 0…1) on images.
 
     ``logits_of`` maps images (N, C, R, R) of ``resolution`` px to logits (N, classes), ``batch``
-    images at a time.
+    images at a time. An image whose logits are no numbers counts as wrong, at probability 0: one
+    network that overflows neither wins nor ends a search.
     """
     correct, probability = 0, 0.0
     for views, labels in chunks(images.resized(resolution, batch), images.labels):
         logits = logits_of(views).double()
-        correct += int((logits.argmax(1) == labels).sum())
-        probability += float(logits.softmax(1).gather(1, labels[:, None]).sum())
+        sound = logits.isfinite().all(1)
+        correct += int(((logits.argmax(1) == labels) & sound).sum())
+        shares = logits.softmax(1).gather(1, labels[:, None])[:, 0]
+        probability += float(shares.where(sound, 0.0).sum())
     return correct / len(images), round(probability / len(images), 6)
