@@ -18,11 +18,16 @@ from typing import Any
 from dvc.config import NotDvcRepoError
 from dvc.dvcfile import LOCK_FILE
 from dvc.exceptions import DvcException
+from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.rwlock import rwlock
 from dvc.scm import SCMError
 from dvc.utils.serialize import load_yaml, modify_yaml
 from networkx import descendants, lexicographical_topological_sort
+
+
+class Busy(ValueError):
+    """A process computes the stage that was asked about."""
 
 
 class Graph:
@@ -61,6 +66,18 @@ class Graph:
         """Tell whether a stage must run."""
         with self._opened() as repo:
             return bool(repo.status(targets=[name]))
+
+    def reasons(self, name: str) -> list[str]:
+        """Say what changed for a stage: params, files, its command; nothing if it is up to date.
+
+        ``Busy`` if a process computes it now.
+        """
+        try:
+            with Repo(str(self.root)) as repo:
+                found = repo.status(targets=[name]).get(name, [])
+        except LockError as error:
+            raise Busy(f"{name} is computed now") from error
+        return [line for entry in found for line in _reasons(entry)]
 
     def commit(self, name: str) -> None:
         """Have DVC lock a stage as it is."""
@@ -130,6 +147,19 @@ class Graph:
         logging.getLogger("dvc").setLevel(logging.WARNING)
         with self.turn, _said(), Repo(str(self.root)) as repo:
             yield repo
+
+
+def _reasons(entry: Any) -> Iterator[str]:
+    """Yield what one entry of DVC's status says, as ``search.population: modified``."""
+    if not isinstance(entry, dict):
+        yield str(entry)
+        return
+    for files in entry.values():
+        for name, how in files.items() if isinstance(files, dict) else ():
+            if isinstance(how, dict):
+                yield from (f"{key}: {change}" for key, change in how.items())
+            else:
+                yield f"{name}: {how}"
 
 
 def _stage(repo: Repo, name: str) -> Any:

@@ -1,0 +1,75 @@
+"""What would run, why, and how long it would take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from scalenet.config import params as config
+from scalenet.config.params import Params
+from scalenet.pipeline import project, stores
+from scalenet.pipeline.repro import Busy, Graph
+from scalenet.records import files
+
+UNKNOWN = -1.0  # seconds of a stage that nobody has timed
+
+
+class Standing(NamedTuple):
+    """A stage: why it would run, if it would, and the seconds that it took or was planned for."""
+
+    name: str
+    reasons: list[str]
+    seconds: float
+    busy: bool = False
+
+
+def standings(root: Path) -> Iterator[Standing]:
+    """Yield every stage in the order of a run."""
+    params = config.load(root / "params.yaml")
+    graph, took = Graph(root), _took(root, params)
+    needs = graph.needs(None)
+    behind: set[str] = set()  # stages that would run
+    for name in needs:
+        if name == project.CHECK:
+            continue
+        seconds = took.get(name.rpartition("@")[2], UNKNOWN)
+        try:
+            reasons = graph.reasons(name)
+        except Busy:
+            yield Standing(name, [], seconds, busy=True)
+            behind.add(name)
+            continue
+        reasons += [f"after {need}" for need in sorted(needs[name] & behind)]
+        if reasons:
+            behind.add(name)
+        yield Standing(name, reasons, seconds)
+
+
+def _took(root: Path, params: Params) -> dict[str, float]:
+    """Return the seconds of each stage and member: of its last run, else as init planned them."""
+    file = root / project.CODE / "init.json"
+    planned = files.read_json(file)["seconds"] if file.exists() else {}
+    return planned | _last(root, params)
+
+
+def _last(root: Path, params: Params) -> dict[str, float]:
+    database = stores.local_database(root)
+    if database and not database.exists():
+        return {}
+    client = stores.connect(root)
+    experiment = client.get_experiment_by_name(stores.stage_experiment(params))
+    if experiment is None:
+        return {}
+    newest = ["attributes.start_time ASC"]
+    runs = client.search_runs(
+        [experiment.experiment_id], "attributes.status = 'FINISHED'", order_by=newest
+    )
+    return {
+        run.data.tags.get("member") or run.data.tags["stage"]: (
+            run.info.end_time - run.info.start_time
+        )
+        / 1000
+        for run in runs
+        if "stage" in run.data.tags
+    }

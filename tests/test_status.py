@@ -1,0 +1,54 @@
+"""What would run and why, with DVC's own files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scalenet.pipeline.repro import Graph
+
+GRAPH = """stages:
+  first:
+    cmd: python -c "open('a.txt', 'w').write('a')"
+    params: [one]
+    outs: [a.txt]
+  second:
+    cmd: python -c "open('b.txt', 'w').write('b')"
+    deps: [a.txt]
+    outs: [b.txt]
+"""
+
+
+def dvc(folder: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dvc(tmp_path, "init", "-q", "--no-scm")
+    (tmp_path / "dvc.yaml").write_text(GRAPH)
+    (tmp_path / "params.yaml").write_text("one: 1\n")
+    dvc(tmp_path, "repro", "-q")
+    return tmp_path
+
+
+def test_what_is_up_to_date_has_no_reason(project):
+    graph = Graph(project)
+    assert [graph.reasons(name) for name in graph.needs(None)] == [[], []]
+
+
+def test_reasons_name_the_param_and_the_file(project):
+    graph = Graph(project)
+    (project / "params.yaml").write_text("one: 2\n")
+    assert graph.reasons("first") == ["one: modified"]
+    (project / "a.txt").write_text("changed by hand")
+    assert "a.txt: modified" in graph.reasons("second")
+    assert "a.txt: modified" in graph.reasons("first")
+    (project / "b.txt").unlink()
+    assert "b.txt: deleted" in graph.reasons("second")
