@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from scalenet.records import files
 from scalenet.records.paths import Paths
 
+ASKED = 1  # seconds: another process may hold the lock only to ask who has it
 HOLDER = "holder.json"  # beside the lock: who has it, or had it last
 
 
@@ -29,7 +30,7 @@ def alone(root: Path, work: str) -> Iterator[None]:
     folder = Paths(root).state(work)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / "lock", timeout=0):
+        with FileLock(folder / "lock", timeout=ASKED):
             files.write_json(folder / HOLDER, _me())
             yield
     except Timeout as error:

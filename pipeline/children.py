@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from multiprocessing import parent_process
 from typing import Any
 
@@ -48,6 +49,9 @@ def _environment(process: Any) -> dict[str, str]:
 
 
 def _end_with(process: Any) -> None:
-    while process.is_running() and process.status() != "zombie":
-        time.sleep(POLL)
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):  # it ended between two questions
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(POLL)
     os._exit(1)

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 from packaging.requirements import Requirement
 
 from scalenet.config import params as config
@@ -132,15 +133,23 @@ def _left_over(root: Path) -> Iterator[Finding]:
     state = home(root) / ".state"
     kept = [path for path in state.glob("*/*/") if any(path.iterdir())]
     if kept:
-        size = sum(file.stat().st_size for path in kept for file in path.rglob("*"))
+        size = sum(map(_size, (file for path in kept for file in path.rglob("*"))))
         yield Finding(
             f"kept to resume from: {', '.join(sorted({path.parent.name for path in kept}))} "
             f"({size / 2**20:.0f} MiB in .state)"
         )
     for folder in (root / "artifacts", state):
         for path in sorted(folder.rglob("*")):
-            if re.fullmatch(r"\..*\.tmp|.*\.damaged", path.name):
+            begun = re.fullmatch(r"\..*\.(\d+)\.tmp", path.name)  # by the process of that number
+            if path.name.endswith(".damaged") or (begun and not psutil.pid_exists(int(begun[1]))):
                 yield Finding(f"left over: {path.relative_to(root)}", f"rm '{path}'")
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # a run that is under way has replaced it
+        return 0
 
 
 def _cache(root: Path, mend: bool) -> Iterator[Finding]:

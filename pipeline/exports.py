@@ -3,7 +3,8 @@ trains."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
@@ -33,7 +34,8 @@ class Exports:
 
     def submit(self, member: str) -> None:
         """Begin to store a member's program."""
-        self.pending.append(self.pool.submit(_store, self.root, member))
+        with suppress(BrokenExecutor):  # its process was killed: registration stores it
+            self.pending.append(self.pool.submit(_store, self.root, member))
 
     def finish(self) -> None:
         """Wait until nothing is being stored any more."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from scalenet.config import params as config
 from scalenet.pipeline import REFUSED, UNAVAILABLE, Unavailable, children, project
-from scalenet.pipeline.alone import alone
+from scalenet.pipeline.alone import alone, is_held
 from scalenet.records.paths import Paths
 from scalenet.stages import Emit, check, run_stage
 
@@ -31,7 +31,8 @@ def run(root: Path, stage: str, member: str | None) -> int:
     project.check_code(root)
     children.belong_to_dvc()
     for work in committed_before(params, stage):
-        forget(root, work)
+        if not is_held(root, work):
+            forget(root, work)
     if project.prefect_is_configured():
         from scalenet.pipeline import flows
 

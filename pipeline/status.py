@@ -9,6 +9,7 @@ from typing import NamedTuple
 from scalenet.config import params as config
 from scalenet.config.params import Params
 from scalenet.pipeline import project, stores
+from scalenet.pipeline.alone import place
 from scalenet.pipeline.repro import Busy, Graph
 from scalenet.records import files
 
@@ -61,15 +62,10 @@ def _last(root: Path, params: Params) -> dict[str, float]:
     experiment = client.get_experiment_by_name(stores.stage_experiment(params))
     if experiment is None:
         return {}
-    newest = ["attributes.start_time ASC"]
-    runs = client.search_runs(
-        [experiment.experiment_id], "attributes.status = 'FINISHED'", order_by=newest
-    )
-    return {
-        run.data.tags.get("member") or run.data.tags["stage"]: (
-            run.info.end_time - run.info.start_time
-        )
-        / 1000
-        for run in runs
-        if "stage" in run.data.tags
-    }
+    here = f"attributes.status = 'FINISHED' and tags.place = '{place(root)}'"
+    newest = ["attributes.start_time DESC"]
+    took: dict[str, float] = {}
+    for run in client.search_runs([experiment.experiment_id], here, order_by=newest):
+        work = run.data.tags.get("member") or run.data.tags["stage"]
+        took.setdefault(work, (run.info.end_time - run.info.start_time) / 1000)
+    return took

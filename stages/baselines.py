@@ -19,6 +19,7 @@ from scalenet.records.documents import Baseline, DataInfo, Measurements
 from scalenet.records.paths import Paths
 from scalenet.stages import Emit, work_key
 from scalenet.training import device as devices
+from scalenet.training.watch import Watch
 
 HELD = ("select", "test")
 
@@ -64,7 +65,8 @@ def fitted(
     if section.svm:
         yield simple.svm(train, held, section.svm, section.seed)
     if section.residual:
-        yield from residual.measure(setting(params, inputs, device), state, emit)
+        quiet = Watch((), None, None, emit)  # nobody judges these: weights stay in this process
+        yield from residual.measure(setting(params, inputs, device), state, quiet)
     if section.pretrained:
         yield transfer.transfer(train, held, section.pretrained, inputs.root, section.seed)
 

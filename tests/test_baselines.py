@@ -289,7 +289,7 @@ def test_few_images_are_noise_whatever_the_interval_says():
 
 def member_of(name, flops, said, select=True):
     member = Member(
-        name=name, multiple=flops, budget=flops, origin="searched", base="k3-3",
+        name=name, multiple=flops, budget=flops, origin="searched", base="k3e4-3e4",
         scaling="d1-w1-r8", flops=flops, params=1,
         network="r8-stem_k3_s1_c4-ir_k5_s1_e2_c4-head_c8-se0.25e-hard_swish",
     )  # fmt: skip

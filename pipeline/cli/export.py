@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -33,14 +34,16 @@ def command(member: str, kind: str | None, int8: bool, out: Path | None) -> None
     path = out or Path("export") / f"{member.lower()}{'-int8' if int8 else ''}.{kind}"
     if path.suffix != f".{kind}":
         raise ValueError(f"--out {path} was given; give a name that ends in .{kind}")
-    write = files.onnx_model if kind == "onnx" else files.torch_program
-    if int8:
-        whole = path.with_suffix(".float.onnx")
-        files.onnx_model(found, whole)
-        checked = files.compare(found, files.int8(found, whole, path))
-        whole.unlink()
-    else:
-        checked = files.check(found, write(found, path), path)
+    with tempfile.TemporaryDirectory() as folder:  # what fails leaves an earlier file as it is
+        made, whole = Path(folder) / f"made.{kind}", Path(folder) / "whole.onnx"
+        if kind == "pt2":
+            checked = files.check(found, files.torch_program(found, made))
+        elif int8:
+            files.onnx_model(found, whole)
+            checked = files.compare(found, files.int8(found, whole, made))
+        else:
+            checked = files.check(found, files.onnx_model(found, made))
+        write_bytes(path, made.read_bytes())
     write_bytes(path.with_suffix(".md"), card.text(found, path, checked).encode())
     click.echo(f"{path}  {path.stat().st_size / 1024:.0f} KiB, card {path.with_suffix('.md')}")
     click.echo(

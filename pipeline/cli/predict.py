@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ def command(member: str, photos: tuple[Path, ...], top: int, table: Path | None)
     """
     import scalenet
     from scalenet.data import photos as reading
+    from scalenet.records.files import write_table
     from scalenet.records.paths import Paths
 
     if top < 1:
@@ -38,8 +38,7 @@ def command(member: str, photos: tuple[Path, ...], top: int, table: Path | None)
     for photo in reading.read(found, info):
         rows += _said(net, photo, info.classes, top)
     if table:
-        with table.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *rows])
+        write_table(table, COLUMNS, rows)
     failed = sum(bool(row[-1]) for row in rows)
     if failed:
         raise ValueError(f"{failed} of {len(found)} images could not be read; the others are above")

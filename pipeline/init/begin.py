@@ -14,7 +14,8 @@ from scalenet.pipeline.init.look import look
 def folder(data: str, name: str | None) -> Path:
     """Return the project's folder: NAME, or the data's name; ``ValueError`` if it is not free."""
     root = Path(name or write.name_of(data))
-    if name is None and root.exists() and root.samefile(data):
+    there = Path(data).exists() and not write.is_bundled(data)
+    if name is None and there and root.exists() and root.samefile(data):
         root = root.with_name(f"{root.name}-family")
     write.check(root)
     return root

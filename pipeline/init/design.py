@@ -117,6 +117,12 @@ class Designer:
         budget = _rounded(budget if low <= budget <= high else middle)
         space = self.reach.space(width)
         offered = scalings(space, self.frame, budget, sizes, self.task)
+        largest = offered.target(sizes - 1) * (1 + offered.stages[-1].tolerance)
+        if largest > (self.wish.max_flops or math.inf):
+            raise ValueError(
+                f"--max-flops {self.wish.max_flops:,.0f}: the largest of {sizes} sizes may have "
+                f"{largest:,.0f}; raise it, or store smaller images by --size"
+            )
         return Needs(self.frame, space, offered, self.train, self.per_class)
 
     def _bound(self, sizes: int) -> float:

@@ -136,7 +136,14 @@ def _supernet(params: Params, rates: Rates) -> float:
     mean = float(np.average(targets, weights=section.stage_weights))
     histogram = min(HISTOGRAM, section.recipe.steps) * section.sampled * rates.draw
     extra = rates.shared + (section.sampled - 1) * rates.step
-    return histogram + rates.training(section.recipe, mean * section.sampled, extra)
+    watched = _watching(section.recipe, section.watch, [targets[0], targets[-1]], rates)
+    return histogram + rates.training(section.recipe, mean * section.sampled, extra) + watched
+
+
+def _watching(recipe: Recipe, images: int, flops: list[float], rates: Rates) -> float:
+    """Return the seconds of judging networks at each checkpoint, calibrated on as many images."""
+    times = -(-recipe.steps // recipe.checkpoint)
+    return times * sum(rates.judging(2 * images, each) for each in flops)
 
 
 def _search(params: Params, counts: Mapping[str, int], task: Task, rates: Rates) -> float:
@@ -162,4 +169,6 @@ def _member(params: Params, counts: Mapping[str, int], rates: Rates, multiple: f
     section = lengthened(params.retrain, multiple)
     flops = params.scaling.budget * multiple
     tested = rates.judging(section.calibration + counts["test"], flops)
-    return rates.training(section.recipe, flops) + tested
+    watched = 0 if section.use_select else section.watch
+    judged = _watching(section.recipe, watched, [flops], rates)
+    return rates.training(section.recipe, flops) + tested + judged

@@ -94,7 +94,8 @@ def look(source: str, **kept: Any) -> Seen:
     index = np.random.default_rng(0).permutation(len(found.labels))[:OPENED]
     start = time.perf_counter()
     contents = _contents(found.files, [found.names[i] for i in index])
-    each = len(index) if path.is_dir() else len(found.labels)  # an archive is read as a whole
+    single = (path / found.names[0]).is_file()  # an archive, or a shard, is read as a whole
+    each = len(index) if single else len(found.labels)
     read = (time.perf_counter() - start) / each + listing / len(found.labels)
     return _opened(source, found, {i: contents[found.names[i]] for i in index.tolist()}, read)
 
@@ -163,6 +164,11 @@ def _seen(
 ) -> Seen:
     names, counts = np.unique(found.given, return_counts=True)
     given = {n: c for n, c in zip(names.tolist(), counts.tolist(), strict=True) if n in DRAWN}
+    if sum(given.values()) == len(found.labels):
+        raise ValueError(
+            f"data.source: all {len(found.labels)} images are in {' and '.join(given)} as the "
+            "source has it, so none is left to train on; give the source with its train split too"
+        )
     return Seen(
         classes=found.classes,
         counts=np.bincount(found.labels, minlength=len(found.classes)).tolist(),

@@ -48,7 +48,8 @@ def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]
     yield f"          to S{len(budgets) - 1} {_flops(budgets[-1])}; {shared:,} steps together, then"
     yield f"          {steps:,} for S0, {passes:.1f} times over the images, more for larger ones"
     yield "Minutes   " + _minutes(design.seconds)
-    yield f"          {design.wall / 60:.1f} in all, of {wish.minutes:g}: stages run side by side"
+    beside = ": stages run side by side" if design.wall < sum(design.seconds.values()) else ""
+    yield f"          {design.wall / 60:.1f} in all, of {wish.minutes:g}{beside}"
     for warning in warnings(seen, design, rates):
         yield f"Warning   {warning}"
 
@@ -76,6 +77,8 @@ def warnings(seen: Seen, design: Design, rates: Rates) -> Iterator[str]:
         yield f"class {name} has {min(seen.counts)} images in all; a few more would help it most"
     if max(seen.counts) > UNEVEN * min(seen.counts):
         yield "classes are uneven: top-1 accuracy is mostly that of the large ones"
+    if params.baselines.pretrained:
+        yield f"transfer from {params.baselines.pretrained.model} comes on top: it was not timed"
     if slowed(rates):
         yield f"the minutes are those of now{slowed(rates)}"
 

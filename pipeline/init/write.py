@@ -44,12 +44,18 @@ def check(root: Path) -> None:
     )
 
 
+def is_bundled(data: str) -> bool:
+    """Tell whether DATA means the bundled digits: not if images are there under that name."""
+    path = Path(data)
+    return data in ("digits", BUNDLED) and (not path.exists() or (path / RECORD).exists())
+
+
 def source_of(data: str, root: Path) -> str:
     """Return data.source of a project: relative where data lie in the folder that holds it.
 
-    ``digits`` stands for the bundled ones, unless there is such a path.
+    ``digits`` stands for the bundled ones, unless there is such a path that is no project.
     """
-    if data in ("digits", BUNDLED) and not Path(data).exists():
+    if is_bundled(data):
         return BUNDLED
     path, here = Path(data).resolve(), root.resolve()
     return os.path.relpath(path, here) if path.is_relative_to(here.parent) else str(path)

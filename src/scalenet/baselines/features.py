@@ -14,7 +14,7 @@ GRID = 4  # along a side: where colours are averaged
 LEVELS = 16  # of a channel's histogram
 LARGE = 96  # px; a side of twice that or more is averaged down first
 CLIP = 0.2  # of a normalised block, against a single strong edge
-CHUNK = 2**23  # pixel values that are described at a time: it bounds memory alone
+CHUNK = 2**20  # pixel values that are described at a time: it bounds memory alone
 
 
 def describe(pixels: np.ndarray) -> np.ndarray:
@@ -52,7 +52,7 @@ def gradients(images: np.ndarray) -> np.ndarray:
     strength = np.hypot(across, down)
     place = np.arctan2(down, across) % np.pi / np.pi * DIRECTIONS  # 0 … DIRECTIONS, a circle
     # each pixel votes for the two directions that it lies between
-    away = np.abs(place - np.arange(DIRECTIONS)[:, None, None])
+    away = np.abs(place - np.arange(DIRECTIONS, dtype=np.float32)[:, None, None])
     away = np.minimum(away, DIRECTIONS - away)
     cells = pooled(strength * np.maximum(0, 1 - away), _cells(images.shape[-1]))
     return _blocks(cells.astype(np.float32))

@@ -36,8 +36,10 @@ def svm(train: Split, held: Mapping[str, Split], most: int, seed: int) -> Measur
     images and the folds.
     """
     pixels, labels = drawn(train, most, seed)
-    machine = make_pipeline(PCA(min(COMPONENTS, len(labels) // 2), random_state=seed), SVC())
-    fitted, cost = chosen(machine, "svc__C", COSTS, (describe(pixels), labels), seed)
+    features = describe(pixels)
+    components = min(COMPONENTS, len(labels) // 2, features.shape[1])
+    machine = make_pipeline(PCA(components, random_state=seed), SVC())
+    fitted, cost = chosen(machine, "svc__C", COSTS, (features, labels), seed)
     said = {name: answers(y, fitted.predict(describe(x))) for name, (x, y) in held.items()}
     about = f"gradients + colours + SVM (C = {cost:g})"
     return Measured("svm", about, len(labels), said)

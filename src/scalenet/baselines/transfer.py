@@ -91,7 +91,14 @@ def read(file: Path) -> dict[str, Tensor]:
             f"baselines.pretrained.file: {file} cannot be read as weights ({error}); give a file "
             "of torch.save (.pth, .bin) or of safetensors (.safetensors)"
         ) from error
-    inner = next((content[name] for name in WRAPPED if name in content), content)
+    inner = content
+    if isinstance(content, Mapping):
+        inner = next((content[name] for name in WRAPPED if name in content), content)
+    if not isinstance(inner, Mapping):
+        raise ValueError(
+            f"baselines.pretrained.file: {file} holds a {type(inner).__name__}, no weights by "
+            "name; give a state dict, as torch.save or safetensors writes it"
+        )
     return {name.removeprefix("module."): tensor for name, tensor in inner.items()}
 
 

@@ -98,7 +98,8 @@ def by_shards(params: Data, path: Path) -> Source:
             found[name] = Row(name, text(label), word, text(group))
     rows = {name: row for name, row in found.items() if row.label}
     others = {name: NO_LABEL for name in found if name not in rows}
-    names = [name for name in order if name in {row.label for row in rows.values()}]
+    used = {row.label for row in rows.values()}
+    names = [name for name in order if name in used]
     files = Files(top, list(rows), set(), others, _reading(tables, top))
     return source_of(params, files, as_rows(rows, table), names or ordered(rows), others)
 
