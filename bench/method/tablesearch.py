@@ -43,7 +43,7 @@ from scalenet.space import cost
 from scalenet.space.budget import Budget
 from scalenet.space.network import Network, Task
 from scalenet.space.scale import scale
-from scalenet.space.scaling import BaseModel, Scaling, strategies
+from scalenet.space.scaling import BaseBlock, BaseModel, Scaling, strategies
 
 MOST_CHOICES = 8  # of a position: kernels end at 15
 RAREST = 1000
@@ -90,7 +90,10 @@ class Listed(Budget):
     known: Container[tuple[int, ...]]
 
     def total_miss(self, base: BaseModel, chosen: list[Scaling] | None = None) -> float:
-        return float(tuple((k - 1) // 2 for (k,) in base.kernels) not in self.known)
+        return float(
+            tuple((k - 1) // 2 for (k,) in (block.kernels for block in base.blocks))
+            not in self.known
+        )
 
     def feasible(self, base: BaseModel, size: int) -> list[Scaling]:
         return strategies(self.scalings, size)
@@ -113,7 +116,7 @@ class Mapped:
                 "position: leave out columns of finer steps"
             )
         content = params.model_dump(mode="json")
-        block = {"width": 8, "depth": 1, "stride": 1, "expand": 1}
+        block = {"width": 8, "depth": 1, "stride": 1, "expands": [1]}
         offered = [[2 * i + 1 for i in range(count)] for count in counts]
         content["space"]["stages"] = [block | {"kernels": kernels} for kernels in offered]
         size = {"depths": [1.0], "widths": [1.0], "resolutions": [RESOLUTION], "tolerance": 0.999}
@@ -126,7 +129,7 @@ class Mapped:
 
     def network(self, choices: Sequence[int]) -> Network:
         """Return the network that stands for choices."""
-        base = BaseModel(tuple((2 * int(i) + 1,) for i in choices))
+        base = BaseModel(tuple(BaseBlock((2 * int(i) + 1,), 1) for i in choices))
         return scale(self.params.space, base, Scaling(1.0, 1.0, RESOLUTION))
 
     def described(self, choices: np.ndarray) -> np.ndarray:
