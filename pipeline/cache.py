@@ -14,8 +14,6 @@ from dvc.repo import Repo
 
 from scalenet.records.files import set_aside
 
-CHUNK = 2**20  # bytes read at a time
-
 
 class DamagedObject(NamedTuple):
     """An object of the cache whose content is not what its name says, and the files made of it."""
@@ -28,20 +26,15 @@ def damaged(root: Path) -> list[DamagedObject]:
     """Return every damaged object of a project's cache; reads all of it."""
     with Repo(str(root)) as repo:
         folder, used = Path(repo.cache.local.path), _used(repo)
-    found = [path for path in _objects(folder) if _md5(path) != _name(folder, path)]
-    return [
-        DamagedObject(path, tuple(used.get(_name(folder, path), ())))
-        for path in found
-        if path.exists()
-    ]
+    found = [path for path in _objects(folder) if _md5(path) != _name(path)]
+    return [DamagedObject(path, tuple(used.get(_name(path), ()))) for path in found]
 
 
 def mend(found: list[DamagedObject]) -> None:
     """Set damaged objects aside, and the files made of them, so that DVC finds them missing."""
     for item in found:
-        name = item.path.parent.name + item.path.name
         for file in item.files:
-            if file.is_file() and _md5(file) != name:
+            if file.is_file() and _md5(file) != _name(item.path):
                 set_aside(file)
         set_aside(item.path)
 
@@ -53,16 +46,14 @@ def _objects(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _name(folder: Path, path: Path) -> str:
-    return "".join(path.relative_to(folder).parts).removesuffix(".dir")
+def _name(path: Path) -> str:
+    """Return the MD5 sum that an object's place says."""
+    return f"{path.parent.name}{path.name}".removesuffix(".dir")
 
 
 def _md5(path: Path) -> str:
-    total = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            total.update(chunk)
-    return total.hexdigest()
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _used(repo: Repo) -> dict[str, list[Path]]:

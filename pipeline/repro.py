@@ -27,7 +27,7 @@ from networkx import descendants, lexicographical_topological_sort
 
 
 class Busy(ValueError):
-    """A process computes the stage that was asked about."""
+    """Another process computes a stage that was asked about."""
 
 
 class Graph:
@@ -72,11 +72,8 @@ class Graph:
 
         ``Busy`` if a process computes it now.
         """
-        try:
-            with Repo(str(self.root)) as repo:
-                found = repo.status(targets=[name]).get(name, [])
-        except LockError as error:
-            raise Busy(f"{name} is computed now") from error
+        with self._opened() as repo:
+            found = repo.status(targets=[name]).get(name, [])
         return [line for entry in found for line in _reasons(entry)]
 
     def commit(self, name: str) -> None:
@@ -194,5 +191,7 @@ def _said() -> Iterator[None]:
         ) from error
     except NotDvcRepoError as error:
         raise ValueError("this folder holds no project; `scalenet params` begins one") from error
+    except LockError as error:
+        raise Busy(f"DVC: {error}") from error
     except DvcException as error:
         raise ValueError(f"DVC: {error}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,16 @@ STILL = {
     "erase": 0,
     "mixup": 0,
     "cutmix": 0,
+}
+DATA = {  # the section ``data`` of params.yaml, but for name, source and the shares
+    "table": None,
+    "group": None,
+    "duplicates": "keep",
+    "channels": 1,
+    "size": 8,
+    "per_class": None,
+    "most_skipped": 0.0,
+    "seed": 0,
 }
 STILL["randaugment"] = {"ops": 0, "magnitude": 0}
 TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small numbers
@@ -87,6 +99,14 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = merge(merged[key], value) if nested else deepcopy(value)
     return merged
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    """Run DVC's command in a folder; return what it printed."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="session", autouse=True)

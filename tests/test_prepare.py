@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import DATA
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -23,18 +24,7 @@ from scalenet.records.paths import Paths
 from scalenet.stages import declared, prepare
 from scalenet.training.loop import ignore
 
-DIGITS = {
-    "name": "digits",
-    "source": "data/digits",
-    "table": None,
-    "group": None,
-    "duplicates": "keep",
-    "channels": 1,
-    "size": 8,
-    "per_class": None,
-    "most_skipped": 0.0,
-    "seed": 0,
-}
+DIGITS = DATA | {"name": "digits", "source": "data/digits"}
 
 
 def data(**changes) -> Data:

@@ -9,25 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import DATA
 from PIL import Image
 
 from scalenet.config.params import Data
 from scalenet.data import listing, readers
 
-SECTION = {
-    "name": "odd",
-    "source": ".",
-    "table": None,
-    "group": None,
-    "duplicates": "keep",
-    "channels": 1,
-    "size": 8,
-    "per_class": None,
-    "most_skipped": 0.0,
-    "select_fraction": 0.2,
-    "test_fraction": 0.2,
-    "seed": 0,
-}
+SHARES = {"select_fraction": 0.2, "test_fraction": 0.2}
+SECTION = DATA | SHARES | {"name": "odd", "source": "."}
 
 
 def data(**changes) -> Data:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from conftest import dvc
 
 from scalenet.pipeline.repro import Graph
 
@@ -20,12 +17,6 @@ GRAPH = """stages:
     deps: [a.txt]
     outs: [b.txt]
 """
-
-
-def dvc(folder: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture

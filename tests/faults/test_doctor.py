@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import shutil
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, dvc
 
 from scalenet.pipeline import cache, doctor
 
-ROOT = Path(__file__).parents[2]
-DVC = [sys.executable, "-m", "dvc"]
 GRAPH = """stages:
   made:
     cmd: python -c "open('out.txt', 'w').write('weights' * 99)"
     outs: [out.txt]
 """
-
-
-def dvc(folder: Path, *arguments: str) -> str:
-    done = subprocess.run([*DVC, *arguments], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture
