@@ -35,7 +35,7 @@ def examine(root: Path, deep: bool, mend: bool) -> Iterator[Finding]:
     yield from _versions()
     yield from _machine(root)
     if not (root / "params.yaml").exists():
-        yield Finding(f"project: {root} holds none", "`scalenet params` begins one")
+        yield Finding(f"project: {root} holds none", "`scalenet init PHOTOS` begins one")
         return
     params = yield from _project(root)
     yield from _refused("MLflow", lambda: _mlflow(root))

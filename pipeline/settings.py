@@ -88,7 +88,7 @@ def nested(key: str, value: Any) -> dict[str, Any]:
 
 
 def assign(content: Any, key: str, value: Any) -> None:
-    """Set a dotted key; ``ValueError`` if there is no such key."""
+    """Set a dotted key; ``ValueError`` if there is no such key. ``family`` takes new ones."""
     *parents, last = key.split(".")
     node = content
     for depth, part in enumerate([*parents, last]):
@@ -96,7 +96,8 @@ def assign(content: Any, key: str, value: Any) -> None:
         inside = (
             index in range(len(node))
             if isinstance(node, list)
-            else isinstance(node, Mapping) and index in node
+            else isinstance(node, Mapping)
+            and (index in node or (parents, depth) == (["family"], 1))
         )
         if not inside:
             where = ".".join(key.split(".")[:depth]) or "params.yaml"

@@ -14,6 +14,7 @@ from scalenet.pipeline.repro import Busy, Graph
 from scalenet.records import files
 
 UNKNOWN = -1.0  # seconds of a stage that nobody has timed
+NEW = "not run yet"  # why a stage that dvc.lock does not know would run
 
 
 class Standing(NamedTuple):
@@ -42,6 +43,7 @@ def standings(root: Path) -> Iterator[Standing]:
             behind.add(name)
             continue
         reasons += [f"after {need}" for need in sorted(needs[name] & behind)]
+        reasons = [NEW] if name in graph.new else reasons
         if reasons:
             behind.add(name)
         yield Standing(name, reasons, seconds)

@@ -33,11 +33,12 @@ def test_help_lists_the_verbs_and_each_shows_examples(tmp_path):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["nothing"], "nothing"),
+        (["nothing"], "'nothing' is no verb; there are init, run"),
+        (["exprot"], "did you mean export?"),
         (["run", "--set", "search.seed"], "expected KEY=VALUE"),
         (["params", "--set", "search.seed=[1"], "not valid YAML"),
-        (["family"], "params.yaml"),
-        (["stage", "nothing"], "nothing"),
+        (["init", "nowhere"], "nowhere does not exist; give a folder or an archive"),
+        (["init", "digits", "my set"], "letters, digits, - and _, such as my-set"),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_code_2(tmp_path, arguments, said):
@@ -45,6 +46,27 @@ def test_wrong_input_is_one_message_and_exit_code_2(tmp_path, arguments, said):
     done = scalenet(*arguments, cwd=tmp_path)
     assert done.returncode == 2 and said in done.stderr.decode()
     assert "Traceback" not in done.stderr.decode()
+
+
+def test_a_folder_that_is_no_project_says_where_one_is(tmp_path):
+    said = scalenet("family", cwd=tmp_path).stderr.decode()
+    assert "no params.yaml" in said and "scalenet init PHOTOS" in said
+    (tmp_path / "photos" / "artifacts").mkdir(parents=True)
+    (tmp_path / "photos" / "params.yaml").touch()
+    below = scalenet("predict", "s1", "photo.jpg", cwd=tmp_path)
+    assert below.returncode == 2 and b"go to one first: cd photos" in below.stderr
+    above = scalenet("export", "s1", cwd=tmp_path / "photos" / "artifacts")
+    assert f"go to one first: cd {tmp_path / 'photos'}" in above.stderr.decode()
+    wrong = scalenet("stage", "nothing", cwd=tmp_path / "photos")
+    assert wrong.returncode == 2 and b"'nothing' is no stage" in wrong.stderr
+
+
+def test_changed_params_are_told_and_the_same_ones_too(tmp_path):
+    assert "begun" in scalenet("params", cwd=tmp_path).stdout.decode()
+    change = ["params", "--set", "search.seed=7", "--set", "family.S6={multiple: 64, seed: 0}"]
+    said = scalenet(*change, cwd=tmp_path).stdout.decode()
+    assert "search.seed: 0 -> 7" in said and "family.S6.multiple: none -> 64" in said
+    assert "so already" in scalenet(*change, cwd=tmp_path).stdout.decode()
 
 
 def test_output_degrades_where_the_terminal_has_no_utf8(tmp_path):

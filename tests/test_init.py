@@ -239,12 +239,17 @@ def test_params_yaml_is_valid_keeps_its_comments_and_says_why(kind, tmp_path):
     assert "\n\nsupernet:" in text and "\n\nretrain:" in text
 
 
-def test_the_plan_is_plain_text_and_warns(tmp_path):
-    said = {
-        kind: "\n".join(plan.lines(seen(kind), Wish("mine", 30), designed(kind), RATES))
-        for kind in ("photographs", "digits", "few")
-    }
+def the_plan(kind: str) -> list[str]:
+    made = designed(kind)
+    about = plan.about(seen(kind), made.counts)
+    return [*about, *plan.lines(seen(kind), Wish("mine", 30), made, RATES)]
+
+
+def test_the_plan_is_plain_text_and_warns():
+    said = {kind: "\n".join(the_plan(kind)) for kind in ("photographs", "digits", "few")}
     assert all(text.isascii() and "Minutes" in text for text in said.values())
+    assert all(len(line) <= 80 for line in said["photographs"].splitlines())
+    assert "30 images a class" in said["few"] and "30 to 30" not in said["few"]
     assert "exceeds what the images hold (8 px)" in said["digits"]
     assert "exceeds" not in said["photographs"]
     assert "may not tell members apart" in said["few"] and "a few more" in said["few"]

@@ -280,6 +280,15 @@ def test_a_file_to_start_from_is_set_with_its_digest(tmp_path):
     assert settings.apply(tmp_path, None, {"supernet.init": None}).supernet.init is None
 
 
+def test_a_member_can_be_added_by_its_key_alone(tmp_path):
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    made = settings.apply(tmp_path, None, {"family.S6": {"multiple": 64, "seed": 0}})
+    assert list(made.family)[-1] == "S6" and made.family["S6"].multiple == 64
+    for key in ("family.S7.multiple", "search.speed"):
+        with pytest.raises(ValueError, match=f"{key}: unknown key"):
+            settings.apply(tmp_path, None, {key: 1})
+
+
 # --- numbers that the images cannot give ----------------------------------------------------------
 
 

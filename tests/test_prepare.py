@@ -377,6 +377,13 @@ def test_a_folder_needs_two_classes(tmp_path, classes):
         readers.find(data(source="."), tmp_path)
 
 
+def test_images_in_no_folder_are_refused_with_what_to_do(tmp_path):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / name)
+    with pytest.raises(ValueError, match=r"holds 2 images and no folder.*a folder for each class"):
+        readers.find(data(source="."), tmp_path)
+
+
 def test_a_class_without_images_is_refused(folder):
     (folder / "birds").mkdir()
     with pytest.raises(ValueError, match=r"each with images.*birds has none"):

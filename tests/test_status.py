@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from conftest import dvc
 
+from scalenet.pipeline import project as projects
 from scalenet.pipeline.repro import Graph
+from scalenet.pipeline.status import standings
 
 GRAPH = """stages:
   first:
@@ -43,3 +45,10 @@ def test_reasons_name_the_param_and_the_file(project):
     assert "a.txt: modified" in graph.reasons("first")
     (project / "b.txt").unlink()
     assert "b.txt: deleted" in graph.reasons("second")
+
+
+def test_of_a_new_project_nothing_was_run_yet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    projects.begin(tmp_path)
+    projects.refresh(tmp_path)
+    assert {tuple(stage.reasons) for stage in standings(tmp_path)} == {("not run yet",)}

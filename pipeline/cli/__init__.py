@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,9 +37,11 @@ class Verbs(click.Group):
     def list_commands(self, context: click.Context) -> list[str]:
         return list(VERBS)
 
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+    def get_command(self, context: click.Context, name: str) -> click.Command:
         if name not in VERBS:
-            return None
+            close = get_close_matches(name, VERBS, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"there are {', '.join(VERBS)}"
+            context.fail(f"{name!r} is no verb; {meant}")
         return import_module(f"{__name__}.{name}").command
 
     def invoke(self, context: click.Context) -> Any:
@@ -49,6 +53,25 @@ class Verbs(click.Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
+
+
+class InProject(click.Command):
+    """A verb for a project's folder; elsewhere it says at once where to go."""
+
+    def invoke(self, context: click.Context) -> Any:
+        root = Path.cwd()
+        if not (root / "params.yaml").exists():
+            raise ValueError(f"{root} is no project: it has no params.yaml; {_where(root)}")
+        return super().invoke(context)
+
+
+def _where(root: Path) -> str:
+    """Say how to reach a project from a folder that is none."""
+    above = [folder for folder in root.parents if (folder / "params.yaml").exists()]
+    below = sorted(file.parent.name for file in root.glob("*/params.yaml"))
+    if above or below:
+        return f"go to one first: cd {above[0] if above else ' or cd '.join(below)}"
+    return "go to a project's folder, or begin one: scalenet init PHOTOS"
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

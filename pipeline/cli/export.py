@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from scalenet.pipeline.cli import InProject
 
-@click.command(name="export")
+
+@click.command(name="export", cls=InProject)
 @click.argument("member")
 @click.option("--onnx", "kind", flag_value="onnx", help="An ONNX model (the default).")
 @click.option("--torch", "kind", flag_value="pt2", help="A torch.export program.")

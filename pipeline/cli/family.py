@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from scalenet.pipeline.cli import InProject
+
 FIGURE, CONFUSION = Path("report/family.svg"), Path("report/confusion.svg")
 
 
-@click.command(name="family")
+@click.command(name="family", cls=InProject)
 def command() -> None:
     """Show the family that was built: its members, what they should beat, and warnings.
 

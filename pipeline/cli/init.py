@@ -10,6 +10,8 @@ import click
 
 from scalenet.pipeline.cli import quantity
 
+BUNDLED = ("digits", "data/digits")  # names of the images that scikit-learn brings
+
 
 @click.command(name="init")
 @click.argument("data")
@@ -19,6 +21,7 @@ from scalenet.pipeline.cli import quantity
     type=click.FloatRange(min=0, min_open=True),
     default=30,
     show_default=True,
+    metavar="MINUTES",
     help="What a whole run may take on this machine.",
 )
 @click.option(
@@ -55,6 +58,12 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     scalenet init photos/ --pretrained resnet18.pth resnet18
     scalenet init birds/ --table labels.csv file species --group bird
     """
+    if data not in BUNDLED and not Path(data).exists():  # before seconds of imports
+        raise ValueError(
+            f"{data} does not exist; give a folder or an archive with a folder of images for each "
+            "class, or `digits`"
+        )
+    click.echo(f"Looking   at the images of {data}")
     from scalenet.pipeline.init import begin
     from scalenet.pipeline.init.design import Wish
 

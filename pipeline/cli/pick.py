@@ -7,16 +7,23 @@ from typing import Any
 
 import click
 
-from scalenet.pipeline.cli import quantity
+from scalenet.pipeline.cli import InProject, quantity
 
 MEASURED = "one image, one CPU thread of this machine"
 
 
-@click.command(name="pick")
+@click.command(name="pick", cls=InProject)
 @click.option("--max-flops", callback=quantity, metavar="FLOPS", help="Such as 2M.")
 @click.option("--max-params", callback=quantity, metavar="COUNT", help="Such as 100k.")
-@click.option("--max-ms", type=click.FloatRange(min=0, min_open=True), help=f"Of {MEASURED}.")
-@click.option("--min-accuracy", type=click.FloatRange(0, 1), help="On select, such as 0.9.")
+@click.option(
+    "--max-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MS",
+    help=f"Of {MEASURED}.",
+)
+@click.option(
+    "--min-accuracy", type=click.FloatRange(0, 1), metavar="SHARE", help="On select, such as 0.9."
+)
 @click.option("--alias", metavar="NAME", help="Point this alias of the registered model at it.")
 def command(
     max_flops: float | None,
@@ -49,7 +56,7 @@ def command(
     choice = choose(family.members, limits, latency)
     for name, why in choice.refused.items():
         click.echo(f"not       {name}: it {why}")
-    click.echo(_why(choice.chosen, choice.within))
+    click.echo(_why(choice.chosen, choice.within, limits != Limits()))
     if max_ms is not None:
         click.echo(f"latency   {timed[choice.chosen.member.name]:.2f} ms: {MEASURED}")
     name, model = choice.chosen.member.name, registry.model_name(params)
@@ -62,9 +69,9 @@ def command(
     click.echo(f"          scalenet predict {name.lower()} PHOTOS   scalenet export {name.lower()}")
 
 
-def _why(trained: Any, within: int) -> str:
-    member = trained.member
-    others = f"the most of {within} members within the limits" if within > 1 else "the only one"
+def _why(trained: Any, within: int, limited: bool) -> str:
+    member, limits = trained.member, " within the limits" if limited else ""
+    others = f"the most of {within} members{limits}" if within > 1 else f"the only one{limits}"
     return (
         f"picked    {member.name}: labels {trained.select.accuracy:.1%} of select right, {others}\n"
         f"          {member.flops:,} FLOPs, {member.params:,} parameters; test "

@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
+from scalenet.pipeline.cli import InProject
+
 COLUMNS = ("file", "rank", "class", "probability", "fault")
 
 
-@click.command(name="predict")
+@click.command(name="predict", cls=InProject)
 @click.argument("member")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", default=3, show_default=True, help="Classes an image.")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from scalenet.pipeline.cli import InProject
 
-@click.command(name="register")
+
+@click.command(name="register", cls=InProject)
 def command() -> None:
     """Put the members that lie here into the model registry, for a clone that pulled them.
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
+from scalenet.pipeline.cli import InProject
 
-@click.command(name="stage")
+
+@click.command(name="stage", cls=InProject)
 @click.argument("name")
 @click.argument("member", required=False)
 def command(name: str, member: str | None) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from scalenet.pipeline.cli import InProject
+
 MOST = 3  # reasons that a line names
 
 
-@click.command(name="status")
+@click.command(name="status", cls=InProject)
 def command() -> None:
     """Say what `scalenet run` would compute, why, and about how long that takes.
 
@@ -20,7 +22,7 @@ def command() -> None:
     """
     from scalenet.pipeline import status
 
-    total, unknown = 0.0, 0
+    total, untimed = 0.0, 0
     for stage in status.standings(Path.cwd()):
         known = stage.seconds != status.UNKNOWN
         if stage.busy:
@@ -30,10 +32,12 @@ def command() -> None:
             click.echo(f"{stage.name:14} up to date")
             continue
         total += stage.seconds if known else 0.0
-        unknown += not known
+        untimed += not known
         cost = f"{stage.seconds / 60:5.1f} min" if known else "    ? min"
         more = f" and {len(stage.reasons) - MOST} more" if len(stage.reasons) > MOST else ""
         click.echo(f"{stage.name:14} {cost}  {', '.join(stage.reasons[:MOST])}{more}")
-    if total or unknown:
-        untimed = f" and {unknown} stages that were never timed" if unknown else ""
-        click.echo(f"in all {total / 60:.1f} minutes, one after the other{untimed}")
+    if total:
+        more = f", and {untimed} stages that were never timed" if untimed else ""
+        click.echo(f"in all {total / 60:.1f} minutes, one after the other{more}")
+    elif untimed:
+        click.echo("no minutes are known: no stage was timed here, and no `scalenet init` planned")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from scalenet.pipeline.cli import InProject
 
-@click.command(name="ui")
+
+@click.command(name="ui", cls=InProject)
 @click.option("--mlflow-port", default=5000, show_default=True)
 @click.option("--prefect-port", default=4200, show_default=True)
 def command(mlflow_port: int, prefect_port: int) -> None:

@@ -22,7 +22,7 @@ def folder(data: str, name: str | None) -> Path:
 
 
 def project(root: Path, data: str, wish: Wish) -> Iterator[str]:
-    """Write a project for labelled images and yield its plan, a line at a time.
+    """Write a project for labelled images and yield its plan, a line as soon as it is known.
 
     ``ValueError`` for data or a wish that cannot be met; then nothing is written.
     """
@@ -30,6 +30,8 @@ def project(root: Path, data: str, wish: Wish) -> Iterator[str]:
     seen = look(source if source == BUNDLED else str(Path(data).resolve()), **wish.reading)
     designer = Designer(seen, source, wish)
     draft = designer.first()
+    yield from plan.about(seen, designer.counts)
+    yield "Timing    a few steps of training on this machine"
     from scalenet.pipeline.init.probe import probe  # seconds of imports, after cheap refusals
 
     rates = probe(designer.params(draft, 1000)[1], seen)

@@ -242,7 +242,7 @@ class Designer:
 def slowed(rates: Rates) -> str:
     """Return what to say of a machine that does other work; "" if it does none to speak of."""
     busy = rates.busy
-    return f", where other work slows everything {busy:.1f} times now" if busy > BUSY else ""
+    return f", where other work slows everything {busy:.1f} times" if busy > BUSY else ""
 
 
 def _rounded(budget: float) -> float:

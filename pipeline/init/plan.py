@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from scalenet.pipeline.init.estimate import Rates
 from scalenet.pipeline.init.look import Seen
 from scalenet.space.scaling import all_strategies
 
+NARROW = 68  # columns of a line that may be long, after its label
 WORST = 5.0  # points: a wider 95 % interval of an accuracy of 80 % tells few members apart
 SCARCE, UNEVEN = 20, 10  # images of a class to train on; ratio of the largest class to the smallest
 
@@ -24,16 +26,21 @@ def title(seen: Seen, wish: Wish) -> str:
     )
 
 
-def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]:
-    """Yield the plan's lines, of plain characters."""
-    params, counts = design.params, design.counts
+def about(seen: Seen, counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield what was seen, in lines of plain characters; ``counts`` are the images by split."""
     few, many = min(seen.counts), max(seen.counts)
     kind = "colour" if seen.channels == 3 else "grey"
     yield f"Seen      {seen.images:,} {kind} images of {len(seen.classes):,} classes"
-    yield f"          {few:,} to {many:,} images a class; shorter side {seen.side} px (median)"
+    each = f"{few:,} to {many:,}" if few < many else f"{few:,}"
+    yield f"          {each} images a class; shorter side {seen.side} px (median)"
     own = f" ({', '.join(seen.given)} as the source has it)" if seen.given else ""
     splits = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     yield f"          about {splits}{own}"
+
+
+def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]:
+    """Yield what was chosen and why, in lines of plain characters."""
+    params, counts = design.params, design.counts
     budgets = [params.scaling.target(size) for size in range(len(params.family))]
     for size, flops in ((0, budgets[0]), (len(budgets) - 1, budgets[-1])):
         step = rates.busy * (rates.step + params.retrain.recipe.batch * flops / rates.trained)
@@ -47,7 +54,7 @@ def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]
     passes = steps * params.retrain.recipe.batch / counts["train"]
     yield f"          to S{len(budgets) - 1} {_flops(budgets[-1])}; {shared:,} steps together, then"
     yield f"          {steps:,} for S0, {passes:.1f} times over the images, more for larger ones"
-    yield "Minutes   " + _minutes(design.seconds)
+    yield from _minutes(design.seconds)
     beside = ": stages run side by side" if design.wall < sum(design.seconds.values()) else ""
     yield f"          {design.wall / 60:.1f} in all, of {wish.minutes:g}{beside}"
     for warning in warnings(seen, design, rates):
@@ -93,5 +100,7 @@ def _flops(count: float) -> str:
     return f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count / 1e3:.3g} k"
 
 
-def _minutes(seconds: dict[str, float]) -> str:
-    return "  ".join(f"{stage} {took / 60:.1f}" for stage, took in seconds.items())
+def _minutes(seconds: dict[str, float]) -> Iterator[str]:
+    each = ", ".join(f"{stage}\N{NO-BREAK SPACE}{took / 60:.1f}" for stage, took in seconds.items())
+    for number, line in enumerate(textwrap.wrap(each, NARROW)):
+        yield f"{'' if number else 'Minutes':9} " + line.replace("\N{NO-BREAK SPACE}", " ")

@@ -30,7 +30,13 @@ def name_of(data: str) -> str:
 
 
 def check(root: Path) -> None:
-    """Refuse a folder that holds anything but an earlier init's project, as that left it."""
+    """Refuse a folder that holds anything but an earlier init's project, as that left it, and a
+    name that no registered model may have."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", root.resolve().name) is None:
+        raise ValueError(
+            f"{root.name!r} cannot be NAME: it names the model too; give letters, digits, - and _, "
+            f"such as {name_of(root.name)}"
+        )
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return
     if not root.is_dir():

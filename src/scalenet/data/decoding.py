@@ -76,7 +76,8 @@ def _check_classes(
     origin: Path, classes: list[str], labels: np.ndarray, given: np.ndarray, called: str
 ) -> None:
     """Refuse fewer than two classes, and one without images to train on."""
-    wanted = f"needs at least two {called}, each with images ({', '.join(sorted(SUFFIXES))})"
+    kinds = f".jpg, .png, .webp or {len(SUFFIXES) - 3} other kinds"
+    wanted = f"needs at least two {called}, each with images ({kinds})"
     if len(classes) < 2:
         names = few(classes) or "none"
         raise ValueError(f"data.source: {origin} {wanted}; it has {len(classes)}: {names}")

@@ -27,10 +27,21 @@ def labelled(params: Data, files: Files) -> Source:
     folders = {shown(name).split("/")[level] for name in files.folders if name.count("/") == level}
     classes = sorted(folders | {path[level] for path in kept.values()})
     loose = {name: LOOSE for name in paths if name not in kept}
+    if loose and not kept:
+        raise _flat(files.origin, len(loose))
     others = loose | {name: _reason(name, why, level) for name, why in files.others.items()}
     given = [splits.get(path[top], "") for path in kept.values()]
     rows = Rows(list(kept), [path[level] for path in kept.values()], given)
     return source_of(params, files, rows, classes, others, depth=level + 1)
+
+
+def _flat(origin: Path, count: int) -> ValueError:
+    """Return what to say of images that lie in no class folder, where there is none."""
+    return ValueError(
+        f"data.source: {origin} holds {count:,} images and no folder of images, so nothing says "
+        "what they show; sort them into a folder for each class, or name a table that tells "
+        "(`scalenet init --table`, data.table)"
+    )
 
 
 def _reason(name: str, why: str, level: int) -> str:

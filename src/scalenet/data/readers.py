@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from scalenet.config.params import Data
 from scalenet.data.folders import labelled
@@ -81,6 +80,8 @@ def listed(path: Path) -> Files:
 
 def digits(params: Data) -> Source:
     """Return scikit-learn's 1,797 handwritten digits, 8×8, grey levels 0…16 spread over 0…255."""
+    from sklearn.datasets import load_digits  # seconds of imports that other sources do without
+
     bunch = load_digits()
     grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)
 

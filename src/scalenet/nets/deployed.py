@@ -55,9 +55,10 @@ def load(folder: Path | str, member: str) -> Deployed:
     paths = Paths(Path(folder))
     if not (paths.member(member) / "trained.json").exists():
         built = sorted(path.parent.name for path in paths.members.glob("*/trained.json"))
+        there = f"there are {', '.join(built)}" if built else "none is built yet"
         raise ValueError(
-            f"{member!r} is no member built in {paths.members}; there are "
-            f"{', '.join(built) or 'none'}: give one of them, or run `dvc repro` or `dvc pull`"
+            f"{member!r} is no member in {paths.members}; {there}: give one that is, or build it "
+            "(`scalenet run`) or fetch it (`dvc pull`)"
         )
     trained, info = Trained.read(paths.member(member) / "trained.json"), paths.info()
     weights = paths.member(member) / "weights.pt"
