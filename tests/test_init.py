@@ -161,6 +161,14 @@ def test_more_time_or_a_faster_machine_is_used():
     assert fast.params.scaling.budget > designed("photographs").params.scaling.budget
 
 
+def test_other_work_makes_minutes_longer_and_baselines_no_longer_beside_the_family():
+    def share(rates: Rates) -> float:
+        took = designed("photographs", 60, rates).seconds
+        return took["baselines"] / sum(took.values())
+
+    assert share(replace(RATES, busy=3.0)) == pytest.approx(share(RATES), abs=0.1)
+
+
 def test_the_largest_member_is_as_small_as_asked():
     params = designed("photographs", max_flops=2e6).params
     last = params.scaling.stages[-1]

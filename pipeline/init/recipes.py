@@ -215,9 +215,13 @@ def _recipe(section: str, seen: Seen, needs: Needs, steps: int, lr: float) -> Ch
 
 
 def baselines(took: Mapping[str, float], members: Iterable[str], rates: Rates) -> Choices:
-    """Return what the family is measured against, for the seconds that its stages take."""
-    largest = max(took[name] for name in members)
-    whole = took["supernet"] + took["search"] + sum(took[name] for name in members)
+    """Return what the family is measured against, for the seconds that its stages take.
+
+    Other work slows family and baselines alike, so it gives the baselines no more steps.
+    """
+    alone = {name: seconds / rates.busy for name, seconds in took.items()}
+    largest = max(alone[name] for name in members)
+    whole = alone["supernet"] + alone["search"] + sum(alone[name] for name in members)
     every = {"trial": largest / TRIALS, "member": largest, "run": whole}
     steps = {
         name: [max(LEAST, int(seconds / step)) for step in rates.residual]
