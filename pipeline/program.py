@@ -8,25 +8,22 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version as installed
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import torch
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.models import Model
 
-from scalenet.data.decoding import preprocessing
 from scalenet.nets import child
 from scalenet.nets.deployed import Deployed
+from scalenet.pipeline import flavour
 from scalenet.records import files
 from scalenet.records.documents import DataInfo, Trained
 from scalenet.records.paths import Paths
 
 REPEATS = 30  # timed forward passes behind a latency
 CLOSE = 1e-4  # allowed difference of the exported program's logits, as a share of the largest
-PACKAGES = ("torch", "mlflow", "numpy")  # all that loading a member needs
 
 
 def example(info: DataInfo) -> np.ndarray:
@@ -57,38 +54,15 @@ def export(net: Deployed, info: DataInfo, trained: Trained, model_id: str) -> No
     """Store a member's program as the files of a logged model, and check it."""
     images = example(info)
     with torch.no_grad(), _quiet(), _one_thread():
-        _log_model(net, info, images[:2], model_id)
+        given = {"net": net, "info": info, "images": images[:2], "validate_serving_input": False}
+        Model.log(None, flavour, model_id=model_id, **given)
         check(net, images, model_id, trained.member.name)
 
 
-def _log_model(net: Deployed, info: DataInfo, images: np.ndarray, model_id: str) -> None:
-    """Store a member as a torch.export program: loads without this project's code, executes
-    nothing."""
-    image = (info.channels, info.size, info.size)
-    signature = (
-        ModelSignature(  # without names: with one, pyfunc would hand the program a dictionary
-            Schema([TensorSpec(np.dtype("float32"), (-1, *image))]),
-            Schema([TensorSpec(np.dtype("float32"), (-1, len(info.classes)))]),
-        )
-    )
-    mlflow.pytorch.log_model(
-        net,
-        model_id=model_id,
-        signature=signature,
-        input_example=images,  # two images: one would freeze the batch size
-        serialization_format="pt2",
-        metadata={
-            "classes": info.classes,  # in the order of the logits: a tag cannot hold thousands
-            "preprocessing": preprocessing(info.channels, info.size),
-        },
-        pip_requirements=[f"{name}=={installed(name).partition('+')[0]}" for name in PACKAGES],
-        validate_serving_input=False,
-    )
-
-
 def check(net: Deployed, images: np.ndarray, model_id: str, member: str) -> None:
-    """Load what was stored and compare its logits; ``ValueError`` if they are others."""
-    stored = mlflow.pytorch.load_model(f"models:/{model_id}")
+    """Load what was stored as its users do and compare logits; ``ValueError`` if they are
+    others."""
+    stored = mlflow.pyfunc.load_model(f"models:/{model_id}").get_raw_model()
     own, other = (program(torch.from_numpy(images)).detach() for program in (net, stored))
     miss = float((own - other).abs().max() / own.abs().max().clamp_min(1e-12))
     if not miss <= CLOSE:

@@ -25,7 +25,9 @@ IDENTITY = (
     "weights",
     "data",
     "interval",
+    "takes",
 )  # tags; a version with the same ones is the same member
+TAKES = "image files and arrays"  # earlier versions take stored images alone, and have no such tag
 PAGE = 200
 
 
@@ -125,6 +127,7 @@ def tags(trained: Trained, info: DataInfo) -> dict[str, str]:
         "origin": member.origin,
         "data": trained.data,
         "weights": trained.weights,
+        "takes": TAKES,
         "interval": f"{trained.low:.6f} to {trained.high:.6f} at {trained.confidence:g}",
         "balanced": f"{trained.balanced:.6f}",
         **({"select": f"{trained.select.accuracy:.6f}"} if trained.select else {}),

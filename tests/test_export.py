@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -144,3 +145,29 @@ def test_nothing_to_look_at_is_one_message(built, tmp_path):
     assert "does not exist" in scalenet("predict", "s0", tmp_path / "x.jpg", cwd=built, code=2)
     assert "holds no image" in scalenet("predict", "s0", tmp_path, cwd=built, code=2)
     assert "give 1 or more" in scalenet("predict", "s0", tmp_path, "--top", 0, cwd=built, code=2)
+
+
+def test_many_photographs_are_named_as_each_alone(built, photographs, tmp_path):
+    """They are computed 64 at a time; what cannot be read among them moves nobody's answer."""
+    folder, _ = photographs
+    for i in range(70):
+        shutil.copy(folder / f"{i:04}.png", tmp_path / f"{i:04}.png")
+    (tmp_path / "0003.png").write_bytes(b"no image")
+    said = scalenet("predict", "s0", tmp_path, cwd=built, code=2).splitlines()
+    for i in (0, 2, 4, 65, 69):
+        assert said[i] == scalenet("predict", "s0", tmp_path / f"{i:04}.png", cwd=built).strip()
+    assert "cannot be read" in said[3]
+
+
+def test_photographs_labelled_by_their_folders_are_counted(built, member, photographs, tmp_path):
+    folder, labels = photographs
+    for i, label in enumerate(labels):
+        (tmp_path / str(label)).mkdir(exist_ok=True)
+        shutil.copy(folder / f"{i:04}.png", tmp_path / str(label))
+    said = scalenet("predict", "s0", tmp_path, "--labelled", cwd=built).splitlines()[-1]
+    share = f"{member.trained.accuracy:.1%} of {len(labels)} right ({member.trained.correct})"
+    assert said == f"labelled by folder: {share}"
+    (tmp_path / "eleven").mkdir()
+    shutil.copy(folder / "0000.png", tmp_path / "eleven")
+    said = scalenet("predict", "s0", tmp_path, "--labelled", cwd=built, code=2)
+    assert "eleven is no class; the member knows 0, 1, 2, 3, 4 and 5 more" in said

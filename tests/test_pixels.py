@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 from test_sources import data
 
-from scalenet.data.decoding import image_array
-from scalenet.data.pixels import as_array
+from scalenet.data.pixels import as_array, image_array
 
 STEPS = np.linspace(0, 255, 64).round().reshape(8, 8)  # one 8x8 image with all levels
 

@@ -46,4 +46,4 @@ def command() -> None:
     click.echo("classes   artifacts/family/recall.csv   artifacts/family/confusion.csv")
     click.echo("results   scalenet ui      MLflow's runs, charts and registry; Prefect's flows")
     click.echo("plots     dvc plots show   dvc metrics show")
-    click.echo(f'load      mlflow.pytorch.load_model("models:/{registry.model_name(params)}@s0")')
+    click.echo(f'load      mlflow.pyfunc.load_model("models:/{registry.model_name(params)}@s0")')

@@ -65,7 +65,7 @@ def command(
         version = registry.point(root, params, name, alias)
         click.echo(f"alias     {alias} is version {version} of {model} now")
         pointed = alias
-    click.echo(f'load      mlflow.pytorch.load_model("models:/{model}@{pointed}")')
+    click.echo(f'load      mlflow.pyfunc.load_model("models:/{model}@{pointed}")')
     click.echo(f"          scalenet predict {name.lower()} PHOTOS   scalenet export {name.lower()}")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 
+from scalenet.data.names import few, shown
 from scalenet.pipeline.cli import InProject
 
+BATCH = 64  # photographs that are computed at a time
 COLUMNS = ("file", "rank", "class", "probability", "fault")
 
 
@@ -17,7 +20,10 @@ COLUMNS = ("file", "rank", "class", "probability", "fault")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", default=3, show_default=True, help="Classes an image.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write a table, too.")
-def command(member: str, photos: tuple[Path, ...], top: int, table: Path | None) -> None:
+@click.option("--labelled", is_flag=True, help="Folders name classes: say how many are right.")
+def command(
+    member: str, photos: tuple[Path, ...], top: int, table: Path | None, labelled: bool
+) -> None:
     """Name what is on photographs, with a member that was built here.
 
     Files and folders are read exactly as the images that it was trained on. Ends with 2 if an
@@ -26,6 +32,7 @@ def command(member: str, photos: tuple[Path, ...], top: int, table: Path | None)
     \b
     scalenet predict s1 photo.jpg
     scalenet predict s1 photo.jpg folder/ --top 1 --csv out.csv
+    scalenet predict s1 test/ --labelled      # test/cats/1.jpg is a cat: how many are right?
     """
     import scalenet
     from scalenet.data import photos as reading
@@ -36,28 +43,63 @@ def command(member: str, photos: tuple[Path, ...], top: int, table: Path | None)
         raise ValueError(f"--top {top} was given; give 1 or more")
     found = reading.files(photos)
     net, info = scalenet.load(Path.cwd(), member.upper()), Paths(Path.cwd()).info()
+    if labelled:
+        _check_folders(found, info.classes)
     rows: list[tuple[Any, ...]] = []
-    for photo in reading.read(found, info):
-        rows += _said(net, photo, info.classes, top)
+    read = reading.read(found, info)
+    while part := list(islice(read, BATCH)):
+        rows += _said(net, part, info.classes, top)
     if table:
         write_table(table, COLUMNS, rows)
+    if labelled:
+        click.echo(_right(rows))
     failed = sum(bool(row[-1]) for row in rows)
     if failed:
         raise ValueError(f"{failed} of {len(found)} images could not be read; the others are above")
 
 
-def _said(net: Any, photo: Any, classes: list[str], top: int) -> list[tuple[Any, ...]]:
-    """Print what one photograph shows and return its rows."""
+def _said(net: Any, photos: list[Any], classes: list[str], top: int) -> list[tuple[Any, ...]]:
+    """Print what photographs show and return their rows."""
+    import numpy as np
+
     import scalenet
 
-    if photo.pixels is None:
-        click.echo(f"{photo.path}  cannot be read: {photo.fault}")
-        return [(photo.path, "", "", "", photo.fault)]
-    [chances] = scalenet.predict(net, photo.pixels[None])
-    best = chances.argsort()[::-1][:top]
-    names = "  ".join(f"{classes[i]} {chances[i]:.1%}" for i in best)
-    click.echo(f"{photo.path}  {names}")
-    return [
-        (photo.path, rank, classes[i], f"{chances[i]:.6f}", "")
-        for rank, i in enumerate(best, start=1)
-    ]
+    read = [photo.pixels for photo in photos if photo.pixels is not None]
+    answers = iter(scalenet.predict(net, np.stack(read)) if read else [])
+    rows: list[tuple[Any, ...]] = []
+    for photo in photos:
+        if photo.pixels is None:
+            click.echo(f"{photo.path}  cannot be read: {photo.fault}")
+            rows.append((photo.path, "", "", "", photo.fault))
+            continue
+        chances = next(answers)
+        best = chances.argsort()[::-1][:top]
+        names = "  ".join(f"{classes[i]} {chances[i]:.1%}" for i in best)
+        click.echo(f"{photo.path}  {names}")
+        rows += [
+            (photo.path, rank, classes[i], f"{chances[i]:.5f}", "")
+            for rank, i in enumerate(best, start=1)
+        ]
+    return rows
+
+
+def _check_folders(found: list[Path], classes: list[str]) -> None:
+    """Refuse photographs whose folder is no class, before any is looked at."""
+    unknown = sorted({_folder(path) for path in found} - set(classes))
+    if unknown:
+        raise ValueError(
+            f"--labelled was given, but {few(unknown)} {'is' if len(unknown) == 1 else 'are'} no "
+            f"class; the member knows {few(classes)}: sort the images into folders of these names"
+        )
+
+
+def _folder(path: Path) -> str:
+    return shown(path.absolute().parent.name)
+
+
+def _right(rows: list[tuple[Any, ...]]) -> str:
+    """Return how many photographs are what their folders say; unreadable ones do not count."""
+    firsts = [row for row in rows if row[1] == 1]
+    right = sum(_folder(row[0]) == row[2] for row in firsts)
+    share = f"{right / len(firsts):.1%} of " if firsts else ""
+    return f"labelled by folder: {share}{len(firsts):,} right ({right:,})"

@@ -18,9 +18,8 @@ from PIL import Image
 
 from scalenet.config.params import Data, read_yaml
 from scalenet.data import readers
-from scalenet.data.decoding import image_array
 from scalenet.data.listing import BROKEN, Files, unreadable
-from scalenet.data.pixels import DAMAGED
+from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.data.readers import BUNDLED, Source
 from scalenet.pipeline.project import DEFAULT, PRESETS
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from scalenet.config.params import Data
 from scalenet.data.listing import BROKEN, IGNORED, UNREADABLE, Files, no_image, unreadable
-from scalenet.data.metadata import without_notes
 from scalenet.data.names import SUFFIXES, few
-from scalenet.data.pixels import DAMAGED, as_array, check_shape, upright
+from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.data.source import Source, groups_of
 from scalenet.data.summary import too_many
 
@@ -121,24 +119,3 @@ def _refused(params: Data, files: Files, faults: dict[str, str], error: Exceptio
     if len(faults) == 1:
         return no_image(files.origin / next(iter(faults)), error)
     return too_many(files.origin, faults, params.most_skipped)
-
-
-def image_array(params: Data, content: bytes | OSError) -> np.ndarray:
-    """Return an image file as (C, size, size) uint8; its notes may be damaged, its pixels not."""
-    if isinstance(content, OSError):
-        raise content
-    try:
-        return _read(params, content)
-    except DAMAGED:
-        bare = without_notes(content)
-        if bare == content:
-            raise
-        return _read(params, bare)
-
-
-def _read(params: Data, content: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(content)) as image:
-        check_shape(image, params.size)
-        # a JPEG far larger than that is decoded at 1/2, 1/4 or 1/8
-        image.draft(None, (params.size, params.size))
-        return as_array(upright(image), params)

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from scalenet.data.decoding import image_array
-from scalenet.data.pixels import DAMAGED
+from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.records.documents import DataInfo
 
 MOST_BYTES = 2**28  # of a file

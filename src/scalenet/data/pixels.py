@@ -1,13 +1,18 @@
-"""Pixels of any kind become 8-bit grey or colour: deep, floating, transparent, turned or huge."""
+"""Image files and pixels of any kind become 8-bit grey or colour: deep, floating, transparent,
+turned or huge, with damaged notes.
+
+This file is whole in itself (NumPy and Pillow): registered models carry it, so that they read what
+they are given exactly as their training images were read.
+"""
 
 from __future__ import annotations
 
+import io
 import struct
+from typing import Protocol
 
 import numpy as np
 from PIL import ExifTags, Image
-
-from scalenet.config.params import Data
 
 # what Pillow's readers raise for content that is not what it claims to be
 DAMAGED = (
@@ -24,24 +29,57 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+JPEG = b"\xff\xd8"
+JPEG_SCAN = 0xDA  # from there on a JPEG is pixels
+JPEG_NOTES = {0xFE, *range(0xE1, 0xF0)} - {0xEE}  # comments, APPn; APP14 tells the colours
 
 
-def as_array(image: Image.Image, params: Data) -> np.ndarray:
+class Form(Protocol):
+    """How images are stored: ``channels`` 1 or 3, ``size`` px high and wide."""
+
+    channels: int
+    size: int
+
+
+def image_array(form: Form, content: bytes | OSError) -> np.ndarray:
+    """Return an image file as (C, size, size) uint8; its notes may be damaged, its pixels not."""
+    if isinstance(content, OSError):
+        raise content
+    try:
+        return _read(form, content)
+    except DAMAGED:
+        bare = without_notes(content)
+        if bare == content:
+            raise
+        return _read(form, bare)
+
+
+def _read(form: Form, content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        check_shape(image, form.size)
+        # a JPEG far larger than that is decoded at 1/2, 1/4 or 1/8
+        image.draft(None, (form.size, form.size))
+        return as_array(upright(image), form)
+
+
+def as_array(image: Image.Image, form: Form) -> np.ndarray:
     """Return (C, size, size) uint8: the shorter side resized to ``size`` px, the centre cropped."""
     if image.mode == "F":
         image = Image.fromarray(_floating(np.asarray(image)))
     elif image.mode.startswith("I"):  # 16 or 32 bits a pixel, which convert() would clip to 255
         image = Image.fromarray(_deep(np.asarray(image)))
-    image = _opaque(image).convert("L" if params.channels == 1 else "RGB")
-    scale = params.size / min(image.size)
+    image = _opaque(image).convert("L" if form.channels == 1 else "RGB")
+    scale = form.size / min(image.size)
     if scale != 1:
         image = image.resize(
-            [max(params.size, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC
+            [max(form.size, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC
         )
-    left, top = ((side - params.size) // 2 for side in image.size)
-    image = image.crop((left, top, left + params.size, top + params.size))
+    left, top = ((side - form.size) // 2 for side in image.size)
+    image = image.crop((left, top, left + form.size, top + form.size))
     array = np.asarray(image, dtype=np.uint8)
-    return array[None] if params.channels == 1 else array.transpose(2, 0, 1)
+    return array[None] if form.channels == 1 else array.transpose(2, 0, 1)
 
 
 def check_shape(image: Image.Image, size: int) -> None:
@@ -96,3 +134,39 @@ def _floating(levels: np.ndarray) -> np.ndarray:
     raise ValueError(
         f"its pixels are {low:g}…{high:g}; floating-point ones should be in 0…1, 0…255 or 0…65535"
     )
+
+
+# --- notes beside the pixels of a PNG or a JPEG ---------------------------------------------------
+
+
+def without_notes(content: bytes) -> bytes:
+    """Return a PNG's or a JPEG's bytes without notes (EXIF, XMP, profiles, text); others as is."""
+    try:
+        if content.startswith(PNG):
+            return _png(content)
+        if content.startswith(JPEG):
+            return _jpeg(content)
+    except struct.error:  # it breaks off before its pixels
+        pass
+    return content
+
+
+def _png(content: bytes) -> bytes:
+    kept, place = [PNG], len(PNG)
+    while place < len(content):
+        (length,) = struct.unpack_from(">I", content, place)
+        chunk = content[place : place + length + 12]
+        if chunk[4:8] in PNG_PIXELS:
+            kept.append(chunk)
+        place += len(chunk)
+    return b"".join(kept)
+
+
+def _jpeg(content: bytes) -> bytes:
+    kept, place = [JPEG], len(JPEG)
+    while content[place : place + 1] == b"\xff" and content[place + 1] != JPEG_SCAN:
+        (length,) = struct.unpack_from(">H", content, place + 2)
+        if content[place + 1] not in JPEG_NOTES:
+            kept.append(content[place : place + 2 + length])
+        place += 2 + length
+    return b"".join([*kept, content[place:]])
