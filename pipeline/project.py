@@ -7,6 +7,7 @@ code changed run.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tomllib
@@ -64,6 +65,7 @@ def _begin_dvc(root: Path) -> None:
     """Make the folder DVC's, with our plots; within git or without."""
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # a result is told, not each file
     if not (root / ".dvc").exists():
         top = next((p for p in (root, *root.parents) if (p / ".git").exists()), None)
         repo = Repo.init(str(root), no_scm=top is None, subdir=top not in (None, root))
