@@ -81,7 +81,7 @@ def family(
     try:
         project.begin_if_empty(root)
         with settings.kept_if_refused(root):
-            params = settings.apply(root, preset, overrides or {})
+            params = settings.apply(root, preset, overrides or {}, get_run_logger().info)
             project.refresh(root)
             stages = Graph(root)
             needs = project.settled(root, stages, stages.needs(target))

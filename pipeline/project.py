@@ -32,7 +32,7 @@ LAID = {
 PRESETS = PACKAGE / "presets"
 CODE = ".scalenet"  # where the small files lie
 CHECK = "code"  # the stage that refuses digests of other code
-DEFAULT = "digits"  # the preset that has every key
+DEFAULTS = PRESETS / "digits.yaml"  # the preset that has every key
 
 
 def begin(root: Path) -> bool:
@@ -43,7 +43,7 @@ def begin(root: Path) -> bool:
         if not (root / name).exists():
             files.write_bytes(root / name, (FILES / file).read_bytes())
     _begin_dvc(root)
-    files.write_bytes(root / "params.yaml", (PRESETS / f"{DEFAULT}.yaml").read_bytes())
+    files.write_bytes(root / "params.yaml", DEFAULTS.read_bytes())
     return True
 
 

@@ -14,6 +14,9 @@ from scalenet.pipeline.cli import changes, overrides
 def command(preset: str | None, pairs: tuple[str, ...]) -> None:
     """Change params.yaml by a preset or single keys; its comments stay.
 
+    A preset is complete: every key is its own or the default's, but for the sections data and
+    compute, which stay yours unless the preset has them.
+
     In a folder without params.yaml it begins a project: the digits' params, dvc.yaml and DVC's
     files.
 
@@ -27,4 +30,4 @@ def command(preset: str | None, pairs: tuple[str, ...]) -> None:
     root = Path.cwd()
     project.begin(root)
     project.refresh(root)
-    settings.apply(root, preset, overrides(pairs))
+    settings.apply(root, preset, overrides(pairs), click.echo)
