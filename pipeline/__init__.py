@@ -22,6 +22,7 @@ DEFAULTS = {
 LOOPBACK = ("127.0.0.1", "localhost")  # never behind a proxy, whatever HTTP_PROXY says
 
 REFUSED, UNAVAILABLE = 2, 3  # exit codes: wrong input, not worth another try; a server that is away
+STATE = ".state"  # what survives an interruption, unknown to DVC
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 
@@ -41,10 +42,28 @@ class Unavailable(ValueError):
         super().__init__(masked(message))  # it goes to the terminal, to logs and to databases
 
 
+class Killed(ValueError):
+    """The process that computed a stage was ended from outside, by hand or for lack of memory."""
+
+
 def home(root: Path) -> Path:
-    """Return where tracking and servers live: the project, also for an experiment in a copy of
-    it."""
+    """Return where tracking and servers live: the project, also for a copy of it made for one run.
+
+    A copy's ``.state`` leads there: a scheduled run's workspace, or DVC's for an experiment.
+    """
+    state = root / STATE
+    if state.is_symlink():
+        return state.resolve().parent
     return Path(os.environ.get("DVC_ROOT", root)).resolve()
+
+
+def share_state(root: Path) -> None:
+    """Lead ``.state`` of a copy of the project to that of the project: what is resumed from, and
+    who computes what, is one for all."""
+    there = home(root)
+    if there != root.resolve() and not (root / STATE).exists():
+        (there / STATE).mkdir(exist_ok=True)
+        (root / STATE).symlink_to(there / STATE, target_is_directory=True)
 
 
 @contextmanager

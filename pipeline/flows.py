@@ -16,8 +16,10 @@ from prefect.futures import as_completed
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from scalenet.config import params as config
 from scalenet.config.params import Params
 from scalenet.pipeline import Unavailable, project, servers, settings, single
+from scalenet.pipeline.alone import alone, key_of
 from scalenet.pipeline.exports import Exports
 from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.workers import Killed, Workers, count
@@ -59,7 +61,7 @@ def _stage(stage: str, member: str | None = None) -> State:
     """Run a stage: params and documents in; documents, tracked runs and registered models out."""
     tags = {"prefect_flow_run": str(flow_run.id or "")}
     try:
-        seconds = single.compute(Path.cwd(), stage, member, tags, get_run_logger().info)
+        seconds = single.compute_alone(Path.cwd(), stage, member, tags, get_run_logger().info)
     except ValueError as error:
         return _failed(error)
     return Completed(message=f"computed for {seconds:.1f} s")
@@ -79,7 +81,7 @@ def family(
     try:
         project.begin_if_empty(root)
         with settings.kept_if_refused(root):
-            params = settings.apply(root, preset, overrides or {})
+            params = settings.apply(root, preset, overrides or {}, get_run_logger().info)
             project.refresh(root)
             stages = Graph(root)
             needs = project.settled(root, stages, stages.needs(target))
@@ -137,6 +139,26 @@ class Tools(NamedTuple):
     exports: Exports
 
 
+def _computed(tools: Tools, name: str) -> State:
+    """Have a stage computed, or taken from another copy of the project that made the same before,
+    and committed."""
+    stages, workers, exports = tools
+    stage, _, member = name.partition("@")
+    work, say = member or stage, get_run_logger().info
+    key = key_of(exports.root, config.load(exports.root / "params.yaml"), work)
+    tags = {"prefect_flow_run": str(flow_run.id or ""), "key": key}
+    with alone(exports.root, work, key, say, lambda: workers.ended):
+        with stages.committing(name):
+            if stage != "publish" and stages.restored(name):  # publish fills the registry, too
+                ended = Completed(name="Cached", message="made before from the same inputs")
+            else:
+                work_of = (exports.root, stage, member or None)
+                seconds = single.compute(*work_of, tags, say, workers.run_stage)
+                ended = Completed(message=f"computed for {seconds:.1f} s")
+        single.forget(exports.root, work, key)
+    return ended
+
+
 def _task(tools: Tools, name: str) -> Task:
     """Return the task that runs one stage if DVC finds it changed, and has DVC commit it; else
     "Cached"."""
@@ -148,18 +170,14 @@ def _task(tools: Tools, name: str) -> Task:
             if not stages.changed(name):
                 return Completed(name="Cached", message="DVC found it unchanged")
             workers.warm()
-            tags, say = {"prefect_flow_run": str(flow_run.id or "")}, get_run_logger().info
             if stage == "publish":
                 exports.finish()
-            with stages.committing(name):
-                work = (exports.root, stage, member or None)
-                seconds = single.compute(*work, tags, say, workers.run_stage)
+            ended = _computed(tools, name)
         except ValueError as error:
             return _failed(error)
-        single.forget(exports.root, member or stage)
         if stage == "retrain":
             exports.submit(member)
-        return Completed(message=f"computed for {seconds:.1f} s")
+        return ended
 
     return Task(
         build,

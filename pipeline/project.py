@@ -32,7 +32,7 @@ LAID = {
 PRESETS = PACKAGE / "presets"
 CODE = ".scalenet"  # where the small files lie
 CHECK = "code"  # the stage that refuses digests of other code
-DEFAULT = "digits"  # the preset that has every key
+DEFAULTS = PRESETS / "digits.yaml"  # the preset that has every key
 
 
 def begin(root: Path) -> bool:
@@ -43,7 +43,7 @@ def begin(root: Path) -> bool:
         if not (root / name).exists():
             files.write_bytes(root / name, (FILES / file).read_bytes())
     _begin_dvc(root)
-    files.write_bytes(root / "params.yaml", (PRESETS / f"{DEFAULT}.yaml").read_bytes())
+    files.write_bytes(root / "params.yaml", DEFAULTS.read_bytes())
     return True
 
 
@@ -65,7 +65,7 @@ def _begin_dvc(root: Path) -> None:
     """Make the folder DVC's, with our plots; within git or without."""
     from dvc.repo import Repo
 
-    logging.getLogger("dvc.repo.init").setLevel(logging.WARNING)  # DVC is not what is begun
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # a result is told, not each file
     if not (root / ".dvc").exists():
         top = next((p for p in (root, *root.parents) if (p / ".git").exists()), None)
         repo = Repo.init(str(root), no_scm=top is None, subdir=top not in (None, root))

@@ -22,6 +22,7 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.rwlock import rwlock
 from dvc.scm import SCMError
+from dvc.stage.cache import RunCacheNotFoundError
 from dvc.utils.serialize import load_yaml, modify_yaml
 from networkx import descendants, lexicographical_topological_sort
 
@@ -47,11 +48,15 @@ class Graph:
         with self._opened() as repo:
             stages = {stage.addressing: stage for stage in repo.index.stages}
             needs = repo.index.graph  # edges point from a stage to what it needs
-        if target is not None and target not in stages:
-            known = ", ".join(stages)
+        chosen = [
+            stage
+            for name, stage in stages.items()
+            if target in (None, name, name.partition("@")[0])  # retrain: every member
+        ]
+        if not chosen:
+            known = ", ".join(dict.fromkeys([*(n.partition("@")[0] for n in stages), *stages]))
             raise ValueError(f"target {target!r} is no stage of dvc.yaml; it has {known}")
-        chosen = stages.get(target)
-        wanted = set(needs) if chosen is None else {chosen, *descendants(needs, chosen)}
+        wanted = {*chosen}.union(*(descendants(needs, stage) for stage in chosen))
         place = {name: i for i, name in enumerate(stages)}
         ranked = lexicographical_topological_sort(
             needs.subgraph(wanted).reverse(), key=lambda stage: place[stage.addressing]
@@ -107,10 +112,22 @@ class Graph:
             with self.turn:
                 self._release(written)
 
+    def restored(self, name: str) -> bool:
+        """Bring what a stage makes from DVC's cache, if it was made before from equal params, code
+        and inputs, in any copy of the project; tell whether that was so."""
+        with self._opened() as repo, repo.lock, _remembered(_stage(repo, name)) as stage:
+            try:
+                repo.stage_cache.restore(stage)
+            except RunCacheNotFoundError:
+                return False
+        return True
+
     def _commit(self, repo: Repo, name: str) -> None:
         """Commit a stage; those that follow it in order follow it in dvc.lock, though they be done
         before."""
-        repo.commit(name, force=True)
+        stage = repo.commit(name, force=True)[0]
+        with _remembered(stage):
+            repo.stage_cache.save(stage)
         self.committed.add(name)
         following = self.new[self.new.index(name) + 1 :] if name in self.new else []
         if done := [other for other in following if other in self.committed]:
@@ -162,6 +179,19 @@ def _reasons(entry: Any) -> Iterator[str]:
 def _stage(repo: Repo, name: str) -> Any:
     [stage] = repo.stage.collect(name)
     return stage
+
+
+@contextmanager
+def _remembered(stage: Any) -> Iterator[Any]:
+    """Have a stage in DVC's run cache, which knows no outputs that stay in place while it runs."""
+    stays = [out for out in stage.outs if out.persist]
+    for out in stays:
+        out.persist = False
+    try:
+        yield stage
+    finally:
+        for out in stays:
+            out.persist = True
 
 
 def _rwlock(repo: Repo, read: list[str], write: list[str]) -> Any:

@@ -11,28 +11,66 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from scalenet.config.params import Params, parse, read_yaml
-from scalenet.pipeline.project import PRESETS
+from scalenet.pipeline.alone import Say
+from scalenet.pipeline.project import DEFAULTS, PRESETS
 from scalenet.records.files import sha256, write_bytes
 
+OWNED = ("data", "compute")  # which images, and where it runs, is the project's to say
+FEW = 4  # keys that a line names
 
-def apply(root: Path, preset: str | None, overrides: Mapping[str, Any]) -> Params:
+
+def apply(
+    root: Path, preset: str | None, overrides: Mapping[str, Any], say: Say | None = None
+) -> Params:
     """Write params.yaml with a preset and ``{"search.population": 16}``-like overrides; return it.
 
+    A preset is complete: the package's defaults and what it changes; ``data`` and ``compute``
+    stay the project's where it does not name them. ``say`` is told which keys a preset changes.
     Nothing is written if the outcome is not valid, or if it changes nothing.
     """
     path, yaml = root / "params.yaml", YAML()
     yaml.preserve_quotes, yaml.width = True, 100
-    read_yaml(path)  # says what is wrong with a file that is no YAML
+    before = read_yaml(path)  # says what is wrong with a file that is no YAML
     content = yaml.load(path.read_text())
+    kept: list[str] = []
     if preset is not None:
-        merge(content, _preset(root, preset, yaml))
+        content, kept = _complete(root, preset, content, yaml)
     for key, value in overrides.items():
         assign(content, key, _named(root, key, value))
     plain = YAML(typ="safe").load(dump(yaml, content))
     params = parse(plain, "params.yaml" + (f" with preset {preset}" if preset else ""))
-    if plain != read_yaml(path):
+    if plain != before:
         write_bytes(path, dump(yaml, content).encode())
+        if preset is not None and say is not None:
+            say(_told(preset, list(changed(before, plain)), kept))
     return params
+
+
+def _complete(root: Path, preset: str, own: Any, yaml: YAML) -> tuple[Any, list[str]]:
+    """Return the defaults with a preset over them, and the sections that stay the project's."""
+    over, content = _preset(root, preset, yaml), yaml.load(DEFAULTS.read_text())
+    kept = [name for name in OWNED if name not in over and isinstance(own.get(name), Mapping)]
+    for name in kept:
+        merge(content[name], own[name])
+    merge(content, over)
+    return content, kept
+
+
+def changed(before: Any, after: Any, name: str = "") -> Iterator[str]:
+    """Yield the dotted keys at which two contents differ."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys([*before, *after]):
+            inside = f"{name}.{key}" if name else str(key)
+            yield from changed(before.get(key), after.get(key), inside)
+    elif before != after:
+        yield name
+
+
+def _told(preset: str, keys: list[str], kept: list[str]) -> str:
+    some = ", ".join(keys[:FEW]) + (f" and {len(keys) - FEW} more" if len(keys) > FEW else "")
+    stays = f"; {' and '.join(kept)} stay as they are" if kept else ""
+    count = "one key" if len(keys) == 1 else f"{len(keys)} keys"
+    return f"preset {preset} changes {count} of params.yaml: {some}{stays}"
 
 
 def _named(root: Path, key: str, value: Any) -> Any:
@@ -61,10 +99,14 @@ def _preset(root: Path, preset: str, yaml: YAML) -> Any:
     return yaml.load(path.read_text())
 
 
+def presets(root: Path) -> dict[str, Path]:
+    """Return the files of the presets there are: the package's, and the project's own."""
+    return {p.stem: p for folder in (PRESETS, root / "presets") for p in folder.glob("*.yaml")}
+
+
 def preset_path(root: Path, preset: str) -> Path:
-    """Return a preset's file, the project's own or the package's; ``ValueError`` lists those
-    there are."""
-    files = {p.stem: p for folder in (PRESETS, root / "presets") for p in folder.glob("*.yaml")}
+    """Return a preset's file; ``ValueError`` lists those there are."""
+    files = presets(root)
     if preset not in files:
         raise ValueError(f"preset {preset!r} is unknown; there are {', '.join(sorted(files))}")
     return files[preset]

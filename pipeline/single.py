@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from scalenet.config import params as config
-from scalenet.pipeline import REFUSED, UNAVAILABLE, Unavailable, children, project
-from scalenet.pipeline.alone import alone, is_held
+from scalenet.pipeline import REFUSED, UNAVAILABLE, Unavailable, children, project, share_state
+from scalenet.pipeline.alone import Say, alone, is_held, key_of
 from scalenet.records.paths import Paths
 from scalenet.stages import Emit, check, run_stage
 
 PATIENCE = 10  # seconds between two lines about a training
 CODES = {"Refused": REFUSED, "Unavailable": UNAVAILABLE}  # exit code by the name of a flow's state
-Say = Callable[[str], None]
 Run = Callable[[Path, str, str | None, Emit], None]  # computes a stage, here or elsewhere
 
 
@@ -30,14 +29,16 @@ def run(root: Path, stage: str, member: str | None) -> int:
     check(params, stage, member)
     project.check_code(root)
     children.belong_to_dvc()
+    share_state(root)
     for work in committed_before(params, stage):
-        if not is_held(root, work):
-            forget(root, work)
+        key = key_of(root, params, work)
+        if not is_held(root, work, key):
+            forget(root, work, key)
     if project.prefect_is_configured():
         from scalenet.pipeline import flows
 
         return flows.run_stage(stage, member)
-    compute(root, stage, member, {}, lambda line: print(line, file=sys.stderr))
+    compute_alone(root, stage, member, {}, lambda line: print(line, file=sys.stderr))
     return 0
 
 
@@ -53,6 +54,16 @@ def committed_before(params: config.Params, stage: str) -> list[str]:
     }.get(stage, [])
 
 
+def compute_alone(
+    root: Path, stage: str, member: str | None, tags: Mapping[str, str], say: Say
+) -> float:
+    """Compute a stage under its lock; return the seconds that it took."""
+    work = member or stage
+    key = key_of(root, config.load(root / "params.yaml"), work)
+    with alone(root, work, key, say):
+        return compute(root, stage, member, {"key": key, **tags}, say)
+
+
 def compute(
     root: Path,
     stage: str,
@@ -61,20 +72,23 @@ def compute(
     say: Say,
     run: Run = run_stage,
 ) -> float:
-    """Run a stage and remember it in MLflow; return the seconds that computing took."""
+    """Run a stage, whose lock is held, and remember it in MLflow; return the seconds that
+    computing took.
+
+    ``tags`` are those of its MLflow run; ``key`` among them is that of its lock.
+    """
+    from scalenet.pipeline import tracking  # seconds of imports, after what is cheap to refuse
+
     params = config.load(root / "params.yaml")
-    with alone(root, member or stage):
-        from scalenet.pipeline import tracking  # seconds of imports, after what is cheap to refuse
+    with tracking.stage_run(root, params, stage, member, tags) as run_id:
+        with _told(root, params, stage, run_id, say) as emit:
+            start = time.perf_counter()
+            run(root, stage, member, emit)
+            seconds = time.perf_counter() - start
+        if stage == "publish":
+            from scalenet.pipeline import registry
 
-        with tracking.stage_run(root, params, stage, member, tags) as run_id:
-            with _told(root, params, stage, run_id, say) as emit:
-                start = time.perf_counter()
-                run(root, stage, member, emit)
-                seconds = time.perf_counter() - start
-            if stage == "publish":
-                from scalenet.pipeline import registry
-
-                registry.register(root, params)
+            registry.register(root, params)
     return seconds
 
 
@@ -131,9 +145,8 @@ def judged(record: Mapping[str, Any]) -> str:
     return "step {step} of {steps}, accuracy on ".format(**record) + ", ".join(reached)
 
 
-def forget(root: Path, work: str) -> None:
+def forget(root: Path, work: str, key: str) -> None:
     """Remove what a stage (or a member) would have resumed from: DVC has what it made."""
     import shutil
 
-    for key in Paths(root).state(work).glob("*/"):
-        shutil.rmtree(key, ignore_errors=True)
+    shutil.rmtree(Paths(root).state(work, key), ignore_errors=True)

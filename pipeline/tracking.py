@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from scalenet.config.params import Params
-from scalenet.pipeline import stores
+from scalenet.pipeline import Killed, stores
 from scalenet.pipeline.alone import is_held, place
 from scalenet.records.documents import Family, Trained
 from scalenet.records.paths import Paths
@@ -67,7 +67,7 @@ def stage_run(
     """
     client = stores.connect(root)
     experiment = stores.experiment_id(client, root, stores.stage_experiment(params))
-    _end_abandoned(client, experiment, root, member or stage)
+    _end_abandoned(client, experiment, root, tags.get("key"))
     about = {"stage": stage, "member": member, "revision": revision(root), "place": place(root)}
     run = client.create_run(
         experiment,
@@ -84,24 +84,27 @@ def stage_run(
     client.set_terminated(run, "FINISHED")
 
 
-def _end_abandoned(client: MlflowClient, experiment: str, root: Path, own: str) -> None:
-    """End the runs of this folder whose processes were killed: nobody holds their stage's lock.
+def _end_abandoned(client: MlflowClient, experiment: str, root: Path, own: str | None) -> None:
+    """End the runs of this project whose processes were killed: nobody holds their key's lock.
 
-    ``own`` is the stage (or member) whose lock this process holds.
+    ``own`` is the key whose lock this process holds.
     """
     wanted = f"attributes.status = 'RUNNING' and tags.place = '{place(root)}'"
     for run in client.search_runs([experiment], wanted):
         work = run.data.tags.get("member") or run.data.tags.get("stage")
-        if work and (work == own or not is_held(root, work)):
+        key = run.data.tags.get("key")
+        if work and key and (key == own or not is_held(root, work, key)):
             client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _end_failed(client: MlflowClient, run: str, error: BaseException) -> None:
-    """End a run as FAILED; if even that fails, the error that is under way says so and goes on."""
+    """End a run as FAILED, or as KILLED if its process was; if even that fails, the error that is
+    under way says so and goes on."""
+    how = "KILLED" if isinstance(error, Killed | KeyboardInterrupt) else "FAILED"
     try:
-        client.set_terminated(run, "FAILED")
+        client.set_terminated(run, how)
     except stores.AWAY as second:
-        error.add_note(f"MLflow run {run} could not be ended as FAILED: {second}")
+        error.add_note(f"MLflow run {run} could not be ended as {how}: {second}")
 
 
 def stage_params(params: Params, stage: str, member: str | None) -> dict[str, str]:

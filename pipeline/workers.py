@@ -17,15 +17,11 @@ from threading import Lock
 from typing import Any, Self
 
 from scalenet.config.params import Compute
-from scalenet.pipeline import children
+from scalenet.pipeline import Killed, children
 from scalenet.stages import Emit, run_stage
 
 SPAWN = get_context("spawn")  # a forked copy of PyTorch's, Prefect's and SQLite's threads hangs
 FIRST = "scalenet.stages.retrain"  # what a process imports before it is asked for anything
-
-
-class Killed(ValueError):
-    """The process that computed a stage was ended from outside, by hand or for lack of memory."""
 
 
 def count(compute: Compute) -> int:

@@ -26,17 +26,30 @@ class Stage(NamedTuple):
     # sections of params.yaml, or parts of one; ${key} stands for the member
     params: tuple[str, ...]
     code: tuple[str, ...]  # folders of scalenet
+    # documents that what it resumes from depends on, besides; none: it does not resume
+    resumes: tuple[str, ...] = ()
 
 
 _DESCRIPTIONS = ("config", "space", "laws", "records")
 _TRAINING = ("config", "space", "records", "data", "nets", "training")
+_DATA, _WEIGHTS = "data/info.json", "supernet/weights.pt"
 STAGES = {
     "prepare": Stage(("data",), ("config", "space", "records", "data")),
-    "supernet": Stage(("space", "scaling", "supernet"), _TRAINING),
-    "search": Stage(("space", "scaling", "search", "supernet.recipe"), (*_TRAINING, "search")),
+    "supernet": Stage(("space", "scaling", "supernet"), _TRAINING, (_DATA,)),
+    "search": Stage(
+        ("space", "scaling", "search", "supernet.recipe"),
+        (*_TRAINING, "search"),
+        (_DATA, _WEIGHTS),
+    ),
     "extrapolate": Stage(("space", "scaling", "extrapolate", "family"), _DESCRIPTIONS),
-    "retrain": Stage(("retrain", "family.${key}"), (*_TRAINING, "laws")),
-    "baselines": Stage(("space.stem", "retrain", "baselines"), (*_TRAINING, "laws", "baselines")),
+    "retrain": Stage(
+        ("retrain", "family.${key}"),
+        (*_TRAINING, "laws"),
+        (_DATA, "plan/${key}.json", _WEIGHTS),
+    ),
+    "baselines": Stage(
+        ("space.stem", "retrain", "baselines"), (*_TRAINING, "laws", "baselines"), (_DATA,)
+    ),
     "publish": Stage(("publish", "family", "scaling.budget", "data.name"), _DESCRIPTIONS),
 }
 
@@ -104,6 +117,16 @@ def work_key(params: SimpleNamespace, stage: str, *inputs: Any) -> str:
     """Return the hash of what a result depends on: the stage's code, params, inputs, device."""
     sections = [plain(section) for _, section in sorted(vars(params).items())]
     return files.digest(code_digest(stage), sections, *inputs)
+
+
+def state_key(params: SimpleNamespace, paths: Paths, stage: str, member: str = "") -> str:
+    """Return the key of what a stage (or a member's training) resumes from: equal keys give equal
+    results, in whichever copy of the project."""
+    names = (name.replace("${key}", member) for name in STAGES[stage].resumes)
+    wanted = [paths.artifacts / name for name in names]
+    if stage == "retrain" and params.retrain.init == "scratch":
+        wanted.remove(paths.artifacts / _WEIGHTS)  # trained from nothing, it is of no supernet
+    return work_key(params, stage, *wanted)
 
 
 def plain(section: Any) -> Any:

@@ -17,7 +17,7 @@ from scalenet.laws import scores
 from scalenet.records import files, predictions
 from scalenet.records.documents import Baseline, DataInfo, Measurements
 from scalenet.records.paths import Paths
-from scalenet.stages import Emit, work_key
+from scalenet.stages import Emit, state_key
 from scalenet.training import device as devices
 from scalenet.training.watch import Watch
 
@@ -96,7 +96,7 @@ def described(params: SimpleNamespace, made: Measured) -> Baseline:
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read all splits; write the baselines, what they say of each image, and their loss curves."""
     info, out = paths.info(), paths.baselines
-    state = paths.state("baselines", work_key(params, "baselines", info))
+    state = paths.state("baselines", state_key(params, paths, "baselines"))
     inputs = BaselinesInputs(info, paths.splits(), paths.root)
     device = devices.prepare(params.compute)
     made = run(params, inputs, state=state, generator=None, device=device, emit=emit)

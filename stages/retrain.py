@@ -16,7 +16,7 @@ from scalenet.records import files, predictions
 from scalenet.records.documents import DataInfo, Member
 from scalenet.records.paths import Paths
 from scalenet.records.predictions import Predictions
-from scalenet.stages import Emit, work_key
+from scalenet.stages import Emit, state_key
 from scalenet.training import device as devices
 from scalenet.training import fixed
 from scalenet.training import member as training
@@ -66,7 +66,7 @@ def main(params: SimpleNamespace, paths: Paths, name: str, emit: Emit) -> None:
     """Read a member's plan and all splits; write weights, loss curve, test and answers."""
     info, member, out = paths.info(), Member.read(paths.plan / f"{name}.json"), paths.member(name)
     weights = [paths.supernet / "weights.pt"] if params.retrain.init == "supernet" else []
-    state = paths.state(name, work_key(params, "retrain", info, member, *weights))
+    state = paths.state(name, state_key(params, paths, "retrain", name))
     inputs = RetrainInputs(info, member, paths.splits(), *map(elastic.read, weights))
     seed, device = params.family[name].seed, devices.prepare(params.compute)
     made = run(

@@ -21,7 +21,7 @@ from scalenet.search.finetuning import Finetuner
 from scalenet.search.memory import Memory
 from scalenet.search.run import find, summary
 from scalenet.search.scoring import Measures, Scorer
-from scalenet.stages import Emit, work_key
+from scalenet.stages import Emit, state_key
 from scalenet.training import device as devices
 
 
@@ -56,6 +56,9 @@ def run(
         emit({"event": "journal", "path": journal.path, "key": state.name})
         if journal.damaged:
             emit({"event": "notice", "text": journal.damaged})
+        if journal.records:
+            known = f"goes on: {len(journal.records)} candidates were measured before"
+            emit({"event": "notice", "text": known})
         memory = Memory(journal, emit)
         remembered = memory.recalling(measures)
         made = find(params, inputs.info.task, generator, remembered, memory.record)
@@ -77,7 +80,7 @@ def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     device, weights = devices.prepare(params.compute), paths.supernet / "weights.pt"
     splits = (files.read_split(paths.data / f"{name}.npz") for name in ("train", "select"))
     inputs = SearchInputs(paths.info(), *splits, elastic.read(weights, device))
-    state = paths.state("search", work_key(params, "search", weights, inputs.info))
+    state = paths.state("search", state_key(params, paths, "search"))
     generator, out = np.random.default_rng(params.search.seed), paths.search
     made = run(params, inputs, state=state, generator=generator, device=device, emit=emit)
     rows = [candidate.plain() for candidate in made.candidates]

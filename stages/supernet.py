@@ -16,7 +16,7 @@ from scalenet.records import files
 from scalenet.records.documents import DataInfo
 from scalenet.records.paths import Paths
 from scalenet.space.budget import Budget
-from scalenet.stages import Emit, work_key
+from scalenet.stages import Emit, state_key
 from scalenet.training import device as devices
 from scalenet.training import supernet
 from scalenet.training.watch import Watch, columns
@@ -71,7 +71,7 @@ def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     start = inherit.read(params.supernet.init, paths.root)
     splits = (files.read_split(paths.data / f"{name}.npz") for name in ("train", "select"))
     inputs = SupernetInputs(paths.info(), *splits, start)
-    state = paths.state("supernet", work_key(params, "supernet", inputs.info))
+    state = paths.state("supernet", state_key(params, paths, "supernet"))
     generator = torch.Generator().manual_seed(params.supernet.seed)
     device, out = devices.prepare(params.compute), paths.supernet
     made = run(params, inputs, state=state, generator=generator, device=device, emit=emit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from scalenet.pipeline import guard, single
 from scalenet.pipeline.cli import VERBS
+from scalenet.records.paths import Paths
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,6 +69,19 @@ def test_changed_params_are_told_and_the_same_ones_too(tmp_path):
     said = scalenet(*change, cwd=tmp_path).stdout.decode()
     assert "search.seed: 0 -> 7" in said and "family.S6.multiple: none -> 64" in said
     assert "so already" in scalenet(*change, cwd=tmp_path).stdout.decode()
+
+
+def test_a_family_beside_other_data_is_shown_to_nobody(built, tmp_path):
+    """What a run that was stopped leaves: new images, and members that learnt from the old."""
+    shutil.copytree(built / "artifacts", tmp_path / "artifacts")
+    shutil.copy(built / "params.yaml", tmp_path)
+    info = Paths(tmp_path).info().model_copy(update={"digest": "other"})
+    info.write(tmp_path / "artifacts/data/info.json")
+    for verb in (["family"], ["pick"], ["predict", "s0", "."]):
+        done = scalenet(*verb, cwd=tmp_path)
+        said = done.stderr.decode()
+        assert done.returncode == 2 and done.stdout == b"", verb
+        assert "made from other data" in said and "scalenet run" in said and "Trace" not in said
 
 
 def test_output_degrades_where_the_terminal_has_no_utf8(tmp_path):

@@ -210,7 +210,7 @@ def test_what_was_not_tested_is_refused(built, tmp_path):
         scalenet.load(tmp_path, "S1")
     info = paths.info().model_copy(update={"digest": "other"})
     info.write(paths.data / "info.json")
-    with pytest.raises(ValueError, match="not the data that S0 was trained on"):
+    with pytest.raises(ValueError, match=r"S0 was made from other data.*`scalenet run`"):
         scalenet.load(tmp_path, "S0")
 
 

@@ -289,6 +289,37 @@ def test_a_member_can_be_added_by_its_key_alone(tmp_path):
             settings.apply(tmp_path, None, {key: 1})
 
 
+def test_a_preset_is_complete_whatever_was_there(tmp_path):
+    """The same params.yaml from two that differ, but for the images and where they are computed."""
+    default = (ROOT / "params.yaml").read_text()
+    made = []
+    for seed in (7, 8):
+        (tmp_path / "params.yaml").write_text(default)
+        own = {"search.seed": seed, "supernet.recipe.lr": seed / 100, "data.source": "mine"}
+        settings.apply(tmp_path, None, own | {"compute.workers": 2})
+        said: list[str] = []
+        settings.apply(tmp_path, "tiny", {"search.population": 3}, said.append)
+        made.append((tmp_path / "params.yaml").read_text())
+        assert len(said) == 1 and said[0].startswith("preset tiny changes ")
+        assert "data and compute stay as they are" in said[0]
+    assert made[0] == made[1]
+    params = load(tmp_path / "params.yaml")
+    defaults = read_yaml(ROOT / "params.yaml")
+    assert params.search.seed == defaults["search"]["seed"]
+    assert (params.search.population, params.data.source, params.compute.workers) == (3, "mine", 2)
+
+
+def test_a_preset_that_names_its_images_names_them_all(tmp_path):
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    settings.apply(tmp_path, None, {"data.source": "mine", "data.per_class": 5})
+    said: list[str] = []
+    data = settings.apply(tmp_path, "photographs", {"data.name": "mine"}, said.append).data
+    assert (data.source, data.per_class, data.name) == ("data/photographs", None, "mine")
+    assert "stay" not in said[0] and "more" in said[0]
+    settings.apply(tmp_path, "photographs", {"data.name": "mine"}, said.append)
+    assert len(said) == 1, "nothing is said of what changes nothing"
+
+
 # --- numbers that the images cannot give ----------------------------------------------------------
 
 

@@ -24,13 +24,12 @@ def command() -> None:
     from scalenet.config import params as config
     from scalenet.pipeline import registry
     from scalenet.records import files
-    from scalenet.records.documents import Family
     from scalenet.records.paths import Paths
     from scalenet.report import confusion, figure, table
 
     root = Path.cwd()
     params, paths = config.load(root / "params.yaml"), Paths(root)
-    built = Family.read(paths.family / "family.json")
+    built = paths.published()
     figure.draw(built, root / FIGURE)
     click.echo(table.text(built, registry.versions(root, params)))
     for at in (built.law or {"next": []})["next"]:

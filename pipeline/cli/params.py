@@ -19,6 +19,9 @@ MOST, LONGEST = 12, 40  # changed keys that are listed, letters of a value
 def command(preset: str | None, pairs: tuple[str, ...]) -> None:
     """Change params.yaml by a preset or single keys; its comments stay.
 
+    A preset is complete: every key is its own or the default's, but for the sections data and
+    compute, which stay yours unless the preset has them.
+
     In a folder without params.yaml it begins a project: the digits' params, dvc.yaml and DVC's
     files.
 

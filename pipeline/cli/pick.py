@@ -41,12 +41,11 @@ def command(
     from scalenet.config import params as config
     from scalenet.laws.choice import Limits, choose
     from scalenet.pipeline import registry
-    from scalenet.records.documents import Family
     from scalenet.records.paths import Paths
 
     root = Path.cwd()
     params, paths = config.load(root / "params.yaml"), Paths(root)
-    family = Family.read(paths.family / "family.json")
+    family = paths.published()
     limits = Limits(max_flops, max_params, max_ms, min_accuracy)
     timed: dict[str, float] = {}
 

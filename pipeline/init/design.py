@@ -22,7 +22,7 @@ from scalenet.pipeline.init.frame import Frame, frame_of
 from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.recipes import Choice, Choices, Needs
 from scalenet.pipeline.init.sizes import FEWEST, LARGEST, TOLERANCE, Reach, scalings
-from scalenet.pipeline.project import DEFAULT, PRESETS
+from scalenet.pipeline.project import DEFAULTS
 from scalenet.pipeline.settings import merge, nested
 from scalenet.space.network import Task
 
@@ -82,7 +82,7 @@ class Designer:
 
     @cached_property
     def default(self) -> dict[str, Any]:
-        return read_yaml(PRESETS / f"{DEFAULT}.yaml")
+        return read_yaml(DEFAULTS)
 
     @cached_property
     def reach(self) -> Reach:

@@ -21,7 +21,7 @@ from scalenet.data import readers
 from scalenet.data.listing import BROKEN, Files, unreadable
 from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.data.readers import BUNDLED, Source
-from scalenet.pipeline.project import DEFAULT, PRESETS
+from scalenet.pipeline.project import DEFAULTS
 
 OPENED = 400  # images whose sides are read
 DECODED = 128  # of these, images that are decoded
@@ -101,7 +101,7 @@ def look(source: str, **kept: Any) -> Seen:
 
 def _section(source: str, **changes: Any) -> Data:
     """Return the section ``data`` of the default params, for a source."""
-    default = read_yaml(PRESETS / f"{DEFAULT}.yaml")["data"]
+    default = read_yaml(DEFAULTS)["data"]
     return Data.model_validate(default | {"source": source, "most_skipped": SKIPPED} | changes)
 
 

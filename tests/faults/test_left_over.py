@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -14,6 +16,7 @@ from scalenet.pipeline import stores, tracking
 from scalenet.pipeline.alone import alone, is_held, place
 from scalenet.pipeline.single import committed_before, forget
 from scalenet.records.paths import Paths
+from scalenet.training.loop import ignore
 
 STAGE = """
 from scalenet.pipeline import children
@@ -43,12 +46,48 @@ def test_a_stage_ends_with_a_killed_dvc():
 
 
 def test_who_computes_a_stage_is_named(tmp_path):
-    with alone(tmp_path, "search"):
+    with alone(tmp_path, "search", "key", ignore):
         assert is_held(tmp_path, "search") and not is_held(tmp_path, "S0")
+        assert is_held(tmp_path, "search", "key") and not is_held(tmp_path, "search", "other")
         said = rf"search: process {os.getpid()} on .*computes it"
-        with pytest.raises(ValueError, match=said), alone(tmp_path, "search"):
+        with pytest.raises(ValueError, match=said), alone(tmp_path, "search", "other", ignore):
             pass
-    assert not is_held(tmp_path, "search")
+    assert not is_held(tmp_path, "search") and not is_held(tmp_path, "search", "key")
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Return a copy of a project, which shares its state."""
+    (tmp_path / "copy").mkdir()
+    (tmp_path / ".state").mkdir()
+    (tmp_path / "copy/.state").symlink_to(tmp_path / ".state")
+    return tmp_path / "copy"
+
+
+def test_equal_work_in_a_copy_waits_and_other_work_does_not(tmp_path, copy):
+    """Two runs of one key would write over each other's checkpoints."""
+    said: list[str] = []
+    order: list[str] = []
+
+    def work(ended=None):
+        with suppress(ValueError), alone(copy, "search", "key", said.append, ended):
+            order.append("copy")
+
+    waiting = threading.Thread(target=work)
+    with alone(tmp_path, "search", "key", ignore):
+        unwanted = threading.Thread(target=work, args=(lambda: True,))
+        unwanted.start()
+        unwanted.join(10)
+        assert not order and not unwanted.is_alive(), "who waits stops when its run ends"
+        waiting.start()
+        with alone(copy, "search", "other", ignore):
+            pass
+        while len(said) < 2:
+            time.sleep(0.05)
+        order.append("project")
+    waiting.join(10)
+    assert order == ["project", "copy"]
+    assert said[0].startswith(f"search: process {os.getpid()} ") and "waits" in said[0]
 
 
 def test_runs_of_killed_processes_are_ended_at_the_next_start(make_params, tmp_path):
@@ -60,23 +99,23 @@ def test_runs_of_killed_processes_are_ended_at_the_next_start(make_params, tmp_p
         return client.create_run(experiment, tags=tags).info.run_id
 
     here = place(tmp_path)
-    own = begun(stage="search", place=here)
-    dead = begun(stage="retrain", member="S0", place=here)
-    alive = begun(stage="retrain", member="S1", place=here)
-    elsewhere = begun(stage="search", place="another folder")
+    own = begun(stage="search", place=here, key="a")
+    dead = begun(stage="retrain", member="S0", place=here, key="b")
+    alive = begun(stage="retrain", member="S1", place=here, key="c")
+    elsewhere = begun(stage="search", place="another folder", key="a")
 
-    def started(stage):
+    def started(stage, key):
         with (
             pytest.raises(InterruptedError),
-            tracking.stage_run(tmp_path, params, stage, None, {}),
+            tracking.stage_run(tmp_path, params, stage, None, {"key": key}),
         ):
             raise InterruptedError
 
-    with alone(tmp_path, "S1"), alone(tmp_path, "search"):
-        started("extrapolate")
+    with alone(tmp_path, "S1", "c", ignore), alone(tmp_path, "search", "a", ignore):
+        started("extrapolate", "d")
         states = {run: client.get_run(run).info.status for run in (own, dead, alive, elsewhere)}
     assert states == {own: "RUNNING", dead: "KILLED", alive: "RUNNING", elsewhere: "RUNNING"}
-    started("search")
+    started("search", "a")
     assert client.get_run(own).info.status == "KILLED"
 
 
@@ -87,8 +126,8 @@ def test_state_is_kept_until_dvc_has_what_was_made(params, tmp_path):
     state = Paths(tmp_path).state("search", "key")
     state.mkdir(parents=True)
     for work in committed_before(params, "search"):
-        forget(tmp_path, work)
+        forget(tmp_path, work, "key")
     assert state.exists(), "a search that is run again goes on"
     for work in committed_before(params, "extrapolate"):
-        forget(tmp_path, work)
+        forget(tmp_path, work, "key")
     assert not state.exists()

@@ -64,10 +64,7 @@ def load(folder: Path | str, member: str) -> Deployed:
     weights = paths.member(member) / "weights.pt"
     if files.digest(weights) != trained.weights:
         raise ValueError(f"{weights}: not the weights that were tested; run `dvc repro`")
-    if info.digest != trained.data:
-        raise ValueError(
-            f"{paths.data}: not the data that {member} was trained on; run `dvc repro`"
-        )
+    paths.check_data(trained)
     net = child.read(weights, trained.member.network, info.task)
     return Deployed(net, info.mean, info.std, info.classes)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalenet.records import files
-from scalenet.records.documents import DataInfo
+from scalenet.records.documents import DataInfo, Family, Trained
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,21 @@ class Paths:
     def info(self) -> DataInfo:
         """Read the description of the data."""
         return DataInfo.read(self.data / "info.json")
+
+    def published(self) -> Family:
+        """Read the family; ``ValueError`` if it was made from other images than are prepared."""
+        family = Family.read(self.family / "family.json")
+        for trained in family.members:
+            self.check_data(trained)
+        return family
+
+    def check_data(self, trained: Trained) -> None:
+        """Refuse a member of an earlier run, which learnt from other images."""
+        if trained.data != self.info().digest:
+            raise ValueError(
+                f"{trained.member.name} was made from other data than lie in {self.data} now; "
+                "`scalenet run` makes the family anew"
+            )
 
     def splits(self) -> dict[str, files.Split]:
         """Read train, select and test."""

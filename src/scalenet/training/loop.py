@@ -162,6 +162,8 @@ def train(
     """
     training, checkpoint = Training(tensors, recipe, reduce), state and state / CHECKPOINT
     first = training.resume(checkpoint, emit) if checkpoint else 0
+    if first:
+        emit({"event": "notice", "text": f"goes on from step {first} of {recipe.steps}"})
     losses: list[float] = []
     for step in range(first, recipe.steps):
         losses.append(training.step(backward, step))
