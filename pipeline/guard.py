@@ -4,15 +4,17 @@ door."""
 from __future__ import annotations
 
 import base64
+import binascii
 import hmac
 import os
 from collections.abc import Callable
 from http.cookies import SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 TOKEN = "SCALENET_UI_TOKEN"  # the environment variable that hands the secret to a server
 COOKIE = "scalenet"
+UNKNOWN = b"open the link that scalenet printed, or send its secret: Authorization: Bearer SECRET\n"
 
 
 def guarded(app: Callable, token: str) -> Callable:
@@ -27,7 +29,7 @@ def guarded(app: Callable, token: str) -> Callable:
         elif _asked(scope, token):
             await _answer(send, 303, _cookie(scope, token))
         else:
-            await _answer(send, 401, [], b"open the link that `scalenet ui` printed\n")
+            await _answer(send, 401, [], UNKNOWN)
 
     return door
 
@@ -47,12 +49,20 @@ def _known(scope: dict[str, Any], token: str) -> bool:
     cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie_name(scope))
     kind, _, given = headers.get("authorization", "").partition(" ")
     if kind.lower() == "basic":
-        given = base64.b64decode(given + "===").decode(errors="replace").partition(":")[2]
+        given = _password(given)
     return bool(cookie and _same(cookie.value, token)) or bool(given and _same(given, token))
 
 
+def _password(given: str) -> str:
+    """Return the password of Basic's credentials, "" where they are none."""
+    try:
+        return base64.b64decode(given + "===").decode(errors="replace").partition(":")[2]
+    except binascii.Error:
+        return ""
+
+
 def _asked(scope: dict[str, Any], token: str) -> bool:
-    query = dict(parse_qsl(scope["query_string"].decode()))
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
     return _same(query.get("token", ""), token)
 
 
@@ -64,8 +74,9 @@ def _cookie_name(scope: dict[str, Any]) -> str:
 def _cookie(scope: dict[str, Any], token: str) -> list[tuple[bytes, bytes]]:
     """Return the headers that set the cookie and go on to the same page without the secret in
     its address."""
-    rest = [(k, v) for k, v in parse_qsl(scope["query_string"].decode()) if k != "token"]
-    place = scope["path"] + (f"?{urlencode(rest)}" if rest else "")
+    rest = [(k, v) for k, v in parse_qsl(scope["query_string"].decode("latin-1")) if k != "token"]
+    path = "/" + quote(scope["path"].lstrip("/"))  # never another host, never a line of its own
+    place = path + (f"?{urlencode(rest)}" if rest else "")
     cookie = f"{_cookie_name(scope)}={token}; Path=/; HttpOnly; SameSite=Strict"
     return [(b"set-cookie", cookie.encode()), (b"location", place.encode())]
 

@@ -105,7 +105,7 @@ def test_a_training_says_how_good_it_is():
 # --- the pages' door ------------------------------------------------------------------------------
 
 
-def ask(query="", **headers):
+def ask(query="", path="/runs", **headers):
     """Send one request through the door; return the status and headers of the answer."""
     sent = []
 
@@ -116,7 +116,7 @@ def ask(query="", **headers):
         sent.append(message)
 
     scope = {
-        "type": "http", "path": "/runs", "query_string": query.encode(),
+        "type": "http", "path": path, "query_string": query.encode("latin-1"),
         "server": ("127.0.0.1", 5000),
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }  # fmt: skip
@@ -126,9 +126,13 @@ def ask(query="", **headers):
 
 def test_the_door_opens_for_the_secret_alone():
     assert ask()[0] == ask("token=other")[0] == ask(cookie="scalenet-5000=no")[0] == 401
+    assert ask(authorization="Basic a")[0] == ask("token=%ff\xff")[0] == 401  # nor is it a fault
     assert ask(authorization="Basic !!!")[0] == ask(authorization="Bearer x")[0] == 401
     status, headers = ask("token=secret&a=1")
     assert status == 303 and headers[b"location"] == b"/runs?a=1"
+    for path in ("//other.org/", "/\r\nx: y"):  # the way on is a page of this server, in one line
+        place = ask("token=secret", path)[1][b"location"]
+        assert place[1:2] != b"/" and b"\n" not in place
     cookie = headers[b"set-cookie"].decode()
     assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
     assert ask(cookie=cookie.partition(";")[0])[0] == 200

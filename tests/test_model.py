@@ -25,6 +25,7 @@ from scalenet.config import params as config
 from scalenet.data.pixels import image_array
 from scalenet.export.served import Served, Stored
 from scalenet.pipeline import registry, stores
+from scalenet.pipeline.cli import serve
 from scalenet.records import files
 from scalenet.records.documents import Trained
 from scalenet.records.paths import Paths
@@ -233,6 +234,23 @@ def test_the_model_says_what_goes_in_and_out_and_needs_few_packages(model, regis
     code = "".join(file.read_text() for file in folder.glob("code/*/*.py"))
     assert "import scalenet" not in code and "from scalenet" not in code
     assert not list(folder.rglob("*.pkl"))
+
+
+def test_an_alias_is_served_from_the_registry(registered, built, model, test_split, monkeypatch):
+    shutil.copy(built / "params.yaml", registered)
+    monkeypatch.chdir(registered)
+    answer, about = serve.registered("s0")
+    content = png(test_split[0][0, 0])
+    [row] = model.predict(content).to_dict("records")
+    assert answer(content) == row and about["classes"] == list("0123456789")
+    assert about["member"].startswith("S0 (alias s0, version ")
+    with pytest.raises(ValueError, match=r"has s0, s1: set it with `scalenet pick --alias prod`"):
+        serve.registered("prod")
+    client = stores.connect(registered)
+    version = client.get_model_version_by_alias("scalenet-digits", "s1").version
+    client.delete_model_version_tag("scalenet-digits", version, "takes")  # as earlier versions are
+    with pytest.raises(ValueError, match=r"an earlier scalenet registered.*`scalenet register`"):
+        serve.registered("s1")
 
 
 # --- through MLflow's scoring server --------------------------------------------------------------

@@ -22,6 +22,7 @@ VERBS = {  # a verb's file and its line in the help
     "family": "Show the family that was built.",
     "pick": "Choose a member to deploy, within limits.",
     "predict": "Name what is on photographs.",
+    "serve": "Serve a member: a page to drop photographs on, and JSON.",
     "export": "Write a member as one ONNX or torch file.",
     "params": "Change params.yaml by a preset or single keys.",
     "stage": "Run one stage; dvc.yaml calls this.",
