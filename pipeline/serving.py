@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -161,6 +162,7 @@ def run(app: FastAPI, listener: socket.socket, token: str) -> NoReturn:
     """Serve, until Ctrl-C ends this process, to those who know the secret."""
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow warns above it, and refuses above twice it
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    torch.set_num_threads(1)  # of one image at a time, more threads wait for each other
     settings = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": 1}
     server = uvicorn.Server(uvicorn.Config(guarded(app, token), lifespan="off", **settings))
     with suppress(KeyboardInterrupt):  # as it should end

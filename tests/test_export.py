@@ -171,3 +171,15 @@ def test_photographs_labelled_by_their_folders_are_counted(built, member, photog
     shutil.copy(folder / "0000.png", tmp_path / "eleven")
     said = scalenet("predict", "s0", tmp_path, "--labelled", cwd=built, code=2)
     assert "eleven is no class; the member knows 0, 1, 2, 3, 4 and 5 more" in said
+
+
+def test_a_folder_is_listed_as_prepare_lists_it(built, photographs, tmp_path):
+    """What network disks and desktops leave, notes and pages of text are no photographs."""
+    photo = (photographs[0] / "0000.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(photo)
+    (tmp_path / "without a suffix").write_bytes(photo)
+    for name in ("@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", ".hidden.png", "notes.txt", "paper.pdf"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(photo)
+    said = scalenet("predict", "s0", tmp_path, cwd=built)
+    assert len(said.splitlines()) == 2 and "a.png" in said and "without a suffix" in said

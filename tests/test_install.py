@@ -97,7 +97,8 @@ def test_the_wheel_holds_scalenet_alone(wheel):
         names = archive.namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"scalenet", "scalenet_pipeline"}
     for file in ("space/network.py", "stages/search.py", "pipeline/cli/run.py", "presets/tiny.yaml",
-                 "pipeline/files/dvc.template.yaml", "pipeline/files/plots/page.html"):  # fmt: skip
+                 "pipeline/files/dvc.template.yaml", "pipeline/files/plots/page.html",
+                 "pipeline/page.html"):  # fmt: skip
         assert f"scalenet/{file}" in names
     ours = {f.relative_to(ROOT / "src").as_posix() for f in (ROOT / "src").rglob("*.py")}
     assert ours <= set(names)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from scalenet.data.names import HEAD, needs_head, reason, seen
 from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.records.documents import DataInfo
 
@@ -26,13 +26,13 @@ class Photo(NamedTuple):
 def files(places: Iterable[Path]) -> list[Path]:
     """List files: those that are given, and the images in folders that are given, at any depth.
 
-    ``ValueError`` for what does not exist, and for a folder without images.
+    What a folder's images are is decided as stage prepare decides it. ``ValueError`` for what does
+    not exist, and for a folder without images.
     """
-    Image.init()
     found: list[Path] = []
     for place in places:
         if place.is_dir():
-            inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in Image.EXTENSION)
+            inside = sorted(path for path in place.rglob("*") if _is_image(place, path))
             if not inside:
                 raise ValueError(f"{place}: holds no image; give a folder with some, or a file")
             found += inside
@@ -41,6 +41,19 @@ def files(places: Iterable[Path]) -> list[Path]:
         else:
             raise ValueError(f"{place}: does not exist; give image files or folders of them")
     return found
+
+
+def _is_image(folder: Path, path: Path) -> bool:
+    name = path.relative_to(folder).as_posix()
+    if not seen(name) or not path.is_file():
+        return False
+    if not needs_head(name):
+        return not reason(name, b"")
+    try:
+        with path.open("rb") as file:
+            return not reason(name, file.read(HEAD))
+    except OSError:  # neither its name nor its content says that it is one
+        return False
 
 
 def read(paths: Iterable[Path], info: DataInfo) -> Iterator[Photo]:

@@ -53,6 +53,10 @@ original for {checked.agreement:.1%}, probabilities within {checked.difference:.
 {use}
 ```
 
+This file takes images as stored. Photographs as they are go to `scalenet predict`, to `scalenet
+serve`, or to the registered model (`mlflow.pyfunc.load_model`), which carries the code that does
+what the table says: files, or arrays of any size and layout, in; class names and probabilities out.
+
 Tested on images like those it was trained on. What it says of other images, or of classes that it
 does not know, was not measured: it always names one of these.
 
