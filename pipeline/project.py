@@ -56,7 +56,7 @@ def begin_if_empty(root: Path) -> None:
     if others:
         raise ValueError(
             f"{root} has no params.yaml; go to a project's folder, to an empty one, or begin a "
-            "project here with `scalenet params`"
+            "project: `scalenet init PHOTOS`"
         )
     begin(root)
 

@@ -63,7 +63,7 @@ def test_the_command_writes_a_model_that_needs_nothing_of_ours(built, member, tm
         [said] = session.run(None, {"images": pixels[:count]})
         assert said.shape == (count, 10) and said.sum(1) == pytest.approx(np.ones(count), abs=1e-4)
     assert (said.argmax(1) == labels).sum() == member.trained.correct
-    text = path.with_suffix(".md").read_text()
+    text = path.with_name(f"{path.name}.md").read_text()
     assert "digits.onnx" in text and "0. 0" in text and f"{member.trained.accuracy:.1%}" in text
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binom
 
 from scalenet.config import params as config
 from scalenet.pipeline.cli import scalenet
@@ -137,6 +138,17 @@ def test_half_an_hour_of_photographs_is_six_sizes_and_dozens_of_epochs():
     assert recipe.steps * recipe.batch / made.counts["train"] > 50
     assert recipe.augment.crop[0] == 0.35 and recipe.augment.flip
     assert 0.8 * 30 <= made.wall / 60 <= 30
+
+
+@pytest.mark.parametrize("images", [60, 120, 480, 3000])
+def test_no_draw_of_the_splits_leaves_fewer_images_than_are_asked_for(images):
+    made = Designer(seen("few", counts=[images // 3] * 3), "images", Wish("mine", 30)).design(RATES)
+    data = made.params.data
+    share = 1 - data.select_fraction - data.test_fraction
+    fewest = binom.ppf(1e-5, images, share)  # of train: each image draws its split
+    assert fewest < made.counts["train"]
+    assert 1 <= made.params.search.calibration <= fewest
+    assert 1 <= made.params.retrain.calibration <= fewest
 
 
 def test_grey_images_are_not_mirrored():

@@ -46,8 +46,9 @@ def command(member: str, kind: str | None, int8: bool, out: Path | None) -> None
         else:
             checked = files.check(found, files.onnx_model(found, made))
         write_bytes(path, made.read_bytes())
-    write_bytes(path.with_suffix(".md"), card.text(found, path, checked).encode())
-    click.echo(f"{path}  {path.stat().st_size / 1024:.0f} KiB, card {path.with_suffix('.md')}")
+    about = path.with_name(f"{path.name}.md")  # one for each kind of file
+    write_bytes(about, card.text(found, path, checked).encode())
+    click.echo(f"{path}  {path.stat().st_size / 1024:.0f} KiB, card {about}")
     click.echo(
         f"checked on {checked.images} test images: top-1 {checked.accuracy:.1%}, the original's "
         f"first class for {checked.agreement:.1%}"

@@ -40,4 +40,4 @@ def command() -> None:
         more = f", and {untimed} stages that were never timed" if untimed else ""
         click.echo(f"in all {total / 60:.1f} minutes, one after the other{more}")
     elif untimed:
-        click.echo("no minutes are known: no stage was timed here, and no `scalenet init` planned")
+        click.echo("how long is not known: none of these was timed here or planned by init")

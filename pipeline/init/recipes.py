@@ -55,6 +55,15 @@ def batch(frame: Frame, train: int) -> int:
     return max(2, min(64 if frame.size <= TINY else 32, train // 4))
 
 
+def surely(train: int) -> int:
+    """Return images that train will have, of about so many: each image draws its own split.
+
+    Four standard deviations below the mean where half of the images are drawn, which is more
+    than any split here has.
+    """
+    return max(1, int(train - 4 * math.sqrt(train / 2)))
+
+
 def enough(frame: Frame, train: int) -> int:
     """Return the steps that are enough for a member on so many training images."""
     least, most = ENOUGH
@@ -177,7 +186,7 @@ def _members(seen: Seen, needs: Needs, steps: int) -> Choices:
         "retrain.init": Choice("supernet", "better than a fresh start in as many steps"),
         "retrain.use_select": Choice(False, "members are compared on select: not trained on it"),
         "retrain.growth": Choice(GROWN, "larger members need more steps"),
-        "retrain.calibration": Choice(min(1024, needs.train)),
+        "retrain.calibration": Choice(min(1024, surely(needs.train))),
         **_recipe("retrain", seen, needs, steps, 0.1),
     }
 
@@ -186,7 +195,7 @@ def _search(needs: Needs) -> Choices:
     short = {"random_bases": 2, "iterations": 1, "population": 4, "generations": 3, "parents": 2}
     return {
         "search.stage_weights": Choice([1.0] * needs.sizes),
-        "search.calibration": Choice(min(256, needs.train)),
+        "search.calibration": Choice(min(256, surely(needs.train))),
         "search.batch": Choice(256),
         **{f"search.{key}": Choice(value) for key, value in short.items()},
     }

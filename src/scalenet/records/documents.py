@@ -42,7 +42,8 @@ class Document(pydantic.BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise ValueError(
-                f"{path}: cannot be read ({error.strerror}); run `dvc repro` or `dvc pull`"
+                f"{path}: cannot be read ({error.strerror}); `scalenet run` makes it, `dvc pull` "
+                "fetches it"
             ) from error
         except pydantic.ValidationError as error:
             raise ValueError(
