@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from scalenet.pipeline import masked, servers, stores
+from scalenet.config import params as config
+from scalenet.pipeline import masked, servers, stores, views
 from scalenet.pipeline.guard import TOKEN
+from scalenet.pipeline.registry import model_name
 
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PREFECT_SERVER_UI_API_URL": "/api"}
 
@@ -20,18 +24,27 @@ def serve(root: Path, mlflow_port: int, prefect_port: int) -> int:
     token = secrets.token_urlsafe(24)
     commands: dict[str, list[str]] = {}
     if stores.local_database(root):
-        stores.connect(root)
         commands["mlflow"] = _mlflow(stores.uri(root), mlflow_port)
-        link = f"http://127.0.0.1:{mlflow_port}/?token={token}&workflowType=machine_learning"
-        print(f"mlflow   {link}", flush=True)
+        address = f"http://127.0.0.1:{mlflow_port}/?token={token}"
     else:
-        print(f"mlflow   {masked(stores.uri(root))}", flush=True)
+        address = f"{masked(stores.uri(root)).rstrip('/')}/"
+    for name, fragment in _fragments(root).items():
+        print(f"{name:10} {address}{fragment}", flush=True)
     if configured := servers.configured():
-        print(f"prefect  {masked(configured.removesuffix('/api'))}", flush=True)
+        print(f"prefect    {masked(configured.removesuffix('/api'))}", flush=True)
     else:
         commands["prefect"] = _prefect(prefect_port)
-        print(f"prefect  http://127.0.0.1:{prefect_port}/?token={token}", flush=True)
+        print(f"prefect    http://127.0.0.1:{prefect_port}/?token={token}", flush=True)
     return _run(list(commands.values()), root, os.environ | QUIET | {TOKEN: token})
+
+
+def _fragments(root: Path) -> dict[str, str]:
+    """Return what MLflow has to show, by a word each: the fragments of the links to it."""
+    client = stores.connect(root)
+    if not (root / "params.yaml").exists():
+        return {"mlflow": views.experiments()}
+    params = config.load(root / "params.yaml")
+    return {"mlflow": views.experiments(), **views.links(client, params, model_name(params))}
 
 
 def _mlflow(uri: str, port: int) -> list[str]:
@@ -46,9 +59,11 @@ def _prefect(port: int) -> list[str]:
 
 
 def _run(commands: list[list[str]], root: Path, environment: dict[str, str]) -> int:
-    """Run servers until one of them ends or Ctrl-C; return the code of the one that failed, if
-    any."""
-    processes = [subprocess.Popen(command, env=environment, cwd=root) for command in commands]
+    """Run servers until one of them ends, Ctrl-C or SIGTERM; return the code of the one that
+    failed, if any."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started = {"env": environment, "cwd": root, "start_new_session": True}
+    processes = [subprocess.Popen(command, **started) for command in commands]
     try:
         while processes and all(process.poll() is None for process in processes):
             time.sleep(0.5)
@@ -57,6 +72,7 @@ def _run(commands: list[list[str]], root: Path, environment: dict[str, str]) -> 
         return 0
     finally:
         for process in processes:
-            process.terminate()
+            with suppress(ProcessLookupError):  # it ended by itself, and all that it had started
+                os.killpg(process.pid, signal.SIGTERM)
         for process in processes:
             process.wait()

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from scalenet.config.params import Params
-from scalenet.pipeline import Killed, stores
+from scalenet.pipeline import Killed, inputs, notes, stores
 from scalenet.pipeline.alone import is_held, place
 from scalenet.records.documents import Family, Trained
 from scalenet.records.paths import Paths
@@ -29,6 +29,11 @@ FOLDERS = {
     "publish": ("family",),
 }  # else: the stage's
 SHOWN = (".json", ".csv", ".png")
+COMPARED = {  # the numbers of metrics.json that runs are compared by; all are in the file
+    "supernet": ("parameters",),
+    "search": ("score", "measured"),
+    "retrain": ("accuracy", "select", "balanced", "flops", "params"),
+}
 SMALL = 2**23  # bytes; larger files are DVC's (a contact sheet of photographs has 3 MB)
 BATCH = {"metrics": 1000, "params": 100}  # MLflow's limits of one log_batch
 
@@ -68,20 +73,47 @@ def stage_run(
     client = stores.connect(root)
     experiment = stores.experiment_id(client, root, stores.stage_experiment(params))
     _end_abandoned(client, experiment, root, tags.get("key"))
-    about = {"stage": stage, "member": member, "revision": revision(root), "place": place(root)}
     run = client.create_run(
         experiment,
-        tags={name: value for name, value in about.items() if value is not None} | dict(tags),
-        run_name=" ".join(filter(None, (stage, member))),
+        tags=tags_of(root, stage, member) | dict(tags),
+        run_name=f"{params.data.name} · {' '.join(filter(None, (stage, member)))}",
     ).info.run_id
     try:
         log_params(client, run, stage_params(params, stage, member))
         yield run
         log_documents(client, run, Paths(root), stage, member)
+        inputs.log(client, run, params, Paths(root), stage)
+        describe(client, root, params, run, (stage, member))
     except BaseException as error:
         _end_failed(client, run, error)
         raise
     client.set_terminated(run, "FINISHED")
+
+
+def tags_of(root: Path, stage: str, member: str | None) -> dict[str, str]:
+    """Return the tags of a stage's run: what it is, where it runs, and the source, as MLflow's
+    pages show it."""
+    known, work = revision(root), " ".join(filter(None, (stage, member)))
+    tags = {"stage": stage, "member": member, "revision": known, "place": place(root)}
+    tags |= {"mlflow.source.name": f"scalenet stage {work}", "mlflow.source.type": "LOCAL"}
+    if known:
+        tags["mlflow.source.git.commit"] = known.removesuffix("-dirty")
+    return {name: value for name, value in tags.items() if value is not None}
+
+
+def describe(
+    client: MlflowClient, root: Path, params: Params, run: str, work: tuple[str, str | None]
+) -> None:
+    """Write what MLflow's pages say of a stage's run, and of what it is a part of; ``work`` is
+    the stage and the member."""
+    stage, member = work
+    notes.of_run(client, run, Paths(root), stage, member)
+    if stage == "search":
+        notes.of_candidates(client, root, params, run)
+    if stage == "publish":
+        from scalenet.pipeline import registry
+
+        notes.of_project(client, root, params, run, registry.model_name(params))
 
 
 def _end_abandoned(client: MlflowClient, experiment: str, root: Path, own: str | None) -> None:
@@ -153,52 +185,94 @@ def log_documents(
     now, names = int(time.time() * 1000), FOLDERS.get(stage, (stage,))
     folders = [paths.member(member)] if member else [getattr(paths, name) for name in names]
     for folder in folders:
-        numbers = _numbers(folder / "metrics.json", now)
+        numbers = _numbers(folder / "metrics.json", stage, now)
         log_metrics(client, run, [*numbers, *_curve(folder / "training.csv", now)])
         for file in sorted(folder.glob("*")):
             if file.suffix in SHOWN and file.stat().st_size <= SMALL:
                 client.log_artifact(run, str(file))
     if stage == "search":
-        log_candidates(client, run, paths.search / "candidates.csv")
+        log_candidates(client, run, paths)
+    if stage == "extrapolate":
+        log_metrics(client, run, _strategies(paths, now))
     if stage == "retrain":
         weights = Trained.read(folders[0] / "trained.json").weights
         client.log_batch(run, tags=[RunTag("weights", weights)])  # how the registry finds this run
     if stage == "publish":
-        from scalenet.report import (  # matplotlib takes a second, and no other stage draws
-            confusion,
-            figure,
-        )
-
-        family = Family.read(paths.family / "family.json")
-        client.log_text(run, figure.svg(family), "family.svg")
-        counts = confusion.read(paths.family / "confusion.csv")
-        if drawn := confusion.svg(family, paths.info().classes, counts):
-            client.log_text(run, drawn, "confusion.svg")
+        log_family(client, run, paths, now)
 
 
-def _numbers(file: Path, now: int) -> list[Metric]:
-    """Read a metrics.json: its numbers under dotted names."""
-    leaves = flatten(json.loads(file.read_bytes())) if file.exists() else ()
-    return [Metric(name, float(v), now, 0) for name, v in leaves if isinstance(v, int | float)]
+def _numbers(file: Path, stage: str, now: int) -> list[Metric]:
+    """Read what runs are compared by from a metrics.json, under dotted names.
+
+    MLflow's page draws a chart for each: few, and those of several networks are a curve instead.
+    """
+    if stage in ("extrapolate", "publish") or not file.exists():
+        return []
+    leaves = dict(flatten(json.loads(file.read_bytes())))
+    chosen = COMPARED.get(stage, leaves)
+    found = {name: leaves[name] for name in chosen if isinstance(leaves.get(name), int | float)}
+    return [Metric(name, float(value), now, 0) for name, value in found.items()]
+
+
+def metric_name(column: str) -> str:
+    """Name the metric of a column of training.csv; MLflow's page puts what is before a slash above
+    the metrics that are no curves."""
+    return f"training/{column.replace('select', 'select_accuracy')}"
 
 
 def _curve(file: Path, now: int) -> list[Metric]:
     """Read a training.csv: every column but ``step`` is a metric over the steps."""
     return [
-        Metric(f"training.{name}", float(value), now, int(row["step"]))
+        Metric(metric_name(name), float(value), now, int(row["step"]))
         for row in (_rows(file) if file.exists() else ())
         for name, value in row.items()
         if name != "step" and value  # an accuracy is judged now and then
     ]
 
 
-def log_candidates(client: MlflowClient, run: str, file: Path) -> None:
+def _strategies(paths: Paths, now: int) -> list[Metric]:
+    """Return the strategies of the planned members, over their FLOPs."""
+    return [
+        Metric(f"strategy/{name}", float(getattr(member.scaling, name)), now, member.flops)
+        for member in notes.planned(paths)
+        for name in ("depth", "width", "resolution")
+    ]
+
+
+def log_family(client: MlflowClient, run: str, paths: Paths, now: int) -> None:
+    """Log the family: its accuracies over FLOPs, its figure, and what its best member confuses."""
+    from scalenet.report import confusion, figure  # matplotlib takes a second
+
+    family = Family.read(paths.family / "family.json")
+    judged = {"test_accuracy": lambda t: t, "select_accuracy": lambda t: t.select}
+    scores = [
+        Metric(f"family/{name}", score.accuracy, now, trained.member.flops)
+        for trained in family.members
+        for name, of in judged.items()
+        if (score := of(trained))
+    ]
+    log_metrics(client, run, scores)
+    client.log_text(run, figure.svg(family), "family.svg")
+    counts = confusion.read(paths.family / "confusion.csv")
+    if drawn := confusion.svg(family, paths.info().classes, counts):
+        client.log_text(run, drawn, "confusion.svg")
+
+
+def log_candidates(client: MlflowClient, run: str, paths: Paths) -> None:
     """Log the search's candidates as one table (candidates.json), which MLflow shows beside the
-    run."""
-    rows = [{name: _typed(value) for name, value in row.items()} for row in _rows(file)]
+    run, and as a figure of all of them, which its own charts are not."""
+    from scalenet.report import candidates  # altair takes a second
+
+    rows = [
+        {name: _typed(value) for name, value in row.items()}
+        for row in _rows(paths.search / "candidates.csv")
+    ]
     names = list(rows[0]) if rows else []
     columns = {name: [row[name] for row in rows] for name in names}
     client.log_table(run, columns, "candidates.json")
+    drawn = candidates.chart(rows, client.get_run(run).info.run_name.partition(" · ")[0])
+    client.log_text(run, candidates.html(drawn), "candidates.html")
+    client.log_text(run, candidates.svg(drawn), "candidates.svg")
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

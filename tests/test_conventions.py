@@ -30,6 +30,7 @@ ALLOWED = {"torch", "numpy", "scipy", "sklearn", "PIL", "yaml", "pydantic"}  # o
 EXTRA = {  # imported where they are asked for
     "figure.py": {"matplotlib"},
     "confusion.py": {"matplotlib"},
+    "candidates.py": {"altair", "vl_convert"},
     "transfer.py": {"timm", "safetensors"},
     "arrow.py": {"pyarrow"},
 }

@@ -19,7 +19,7 @@ from mlflow.artifacts import load_dict
 from scalenet.pipeline import Unavailable, stores, tracking
 from scalenet.pipeline.candidates import METRICS, Delivery, Runs
 from scalenet.records import files
-from scalenet.records.documents import Candidate, Member, Trained
+from scalenet.records.documents import Candidate, Found, Member, Reading, Trained
 from scalenet.records.journal import Journal
 from scalenet.records.paths import Paths
 
@@ -260,7 +260,7 @@ def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
         )
     client = stores.connect(root)
     run = client.get_run(run_id)
-    assert run.info.status == "FINISHED" and run.info.run_name == "retrain S1"
+    assert run.info.status == "FINISHED" and run.info.run_name == f"{named.data.name} · retrain S1"
     assert run.data.params["retrain.recipe.steps"] == str(named.retrain.recipe.steps)
     assert (
         run.data.params["retrain.recipe.augment.scale"] == "[0.9, 1.1]"
@@ -270,10 +270,10 @@ def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
         name.startswith(("family.S0", "search.", "compute.")) for name in run.data.params
     )
     assert run.data.metrics["accuracy"] == 0.8 and run.data.metrics["flops"] == 50_000
-    assert [m.step for m in client.get_metric_history(run_id, "training.loss")] == list(
+    assert [m.step for m in client.get_metric_history(run_id, "training/loss")] == list(
         range(1, 1201)
     )
-    judged = client.get_metric_history(run_id, "training.select")
+    judged = client.get_metric_history(run_id, "training/select_accuracy")
     assert [(m.step, m.value) for m in judged] == [(400, 1 / 3), (800, 2 / 3), (1200, 1)]
     assert {
         "stage": "retrain",
@@ -295,8 +295,11 @@ def test_search_shows_its_candidates_as_a_table(root, named):
         rows = [list(record(i).values())[:-1] for i in range(3)]
         files.write_table(paths.search / "candidates.csv", list(record(0))[:-1], rows)
         files.write_json(paths.search / "metrics.json", {"score": 0.5, "measured": 3})
+        found = {"base": "k3e1-3.5e2", "strategies": ["d1.2-w1-r9"], "score": 0.5}
+        Found(**found, chain=[], measured=3).write(paths.search / "found.json")
     run = stores.connect(root).get_run(run_id)
-    assert run.info.run_name == "search" and run.data.metrics == {"score": 0.5, "measured": 3}
+    assert run.info.run_name == f"{named.data.name} · search"
+    assert run.data.metrics == {"score": 0.5, "measured": 3}
     assert run.data.params["search.stage_weights"] == "[1.0, 1.0, 1.0]"
     assert run.data.params["space.stages.1.kernels"] == "[3, 5]"
     table = load_dict(f"{run.info.artifact_uri}/candidates.json")
@@ -322,6 +325,11 @@ def test_the_contact_sheet_is_beside_the_run_of_prepare(root, named):
     data.mkdir(parents=True, exist_ok=True)
     (data / "contact.png").write_bytes(b"any" * 10**6)
     (data / "train.npz").write_bytes(b"any")
+    counted = dict.fromkeys(("unused", "dropped", "groups", "torn", "brightest"), 0)
+    kinds = {key: {} for key in ("skipped", "ignored", "duplicates", "repeated")}
+    kinds |= {"taken": {"train": {"a": 2}}, "first": [], "conflicting": []}
+    read = Reading(name="x", source="x", **counted, **kinds)
+    read.write(data / "read.json")
     with tracking.stage_run(root, named, "prepare", None, {}) as run:
         pass
     logged = {file.path for file in stores.connect(root).list_artifacts(run)}

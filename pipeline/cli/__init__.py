@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from scalenet import __version__
-from scalenet.pipeline import INTERRUPTED, REFUSED, UNAVAILABLE, Unavailable, _missing
+from scalenet.pipeline import INTERRUPTED, REFUSED, UNAVAILABLE, Unavailable, _missing, complete
 
 UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 VERBS = {  # a verb's file and its line in the help
@@ -29,6 +29,7 @@ VERBS = {  # a verb's file and its line in the help
     "register": "Put the members that lie here into the model registry.",
     "doctor": "Look at the machine and the project; say what to mend.",
     "ui": "Open MLflow and Prefect over this folder's results.",
+    "completion": "Print what makes a shell complete.",
 }
 
 
@@ -38,8 +39,10 @@ class Verbs(click.Group):
     def list_commands(self, context: click.Context) -> list[str]:
         return list(VERBS)
 
-    def get_command(self, context: click.Context, name: str) -> click.Command:
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
+            if context.resilient_parsing:  # a shell completes: there is nobody to tell
+                return None
             close = get_close_matches(name, VERBS, n=1)
             meant = f"did you mean {close[0]}?" if close else f"there are {', '.join(VERBS)}"
             context.fail(f"{name!r} is no verb; {meant}")
@@ -143,6 +146,9 @@ def changes(function: Any) -> Any:
         "pairs",
         multiple=True,
         metavar="KEY=VALUE",
+        shell_complete=complete.key,
         help="A key of params.yaml, again and again.",
     )(function)
-    return click.option("--preset", metavar="NAME", help="A preset, such as tiny.")(function)
+    return click.option(
+        "--preset", metavar="NAME", help="A preset, such as tiny.", shell_complete=complete.preset
+    )(function)

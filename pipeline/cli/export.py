@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from scalenet.pipeline import complete
 from scalenet.pipeline.cli import InProject
 
 
 @click.command(name="export", cls=InProject)
-@click.argument("member")
+@click.argument("member", shell_complete=complete.member)
 @click.option("--onnx", "kind", flag_value="onnx", help="An ONNX model (the default).")
 @click.option("--torch", "kind", flag_value="pt2", help="A torch.export program.")
 @click.option("--int8", is_flag=True, help="ONNX with 8 bits a number, and the accuracy it has.")

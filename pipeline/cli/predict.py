@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from scalenet.data.names import few, shown
+from scalenet.pipeline import complete
 from scalenet.pipeline.cli import InProject
 
 BATCH = 64  # photographs that are computed at a time
@@ -16,7 +17,7 @@ COLUMNS = ("file", "rank", "class", "probability", "fault")
 
 
 @click.command(name="predict", cls=InProject)
-@click.argument("member")
+@click.argument("member", shell_complete=complete.member)
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", default=3, show_default=True, help="Classes an image.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write a table, too.")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import click
 
+from scalenet.pipeline import complete
 from scalenet.pipeline.cli import changes, overrides
 
 
 @click.command(name="run")
 @changes
 @click.option(
-    "--target", metavar="STAGE", help="The last stage wanted, such as search or retrain@S2."
+    "--target",
+    metavar="STAGE",
+    help="The last stage wanted, such as search or retrain@S2.",
+    shell_complete=complete.target,
 )
 def command(preset: str | None, pairs: tuple[str, ...], target: str | None) -> None:
     """Build the family: every stage that is not up to date.

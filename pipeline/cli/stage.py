@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
+from scalenet.pipeline import complete
 from scalenet.pipeline.cli import InProject
 
 
 @click.command(name="stage", cls=InProject)
-@click.argument("name")
-@click.argument("member", required=False)
+@click.argument("name", shell_complete=complete.stage)
+@click.argument("member", required=False, shell_complete=complete.stage_member)
 def command(name: str, member: str | None) -> None:
     """Run one stage, whether or not it is up to date; MEMBER is a size, for stage retrain.
 
