@@ -26,7 +26,7 @@ def chart(rows: Sequence[Mapping[str, Any]], name: str) -> alt.Chart:
         .mark_point(filled=True, opacity=0.75, size=45)
         .encode(
             x=x.scale(type="log", nice=False, padding=15).axis(format="~s", tickCount=6),
-            y=y.scale(zero=False, padding=10).axis(format=".0%"),
+            y=y.scale(zero=False, padding=10).axis(format=".3~p"),
             color=colour,
             shape=alt.Shape("size:N", sort=sizes, title="size"),
             tooltip=[f"{key}:N" for key in TOLD],
