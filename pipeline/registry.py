@@ -12,7 +12,6 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from scalenet.config.params import Params
 from scalenet.pipeline import stores, tracking
@@ -52,28 +51,7 @@ class Registry:
     revision: str | None
 
 
-def register(root: Path, params: Params) -> dict[str, str]:
-    """Register the published members that are not there yet; return every member's version.
-
-    Aliases move only after all versions exist, and members that left the family lose theirs.
-    """
-    from scalenet.pipeline import program
-
-    paths, registry = Paths(root), _registry(root, params)
-    family, info = Family.read(paths.family / "family.json"), paths.info()
-    _create(registry)
-    known = {identity(v.tags): str(v.version) for v in _versions(registry.client, registry.name)}
-    keys = {trained.member.name: identity(tags(trained, info)) for trained in family.members}
-    new = [trained for trained in family.members if keys[trained.member.name] not in known]
-    for trained in new:
-        program.weights(paths, trained)  # refused before anything is stored
-    made = {t.member.name: _create_version(registry, t, paths) for t in new}
-    found = {name: made.get(name) or known[key] for name, key in keys.items()}
-    _point(registry, found)
-    return found
-
-
-def _registry(root: Path, params: Params) -> Registry:
+def opened(root: Path, params: Params) -> Registry:
     client = stores.connect(root)
     experiment = stores.experiment_id(client, root, stores.stage_experiment(params))
     return Registry(client, model_name(params), experiment, tracking.revision(root))
@@ -92,7 +70,7 @@ def versions(root: Path, params: Params) -> dict[str, str]:
     )
     known = {
         identity(v.tags): str(v.version)
-        for v in _versions(stores.connect(root), model_name(params))
+        for v in all_versions(stores.connect(root), model_name(params))
     }
     keys = {trained.member.name: identity(tags(trained, info)) for trained in family.members}
     return {name: known[key] for name, key in keys.items() if key in known}
@@ -180,15 +158,7 @@ def numbers(trained: Trained, latency_ms: float) -> dict[str, float]:
 # --- the registry ---------------------------------------------------------------------------------
 
 
-def _create(registry: Registry) -> None:
-    try:
-        registry.client.create_registered_model(registry.name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
+def all_versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
     """Yield a registered model's versions, oldest first; none if there is no such model."""
     token, found = None, []
     while token != "":
@@ -198,24 +168,12 @@ def _versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
     return iter(sorted(found, key=lambda version: int(version.version)))
 
 
-def _point(registry: Registry, found: dict[str, str]) -> None:
-    """Move the aliases to these versions, and remove those of members that left the family."""
-    wanted = {alias(name): version for name, version in found.items()}
-    present = dict(registry.client.get_registered_model(registry.name).aliases)
-    for name, version in wanted.items():
-        if str(present.get(name)) != str(version):
-            registry.client.set_registered_model_alias(registry.name, name, version)
-    for name in present.keys() - wanted.keys():
-        if name[:1] == "s" and name[1:].isdigit():
-            registry.client.delete_registered_model_alias(registry.name, name)
-
-
 # --- a member's program ---------------------------------------------------------------------------
 
 
 def store(root: Path, params: Params, name: str) -> None:
     """Store a trained member's program as a logged model of its run, if it is not there yet."""
-    registry, paths = _registry(root, params), Paths(root)
+    registry, paths = opened(root, params), Paths(root)
     trained = Trained.read(paths.member(name) / "trained.json")
     if _stored(registry, trained, paths.info()) is None:
         _store(registry, trained, paths)
@@ -249,7 +207,7 @@ def _about(registry: Registry, trained: Trained, info: DataInfo) -> dict[str, st
     return tags(trained, info) | ({"revision": registry.revision} if registry.revision else {})
 
 
-def _create_version(registry: Registry, trained: Trained, paths: Paths) -> str:
+def create_version(registry: Registry, trained: Trained, paths: Paths) -> str:
     """Make the version of a member, with its numbers; its program is stored first if it is not."""
     from scalenet.pipeline import program
 

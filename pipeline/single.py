@@ -86,9 +86,9 @@ def compute(
             run(root, stage, member, emit)
             seconds = time.perf_counter() - start
         if stage == "publish":
-            from scalenet.pipeline import registry
+            from scalenet.pipeline import generations
 
-            registry.register(root, params)
+            generations.register(root, params)
     return seconds
 
 

@@ -20,7 +20,7 @@ from mlflow.pytorch import _pickle_globals
 
 from scalenet.nets import child
 from scalenet.nets.deployed import Deployed
-from scalenet.pipeline import program, registry, stores
+from scalenet.pipeline import generations, program, registry, stores
 from scalenet.records import files
 from scalenet.records import tensors as tensorfile
 from scalenet.records.documents import DataInfo, Family, Member, Score, Trained
@@ -78,7 +78,7 @@ def built(tmp_path_factory, params):
         members = [train(Paths(root), "S0", SMALL, 0), train(Paths(root), "S1", LARGE, 1)]
         publish(root, members)
         assert registry.versions(root, params) == {}
-        yield root, members, registry.register(root, params)
+        yield root, members, generations.register(root, params)
 
 
 def aliases(root):
@@ -222,15 +222,15 @@ def test_same_weights_make_no_new_version_and_new_ones_move_the_alias(built, par
     made = []
     export = program.export
     monkeypatch.setattr(program, "export", lambda *given: made.append(given) or export(*given))
-    assert registry.register(root, params) == versions and not made
+    assert generations.register(root, params) == versions and not made
     publish(root, [train(Paths(root), "S0", SMALLER, 2)])  # S0 changed, S1 left the family
     assert registry.versions(root, params) == {}
-    assert registry.register(root, params) == {"S0": "3"} and len(made) == 1
+    assert generations.register(root, params) == {"S0": "3"} and len(made) == 1
     assert aliases(root) == {"s0": "3"}
     train(Paths(root), "S0", SMALL, 0)
     publish(root, members)
     assert (
-        registry.register(root, params) == versions and len(made) == 1
+        generations.register(root, params) == versions and len(made) == 1
     )  # back to the earlier versions
     assert aliases(root) == {"s0": "1", "s1": "2"}
 
@@ -260,7 +260,7 @@ def test_a_program_that_was_stored_before_is_the_one_that_is_registered(
     registry.store(tmp_path, params, "S0")
     monkeypatch.setattr(program, "export", None)  # nothing more is exported
     publish(tmp_path, [trained])
-    assert registry.register(tmp_path, params) == {"S0": "1"}
+    assert generations.register(tmp_path, params) == {"S0": "1"}
 
 
 def test_aliases_stay_if_a_member_cannot_be_registered(built, params, monkeypatch):
@@ -269,7 +269,7 @@ def test_aliases_stay_if_a_member_cannot_be_registered(built, params, monkeypatc
     other = members[0].model_copy(update={"weights": "another"})
     publish(root, [members[1], other])
     with pytest.raises(ValueError, match=r"weights\.pt.*not the weights that were tested"):
-        registry.register(root, params)
+        generations.register(root, params)
     assert aliases(root) == before
     publish(root, members)
 

@@ -19,8 +19,8 @@ def command() -> None:
     dvc pull && scalenet register
     """
     from scalenet.config import params as config
-    from scalenet.pipeline import registry
+    from scalenet.pipeline import generations, registry
 
     params = config.load(Path.cwd() / "params.yaml")
-    for name, version in registry.register(Path.cwd(), params).items():
+    for name, version in generations.register(Path.cwd(), params).items():
         click.echo(f"{name}  {registry.model_name(params)} version {version}")
