@@ -1,43 +1,141 @@
-"""Families in the model registry: registered once each, and found by the aliases s0, s1, …"""
+"""Generations in the model registry: a family is registered beside those that were before it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from scalenet.config.params import Params
-from scalenet.pipeline import registry
+from scalenet.pipeline import registry, stores
 from scalenet.pipeline.registry import Registry
-from scalenet.records.documents import Family
+from scalenet.records.documents import Family, Trained
 from scalenet.records.paths import Paths
 
+UNNAMED = ""  # the generation of what was registered before there were any
 
-def register(root: Path, params: Params) -> dict[str, str]:
-    """Register the published members that are not there yet; return every member's version.
 
-    Aliases move only after all versions exist, and members that left the family lose theirs.
+@dataclass(frozen=True)
+class Generation:
+    """A family in the registry: a version per member, and when it was registered.
+
+    ``members`` are all that it should have; ``since`` is in milliseconds since 1970.
+    """
+
+    name: str
+    versions: Mapping[str, ModelVersion]
+    members: tuple[str, ...]
+    since: int
+
+    @property
+    def numbers(self) -> dict[str, str]:
+        """Return every member's version."""
+        return {member: str(version.version) for member, version in self.versions.items()}
+
+
+def known(client: MlflowClient, name: str) -> dict[str, Generation]:
+    """Return a registered model's generations by their names, oldest first."""
+    grouped: dict[str, dict[str, ModelVersion]] = {}
+    for version in registry.all_versions(client, name):
+        if generation := version.tags.get("generation", UNNAMED):
+            # of twins the first
+            grouped.setdefault(generation, {}).setdefault(version.tags["member"], version)
+    made = [_generation(name, versions) for name, versions in grouped.items()]
+    return {generation.name: generation for generation in sorted(made, key=lambda g: g.since)}
+
+
+def _generation(name: str, versions: dict[str, ModelVersion]) -> Generation:
+    first, *_ = versions.values()
+    members = tuple(first.tags["family"].split())
+    ordered = {member: versions[member] for member in members if member in versions}
+    return Generation(name, ordered, members, min(v.creation_timestamp for v in versions.values()))
+
+
+def deployed(client: MlflowClient, name: str) -> dict[str, str]:
+    """Return where the members' aliases point: alias -> version; none if there is no such model."""
+    try:
+        aliases = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+    mine = {alias: str(v) for alias, v in aliases.items() if registry.is_members(alias)}
+    return dict(sorted(mine.items(), key=lambda item: int(item[0][1:])))
+
+
+# --- the family that lies here --------------------------------------------------------------------
+
+
+def here(root: Path) -> str | None:
+    """Return the name of the generation that lies here, registered or not; None if none does."""
+    paths = Paths(root)
+    if not (paths.family / "family.json").exists():
+        return None
+    return registry.generation(Family.read(paths.family / "family.json"), paths.info())
+
+
+def versions(root: Path, params: Params) -> dict[str, str]:
+    """Return the version of every member that lies here, in its own generation; what is not
+    registered is left out."""
+    name, database = here(root), stores.local_database(root)
+    if name is None or (database and not database.exists()):
+        return {}
+    found = known(stores.connect(root), registry.model_name(params)).get(name)
+    return found.numbers if found else {}
+
+
+def address(root: Path, params: Params, member: str) -> str:
+    """Return what MLflow loads a member that lies here by: its alias if that points at it, else
+    its version, else the alias that it will have."""
+    name, version = registry.model_name(params), versions(root, params).get(member)
+    alias = registry.alias(member)
+    if version is None or deployed(stores.connect(root), name).get(alias) == version:
+        return f"models:/{name}@{alias}"
+    return f"models:/{name}/{version}"
+
+
+def point(root: Path, params: Params, member: str, alias: str) -> str:
+    """Point an alias at the version of a member that lies here; return the version.
+
+    ``ValueError`` if it is not registered, or the alias is one that a promotion moves.
+    """
+    if (alias[:1] in "sv" and alias[1:].isdigit()) or alias == "latest":
+        raise ValueError(f"--alias {alias} was given; s0, v1 and latest are not for you to set")
+    version = versions(root, params).get(member)
+    if version is None:
+        raise ValueError(f"{member} is not in the model registry; run `scalenet register`")
+    client = stores.connect(root)
+    client.set_registered_model_alias(registry.model_name(params), alias, version)
+    return version
+
+
+# --- registering ----------------------------------------------------------------------------------
+
+
+def register(root: Path, params: Params) -> Generation:
+    """Register the family that lies here as a generation, beside those that there are; return it.
+
+    What it has already stays, whoever else registers it at the same time; so do all aliases.
     """
     from scalenet.pipeline import program
 
-    paths, store = Paths(root), registry.opened(root, params)
-    family, info = Family.read(paths.family / "family.json"), paths.info()
-    _create(store)
-    known = {
-        registry.identity(v.tags): str(v.version)
-        for v in registry.all_versions(store.client, store.name)
-    }
-    keys = {
-        trained.member.name: registry.identity(registry.tags(trained, info))
-        for trained in family.members
-    }
-    new = [trained for trained in family.members if keys[trained.member.name] not in known]
-    for trained in new:
-        program.weights(paths, trained)  # refused before anything is stored
-    made = {t.member.name: registry.create_version(store, t, paths) for t in new}
-    found = {name: made.get(name) or known[key] for name, key in keys.items()}
-    _point(store, found)
-    return found
+    with registry.locked(root):
+        paths, store = Paths(root), registry.opened(root, params)
+        family = Family.read(paths.family / "family.json")
+        _create(store)
+        names = " ".join(trained.member.name for trained in family.members)
+        belongs = {"family": names, "generation": registry.generation(family, paths.info())}
+        new = _unregistered(store, family, paths, belongs)
+        for trained in new:
+            program.weights(paths, trained)  # refused before anything is stored
+        for trained in new:
+            version = registry.create_version(store, trained, paths, belongs)
+            _withdraw_twin(store, trained.member.name, version, belongs["generation"])
+        return known(store.client, store.name)[belongs["generation"]]
 
 
 def _create(store: Registry) -> None:
@@ -48,13 +146,31 @@ def _create(store: Registry) -> None:
             raise
 
 
-def _point(store: Registry, found: dict[str, str]) -> None:
-    """Move the aliases to these versions, and remove those of members that left the family."""
-    wanted = {registry.alias(name): version for name, version in found.items()}
-    present = dict(store.client.get_registered_model(store.name).aliases)
-    for name, version in wanted.items():
-        if str(present.get(name)) != str(version):
-            store.client.set_registered_model_alias(store.name, name, version)
-    for name in present.keys() - wanted.keys():
-        if name[:1] == "s" and name[1:].isdigit():
-            store.client.delete_registered_model_alias(store.name, name)
+def _unregistered(
+    store: Registry, family: Family, paths: Paths, belongs: dict[str, str]
+) -> list[Trained]:
+    """Return the members without a version in their generation.
+
+    Versions from before there were generations become those of the family whose members they are.
+    """
+    info, found = paths.info(), known(store.client, store.name).get(belongs["generation"])
+    there = found.versions if found else {}
+    versions = registry.all_versions(store.client, store.name)
+    older = {registry.identity(v.tags): v for v in versions if "generation" not in v.tags}
+    missing = []
+    for trained in family.members:
+        version = older.get(registry.identity(registry.tags(trained, info)))
+        if trained.member.name in there:
+            continue
+        if version is None:
+            missing.append(trained)
+        else:
+            registry.adopt(store, version, paths, belongs)
+    return missing
+
+
+def _withdraw_twin(store: Registry, member: str, version: str, generation: str) -> None:
+    """Delete a version that was made here if another process, on a server that both use, was
+    quicker."""
+    if known(store.client, store.name)[generation].numbers[member] != version:
+        store.client.delete_model_version(store.name, version)

@@ -86,9 +86,9 @@ def compute(
             run(root, stage, member, emit)
             seconds = time.perf_counter() - start
         if stage == "publish":
-            from scalenet.pipeline import generations
+            from scalenet.pipeline import deployment
 
-            generations.register(root, params)
+            say(deployment.enter(root, params))
     return seconds
 
 

@@ -21,11 +21,13 @@ VERBS = {  # a verb's file and its line in the help
     "status": "Say what would run, why, and for how long.",
     "family": "Show the family that was built.",
     "pick": "Choose a member to deploy, within limits.",
+    "promote": "Deploy a generation of the family, or undo that.",
     "predict": "Name what is on photographs.",
     "export": "Write a member as one ONNX or torch file.",
     "params": "Change params.yaml by a preset or single keys.",
     "stage": "Run one stage; dvc.yaml calls this.",
     "register": "Put the members that lie here into the model registry.",
+    "clean": "Show and free what is no longer needed.",
     "doctor": "Look at the machine and the project; say what to mend.",
     "ui": "Open MLflow and Prefect over this folder's results.",
 }
