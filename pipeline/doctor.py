@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 from packaging.requirements import Requirement
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import Unavailable, cache, home, masked, servers, stores
+from scalenet.pipeline import Unavailable, cache, clean, home, masked, servers, stores
 
 GIB = 2**30
 LEAST_FREE = 2 * GIB  # of disk: below it a full family may not fit
@@ -133,23 +131,15 @@ def _left_over(root: Path) -> Iterator[Finding]:
     state = home(root) / ".state"
     kept = [path for path in state.glob("*/*/") if any(path.iterdir())]
     if kept:
-        size = sum(map(_size, (file for path in kept for file in path.rglob("*"))))
+        size = sum(map(clean.size, kept))
         yield Finding(
             f"kept to resume from: {', '.join(sorted({path.parent.name for path in kept}))} "
-            f"({size / 2**20:.0f} MiB in .state)"
+            f"({size / 2**20:.0f} MiB in .state; `scalenet clean` shows what of it is of no use)"
         )
-    for folder in (root / "artifacts", state):
-        for path in sorted(folder.rglob("*")):
-            begun = re.fullmatch(r"\..*\.(\d+)\.tmp", path.name)  # by the process of that number
-            if path.name.endswith(".damaged") or (begun and not psutil.pid_exists(int(begun[1]))):
-                yield Finding(f"left over: {path.relative_to(root)}", f"rm '{path}'")
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:  # a run that is under way has replaced it
-        return 0
+    for path in clean.left_files(root):
+        yield Finding(
+            f"left over: {os.path.relpath(path, root)}", "`scalenet clean --yes` frees it"
+        )
 
 
 def _cache(root: Path, mend: bool) -> Iterator[Finding]:

@@ -1,21 +1,22 @@
-"""The published family in MLflow's model registry: a version per member, found by alias (s0,
-s1, …) or by numbers."""
+"""A member in MLflow's model registry: its version, what it says of itself, its program."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from scalenet.config.params import Params
-from scalenet.pipeline import stores, tracking
+from scalenet.pipeline import STATE, home, stores, tracking
+from scalenet.records import files
 from scalenet.records.documents import DataInfo, Family, Trained
 from scalenet.records.paths import Paths
 
@@ -29,6 +30,7 @@ IDENTITY = (
 )  # tags; a version with the same ones is the same member
 TAKES = "image files and arrays"  # earlier versions take stored images alone, and have no such tag
 PAGE = 200
+ANSWERS = "predictions.npz"  # a member's answers to select and test, beside its weights
 
 
 def model_name(params: Params) -> str:
@@ -39,6 +41,11 @@ def model_name(params: Params) -> str:
 def alias(member: str) -> str:
     """Return the alias of a member: ``S2`` is ``s2``."""
     return member.lower()
+
+
+def is_members(alias: str) -> bool:
+    """Tell whether an alias is a member's, which a promotion moves; others are the user's."""
+    return alias[:1] == "s" and alias[1:].isdigit()
 
 
 @dataclass(frozen=True)
@@ -52,65 +59,19 @@ class Registry:
     revision: str | None
 
 
-def register(root: Path, params: Params) -> dict[str, str]:
-    """Register the published members that are not there yet; return every member's version.
-
-    Aliases move only after all versions exist, and members that left the family lose theirs.
-    """
-    from scalenet.pipeline import program
-
-    paths, registry = Paths(root), _registry(root, params)
-    family, info = Family.read(paths.family / "family.json"), paths.info()
-    _create(registry)
-    known = {identity(v.tags): str(v.version) for v in _versions(registry.client, registry.name)}
-    keys = {trained.member.name: identity(tags(trained, info)) for trained in family.members}
-    new = [trained for trained in family.members if keys[trained.member.name] not in known]
-    for trained in new:
-        program.weights(paths, trained)  # refused before anything is stored
-    made = {t.member.name: _create_version(registry, t, paths) for t in new}
-    found = {name: made.get(name) or known[key] for name, key in keys.items()}
-    _point(registry, found)
-    return found
-
-
-def _registry(root: Path, params: Params) -> Registry:
+def opened(root: Path, params: Params) -> Registry:
     client = stores.connect(root)
     experiment = stores.experiment_id(client, root, stores.stage_experiment(params))
     return Registry(client, model_name(params), experiment, tracking.revision(root))
 
 
-def versions(root: Path, params: Params) -> dict[str, str]:
-    """Return the version of every member whose weights lie here; what is not registered is left
-    out."""
-    paths = Paths(root)
-    database = stores.local_database(root)
-    if not (paths.family / "family.json").exists() or (database and not database.exists()):
-        return {}
-    family, info = (
-        Family.read(paths.family / "family.json"),
-        DataInfo.read(paths.data / "info.json"),
-    )
-    known = {
-        identity(v.tags): str(v.version)
-        for v in _versions(stores.connect(root), model_name(params))
-    }
-    keys = {trained.member.name: identity(tags(trained, info)) for trained in family.members}
-    return {name: known[key] for name, key in keys.items() if key in known}
-
-
-def point(root: Path, params: Params, member: str, alias: str) -> str:
-    """Point an alias at the version of a member whose weights lie here; return the version.
-
-    ``ValueError`` if it is not registered, or the alias is one that a run moves.
-    """
-    if (alias[:1] in "sv" and alias[1:].isdigit()) or alias == "latest":
-        raise ValueError(f"--alias {alias} was given; s0, v1 and latest are not for you to set")
-    version = versions(root, params).get(member)
-    if version is None:
-        raise ValueError(f"{member} is not in the model registry; run `scalenet register`")
-    client = stores.connect(root)
-    client.set_registered_model_alias(model_name(params), alias, version)
-    return version
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the lock of whoever of this project changes its registry."""
+    folder = home(root) / STATE
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "registry.lock"):
+        yield
 
 
 def pointed(root: Path, params: Params, alias: str) -> ModelVersion:
@@ -174,6 +135,12 @@ def identity(tags: dict[str, str]) -> tuple[str | None, ...]:
     return tuple(tags.get(name) for name in IDENTITY)
 
 
+def generation(family: Family, info: DataInfo) -> str:
+    """Return what tells a family from the others of its registered model: a hash of what its
+    members are."""
+    return files.digest([identity(tags(trained, info)) for trained in family.members])[:8]
+
+
 def numbers(trained: Trained, latency_ms: float) -> dict[str, float]:
     """Return the numbers to search a member by."""
     member = trained.member
@@ -193,15 +160,7 @@ def numbers(trained: Trained, latency_ms: float) -> dict[str, float]:
 # --- the registry ---------------------------------------------------------------------------------
 
 
-def _create(registry: Registry) -> None:
-    try:
-        registry.client.create_registered_model(registry.name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
+def all_versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
     """Yield a registered model's versions, oldest first; none if there is no such model."""
     token, found = None, []
     while token != "":
@@ -211,16 +170,9 @@ def _versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
     return iter(sorted(found, key=lambda version: int(version.version)))
 
 
-def _point(registry: Registry, found: dict[str, str]) -> None:
-    """Move the aliases to these versions, and remove those of members that left the family."""
-    wanted = {alias(name): version for name, version in found.items()}
-    present = dict(registry.client.get_registered_model(registry.name).aliases)
-    for name, version in wanted.items():
-        if str(present.get(name)) != str(version):
-            registry.client.set_registered_model_alias(registry.name, name, version)
-    for name in present.keys() - wanted.keys():
-        if name[:1] == "s" and name[1:].isdigit():
-            registry.client.delete_registered_model_alias(registry.name, name)
+def model_id(version: ModelVersion) -> str:
+    """Return the id of the logged model that a version is."""
+    return version.source.rpartition("/")[2]
 
 
 # --- a member's program ---------------------------------------------------------------------------
@@ -228,10 +180,11 @@ def _point(registry: Registry, found: dict[str, str]) -> None:
 
 def store(root: Path, params: Params, name: str) -> None:
     """Store a trained member's program as a logged model of its run, if it is not there yet."""
-    registry, paths = _registry(root, params), Paths(root)
-    trained = Trained.read(paths.member(name) / "trained.json")
-    if _stored(registry, trained, paths.info()) is None:
-        _store(registry, trained, paths)
+    with locked(root):
+        registry, paths = opened(root, params), Paths(root)
+        trained = Trained.read(paths.member(name) / "trained.json")
+        if _stored(registry, trained, paths.info()) is None:
+            _store(registry, trained, paths)
 
 
 def _stored(registry: Registry, trained: Trained, info: DataInfo) -> LoggedModel | None:
@@ -262,22 +215,57 @@ def _about(registry: Registry, trained: Trained, info: DataInfo) -> dict[str, st
     return tags(trained, info) | ({"revision": registry.revision} if registry.revision else {})
 
 
-def _create_version(registry: Registry, trained: Trained, paths: Paths) -> str:
-    """Make the version of a member, with its numbers; its program is stored first if it is not."""
+def create_version(
+    registry: Registry, trained: Trained, paths: Paths, belongs: dict[str, str]
+) -> str:
+    """Make the version of a member in a generation, with its numbers and its answers.
+
+    Its program is the one that is stored; it is stored first if there is none. ``belongs`` are the
+    tags of the generation.
+    """
+    info = paths.info()
+    model = _stored(registry, trained, info) or _store(registry, trained, paths)
+    if not model.metrics:
+        _measure(registry, trained, paths, model)
+    member = trained.member.name
+    _belong(registry, model.model_id, member, paths, belongs["generation"])
+    made = registry.client.create_model_version(
+        registry.name,
+        f"models:/{model.model_id}",
+        model.source_run_id,
+        _about(registry, trained, info) | belongs,
+        description=described(trained),
+        model_id=model.model_id,
+    )
+    return str(made.version)
+
+
+def adopt(registry: Registry, version: ModelVersion, paths: Paths, belongs: dict[str, str]) -> None:
+    """Make a version that has no generation one of it."""
+    _belong(registry, model_id(version), version.tags["member"], paths, belongs["generation"])
+    for key, value in belongs.items():
+        registry.client.set_model_version_tag(registry.name, version.version, key, value)
+
+
+def _belong(registry: Registry, model: str, member: str, paths: Paths, generation: str) -> None:
+    """Tell a logged model, which may be of many generations, that it is of this one, and record
+    the answers that a later one is compared with."""
+    registry.client.set_logged_model_tags(model, {f"generation_{generation}": member})
+    if (answers := paths.member(member) / ANSWERS).exists():
+        registry.client.log_model_artifact(model, str(answers))
+
+
+def _measure(registry: Registry, trained: Trained, paths: Paths, model: LoggedModel) -> None:
+    """Give a logged model the numbers that it is searched by; its latency is measured here."""
     from scalenet.pipeline import program
 
     info = paths.info()
-    model = _stored(registry, trained, info) or _store(registry, trained, paths)
     latency = program.latency(program.deployed(paths, trained, info), program.example(info)[:1])
-    now, run, model_id = int(time.time() * 1000), model.source_run_id, model.model_id
-    values = numbers(trained, latency).items()
-    metrics = [Metric(name, float(value), now, 0, model_id=model_id) for name, value in values]
-    registry.client.log_batch(run, metrics)
-    about, source = _about(registry, trained, info), f"models:/{model_id}"
-    made = registry.client.create_model_version(
-        registry.name, source, run, about, description=described(trained), model_id=model_id
-    )
-    return str(made.version)
+    now, values = int(time.time() * 1000), numbers(trained, latency).items()
+    metrics = [
+        Metric(name, float(value), now, 0, model_id=model.model_id) for name, value in values
+    ]
+    registry.client.log_batch(model.source_run_id, metrics)
 
 
 def _source_run(registry: Registry, trained: Trained) -> str:

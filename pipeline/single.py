@@ -86,9 +86,9 @@ def compute(
             run(root, stage, member, emit)
             seconds = time.perf_counter() - start
         if stage == "publish":
-            from scalenet.pipeline import registry
+            from scalenet.pipeline import deployment
 
-            registry.register(root, params)
+            say(deployment.enter(root, params))
     return seconds
 
 

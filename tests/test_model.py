@@ -24,7 +24,7 @@ from PIL import Image
 from scalenet.config import params as config
 from scalenet.data.pixels import image_array
 from scalenet.export.served import Served, Stored
-from scalenet.pipeline import registry, stores
+from scalenet.pipeline import deployment, stores
 from scalenet.pipeline.cli import serve
 from scalenet.records import files
 from scalenet.records.documents import Trained
@@ -155,7 +155,7 @@ def registered(built, tmp_path_factory):
     shutil.copytree(built / "artifacts", root / "artifacts")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        registry.register(root, config.load(built / "params.yaml"))
+        deployment.enter(root, config.load(built / "params.yaml"))
         mlflow.set_tracking_uri(stores.uri(root))
         mlflow.set_registry_uri(stores.uri(root))
         yield root

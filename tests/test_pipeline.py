@@ -551,7 +551,7 @@ def test_a_wrong_target_leaves_params_as_they_were(project):
     assert "not valid YAML" in project.scalenet("params", "--set", "search.seed=[1", code=2)
 
 
-def test_the_guides_snippet_picks_the_largest_member_that_fits(project):
+def test_the_guides_snippet_picks_the_best_deployed_member_that_fits(project):
     code = re.search(
         r"```python\n(import mlflow.*?)```", (ROOT / "docs/guide.md").read_text(), re.DOTALL
     )[1]

@@ -15,51 +15,15 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import pytest
 import torch
+from families import INFO, LARGE, SMALL, SMALLER, publish, train
 from mlflow.models import Model
 from mlflow.pytorch import _pickle_globals
 
 from scalenet.nets import child
 from scalenet.nets.deployed import Deployed
-from scalenet.pipeline import program, registry, stores
-from scalenet.records import files
-from scalenet.records import tensors as tensorfile
-from scalenet.records.documents import DataInfo, Family, Member, Score, Trained
+from scalenet.pipeline import deployment, generations, program, registry, stores
 from scalenet.records.paths import Paths
-from scalenet.space import cost
 from scalenet.space.network import Network, Task
-
-SMALL = "r8-stem_k3_s1_c4-ir_k5_s1_e2_c4-head_c8-se0.25e-hard_swish"
-LARGE = "r10-stem_k3_s1_c4-ir_k3_s2_e2_c8-head_c8-se0.25e-hard_swish"
-SMALLER = "r6-stem_k3_s2_c4-ir_k3_s1_e1_c4-head_c8-se0i-relu"
-INFO = DataInfo(
-    channels=1, size=8, classes=["a", "b", "c"], counts={"test": 9},
-    mean=[0.3], std=[0.4], digest="d1",
-)  # fmt: skip
-
-
-def train(paths, name, network, seed):
-    """Write what stage retrain writes of a member that was never trained."""
-    net = child.build(Network.parse(network), Task(1, 3), torch.Generator().manual_seed(seed))
-    net.calibrate([torch.rand(16, 1, net.network.resolution, net.network.resolution)])
-    file = paths.member(name) / "weights.pt"
-    tensorfile.write(file, net.state_dict(), {"kind": "child", "network": network})
-    member = Member(
-        name=name, multiple=1, budget=1e4, origin="searched", base="k3e1-3e2", scaling="d1-w1-r8",
-        network=network, flops=cost.flops(net.network, Task(1, 3)),
-        params=cost.parameters(net.network, Task(1, 3)),
-    )  # fmt: skip
-    trained = Trained(
-        member=member, correct=7, tested=9, accuracy=7 / 9, low=0.45, high=0.94,
-        confidence=0.95, data="d1", weights=files.digest(file),
-        balanced=0.75, select=Score(correct=3, tested=4, accuracy=0.75),
-    )  # fmt: skip
-    trained.write(paths.member(name) / "trained.json")
-    return trained
-
-
-def publish(root, members):
-    none = {"law": None, "baselines": [], "comparisons": [], "warnings": []}
-    Family(name="x", members=members, **none).write(Paths(root).family / "family.json")
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +37,13 @@ def built(tmp_path_factory, params):
     root = tmp_path_factory.mktemp("a project")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        assert registry.versions(root, params) == {} and list(root.iterdir()) == []
+        assert generations.versions(root, params) == {} and list(root.iterdir()) == []
         INFO.write(Paths(root).data / "info.json")
         members = [train(Paths(root), "S0", SMALL, 0), train(Paths(root), "S1", LARGE, 1)]
         publish(root, members)
-        assert registry.versions(root, params) == {}
-        yield root, members, registry.register(root, params)
+        assert generations.versions(root, params) == {}
+        deployment.enter(root, params)
+        yield root, members, generations.versions(root, params)
 
 
 def aliases(root):
@@ -127,7 +92,7 @@ def test_member_loads_by_alias_without_this_code(built, tmp_path):
 def test_versions_say_what_they_are(built, params):
     root, members, versions = built
     client = stores.connect(root)
-    assert versions == {"S0": "1", "S1": "2"} == registry.versions(root, params)
+    assert versions == {"S0": "1", "S1": "2"} == generations.versions(root, params)
     assert aliases(root) == {"s0": "1", "s1": "2"}
     version = client.get_model_version_by_alias("scalenet-x", "s0")
     expected = {
@@ -217,22 +182,23 @@ def test_model_declares_its_signature_and_packages(built):
     assert (folder / "input_example.json").stat().st_size < 5000
 
 
-def test_same_weights_make_no_new_version_and_new_ones_move_the_alias(built, params, monkeypatch):
+def test_same_weights_make_no_new_program(built, params, monkeypatch):
     root, members, versions = built
     made = []
     export = program.export
     monkeypatch.setattr(program, "export", lambda *given: made.append(given) or export(*given))
-    assert registry.register(root, params) == versions and not made
-    publish(root, [train(Paths(root), "S0", SMALLER, 2)])  # S0 changed, S1 left the family
-    assert registry.versions(root, params) == {}
-    assert registry.register(root, params) == {"S0": "3"} and len(made) == 1
-    assert aliases(root) == {"s0": "3"}
+    assert generations.register(root, params).numbers == versions and not made
+    first = train(Paths(root), "S0", SMALLER, 2)
+    publish(root, [first, members[1]])  # S0 changed
+    assert generations.versions(root, params) == {}
+    assert generations.register(root, params).numbers == {"S0": "3", "S1": "4"}
+    assert len(made) == 1 and aliases(root) == {"s0": "1", "s1": "2"}
+    client = stores.connect(root)
+    old, new = (client.get_model_version("scalenet-x", number) for number in ("2", "4"))
+    assert old.source == new.source and old.tags["generation"] != new.tags["generation"]
     train(Paths(root), "S0", SMALL, 0)
     publish(root, members)
-    assert (
-        registry.register(root, params) == versions and len(made) == 1
-    )  # back to the earlier versions
-    assert aliases(root) == {"s0": "1", "s1": "2"}
+    assert generations.register(root, params).numbers == versions and len(made) == 1
 
 
 def test_a_version_of_before_stays_and_the_member_is_registered_anew(tmp_path, params, monkeypatch):
@@ -243,8 +209,10 @@ def test_a_version_of_before_stays_and_the_member_is_registered_anew(tmp_path, p
     with monkeypatch.context() as patch:
         tags = registry.tags
         patch.setattr(registry, "tags", lambda *given: tags(*given) | {"takes": "before"})
-        assert registry.register(tmp_path, params) == {"S0": "1"}
-    assert registry.register(tmp_path, params) == {"S0": "2"} and aliases(tmp_path) == {"s0": "2"}
+        deployment.enter(tmp_path, params)
+    assert "which stays deployed" in deployment.enter(tmp_path, params)
+    assert generations.versions(tmp_path, params) == {"S0": "2"}
+    assert aliases(tmp_path) == {"s0": "1"}
     client = stores.connect(tmp_path)
     assert client.get_model_version("scalenet-x", "1").status == "READY"
 
@@ -260,7 +228,7 @@ def test_a_program_that_was_stored_before_is_the_one_that_is_registered(
     registry.store(tmp_path, params, "S0")
     monkeypatch.setattr(program, "export", None)  # nothing more is exported
     publish(tmp_path, [trained])
-    assert registry.register(tmp_path, params) == {"S0": "1"}
+    assert generations.register(tmp_path, params).numbers == {"S0": "1"}
 
 
 def test_aliases_stay_if_a_member_cannot_be_registered(built, params, monkeypatch):
@@ -269,7 +237,7 @@ def test_aliases_stay_if_a_member_cannot_be_registered(built, params, monkeypatc
     other = members[0].model_copy(update={"weights": "another"})
     publish(root, [members[1], other])
     with pytest.raises(ValueError, match=r"weights\.pt.*not the weights that were tested"):
-        registry.register(root, params)
+        generations.register(root, params)
     assert aliases(root) == before
     publish(root, members)
 

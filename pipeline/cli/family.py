@@ -22,7 +22,7 @@ def command() -> None:
     scalenet family | head -3
     """
     from scalenet.config import params as config
-    from scalenet.pipeline import registry
+    from scalenet.pipeline import deployment, generations
     from scalenet.records import files
     from scalenet.records.paths import Paths
     from scalenet.report import confusion, figure, table
@@ -31,7 +31,8 @@ def command() -> None:
     params, paths = config.load(root / "params.yaml"), Paths(root)
     built = paths.published()
     figure.draw(built, root / FIGURE)
-    click.echo(table.text(built, registry.versions(root, params)))
+    versions = generations.versions(root, params)
+    click.echo(table.text(built, versions))
     for at in (built.law or {"next": []})["next"]:
         click.echo(table.prediction(at))
     click.echo(f"\n{table.baselines(built)}")
@@ -43,6 +44,9 @@ def command() -> None:
         files.write_bytes(root / CONFUSION, drawn.encode())
     click.echo(f"\nfigure    {FIGURE}{f'   {CONFUSION}' if drawn else ''}")
     click.echo("classes   artifacts/family/recall.csv   artifacts/family/confusion.csv")
+    if len(versions) == len(built.members):
+        click.echo(f"registry  {deployment.standing(root, params)}")
     click.echo("results   scalenet ui      MLflow's runs, charts and registry; Prefect's flows")
     click.echo("plots     dvc plots show   dvc metrics show")
-    click.echo(f'load      mlflow.pyfunc.load_model("models:/{registry.model_name(params)}@s0")')
+    name = built.members[0].member.name
+    click.echo(f'load      mlflow.pyfunc.load_model("{generations.address(root, params, name)}")')

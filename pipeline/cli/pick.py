@@ -40,7 +40,7 @@ def command(
     """
     from scalenet.config import params as config
     from scalenet.laws.choice import Limits, choose
-    from scalenet.pipeline import registry
+    from scalenet.pipeline import generations, registry
     from scalenet.records.paths import Paths
 
     root = Path.cwd()
@@ -59,12 +59,12 @@ def command(
     if max_ms is not None:
         click.echo(f"latency   {timed[choice.chosen.member.name]:.2f} ms: {MEASURED}")
     name, model = choice.chosen.member.name, registry.model_name(params)
-    pointed = name.lower()
+    address = generations.address(root, params, name)
     if alias:
-        version = registry.point(root, params, name, alias)
+        version = generations.point(root, params, name, alias)
         click.echo(f"alias     {alias} is version {version} of {model} now")
-        pointed = alias
-    click.echo(f'load      mlflow.pyfunc.load_model("models:/{model}@{pointed}")')
+        address = f"models:/{model}@{alias}"
+    click.echo(f'load      mlflow.pyfunc.load_model("{address}")')
     click.echo(f"          scalenet predict {name.lower()} PHOTOS   scalenet export {name.lower()}")
 
 

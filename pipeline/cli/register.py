@@ -13,14 +13,13 @@ from scalenet.pipeline.cli import InProject
 def command() -> None:
     """Put the members that lie here into the model registry, for a clone that pulled them.
 
-    Members that are registered stay as they are.
+    Members that are registered stay as they are. What is deployed stays too, unless it is nothing.
 
     \b
     dvc pull && scalenet register
     """
     from scalenet.config import params as config
-    from scalenet.pipeline import registry
+    from scalenet.pipeline import deployment
 
     params = config.load(Path.cwd() / "params.yaml")
-    for name, version in registry.register(Path.cwd(), params).items():
-        click.echo(f"{name}  {registry.model_name(params)} version {version}")
+    click.echo(deployment.enter(Path.cwd(), params))

@@ -1,0 +1,393 @@
+"""Generations: registered beside one another, deployed if not worse, undone exactly, freed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from conftest import dvc
+from families import INFO, LABELS, answers, build
+from mlflow.exceptions import MlflowException
+
+from scalenet.config import params as config
+from scalenet.pipeline import clean, deployment, generations, registry, stores
+from scalenet.pipeline.alone import alone, key_of
+from scalenet.pipeline.cli import scalenet as verbs
+from scalenet.pipeline.cli.promote import deploy
+from scalenet.pipeline.status import Standing
+from scalenet.records.paths import Paths
+
+GOOD = {"S0": answers(150), "S1": answers(170), "S2": answers(180)}
+BETTER = {"S0": answers(155), "S1": answers(180), "S2": answers(190)}
+BEST = BETTER | {"S0": answers(157)}
+ALONE = {"S0": answers(150)}
+ONE_CLASS = answers(200)._replace(predicted=np.zeros(200, dtype=np.int32))
+MODEL = "scalenet-x"
+
+
+@pytest.fixture(scope="module")
+def params(make_params):
+    return make_params({"data": {"name": "x"}})
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, params):
+    """Return a project whose first generation, of three sizes, is deployed."""
+    root = tmp_path_factory.mktemp("first")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        build(root, GOOD)
+        assert "is deployed: versions 1 to 3" in deployment.enter(root, params)
+    return root
+
+
+@pytest.fixture
+def root(first, tmp_path, monkeypatch):
+    """Return a copy of that project."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return Path(shutil.copytree(first, tmp_path / "project"))
+
+
+def aliases(root: Path) -> dict[str, str]:
+    found = stores.connect(root).get_registered_model(MODEL).aliases
+    return {name: str(version) for name, version in found.items()}
+
+
+def program_folder(client, version) -> Path:
+    model = client.get_logged_model(registry.model_id(version))
+    return Path(model.artifact_location.removeprefix("file://"))
+
+
+def promoted(root, params, capsys, name=None, yes=False, insist=False) -> str:
+    """Deploy a generation as the command does; return what it printed."""
+    deploy(root, params, name, yes, insist)
+    return capsys.readouterr().out
+
+
+FIRST = {"s0": "1", "s1": "2", "s2": "3"}
+
+
+def test_a_good_generation_stays_beside_the_old_until_all_aliases_move_to_it(root, params, capsys):
+    old = generations.here(root)
+    build(root, {"S0": answers(155), "S2": answers(190)})  # S1 left
+    line = deployment.enter(root, params)
+    assert f"(versions 4, 5 of {MODEL}) beside {old}, which stays deployed" in line
+    assert aliases(root) == FIRST
+    said = promoted(root, params, capsys)
+    assert aliases(root) == {"s0": "4", "s2": "5"}
+    lines = {line.split()[0]: line for line in said.splitlines()}
+    assert "version 1 → 4" in lines["S0"] and "select 75.0 → 77.5 %" in lines["S0"]
+    assert "+2.5 points" in lines["S0"] and "FLOPs" in lines["S0"]
+    assert "version 2" in lines["S1"] and "leaves" in lines["S1"]
+    assert "is deployed: versions 4, 5" in deployment.standing(root, params)
+    assert "deployed already" in promoted(root, params, capsys)
+
+
+def test_back_restores_the_aliases_exactly_and_goes_further_back_each_time(root, params, capsys):
+    names = [generations.here(root)]
+    for said in ({"S0": answers(155), "S2": answers(190)}, BETTER):
+        build(root, said)
+        deployment.enter(root, params)
+        promoted(root, params, capsys)
+        names.append(generations.here(root))
+    assert aliases(root) == {"s0": "6", "s1": "7", "s2": "8"}
+    client = stores.connect(root)
+    deployment.back(root, params)
+    assert aliases(root) == {"s0": "4", "s2": "5"} and deployment.current(client, MODEL) == names[1]
+    deployment.back(root, params)
+    assert aliases(root) == FIRST and deployment.current(client, MODEL) == names[0]
+    with pytest.raises(ValueError, match="nothing was deployed before"):
+        deployment.back(root, params)
+    promoted(root, params, capsys, names[2])
+    deployment.back(root, params)
+    assert aliases(root) == FIRST
+    assert [entry["generation"] for entry in deployment.history(client, MODEL)] == [
+        *names,
+        names[2],
+    ]
+
+
+@pytest.mark.parametrize(
+    "said, why",
+    [
+        (ONE_CLASS, "S1 predicts one and the same class for every image of select"),
+        (answers(72), "S1 36.0% of select is not above the largest class's 33.5% beyond noise"),
+        (
+            answers(170)._replace(probability=np.full(200, np.nan, dtype=np.float32)),
+            "S1 its outputs are not finite",
+        ),
+    ],
+)
+def test_a_member_that_is_no_good_keeps_its_generation_from_being_deployed(
+    root, params, capsys, said, why
+):
+    build(root, GOOD | {"S1": said})
+    deployment.enter(root, params)
+    with pytest.raises(ValueError, match="is refused; the aliases stay") as refused:
+        promoted(root, params, capsys, yes=True, insist=True)
+    assert why in str(refused.value) and "S0" not in str(refused.value)
+    assert aliases(root) == FIRST
+
+
+def test_weights_that_were_not_tested_are_refused(root, params, capsys):
+    build(root, BETTER)
+    deployment.enter(root, params)
+    with (Paths(root).member("S2") / "weights.pt").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match="S2 its weights have another digest"):
+        promoted(root, params, capsys, yes=True)
+
+
+def test_the_first_generation_is_deployed_at_once_and_its_faults_are_said(
+    tmp_path, params, monkeypatch
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    build(tmp_path, {"S0": ONE_CLASS})
+    said = deployment.enter(tmp_path, params)
+    assert "is deployed: version 1 of" in said and "S0 predicts one and the same class" in said
+    assert aliases(tmp_path) == {"s0": "1"}
+
+
+def test_what_is_worse_beyond_noise_is_refused_unless_one_insists(root, params, capsys):
+    build(root, GOOD | {"S2": answers(150)})
+    deployment.enter(root, params)
+    name = generations.here(root)
+    with pytest.raises(ValueError, match=r"S2 -15\.0 points .*--even-if-worse` insists"):
+        promoted(root, params, capsys, yes=True)
+    assert aliases(root) == FIRST
+    promoted(root, params, capsys, insist=True)
+    assert aliases(root)["s2"] == generations.known(stores.connect(root), MODEL)[name].numbers["S2"]
+
+
+def test_what_seems_worse_within_noise_is_asked_about(root, params, capsys):
+    build(root, GOOD | {"S0": answers(150), "S1": answers(167)})
+    deployment.enter(root, params)
+    with pytest.raises(ValueError, match=r"S1 seems worse, within noise.*give --yes"):
+        promoted(root, params, capsys)
+    with pytest.raises(ValueError, match="S1 seems worse, within noise; `scalenet promote` asks"):
+        deployment.promote(root, params)
+    promoted(root, params, capsys, yes=True)
+    assert aliases(root) == {"s0": "4", "s1": "5", "s2": "6"}
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"digest": "d2", "classes": ["a", "b", "d"]}, "the classes changed (gone: c; new: d)"),
+        ({"digest": "d2"}, "the data changed, and the old members may have been trained on images"),
+    ],
+)
+def test_other_data_and_other_classes_ask(root, params, capsys, change, said):
+    build(root, ALONE, info=INFO.model_copy(update=change))
+    deployment.enter(root, params)
+    with pytest.raises(ValueError, match="this is no terminal to ask in: give --yes") as asked:
+        promoted(root, params, capsys)
+    assert said in str(asked.value) and aliases(root) == FIRST
+    assert said in promoted(root, params, capsys, yes=True)
+    assert aliases(root) == {"s0": "4"}
+
+
+def test_a_terminal_is_asked_and_no_leaves_everything(root, params, capsys, monkeypatch):
+    build(root, ALONE, info=INFO.model_copy(update={"digest": "d2"}))
+    deployment.enter(root, params)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked = []
+    monkeypatch.setattr("click.confirm", lambda question: len(asked) or asked.append(question))
+    with pytest.raises(ValueError, match="stay as they are"):
+        promoted(root, params, capsys)
+    assert aliases(root) == FIRST and "the data changed" in asked[0]
+    promoted(root, params, capsys)
+    assert aliases(root) == {"s0": "4"}
+
+
+def test_an_alias_of_the_users_stays_and_the_way_to_move_it_is_told(root, params, capsys):
+    generations.point(root, params, "S1", "production")
+    build(root, BETTER)
+    deployment.enter(root, params)
+    said = promoted(root, params, capsys)
+    assert aliases(root)["production"] == "2"
+    assert "production stays at version 2, S1 of generation" in said and "`scalenet pick" in said
+    assert "--alias production` moves it" in said
+
+
+def test_what_was_registered_before_there_were_generations_is_compared_by_its_programs(
+    root, params, capsys
+):
+    """Its answers were not recorded: the program is asked about the images that lie here."""
+    client = stores.connect(root)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (200, 1, 8, 8)).astype(np.uint8)
+    np.savez(Paths(root).data / "select.npz", pixels=pixels, labels=LABELS)
+    for version in registry.all_versions(client, MODEL):
+        for tag in ("generation", "family"):
+            client.delete_model_version_tag(MODEL, version.version, tag)
+        (program_folder(client, version) / "predictions.npz").unlink()
+    build(root, BETTER)
+    deployment.enter(root, params)
+    assert aliases(root) == FIRST
+    said = promoted(root, params, capsys)
+    assert "points" in said and aliases(root) == {"s0": "4", "s1": "5", "s2": "6"}
+    deployment.back(root, params)
+    assert aliases(root) == FIRST
+    build(root, GOOD)  # it comes to lie here again, and becomes a generation
+    assert "is deployed: versions 1 to 3" in deployment.enter(root, params)
+
+
+def _register(root, params, ready):
+    ready.wait()
+    generations.register(root, params)
+
+
+def test_two_processes_register_a_family_once(root, params):
+    build(root, {"S0": answers(150), "S1": answers(171)})
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(2)
+    both = [context.Process(target=_register, args=(root, params, ready)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+        assert process.exitcode == 0
+    versions = list(registry.all_versions(stores.connect(root), MODEL))
+    assert [v.tags["member"] for v in versions] == ["S0", "S1", "S2", "S0", "S1"]
+    assert len({registry.model_id(version) for version in versions}) == 4  # S0 is the same program
+
+
+def test_a_twin_of_another_machines_process_is_withdrawn(root, params, monkeypatch):
+    """No file's lock holds off a process elsewhere that uses the same server."""
+    build(root, BETTER)
+    create = registry.create_version
+
+    def twice(store, trained, paths, belongs):
+        create(store, trained, paths, belongs)  # the other process, a moment earlier
+        return create(store, trained, paths, belongs)
+
+    monkeypatch.setattr(registry, "create_version", twice)
+    found = generations.register(root, params)
+    client = stores.connect(root)
+    mine = [v for v in registry.all_versions(client, MODEL) if v.tags["generation"] == found.name]
+    assert {v.tags["member"]: str(v.version) for v in mine} == found.numbers and len(mine) == 3
+
+
+def test_a_promotion_that_was_killed_halfway_is_finished_or_undone(
+    root, params, capsys, monkeypatch
+):
+    build(root, BETTER)
+    deployment.enter(root, params)
+    client_type = type(stores.connect(root))
+    move = client_type.set_registered_model_alias
+
+    def killed(self, name, alias, version):
+        if alias == "s1":
+            raise KeyboardInterrupt
+        move(self, name, alias, version)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(client_type, "set_registered_model_alias", killed)
+        promoted(root, params, capsys)
+    assert aliases(root) == {"s0": "4", "s1": "2", "s2": "3"}
+    promoted(root, params, capsys)
+    assert aliases(root) == {"s0": "4", "s1": "5", "s2": "6"}
+    deployment.back(root, params)
+    assert aliases(root) == FIRST
+
+
+# --- freeing --------------------------------------------------------------------------------------
+
+
+def test_clean_shows_and_frees_what_was_replaced_and_nothing_that_is_pointed_at(
+    root, params, capsys
+):
+    generations.point(root, params, "S1", "production")
+    for said in (BETTER, BEST):
+        build(root, said)
+        deployment.enter(root, params)
+        promoted(root, params, capsys)
+    client = stores.connect(root)
+    versions = {str(v.version): v for v in registry.all_versions(client, MODEL)}
+    folders = {number: program_folder(client, version) for number, version in versions.items()}
+    [old] = clean.retired.found(root, params)
+    assert old.versions == ["1", "3"]  # 2 is the user's; 4 to 6 were deployed before 7 to 9
+    before = aliases(root)
+    assert clean.retired.free(root, params, old) == ""
+    left = {str(v.version) for v in registry.all_versions(client, MODEL)}
+    assert left == {"2", "4", "5", "6", "7", "8", "9"} and aliases(root) == before
+    assert not folders["1"].exists() and not folders["3"].exists() and folders["2"].exists()
+    with pytest.raises(MlflowException):
+        client.get_logged_model(registry.model_id(versions["1"]))
+    deployment.back(root, params)
+    assert aliases(root) == {"production": "2", "s0": "4", "s1": "5", "s2": "6"}
+    with pytest.raises(ValueError, match=r"versions 1, 3 of scalenet-x.*were freed"):
+        deployment.back(root, params)
+    assert clean.retired.found(root, params) == []
+
+
+def test_clean_frees_states_that_no_stage_goes_on_from(built, tmp_path, monkeypatch):
+    left_out = shutil.ignore_patterns(".state")
+    root = Path(shutil.copytree(built, tmp_path / "project", ignore=left_out))
+    params = config.load(root / "params.yaml")
+    kept = Paths(root).state("S0", key_of(root, params, "S0"))
+    others = {
+        Paths(root).state("S0", "another"): "S0 has other params, code or inputs now",
+        Paths(root).state("S1", "done"): "S1 is up to date",
+        Paths(root).state("S9", "gone"): "S9 is no member of the family",
+    }
+    away = Paths(root).state("search", "unknown")  # its inputs are not there, and may come back
+    foreign = Paths(root).state("workspaces", "mine")
+    for folder in (kept, *others, away, foreign):
+        folder.mkdir(parents=True)
+        (folder / "checkpoint.pt").write_bytes(b"x" * 2048)
+    stages = [Standing("retrain@S0", ["changed"], 1), Standing("retrain@S1", [], 1)]
+    stages.append(Standing("search", ["changed"], 1))
+    monkeypatch.setattr("scalenet.pipeline.status.standings", lambda root: iter(stages))
+    found = {root / item.what.partition(":")[0]: item for item in clean.states(root)}
+    assert {folder: item.what.partition(": ")[2] for folder, item in found.items()} == others
+    assert all(item.size == 2048 for item in found.values())
+    with alone(root, "S1", "done", print):
+        said = {folder.parent.name: item.free() for folder, item in found.items()}
+    assert said == {"S0": "", "S1": "S1 is computed now", "S9": ""}
+    assert [folder.exists() for folder in others] == [False, True, False]
+    assert kept.exists() and away.exists() and foreign.exists()
+
+
+def test_clean_frees_what_killed_writes_left(root):
+    left = root / "artifacts" / ".x.json.999999999.tmp"
+    mine = root / "artifacts" / f".x.json.{os.getpid()}.tmp"
+    left.write_bytes(b"x" * 3000)
+    mine.write_bytes(b"x")
+    [item] = clean.left_over(root)
+    assert item.what == "artifacts/.x.json.999999999.tmp" and item.size == 3000
+    assert item.free() == "" and not left.exists() and mine.exists()
+
+
+def scalenet(root: Path, *arguments: str, code: int = 0) -> str:
+    """Run the command in a project; return what it said."""
+    with contextlib.chdir(root):
+        done = CliRunner().invoke(verbs, arguments)
+    refused = isinstance(done.exception, ValueError)
+    assert (2 if refused else done.exit_code) == code, done.output
+    return str(done.exception) if refused else done.output
+
+
+def test_the_commands_show_before_they_do(root, params):
+    dvc(root, "init", "-q", "--no-scm")
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    (root / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    said = scalenet(root, "promote", "--list")
+    assert f"{generations.here(root)}" in said and "deployed, lies here" in said
+    assert "nothing was deployed before" in scalenet(root, "promote", "--back", code=2)
+    assert "give one of" in scalenet(root, "promote", "x", "--back", code=2)
+    assert "generation 12345678 is not in the registry" in scalenet(
+        root, "promote", "12345678", code=2
+    )
+    (root / "artifacts" / ".x.json.999999999.tmp").write_bytes(b"x" * 3000)
+    assert "2.9 KiB in all; `scalenet clean --yes` frees it" in scalenet(root, "clean")
+    assert "freed 2.9 KiB" in scalenet(root, "clean", "--yes")
+    assert scalenet(root, "clean") == "nothing to free\n"
