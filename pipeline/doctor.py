@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import Unavailable, cache, home, masked, servers, stores
+from scalenet.pipeline import STATE, Unavailable, cache, home, masked, servers, stores, workspaces
 
 GIB = 2**30
 LEAST_FREE = 2 * GIB  # of disk: below it a full family may not fit
@@ -130,15 +130,24 @@ def _prefect() -> Finding:
 
 def _left_over(root: Path) -> Iterator[Finding]:
     """Say what is kept for an interrupted run, and what a damaged or killed write left."""
-    state = home(root) / ".state"
-    kept = [path for path in state.glob("*/*/") if any(path.iterdir())]
+    state = home(root) / STATE
+    copies = home(root) / workspaces.FOLDER
+    kept = [p for p in state.glob("*/*/") if p.parent != copies and any(p.iterdir())]
     if kept:
         size = sum(map(_size, (file for path in kept for file in path.rglob("*"))))
         yield Finding(
             f"kept to resume from: {', '.join(sorted({path.parent.name for path in kept}))} "
             f"({size / 2**20:.0f} MiB in .state)"
         )
-    for folder in (root / "artifacts", state):
+    for one in workspaces.found(root):
+        what = f"workspace {one.name}: {one.age / 3600:.1f} hours old, {one.size / 2**20:.0f} MiB"
+        if one.busy:
+            yield Finding(f"{what}, a run is in it")
+        else:
+            remedy = f"look at it, then rm -r '{copies / one.name}'"
+            yield Finding(f"{what}, kept after a run that did not end well", remedy)
+    works = (path for path in state.glob("*") if path != copies)
+    for folder in (root / "artifacts", *works):
         for path in sorted(folder.rglob("*")):
             begun = re.fullmatch(r"\..*\.(\d+)\.tmp", path.name)  # by the process of that number
             if path.name.endswith(".damaged") or (begun and not psutil.pid_exists(int(begun[1]))):
