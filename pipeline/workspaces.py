@@ -7,6 +7,7 @@ and what it resumes from. What a run makes comes back as a DVC experiment.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -23,7 +24,6 @@ from filelock import FileLock, Timeout
 
 from scalenet.config.params import Params
 from scalenet.pipeline import STATE, home
-from scalenet.records.files import write_bytes
 
 FOLDER = f"{STATE}/workspaces"
 NO_GIT = (
@@ -69,6 +69,7 @@ def workspace(root: Path, revision: str, run: str) -> Iterator[Workspace]:
     """
     there = home(root)
     top, commit = _revision(there, revision)
+    shared = _shared(there)
     name = f"{commit[:SHORT]}-{run}"
     folder = there / FOLDER / name
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ def workspace(root: Path, revision: str, run: str) -> Iterator[Workspace]:
         _git(there, "clone", "--quiet", "--shared", "--no-checkout", str(top), str(folder))
         _git(folder, "checkout", "--quiet", "--detach", commit)
         made = Workspace(name, folder / there.relative_to(top), folder, commit)
-        _share(there, made)
+        _share(there, made, shared)
         yield made
 
 
@@ -105,35 +106,48 @@ def _revision(there: Path, revision: str) -> tuple[Path, str]:
     return top, commit
 
 
-def _share(there: Path, made: Workspace) -> None:
-    """Give a workspace the project's state, its DVC cache and its DVC configuration."""
-    exclude = made.folder / ".git" / "info" / "exclude"
-    write_bytes(exclude, f"{STATE}\n".encode())
-    (made.root / STATE).symlink_to(there / STATE, target_is_directory=True)
+def _shared(there: Path) -> dict[str, Any]:
+    """Return the DVC configuration of a project's copies: what is local there, and its cache."""
     with Repo(str(there)) as repo:
         if repo.config["core"].get("no_scm"):
             raise ValueError(
-                f"{there}: DVC is told that there is no git; `dvc config core.no_scm "
-                "false`, and commit .dvc/config"
+                f"{there}: DVC is told that there is no git; `dvc config core.no_scm false`, and "
+                "commit .dvc/config"
             )
-        local, cache = repo.config.read("local"), repo.cache.local_cache_dir
+        local = repo.config.read("local")
+        cache = {"dir": repo.cache.local_cache_dir, "type": LINKS}
+    return local | {"cache": local.get("cache", {}) | cache}
+
+
+def _share(there: Path, made: Workspace, shared: dict[str, Any]) -> None:
+    """Give a workspace the project's state and its DVC configuration."""
+    _lead(made, made.root / STATE, there / STATE)
     config = Config(dvc_dir=str(made.root / ".dvc"), validate=False)
     with config.edit("local") as own:
-        own.update(local)
-        own.setdefault("cache", {}).update(dir=cache, type=LINKS)
+        own.update(shared)
 
 
 def bring(root: Path, made: Workspace, params: Params) -> None:
     """Bring what DVC has of the revision into a workspace, and lead what neither git nor DVC has
     to where it lies in the project."""
     there = home(root)
+    for name in ("dvc", "dvc_data"):  # not a line for each file that it has not
+        logging.getLogger(name).setLevel(logging.ERROR)
     with Repo(str(made.root)) as repo:
         repo.checkout(allow_missing=True, force=True)
     for name in _outside(params):
         place = made.root / name
         if not place.exists() and (there / name).exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to((there / name).resolve())
+            _lead(made, place, (there / name).resolve())
+
+
+def _lead(made: Workspace, place: Path, target: Path) -> None:
+    """Make a link in a workspace that git does not see: ignored folders are no links to it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+    if place.is_relative_to(made.folder):
+        with (made.folder / ".git" / "info" / "exclude").open("a") as file:
+            file.write(f"/{place.relative_to(made.folder).as_posix()}\n")
 
 
 def _outside(params: Params) -> list[str]:
