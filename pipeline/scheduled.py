@@ -64,11 +64,12 @@ def _run(preset: str, overrides: str, target: str | None, revision: str) -> Stat
         params = settings.apply(made.root, chosen, changes(overrides), log.info)
         published.name_run(params, " ".join(filter(None, (made.short, chosen))))
         workspaces.bring(root, made, params)
-        state = flows.built(made.root, params, *flows.graph(made.root, target))
+        stages, needs = flows.graph(made.root, target)
+        state = flows.built(made.root, params, stages, needs)
         if not state.is_completed():
             log.info(f"workspace {made.name} is kept; `scalenet doctor` lists it")
             return state
-        workspaces.save(root, made)
+        workspaces.save(root, made, list(needs))
     os.chdir(root)
     workspaces.drop(made.folder)
     how = f"`dvc exp apply {made.name}` brings it into the checkout"

@@ -157,11 +157,12 @@ def _outside(params: Params) -> list[str]:
     return [path for path in paths if not Path(path).is_absolute()]
 
 
-def save(root: Path, made: Workspace) -> None:
-    """Leave what a workspace holds as a DVC experiment of its name in the project's repository."""
+def save(root: Path, made: Workspace, stages: list[str]) -> None:
+    """Leave a workspace, with stages that were done there, as a DVC experiment of its name in the
+    project's repository."""
     with Repo(str(made.root)) as repo:
         try:
-            repo.experiments.save(name=made.name, force=True)
+            repo.experiments.save(targets=stages, name=made.name, force=True)
         except DvcException as error:
             raise ValueError(
                 f"{made.name}: DVC cannot save it as an experiment: {error}"

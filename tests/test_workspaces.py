@@ -66,7 +66,7 @@ def test_a_copy_has_the_revision_and_shares_what_the_project_keeps(mine, monkeyp
         with pytest.raises(ValueError, match="a run is in it"):
             remove(mine, made.name)
         settings.apply(made.root, None, {"search.seed": 9})
-        save(mine, made)
+        save(mine, made, ["code"])
     monkeypatch.chdir(mine)
     assert f"refs/exps/{made.commit[:2]}/{made.commit[2:]}/{made.name}" in git(mine, "show-ref")
     assert not found(mine)[0].busy and found(mine)[0].age < 600 and found(mine)[0].size > 0
