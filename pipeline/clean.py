@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import STATE, home, retired, status
+from scalenet.pipeline import STATE, home, retired, status, workspaces
 from scalenet.pipeline.alone import is_held, key_of
 from scalenet.stages import STAGES
 
@@ -95,6 +95,19 @@ def _free_state(state: Path) -> str:
     return ""
 
 
+# --- copies of scheduled runs ---------------------------------------------------------------------
+
+
+def copies(root: Path) -> Iterator[Freeable]:
+    """Yield the workspaces of runs that did not end well: their state and DVC's files are kept."""
+    for one in workspaces.found(root):
+        if not one.busy:
+            what = f"{one.name}: {one.age / 3600:.1f} hours old"
+            yield Freeable(
+                what, one.size, lambda name=one.name: workspaces.remove(root, name) or ""
+            )
+
+
 # --- left over ------------------------------------------------------------------------------------
 
 
@@ -107,7 +120,8 @@ def left_over(root: Path) -> Iterator[Freeable]:
 
 def left_files(root: Path) -> Iterator[Path]:
     """Yield such files under artifacts/ and .state/."""
-    for folder in (root / "artifacts", home(root) / STATE):
+    works = (path for path in (home(root) / STATE).glob("*") if path.name != workspaces.NAME)
+    for folder in (root / "artifacts", *works):
         for path in sorted(folder.rglob("*")):
             begun = re.fullmatch(r"\..*\.(\d+)\.tmp", path.name)  # by the process of that number
             if path.name.endswith(DAMAGED) or (begun and not psutil.pid_exists(int(begun[1]))):
@@ -135,6 +149,7 @@ def _bytes(file: Path) -> int:
 KINDS = {  # name -> what yields its members; another kind is a line here
     "old generations": old_generations,
     "states of stages": states,
+    "workspaces of scheduled runs": copies,
     "left over": left_over,
 }
 

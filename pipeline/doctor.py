@@ -14,7 +14,17 @@ from packaging.requirements import Requirement
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import Unavailable, cache, clean, home, masked, servers, stores
+from scalenet.pipeline import (
+    STATE,
+    Unavailable,
+    cache,
+    clean,
+    home,
+    masked,
+    servers,
+    stores,
+    workspaces,
+)
 
 GIB = 2**30
 LEAST_FREE = 2 * GIB  # of disk: below it a full family may not fit
@@ -128,8 +138,9 @@ def _prefect() -> Finding:
 
 def _left_over(root: Path) -> Iterator[Finding]:
     """Say what is kept for an interrupted run, and what a damaged or killed write left."""
-    state = home(root) / ".state"
-    kept = [path for path in state.glob("*/*/") if any(path.iterdir())]
+    state = home(root) / STATE
+    copies = home(root) / workspaces.FOLDER
+    kept = [p for p in state.glob("*/*/") if p.parent != copies and any(p.iterdir())]
     if kept:
         size = sum(map(clean.size, kept))
         yield Finding(
@@ -140,6 +151,13 @@ def _left_over(root: Path) -> Iterator[Finding]:
         yield Finding(
             f"left over: {os.path.relpath(path, root)}", "`scalenet clean --yes` frees it"
         )
+    for one in workspaces.found(root):
+        what = f"workspace {one.name}: {one.age / 3600:.1f} hours old, {one.size / 2**20:.0f} MiB"
+        if one.busy:
+            yield Finding(f"{what}, a run is in it")
+        else:
+            remedy = f"look at it in {copies / one.name}, then `scalenet clean --yes`"
+            yield Finding(f"{what}, kept after a run that did not end well", remedy)
 
 
 def _cache(root: Path, mend: bool) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ here. Stages that need nothing of each other run side by side.
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,7 @@ from prefect.states import Completed, Failed
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import Unavailable, project, servers, settings, single
+from scalenet.pipeline import Unavailable, project, published, servers, settings, single
 from scalenet.pipeline.alone import alone, key_of
 from scalenet.pipeline.exports import Exports
 from scalenet.pipeline.repro import Graph
@@ -30,9 +31,19 @@ RETRIES, DELAY = 2, 5  # of a stage whose failure may pass, and seconds between 
 
 def run_family(preset: str | None, overrides: dict[str, Any], target: str | None) -> int:
     """Run the family flow in this process, with a Prefect server at hand; return its exit code."""
-    for name in LIBRARIES:  # while the server starts
-        import_module(name)
+    import_libraries()  # while the server starts
     return _exit_code(family(preset=preset, overrides=overrides, target=target, return_state=True))
+
+
+def import_libraries() -> None:
+    """Import what takes seconds, before any thread wants it.
+
+    It lives as long as this process, so Python need not search it for garbage when that ends,
+    which takes seconds too, and a cancelled run's state waits for it.
+    """
+    for name in LIBRARIES:
+        import_module(name)
+    gc.freeze()
 
 
 def run_stage(stage: str, member: str | None) -> int:
@@ -51,7 +62,7 @@ def _exit_code(state: State, prefix: str = "") -> int:
     return single.CODES.get(state.name, 1)
 
 
-def _failed(error: ValueError) -> State:
+def failed(error: ValueError) -> State:
     """Return the state of what was refused, or of what an absent server or a kill stopped."""
     names = {Unavailable: "Unavailable", Killed: "Killed"}
     return Failed(name=names.get(type(error), "Refused"), message=str(error))
@@ -63,7 +74,7 @@ def _stage(stage: str, member: str | None = None) -> State:
     try:
         seconds = single.compute_alone(Path.cwd(), stage, member, tags, get_run_logger().info)
     except ValueError as error:
-        return _failed(error)
+        return failed(error)
     return Completed(message=f"computed for {seconds:.1f} s")
 
 
@@ -82,19 +93,32 @@ def family(
         project.begin_if_empty(root)
         with settings.kept_if_refused(root):
             params = settings.apply(root, preset, overrides or {}, get_run_logger().info)
-            project.refresh(root)
-            stages = Graph(root)
-            needs = project.settled(root, stages, stages.needs(target))
-        with Workers() as workers, Exports(root) as exports:
-            tools = Tools(stages, workers, exports)
-            tasks = {name: _task(tools, name) for name in _largest_first(needs, params)}
-            ended = _side_by_side(tasks, needs, count(params.compute))
+            stages, needs = graph(root, target)
+        published.name_run(params, published.revision(root))
+        return built(root, params, stages, needs)
     except ValueError as error:
-        return _failed(error)
-    failed = {name: state for name, state in ended.items() if not state.is_completed()}
-    if failed:
-        message = "\n".join(f"{name}: {state.message}" for name, state in failed.items())
-        return Failed(name=next(iter(failed.values())).name, message=message)
+        return failed(error)
+
+
+def graph(root: Path, target: str | None) -> tuple[Graph, dict[str, set[str]]]:
+    """Return the stages of a project and, for a target, those that it needs."""
+    project.refresh(root)
+    stages = Graph(root)
+    return stages, project.settled(root, stages, stages.needs(target))
+
+
+def built(root: Path, params: Params, stages: Graph, needs: dict[str, set[str]]) -> State:
+    """Have every stage done that must be; return how the run ended."""
+    with Workers() as workers, Exports(root) as exports:
+        tools = Tools(stages, workers, exports)
+        tasks = {name: _task(tools, name) for name in _largest_first(needs, params)}
+        ended = _side_by_side(tasks, needs, count(params.compute))
+    wrong = {name: state for name, state in ended.items() if not state.is_completed()}
+    if wrong:
+        message = "\n".join(f"{name}: {state.message}" for name, state in wrong.items())
+        return Failed(name=next(iter(wrong.values())).name, message=message)
+    if "publish" in ended:
+        published.show(root, params)
     return Completed(message=f"{len(ended)} stages are up to date")
 
 
@@ -174,7 +198,7 @@ def _task(tools: Tools, name: str) -> Task:
                 exports.finish()
             ended = _computed(tools, name)
         except ValueError as error:
-            return _failed(error)
+            return failed(error)
         if stage == "retrain":
             exports.submit(member)
         return ended

@@ -14,6 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import scalenet
 from scalenet.records import files
 from scalenet.stages import STAGES, code_digest
 
@@ -28,6 +29,7 @@ LAID = {
     "data/digits/README.md": "data/digits/README.md",
     ".dvcignore": "dvcignore",
     ".gitignore": "gitignore",
+    "prefect.yaml": "prefect.yaml",
 }
 PRESETS = PACKAGE / "presets"
 CODE = ".scalenet"  # where the small files lie
@@ -98,8 +100,12 @@ def _fresh(root: Path, stage: str) -> bool:
 
 
 def check_code(root: Path) -> None:
-    """Refuse digests of other code than is installed: DVC would lock them as if they were true."""
-    stale = [] if is_clone(root) else [stage for stage in STAGES if not _fresh(root, stage)]
+    """Refuse code, or digests of code, that is not what is installed: DVC would lock it as if it
+    had run."""
+    if is_clone(root):
+        _check_clone(root)
+        return
+    stale = [stage for stage in STAGES if not _fresh(root, stage)]
     if stale:
         raise ValueError(
             f"{CODE}/ is of another version of scalenet than the installed one (stages "
@@ -108,11 +114,26 @@ def check_code(root: Path) -> None:
         )
 
 
+def _check_clone(root: Path) -> None:
+    """Refuse a clone whose code is not the installed one: a copy of it that holds another
+    revision, or one into which another clone's package was installed."""
+    package, stages = root / "src" / "scalenet", root / "stages"
+    if package.resolve() == Path(scalenet.__file__).parent.resolve():
+        return
+    other = [s for s in STAGES if code_digest(s, package, stages) != code_digest(s)]
+    if other:
+        raise ValueError(
+            f"{root} holds other code than is installed (stages {', '.join(other)}); run "
+            "`pip install --editable .` there, in an environment of its own, or give a revision "
+            "with the code of this one (commit what was changed)"
+        )
+
+
 def settled(root: Path, stages: Graph, needs: dict[str, set[str]]) -> dict[str, set[str]]:
     """Lock the stage that checks the digests, which were just written; return the others, each
     with those that it needs."""
+    check_code(root)
     if CHECK in needs:
-        check_code(root)
         stages.commit(CHECK)
     return {name: needed - {CHECK} for name, needed in needs.items() if name != CHECK}
 

@@ -77,7 +77,7 @@ def locked(root: Path) -> Iterator[None]:
 def pointed(root: Path, params: Params, alias: str) -> ModelVersion:
     """Return the version that an alias points at; ``ValueError`` names the aliases that do."""
     client, name = stores.connect(root), model_name(params)
-    found = any(_versions(client, name))
+    found = any(all_versions(client, name))
     known = client.get_registered_model(name).aliases if found else {}
     if alias not in known:
         raise ValueError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from scalenet.config import yamlfile
 from scalenet.config.params import Params, parse, read_yaml
 from scalenet.pipeline.alone import Say
 from scalenet.pipeline.project import DEFAULTS, PRESETS
@@ -54,6 +55,23 @@ def _complete(root: Path, preset: str, own: Any, yaml: YAML) -> tuple[Any, list[
         merge(content[name], own[name])
     merge(content, over)
     return content, kept
+
+
+def pairs(lines: Iterable[str], name: str) -> dict[str, Any]:
+    """Read KEY=VALUE lines; values are YAML. ``ValueError`` names a line that is none by ``name``,
+    what it was given as."""
+    read: dict[str, Any] = {}
+    for line in lines:
+        key, sign, text = line.partition("=")
+        if not sign:
+            raise ValueError(
+                f"{name} {line[:80]!r}: expected KEY=VALUE, such as search.population=16"
+            )
+        try:
+            read[key.strip()] = yamlfile.parse(text)
+        except ValueError as error:
+            raise ValueError(f"{name} {line[:80]}: {error}") from error
+    return read
 
 
 def changed(before: Any, after: Any, name: str = "") -> Iterator[str]:

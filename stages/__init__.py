@@ -19,6 +19,8 @@ from scalenet.records.paths import Paths
 
 Emit = Callable[[Mapping[str, Any]], None]  # told what happens inside a stage: one record at a time
 
+PACKAGE, HERE = Path(scalenet.__file__).parent, Path(__file__).parent
+
 
 class Stage(NamedTuple):
     """What a stage depends on besides the documents that it reads."""
@@ -140,9 +142,8 @@ def plain(section: Any) -> Any:
     return section
 
 
-def code_digest(stage: str) -> str:
+def code_digest(stage: str, package: Path = PACKAGE, here: Path = HERE) -> str:
     """Return the hash of a stage's code: its file, this one, and the folders that it names."""
-    package, here = Path(scalenet.__file__).parent, Path(__file__).parent
     folders = [package / folder for folder in STAGES[stage].code]
     sources = {here / "__init__.py", here / f"{stage}.py"}.union(*(f.glob("*.py") for f in folders))
     named = sorted((f"{file.parent.name}/{file.name}", file) for file in sources)

@@ -431,18 +431,43 @@ with servers.prefect(), get_client(sync_client=True) as client:
         subprocess.run(command, env=environment, check=True, timeout=200)
     prefect("work-pool", "create", "gpu", "--type", "process")
     prefect("--no-prompt", "deploy", "--all")
-    prefect("deployment", "run", "family/family", "--param", 'target="prepare"')
-    prefect("worker", "start", "--pool", "gpu", "--run-once")
+    for change in ("publish.draws=60", "publish.draw=60"):
+        prefect("deployment", "run", "family/family", "--param", f"overrides={change}")
+    prefect("worker", "start", "--pool", "gpu", "--run-once", "--limit", "2")
     deployment = client.read_deployment_by_name("family/family")
-    [run] = [run for run in client.read_flow_runs() if run.deployment_id == deployment.id]
-    form = sorted(deployment.parameter_openapi_schema["properties"])
-print(json.dumps([deployment.work_pool_name, form, run.state_name]))
+    runs = [run for run in client.read_flow_runs() if run.deployment_id == deployment.id]
+    runs = {run.parameters["overrides"]: run for run in runs}
+    done, wrong = (runs[change] for change in ("publish.draws=60", "publish.draw=60"))
+    tasks = {t.name: t.state_name for t in client.read_task_runs() if t.flow_run_id == done.id}
+    shown = [a.data for a in client.read_artifacts() if a.flow_run_id == done.id]
+form = deployment.parameter_openapi_schema["properties"]
+print(json.dumps([form, [done.state_name, done.name, done.state.message],
+                  [wrong.state_name, wrong.state.message], tasks, shown]))
 """
 
 
-def test_a_worker_of_the_gpu_pool_runs_the_deployed_family(project):
-    pool, form, state = project.ask(DEPLOY)
-    assert (pool, form, state) == ("gpu", ["overrides", "preset", "target"], "Completed")
+def test_a_scheduled_run_works_in_a_workspace_and_leaves_the_checkout_as_it_was(project):
+    before = project.artifacts(), project.read("params.yaml"), project.read("dvc.lock")
+    form, done, wrong, tasks, shown = project.ask(DEPLOY)
+    assert {"tiny", "photographs", "params.yaml as committed"} <= set(form["preset"]["enum"])
+    assert {"everything", "search", "retrain"} <= set(form["target"]["enum"])
+    assert form["overrides"]["type"] == "string" and form["revision"]["default"] == "HEAD"
+    assert all(entry["description"] for entry in form.values())
+    assert (project.artifacts(), project.read("params.yaml"), project.read("dvc.lock")) == before
+    assert project.run("git", "status", "--short") == ""
+    commit = project.run("git", "rev-parse", "HEAD")[:7]
+    assert done[:2] == ["Completed", f"digits {commit}"]
+    assert {name for name, state in tasks.items() if state != "Cached"} == {"publish"}
+    assert "| S2 |" in shown[0] and "data:image/svg+xml" in shown[0]
+    assert wrong[0] == "Refused" and "publish.draw: unknown key" in wrong[1]
+    [kept] = [path.name for path in (project.folder / ".state/workspaces").glob("*/")]
+    assert f"workspace {kept}" in project.scalenet("doctor", code=None)
+    name = re.search(r"`dvc exp apply (\S+)`", done[2])[1]
+    assert name.startswith(commit) and name != kept
+    project.run("dvc", "exp", "apply", name)
+    assert "draws: 60" in project.read("params.yaml")
+    assert "Running stage" not in project.run("dvc", "repro"), "what it made is here"
+    project.reset()
 
 
 def test_an_experiment_changes_only_what_follows(project):

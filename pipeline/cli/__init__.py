@@ -113,18 +113,9 @@ def _refuse(error: ValueError, code: int) -> int:
 
 def overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
     """Read KEY=VALUE pairs; values are YAML."""
-    from scalenet.config import yamlfile
+    from scalenet.pipeline import settings
 
-    read: dict[str, Any] = {}
-    for pair in pairs:
-        key, sign, text = pair.partition("=")
-        if not sign:
-            raise ValueError(f"--set {pair!r}: expected KEY=VALUE, such as search.population=16")
-        try:
-            read[key] = yamlfile.parse(text)
-        except ValueError as error:
-            raise ValueError(f"--set {pair[:80]}: {error}") from error
-    return read
+    return settings.pairs(pairs, "--set")
 
 
 def quantity(context: click.Context, option: click.Parameter, text: str | None) -> float | None:

@@ -20,6 +20,24 @@ def baselines(family: Family) -> str:
     return _aligned([head, *map(_baseline, family.baselines)])
 
 
+def markdown(family: Family, versions: dict[str, str]) -> str:
+    """Return a family's members, its baselines and its warnings in Markdown."""
+    head = ("size", "FLOPs", "params", "px", *_judged(family), "registry", "strategy, network")
+    members = [_row(trained, versions.get(trained.member.name)) for trained in family.members]
+    rivals = [_baseline(baseline) for baseline in family.baselines]
+    parts = [_grid([head, *members])]
+    if rivals:
+        parts.append(_grid([("baseline", "FLOPs", "params", "steps", *_judged(family)), *rivals]))
+    parts += [f"**{line}**\n" for line in warnings(family)]
+    return "\n".join(parts)
+
+
+def _grid(rows: Sequence[tuple[str, ...]]) -> str:
+    head, *rest = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    lines = (f"| {line} |\n" for line in (head, " | ".join("---" for _ in rows[0]), *rest))
+    return "".join(lines)
+
+
 def warnings(family: Family) -> list[str]:
     """Return a line for each warning."""
     return [f"warning: {sentence}" for sentence in family.warnings]

@@ -1,0 +1,83 @@
+"""The flow that Prefect's workers run: a family, built in a workspace of its own.
+
+A worker imports this file to deploy, to start and to cancel a run: what takes seconds to import
+waits until a run needs it.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import State, flow, get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Completed
+
+from scalenet.pipeline import settings
+from scalenet.stages import STAGES
+
+COMMITTED, EVERYTHING = "params.yaml as committed", "everything"
+
+# choices of the run form, which Prefect takes from these types when the flow is deployed
+Preset = Literal[(COMMITTED, *sorted(settings.presets(Path.cwd())))]
+Target = Literal[(EVERYTHING, *STAGES)]
+
+
+@flow(name="family")
+def family(
+    preset: Preset = COMMITTED,
+    overrides: str = "",
+    target: Target = EVERYTHING,
+    revision: str = "HEAD",
+) -> State:
+    """Build a family in a workspace of its own, a clone of a revision; the checkout that was
+    deployed stays as it is.
+
+    The result is a DVC experiment, which the run's last line says how to apply; the members go to
+    the project's model registry. A workspace is removed after success and kept after failure or
+    cancellation. The next run of the same work goes on from where that stopped.
+
+    Args:
+        preset: Numbers to start from: those committed, or a preset's over the defaults. Images
+            (data) and machine (compute) stay the project's unless the preset names them.
+        overrides: Single keys of params.yaml, such as search.seed=1, one a line. Values are YAML.
+        target: The last stage wanted; retrain means every member.
+        revision: What to run: a branch, a tag or a commit. HEAD is what is checked out where this
+            was deployed, without changes that are not committed.
+    """
+    from scalenet.pipeline import flows
+
+    flows.import_libraries()
+    try:
+        return _run(preset, overrides, None if target == EVERYTHING else target, revision)
+    except ValueError as error:
+        return flows.failed(error)
+
+
+def _run(preset: str, overrides: str, target: str | None, revision: str) -> State:
+    from scalenet.pipeline import flows, published, workspaces
+
+    root, log = Path.cwd(), get_run_logger()
+    chosen = None if preset == COMMITTED else preset
+    with workspaces.workspace(root, revision, str(flow_run.id)[:8]) as made:
+        log.info(f"workspace {made.root}, of {made.commit}")
+        os.chdir(made.root)  # where DVC looks; this process is the run's own
+        params = settings.apply(made.root, chosen, changes(overrides), log.info)
+        published.name_run(params, " ".join(filter(None, (made.short, chosen))))
+        workspaces.bring(root, made, params)
+        stages, needs = flows.graph(made.root, target)
+        state = flows.built(made.root, params, stages, needs)
+        if not state.is_completed():
+            log.info(f"workspace {made.name} is kept; `scalenet doctor` lists it")
+            return state
+        workspaces.save(root, made, list(needs))
+    os.chdir(root)
+    workspaces.drop(made.folder)
+    how = f"`dvc exp apply {made.name}` brings it into the checkout"
+    log.info(f"{state.message}; {how}")
+    return Completed(message=f"{state.message}; {how}")
+
+
+def changes(text: str) -> dict[str, Any]:
+    """Read the form's overrides: KEY=VALUE, one a line."""
+    lines = (line.strip() for line in text.splitlines())
+    return settings.pairs((line for line in lines if line), "overrides")

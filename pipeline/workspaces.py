@@ -1,0 +1,225 @@
+"""Workspaces: copies of the project at a revision, one for each scheduled run, so that the checkout
+stays as it is.
+
+A workspace is a clone below the project's ``.state``, with the project's DVC cache, its tracking
+and what it resumes from. What a run makes comes back as a DVC experiment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dvc.config import Config
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from filelock import FileLock, Timeout
+
+from scalenet.config.params import Params
+from scalenet.pipeline import STATE, home
+
+NAME = "workspaces"  # of their folder
+FOLDER = f"{STATE}/{NAME}"
+NO_GIT = (
+    "{}: a scheduled run takes a git revision, and this project is in no git repository; run "
+    "`git init`, `dvc config core.no_scm false`, `git add .` and `git commit`, or `scalenet run` "
+    "here"
+)
+SHORT = 7  # digits of a commit in a name
+LINKS = ["reflink", "hardlink", "symlink", "copy"]  # of DVC's files: nothing is copied if it can
+
+
+class Workspace(NamedTuple):
+    """A copy of the project: its name, the project in it, its folder, and the commit it is of."""
+
+    name: str
+    root: Path
+    folder: Path
+    commit: str
+
+    @property
+    def short(self) -> str:
+        return self.commit[:SHORT]
+
+
+class Kept(NamedTuple):
+    """A workspace that is there: its name, seconds since it was made, its bytes, and whether a
+    run is in it."""
+
+    name: str
+    age: float
+    size: int
+    busy: bool
+
+
+# --- one run's workspace --------------------------------------------------------------------------
+
+
+@contextmanager
+def workspace(root: Path, revision: str, run: str) -> Iterator[Workspace]:
+    """Make a workspace of a revision for a run, and hold it while the body is in it; it is kept.
+
+    ``ValueError`` if the project has no git, or no such revision of itself.
+    """
+    there = home(root)
+    top, commit = _revision(there, revision)
+    shared = _shared(there)
+    name = f"{commit[:SHORT]}-{run}"
+    folder = there / FOLDER / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(_lock(folder)):
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier try of the same run
+        _git(there, "clone", "--quiet", "--shared", "--no-checkout", str(top), str(folder))
+        _git(folder, "checkout", "--quiet", "--detach", commit)
+        made = Workspace(name, folder / there.relative_to(top), folder, commit)
+        _share(there, made, shared)
+        yield made
+
+
+def _revision(there: Path, revision: str) -> tuple[Path, str]:
+    """Return the repository's folder and the commit that a revision names."""
+    if not shutil.which("git"):
+        raise ValueError("git is not installed; a scheduled run takes a revision from it")
+    try:
+        top = Path(_git(there, "rev-parse", "--show-toplevel")).resolve()
+    except ValueError as error:
+        raise ValueError(NO_GIT.format(there)) from error
+    try:
+        commit = _git(there, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    except ValueError as error:
+        raise ValueError(
+            f"revision {revision!r} is no commit of {top}; give a branch, a tag or a commit, or "
+            "HEAD, the one that is checked out"
+        ) from error
+    inside = (there.relative_to(top) / "params.yaml").as_posix()
+    if not _git(there, "ls-tree", "--full-tree", commit, "--", inside):
+        raise ValueError(
+            f"revision {revision!r} of {top} holds no {inside}; commit the project: "
+            "`git add .` and `git commit`"
+        )
+    return top, commit
+
+
+def _shared(there: Path) -> dict[str, Any]:
+    """Return the DVC configuration of a project's copies: what is local there, and its cache."""
+    with Repo(str(there)) as repo:
+        if repo.config["core"].get("no_scm"):
+            raise ValueError(
+                f"{there}: DVC is told that there is no git; `dvc config core.no_scm false`, and "
+                "commit .dvc/config"
+            )
+        local = repo.config.read("local")
+        cache = {"dir": repo.cache.local_cache_dir, "type": LINKS}
+    return local | {"cache": local.get("cache", {}) | cache}
+
+
+def _share(there: Path, made: Workspace, shared: dict[str, Any]) -> None:
+    """Give a workspace the project's state and its DVC configuration."""
+    _lead(made, made.root / STATE, there / STATE)
+    config = Config(dvc_dir=str(made.root / ".dvc"), validate=False)
+    with config.edit("local") as own:
+        own.update(shared)
+
+
+def bring(root: Path, made: Workspace, params: Params) -> None:
+    """Bring what DVC has of the revision into a workspace, and lead what neither git nor DVC has
+    to where it lies in the project."""
+    there = home(root)
+    for name in ("dvc", "dvc_data"):  # not a line for each file that it has not
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with Repo(str(made.root)) as repo:
+        repo.checkout(allow_missing=True, force=True)
+    for name in _outside(params):
+        place = made.root / name
+        if not place.exists() and (there / name).exists():
+            _lead(made, place, (there / name).resolve())
+
+
+def _lead(made: Workspace, place: Path, target: Path) -> None:
+    """Make a link in a workspace that git does not see: ignored folders are no links to it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+    if place.is_relative_to(made.folder):
+        with (made.folder / ".git" / "info" / "exclude").open("a") as file:
+            file.write(f"/{place.relative_to(made.folder).as_posix()}\n")
+
+
+def _outside(params: Params) -> list[str]:
+    """Return the files and folders that params name and that need not be under version control."""
+    named: list[Any] = [params.supernet.init, params.baselines.pretrained]
+    paths = [params.data.source, *(entry.file for entry in named if entry is not None)]
+    return [path for path in paths if not Path(path).is_absolute()]
+
+
+def save(root: Path, made: Workspace, stages: list[str]) -> None:
+    """Leave a workspace, with stages that were done there, as a DVC experiment of its name in the
+    project's repository."""
+    with Repo(str(made.root)) as repo:
+        try:
+            repo.experiments.save(targets=stages, name=made.name, force=True)
+        except DvcException as error:
+            raise ValueError(
+                f"{made.name}: DVC cannot save it as an experiment: {error}"
+            ) from error
+    reference = f"refs/exps/{made.commit[:2]}/{made.commit[2:]}/{made.name}"
+    _git(home(root), "fetch", "--quiet", str(made.folder), f"+{reference}:{reference}")
+
+
+# --- those that are there -------------------------------------------------------------------------
+
+
+def found(root: Path) -> list[Kept]:
+    """Return the workspaces of a project, the oldest first."""
+    folders = [p for p in (home(root) / FOLDER).glob("*/") if not p.is_symlink()]
+    kept = [Kept(p.name, time.time() - p.stat().st_mtime, _size(p), _is_held(p)) for p in folders]
+    return sorted(kept, key=lambda one: -one.age)
+
+
+def remove(root: Path, name: str) -> None:
+    """Remove a workspace; ``ValueError`` if there is none of that name, or a run is in it."""
+    known = {one.name: one for one in found(root)}
+    if name not in known:
+        raise ValueError(f"workspace {name!r} is not there; there are {', '.join(known) or 'none'}")
+    if known[name].busy:
+        raise ValueError(f"workspace {name!r}: a run is in it; cancel that one first")
+    drop(home(root) / FOLDER / name)
+
+
+def drop(folder: Path) -> None:
+    """Remove a workspace's folder and its lock."""
+    shutil.rmtree(folder)
+    _lock(folder).unlink(missing_ok=True)
+
+
+def _lock(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        with FileLock(_lock(folder), timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of a workspace that nothing else has: DVC's cache may have its files too."""
+    stats = (Path(p, f).lstat() for p, _, names in os.walk(folder) for f in names)
+    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """Return what git prints; ``ValueError`` with its words if it refuses."""
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"git {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()

@@ -1,0 +1,147 @@
+"""Workspaces: a copy of a revision that shares the project's cache and state, and what is in it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import dvc
+from PIL import Image
+
+from scalenet.config import params as config
+from scalenet.pipeline import home, project, settings, stores, workspaces
+from scalenet.pipeline.repro import Graph
+from scalenet.pipeline.scheduled import changes
+from scalenet.pipeline.workspaces import bring, found, remove, save, workspace
+
+ROOT = Path(__file__).parent.parent
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """Begin a project under git, with images that neither git nor DVC has."""
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "t")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "t@localhost")
+    root = tmp_path / "mine"
+    root.mkdir()
+    git(root, "init", "--quiet")
+    project.begin(root)
+    project.refresh(root)
+    settings.apply(root, "tiny", {"data.source": "photos", "data.name": "mine"})
+    for i in range(8):
+        file = root / "photos" / "ab"[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 9 * i).save(file)
+    (root / ".gitignore").open("a").write("/photos/\n")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "start")
+    return root
+
+
+def test_a_copy_has_the_revision_and_shares_what_the_project_keeps(mine, monkeypatch):
+    committed = (mine / "params.yaml").read_text()
+    (mine / "params.yaml").write_text(committed + "\n# not committed\n")
+    with workspace(mine, "HEAD", "run") as made:
+        assert made.name == f"{git(mine, 'rev-parse', 'HEAD')[:7]}-run"
+        assert (made.root / "params.yaml").read_text() == committed
+        assert home(made.root) == mine and stores.uri(made.root) == stores.uri(mine)
+        bring(mine, made, config.load(made.root / "params.yaml"))
+        assert (made.root / "photos").is_symlink(), "images outside of git are not copied"
+        reasons = []
+        for folder in (mine, made.root):
+            monkeypatch.chdir(folder)
+            reasons.append(Graph(folder).reasons("prepare"))
+        assert reasons[0] == reasons[1], "DVC sees the same images"
+        assert git(made.root, "status", "--short") == ""
+        [kept] = found(mine)
+        assert kept.busy and kept.name == made.name
+        with pytest.raises(ValueError, match="a run is in it"):
+            remove(mine, made.name)
+        settings.apply(made.root, None, {"search.seed": 9})
+        save(mine, made, ["code"])
+    monkeypatch.chdir(mine)
+    saved = f"refs/exps/{made.commit[:2]}/{made.commit[2:]}/{made.name}"
+    assert "  seed: 9" in git(mine, "show", f"{saved}:params.yaml")
+    assert not found(mine)[0].busy and found(mine)[0].age < 600 and found(mine)[0].size > 0
+    with pytest.raises(ValueError, match=r"'else' is not there; there are \w+-run"):
+        remove(mine, "else")
+    remove(mine, made.name)
+    assert not found(mine) and not list((mine / workspaces.FOLDER).iterdir())
+
+
+def test_images_that_dvc_has_are_those_of_the_revision(mine, monkeypatch):
+    monkeypatch.chdir(mine)
+    (mine / ".gitignore").write_text((mine / ".gitignore").read_text().replace("/photos/\n", ""))
+    dvc(mine, "add", "photos")
+    git(mine, "add", "--all")
+    git(mine, "commit", "--quiet", "--message", "images")
+    shutil.rmtree(mine / "photos/b")
+    with workspace(mine, "HEAD", "run") as made:
+        bring(mine, made, config.load(made.root / "params.yaml"))
+        assert not (made.root / "photos").is_symlink()
+        names = [path.name for path in (made.root / "photos").rglob("*.png")]
+        assert sorted(names) == [f"{i}.png" for i in range(8)]
+        linked = [path.stat().st_nlink for path in (made.root / "photos").rglob("*.png")]
+        assert min(linked) > 1, "nothing is copied from DVC's cache"
+
+
+def test_a_project_in_a_folder_of_a_repository_has_its_copy_there(mine, monkeypatch):
+    (mine / "inner").mkdir()
+    project.begin(mine / "inner")
+    git(mine, "add", "--all")
+    git(mine, "commit", "--quiet", "--message", "inner")
+    with workspace(mine / "inner", "HEAD", "run") as made:
+        assert made.root == made.folder / "inner" and home(made.root) == mine / "inner"
+        assert (made.root / "params.yaml").exists()
+
+
+def test_what_cannot_be_copied_is_said_in_one_line(mine, tmp_path, monkeypatch):
+    def refused(root: Path, revision: str, said: str) -> None:
+        with pytest.raises(ValueError, match=said) as error, workspace(root, revision, "run"):
+            pass
+        assert "\n" not in str(error.value)
+
+    refused(mine, "nowhere", r"revision 'nowhere' is no commit of .*; give a branch")
+    refused(mine, "--all", r"revision '--all' is no commit")
+    git(mine, "rm", "--quiet", "--cached", "params.yaml")
+    git(mine, "commit", "--quiet", "--message", "less")
+    refused(mine, "HEAD", r"holds no params.yaml; commit the project")
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    project.begin(plain)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    refused(plain, "HEAD", r"no git repository; run `git init`, `dvc config core.no_scm false`")
+    git(plain, "init", "--quiet")
+    git(plain, "add", "--all")
+    git(plain, "commit", "--quiet", "--message", "start")
+    refused(plain, "HEAD", r"`dvc config core.no_scm false`, and commit")
+    assert not list((plain / workspaces.FOLDER).glob("*/"))
+
+
+def test_a_clone_of_other_code_than_is_installed_is_refused(tmp_path):
+    for name in ("src/scalenet", "stages"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
+    project.check_code(tmp_path)
+    with (tmp_path / "src/scalenet/search/evolution.py").open("a") as file:
+        file.write("# changed\n")
+    said = r"other code than is installed \(stages search\); run `pip install"
+    with pytest.raises(ValueError, match=said):
+        project.check_code(tmp_path)
+
+
+def test_the_forms_overrides_are_lines():
+    assert changes("search.seed=1\n\n supernet.recipe.lr = 0.001\n") == {
+        "search.seed": 1,
+        "supernet.recipe.lr": 0.001,
+    }
+    with pytest.raises(ValueError, match=r"overrides 'search.seed 1': expected KEY=VALUE"):
+        changes("search.seed 1")
