@@ -378,7 +378,7 @@ def scalenet(root: Path, *arguments: str, code: int = 0) -> str:
 
 def test_the_commands_show_before_they_do(root, params):
     dvc(root, "init", "-q", "--no-scm")
-    (root / "dvc.yaml").write_text("stages: {}\n")
+    (root / "dvc.yaml").write_text("stages: {prepare: {cmd: 'true'}}\n")
     (root / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     said = scalenet(root, "promote", "--list")
     assert f"{generations.here(root)}" in said and "deployed, lies here" in said

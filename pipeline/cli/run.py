@@ -53,6 +53,8 @@ def _registered(promote: bool) -> None:
 
     root = Path.cwd()
     params = config.load(root / "params.yaml")
+    line = deployment.enter(root, params)  # a stage that DVC had made before registered nothing
     if promote:
         deploy(root, params, None, yes=False, insist=False)
-    click.echo(deployment.standing(root, params))
+        line = deployment.standing(root, params)
+    click.echo(line)
