@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from scalenet.pipeline.cli import InProject
 
-@click.command(name="serve")
+
+@click.command(name="serve", cls=InProject)
 @click.argument("member", required=False)
 @click.option("--alias", metavar="NAME", help="The registered model's alias, such as production.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Default: a free one.")
