@@ -62,4 +62,4 @@ def svg(chart: alt.TopLevelMixin) -> str:
 
 def legend(title: str | None = None, **more: Any) -> alt.Legend:
     """Return a legend below its chart, which a narrow page has room for."""
-    return alt.Legend(title=title, orient="bottom", columns=3, symbolOpacity=1, **more)
+    return alt.Legend(title=title, orient="bottom", columns=2, symbolOpacity=1, **more)
