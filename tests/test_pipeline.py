@@ -247,10 +247,12 @@ def test_the_report_holds_what_mlflow_remembers_and_lies_beside_the_publishing_r
 
 
 def test_metrics_and_plots_show(project):
-    assert "accuracy" in project.run("dvc", "metrics", "show")
+    shown = project.run("dvc", "metrics", "show", "--json")
+    assert list(json.loads(shown)[""]["data"]) == ["artifacts/family/metrics.json"]
     project.run("dvc", "plots", "show", "--out", "plots")
     page = project.read("plots/index.html")
-    assert "candidates" in page and "artifacts_family_family_csv" in page
+    assert "candidates of the search" in page and "artifacts_family_family_csv" in page
+    assert "FLOPs, log scale" in page and '"row": {"field": "rev"' in page
     assert 'src="http' not in page  # it opens offline
 
 
@@ -501,6 +503,9 @@ def test_a_scheduled_run_works_in_a_workspace_and_leaves_the_checkout_as_it_was(
 def test_an_experiment_changes_only_what_follows(project):
     printed = project.run("dvc", "exp", "run", "-S", "publish.draws=60")
     assert "Running stage 'publish'" in printed and "Running stage 'retrain@S0'" not in printed
+    shown = project.run("dvc", "exp", "show", "--only-changed", "--drop", ".*/", "--csv")
+    columns = shown.splitlines()[0].split(",")
+    assert "publish.draws" in columns and len(columns) <= 10
     project.reset()
 
 
