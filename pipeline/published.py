@@ -11,7 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from scalenet.config.params import Params
-from scalenet.pipeline import registry, tracking
+from scalenet.pipeline import generations, tracking
 from scalenet.records.paths import Paths
 from scalenet.report import figure, table
 
@@ -38,6 +38,6 @@ def show(root: Path, params: Params) -> None:
     create_markdown_artifact(
         key=key,
         description=f"The family of {params.data.name}: its members and what they should beat.",
-        markdown=table.markdown(family, registry.versions(root, params))
+        markdown=table.markdown(family, generations.versions(root, params))
         + f"\n![accuracy against FLOPs](data:image/svg+xml;base64,{drawn})\n",
     )

@@ -53,10 +53,11 @@ def _took(root: Path, params: Params) -> dict[str, float]:
     """Return the seconds of each stage and member: of its last run, else as init planned them."""
     file = root / project.CODE / "init.json"
     planned = files.read_json(file)["seconds"] if file.exists() else {}
-    return planned | _last(root, params)
+    return planned | last(root, params)
 
 
-def _last(root: Path, params: Params) -> dict[str, float]:
+def last(root: Path, params: Params) -> dict[str, float]:
+    """Return the seconds of each stage and member in its last run here, the newest first."""
     database = stores.local_database(root)
     if database and not database.exists():
         return {}

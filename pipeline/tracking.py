@@ -19,6 +19,7 @@ from mlflow.entities import Metric, Param, RunTag
 from scalenet.config.params import Params
 from scalenet.pipeline import Killed, inputs, notes, stores
 from scalenet.pipeline.alone import is_held, place
+from scalenet.records import files
 from scalenet.records.documents import Family, Trained
 from scalenet.records.paths import Paths
 from scalenet.stages import declared, plain
@@ -241,9 +242,11 @@ def _strategies(paths: Paths, now: int) -> list[Metric]:
 
 def log_family(client: MlflowClient, run: str, paths: Paths, now: int) -> None:
     """Log the family: its accuracies over FLOPs, its figure, and what its best member confuses."""
-    from scalenet.report import confusion, figure  # matplotlib takes a second
+    from scalenet.report import confusion, figure  # altair takes a second
 
     family = Family.read(paths.family / "family.json")
+    digest = files.digest(paths.family / "family.json")
+    client.log_batch(run, tags=[RunTag("family", digest)])  # how its report finds this run
     judged = {"test_accuracy": lambda t: t, "select_accuracy": lambda t: t.select}
     scores = [
         Metric(f"family/{name}", score.accuracy, now, trained.member.flops)

@@ -28,9 +28,13 @@ SRC = ROOT / "src" / "scalenet"
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 ALLOWED = {"torch", "numpy", "scipy", "sklearn", "PIL", "yaml", "pydantic"}  # of a bare machine
 EXTRA = {  # imported where they are asked for
-    "figure.py": {"matplotlib"},
-    "confusion.py": {"matplotlib"},
+    "architecture.py": {"altair"},
     "candidates.py": {"altair", "vl_convert"},
+    "charts.py": {"altair"},
+    "confusion.py": {"altair"},
+    "figure.py": {"altair"},
+    "style.py": {"altair", "vl_convert"},
+    "page.py": {"altair", "vl_convert", "jinja2"},
     "transfer.py": {"timm", "safetensors"},
     "arrow.py": {"pyarrow"},
 }

@@ -98,7 +98,8 @@ def test_the_wheel_holds_scalenet_alone(wheel):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"scalenet", "scalenet_pipeline"}
     for file in ("space/network.py", "stages/search.py", "pipeline/cli/run.py", "presets/tiny.yaml",
                  "pipeline/files/dvc.template.yaml", "pipeline/files/plots/page.html",
-                 "pipeline/page.html"):  # fmt: skip
+                 "pipeline/page.html", "report/page.html", "report/page.css",
+                 "report/page.js"):  # fmt: skip
         assert f"scalenet/{file}" in names
     ours = {f.relative_to(ROOT / "src").as_posix() for f in (ROOT / "src").rglob("*.py")}
     assert ours <= set(names)
@@ -122,7 +123,7 @@ def test_it_works_from_any_folder(way, place, tree, wheel, installed, tmp_path):
 
 def test_a_bare_machine_runs_a_stage_and_the_command_says_what_is_missing(installed, tmp_path):
     missing = tmp_path / "missing"
-    for name in ("click", "dvc", "prefect", "mlflow", "ruamel", "matplotlib", "filelock", "httpx"):
+    for name in ("click", "dvc", "prefect", "mlflow", "ruamel", "altair", "filelock", "httpx"):
         (missing / name).mkdir(parents=True)
         raised = f"raise ModuleNotFoundError('no module named {name}', name={name!r})\n"
         (missing / name / "__init__.py").write_text(raised)

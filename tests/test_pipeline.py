@@ -216,13 +216,43 @@ def test_show_prints_the_family_with_its_registry_versions(project):
     printed = project.scalenet("family")
     lines = {line.split()[0]: line for line in printed.splitlines() if line.startswith("S")}
     assert set(lines) == set(MEMBERS) and all(" v" in line for line in lines.values())
+    assert " ms " in printed and "measured when it was registered" in printed
+
+
+REPORTED = """
+import json
+from pathlib import Path
+from mlflow import MlflowClient
+from scalenet.config import params
+from scalenet.pipeline import remembered, stores
+root = Path.cwd()
+given = params.load(root / 'params.yaml')
+run = remembered.published(root, given)
+known = remembered.remembered(root, given)
+logged = [file.path for file in stores.connect(root).list_artifacts(run.info.run_id)]
+print(json.dumps([logged, known.latencies, known.seconds, known.revision, known.published]))
+"""
+
+
+def test_the_report_holds_what_mlflow_remembers_and_lies_beside_the_publishing_run(project):
+    assert "report/index.html" in project.scalenet("report")
+    logged, latencies, seconds, revision, published = project.ask(REPORTED)
+    assert {"index.html", "family.svg", "confusion.svg"} <= set(logged)
+    assert set(latencies) == set(MEMBERS) and all(ms > 0 for ms in latencies.values())
+    assert next(iter(seconds)) == "prepare" and {*MEMBERS, "publish"} <= set(seconds)
+    page = project.read("report/index.html")
+    assert revision in page and published in page and "supernet.recipe.steps" in page
+    assert all(f"{ms:.3g}" in page for ms in latencies.values())
+    assert "report/" not in project.run("git", "status", "--short")
 
 
 def test_metrics_and_plots_show(project):
-    assert "accuracy" in project.run("dvc", "metrics", "show")
+    shown = project.run("dvc", "metrics", "show", "--json")
+    assert list(json.loads(shown)[""]["data"]) == ["artifacts/family/metrics.json"]
     project.run("dvc", "plots", "show", "--out", "plots")
     page = project.read("plots/index.html")
-    assert "candidates" in page and "artifacts_family_family_csv" in page
+    assert "candidates of the search" in page and "artifacts_family_family_csv" in page
+    assert "FLOPs, log scale" in page and '"row": {"field": "rev"' in page
     assert 'src="http' not in page  # it opens offline
 
 
@@ -473,6 +503,9 @@ def test_a_scheduled_run_works_in_a_workspace_and_leaves_the_checkout_as_it_was(
 def test_an_experiment_changes_only_what_follows(project):
     printed = project.run("dvc", "exp", "run", "-S", "publish.draws=60")
     assert "Running stage 'publish'" in printed and "Running stage 'retrain@S0'" not in printed
+    shown = project.run("dvc", "exp", "show", "--only-changed", "--drop", ".*/", "--csv")
+    columns = shown.splitlines()[0].split(",")
+    assert "publish.draws" in columns and len(columns) <= 10
     project.reset()
 
 

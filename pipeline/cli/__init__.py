@@ -20,6 +20,7 @@ VERBS = {  # a verb's file and its line in the help
     "run": "Build the family: every stage that is not up to date.",
     "status": "Say what would run, why, and for how long.",
     "family": "Show the family that was built.",
+    "report": "Write the report of the family, one page.",
     "pick": "Choose a member to deploy, within limits.",
     "promote": "Deploy a generation of the family, or undo that.",
     "predict": "Name what is on photographs.",

@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import click
 
 from scalenet.pipeline.cli import InProject
 
-FIGURE, CONFUSION = Path("report/family.svg"), Path("report/confusion.svg")
-
 
 @click.command(name="family", cls=InProject)
-def command() -> None:
+@click.option("--networks", is_flag=True, help="Each member's strategy and network too.")
+def command(networks: bool) -> None:
     """Show the family that was built: its members, what they should beat, and warnings.
 
-    The figures go to report/: family.svg, and confusion.svg where there are at most 40 classes.
+    On a narrow terminal the table leaves out columns. `scalenet report` shows the same, and more,
+    as a page.
 
     \b
     scalenet family
-    scalenet family | head -3
+    scalenet family --networks | less -S
     """
     from scalenet.config import params as config
-    from scalenet.pipeline import deployment, generations
-    from scalenet.records import files
+    from scalenet.pipeline import deployment, generations, remembered
     from scalenet.records.paths import Paths
-    from scalenet.report import confusion, figure, table
+    from scalenet.report import table
 
     root = Path.cwd()
     params, paths = config.load(root / "params.yaml"), Paths(root)
     built = paths.published()
-    figure.draw(built, root / FIGURE)
-    versions = generations.versions(root, params)
-    click.echo(table.text(built, versions))
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    versions, latencies = generations.versions(root, params), remembered.latencies(root, params)
+    click.echo(table.text(built, versions, latencies, columns))
     for at in (built.law or {"next": []})["next"]:
         click.echo(table.prediction(at))
-    click.echo(f"\n{table.baselines(built)}")
-    for line in table.warnings(built):
+    if built.baselines:
+        click.echo(f"\n{table.baselines(built)}")
+    if networks:
+        click.echo(f"\n{table.networks(built)}")
+    click.echo("")
+    for line in [*table.warnings(built), *table.key(built, latencies)]:
         click.echo(line)
-    counts = confusion.read(paths.family / "confusion.csv")
-    drawn = confusion.svg(built, paths.info().classes, counts)
-    if drawn:
-        files.write_bytes(root / CONFUSION, drawn.encode())
-    click.echo(f"\nfigure    {FIGURE}{f'   {CONFUSION}' if drawn else ''}")
+    click.echo("report    scalenet report  one page: figures, mistakes, networks, cost")
     click.echo("classes   artifacts/family/recall.csv   artifacts/family/confusion.csv")
     if len(versions) == len(built.members):
         click.echo(f"registry  {deployment.standing(root, params)}")

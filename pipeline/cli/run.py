@@ -20,7 +20,7 @@ from scalenet.pipeline.cli import changes, overrides
 )
 @click.option("--promote", is_flag=True, help="Deploy the family that it ends with, if not worse.")
 def command(preset: str | None, pairs: tuple[str, ...], target: str | None, promote: bool) -> None:
-    """Build the family: every stage that is not up to date.
+    """Build the family: every stage that is not up to date. Then write its report.
 
     The same as `dvc repro`, as one Prefect flow, with stages side by side (compute.workers): both
     give the same bytes and each finds the other's work done. In an empty folder it begins the
@@ -40,6 +40,10 @@ def command(preset: str | None, pairs: tuple[str, ...], target: str | None, prom
         from scalenet.pipeline import flows  # seconds of imports, while the server starts
 
         code = flows.run_family(preset, chosen, target)
+    if code == 0 and target in (None, "publish"):
+        from scalenet.pipeline.cli import report
+
+        click.echo(f"report    {report.write(Path.cwd())}")
     if code == 0 and target is None:
         _registered(promote)
     raise SystemExit(code)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-import numpy as np
-from matplotlib.figure import Figure
+import altair as alt
 
-from scalenet.records.documents import Family, Trained
-from scalenet.report.figure import STYLE
+from scalenet.records.documents import Family
+from scalenet.report import marks, style
 
-MOST = 40  # classes of a picture; artifacts/family/confusion.csv holds any number
-NAMED = 24  # characters of a class name that are shown
+MOST = 60  # classes of a picture; artifacts/family/confusion.csv holds any number
+COUNTED = 30  # classes up to which every cell says how many images are in it
 Counts = Sequence[tuple[str, str, str, int]]  # member, true class, predicted class, images
 
 
@@ -31,37 +28,43 @@ def svg(family: Family, classes: Sequence[str], counts: Counts) -> str | None:
 
     Where no member has a score on select, it is the largest's.
     """
+    name = marks.leader(family.members).member.name
+    drawn = chart(classes, [count[1:] for count in counts if count[0] == name], name)
+    return style.svg(drawn) if drawn else None
+
+
+def chart(
+    classes: Sequence[str], counts: Sequence[tuple[str, str, int]], member: str
+) -> alt.LayerChart | None:
+    """Colour a cell by its share of the true class, and count its images; None for too many."""
     if len(classes) > MOST:
         return None
-    chosen = max(family.members, key=_rank)
-    name, place = chosen.member.name, {label: i for i, label in enumerate(classes)}
-    matrix = np.zeros((len(classes), len(classes)), int)
-    for member, true, predicted, count in counts:
-        if member == name:
-            matrix[place[true], place[predicted]] = count
-    return _drawn(matrix, classes, f"{family.name}: test images of {name}, true and predicted")
-
-
-def _rank(trained: Trained) -> tuple[float, float]:
-    return (trained.select.accuracy if trained.select else 0.0, trained.member.multiple)
-
-
-def _drawn(matrix: np.ndarray, classes: Sequence[str], title: str) -> str:
-    """Colour a cell by its share of the row; write the count of images in it."""
-    content, side = io.StringIO(), 2.6 + 0.32 * len(classes)
-    shares = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
-    names = [name if len(name) <= NAMED else f"{name[: NAMED - 1]}…" for name in classes]
-    with matplotlib.rc_context(STYLE | {"text.parse_math": False}):
-        figure = Figure(figsize=(side + 0.6, side), layout="constrained")
-        axes = figure.subplots()
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (y, x), count in np.ndenumerate(matrix):
-            if count:
-                colour = "white" if shares[y, x] > 0.5 else "black"
-                axes.text(x, y, str(count), ha="center", va="center", color=colour, fontsize=8)
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="predicted class", ylabel="true class")
-        axes.set_title(title, fontsize=10)
-        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
-    return content.getvalue()
+    totals = {label: sum(n for true, _, n in counts if true == label) for label in classes}
+    rows = [
+        {"true": true, "predicted": predicted, "images": n, "share": n / totals[true]}
+        for true, predicted, n in counts
+    ]
+    cell = 30 if len(classes) <= COUNTED else 12
+    sides = {"sort": list(classes), "scale": alt.Scale(domain=list(classes))}
+    base = alt.Chart(style.data(rows)).encode(
+        x=alt.X("predicted:N", title="predicted class", **sides).axis(
+            labelAngle=-90, labelLimit=130
+        ),
+        y=alt.Y("true:N", title="true class", **sides).axis(labelLimit=130),
+    )
+    shades = alt.Scale(domain=[0, 1], range=["#dbe9f6", "#08306b"])
+    shade = alt.Color("share:Q", scale=shades, title="share of the true class", legend=None)
+    cells = base.mark_rect().encode(
+        color=shade,
+        tooltip=[
+            *(alt.Tooltip(f"{field}:N") for field in ("true", "predicted")),
+            alt.Tooltip("images:Q", format=","),
+            alt.Tooltip("share:Q", format=".1%"),
+        ],
+    )
+    ink = alt.condition("datum.share > 0.45", alt.value("white"), alt.value("black"))
+    words = base.mark_text(fontSize=10, tooltip=None).encode(text="images:Q", color=ink)
+    drawn = alt.layer(cells, words) if len(classes) <= COUNTED else alt.layer(cells)
+    side = cell * len(classes)
+    title = f"test images of {member}, true and predicted"
+    return drawn.properties(width=max(side, 60), height=max(side, 60), title=title)

@@ -1,92 +1,236 @@
-"""The family's figure: accuracy against FLOPs, intervals, the accuracy law, and the baselines."""
+"""The family's figure: accuracy against a cost, intervals, the accuracy law, and the baselines."""
 
 from __future__ import annotations
 
-import io
-import textwrap
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-import matplotlib
-from matplotlib.figure import Figure
+import altair as alt
 
-from scalenet.records import files
-from scalenet.records.documents import Baseline, Family, Trained
+from scalenet.records.documents import Family, Trained
+from scalenet.report import marks, style
 
-STYLE = {"svg.hashsalt": "scalenet", "svg.fonttype": "none", "font.size": 10}
-COLOURS = {"searched": "tab:blue", "extrapolated": "tab:orange"}
-LINES, MARKERS = ("--", ":", "-.", (0, (1, 3))), "Dv^"  # of baselines without FLOPs, and with
-LABEL = 42  # characters of a line of the legend, which has two columns
+SEARCHED, EXTRAPOLATED = "searched size", "extrapolated size"
+NETWORK, SCORED, EXPECTED = "baseline network", "candidate of the search", "the law's next"
+SHAPES = {SEARCHED: "circle", EXTRAPOLATED: "square", NETWORK: "diamond", SCORED: "circle",
+          EXPECTED: "triangle-up"}  # fmt: skip
+COLOURS = dict(zip(SHAPES, [style.BLUE, style.RED, style.GREEN, style.GREY, style.PURPLE],
+                   strict=True))  # fmt: skip
 
 
-def draw(family: Family, path: Path) -> None:
-    """Draw a family to a file; equal families give equal bytes."""
-    files.write_bytes(path, svg(family).encode())
+NAMED = {"fontSize": 10, "limit": {"expr": "0.55 * width"}}  # of baselines
+
+
+class Axis(NamedTuple):
+    """A cost: its field in rows, its title, and a number of it as text (D3)."""
+
+    field: str
+    title: str
+    form: str
+
+
+FLOPS = Axis("flops", "FLOPs (multiply-accumulates), log scale", "~s")
+PARAMS = Axis("params", "parameters, log scale", "~s")
+LATENCY = Axis("ms", "ms an image, one CPU thread, log scale", "~g")
 
 
 def svg(family: Family) -> str:
-    """Return a family's figure as SVG."""
-    content = io.StringIO()
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-        axes = figure.subplots()
-        for origin, colour in COLOURS.items():
-            if members := [t for t in family.members if t.member.origin == origin]:
-                _members(axes, members, colour)
-        if family.law is not None:
-            _law(axes, family)
-        _baselines(axes, family)
-        axes.set(xscale="log", xlabel="FLOPs (multiply-accumulates of one image)")
-        axes.set(ylabel="test top-1, %")
-        confidence = family.members[0].confidence
-        axes.set_title(f"{family.name}: the family and its {confidence:.0%} intervals")
-        axes.grid(alpha=0.3)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
-    return content.getvalue()
+    """Return a family's figure as SVG; equal families give equal text."""
+    return style.svg(chart(family, FLOPS))
 
 
-def _members(axes: Any, members: list[Trained], colour: str) -> None:
-    """Draw members of one origin with their intervals and names."""
-    x, y = [t.member.flops for t in members], [100 * t.accuracy for t in members]
-    below = [100 * (t.accuracy - t.low) for t in members]
-    above = [100 * (t.high - t.accuracy) for t in members]
-    label = f"{members[0].member.origin} sizes"
-    axes.errorbar(x, y, yerr=[below, above], fmt="o", capsize=3, color=colour, label=label)
-    for t, at in zip(members, zip(x, y, strict=True), strict=True):
-        axes.annotate(t.member.name, at, (6, -12), textcoords="offset points")
+def chart(
+    family: Family,
+    axis: Axis,
+    candidates: style.Rows = (),
+    latencies: Mapping[str, float] | None = None,
+) -> alt.LayerChart:
+    """Draw the family over a cost; ``candidates`` are rows of the search, ``latencies`` in ms."""
+    members = [r for r in rows(family, axis, latencies or {}) if r.get(axis.field)]
+    networks = [r for r in networks_of(family) if r[axis.field]]
+    lines = [
+        {"y": b.accuracy, "about": f"{b.about}: {100 * b.accuracy:.1f} %"}
+        for b in family.baselines
+        if not getattr(b, axis.field, None)
+    ]
+    law = law_rows(family) if axis == FLOPS and family.law else {"line": [], "next": []}
+    domain = _domain(members + law["next"], [r["test"] for r in [*networks, *candidates]], lines)
+    shown = [line for line in lines if domain[0] <= line["y"] <= domain[1]]
+    everything = [*candidates, *networks, *law["next"], *members]
+    layout = _layout(axis, domain, everything)
+    scored = _points(candidates, layout)
+    layers = [
+        (candidates, [scored.mark_point(size=18, filled=True, opacity=0.4, clip=True)]),
+        (law["line"], [_law(law["line"], layout)]),
+        (shown, [_lines(shown)]),
+        (networks, _networks(networks, layout)),
+        (law["next"], _members(law["next"], layout)),
+        (members, _members(members, layout)),
+    ]
+    title = {"text": f"{family.name}: test accuracy, {family.members[0].confidence:.0%} intervals"}
+    if far := [line["about"] for line in lines if line not in shown]:
+        title |= {"subtitle": f"far below: {'; '.join(far)}"}
+    drawn = [layer for content, some in layers if content for layer in some]
+    return alt.layer(*drawn).properties(title=title, width=style.WIDTH, height=style.HEIGHT)
 
 
-def _baselines(axes: Any, family: Family) -> None:
-    """Draw baselines: a marker at its FLOPs, or a dashed line; far below all else only in words."""
-    low, high = axes.get_ylim()
-    networks = [b for b in family.baselines if b.flops]
-    for baseline, marker in zip(networks, MARKERS, strict=False):
-        at, label = 100 * baseline.accuracy, _label(baseline)
-        axes.plot([baseline.flops], [at], marker, mfc="none", color="tab:red", label=label)
-    others = [b for b in family.baselines if not b.flops]
-    for baseline, line in zip(others, LINES, strict=False):
-        axes.axhline(100 * baseline.accuracy, ls=line, color="tab:red", label=_label(baseline))
-    shown = [100 * b.accuracy for b in family.baselines if b.name != "majority"]
-    near = [at for at in shown if at > low - 2 * (high - low)]
-    axes.set_ylim(min([low, *(at - 1 for at in near)]), max([high, *(at + 1 for at in near)]))
+# --- rows -----------------------------------------------------------------------------------------
 
 
-def _label(baseline: Baseline) -> str:
-    return textwrap.fill(f"{baseline.about}: {100 * baseline.accuracy:.1f} %", LABEL)
+def rows(family: Family, axis: Axis, latencies: Mapping[str, float]) -> style.Rows:
+    """Return a row a member; ``pareto`` says that none as cheap is as good on select."""
+
+    def cost(trained: Trained) -> float | None:
+        return latencies.get(trained.member.name) if axis == LATENCY else getattr(
+            trained.member, axis.field)  # fmt: skip
+
+    front = marks.pareto(family.members, cost)
+    judged = all(t.select for t in family.members)
+    return [
+        {
+            "name": t.member.name,
+            "series": SEARCHED if t.member.origin == "searched" else EXTRAPOLATED,
+            "flops": t.member.flops,
+            "params": t.member.params,
+            "ms": latencies.get(t.member.name),
+            "test": t.accuracy,
+            "low": t.low,
+            "high": t.high,
+            "select": t.select.accuracy if t.select else None,
+            "pareto": t.member.name in front or not judged,
+            "network": str(t.member.network),
+        }
+        for t in family.members
+    ]
 
 
-def _law(axes: Any, family: Family) -> None:
-    """Draw the accuracy law and its prediction of the next sizes."""
+def networks_of(family: Family) -> style.Rows:
+    """Return a row for each baseline that is a network of known cost."""
+    return [
+        {"name": b.about, "series": NETWORK, "flops": b.flops, "params": b.params, "ms": None,
+         "test": b.accuracy, "select": b.select.accuracy if b.select else None}
+        for b in family.baselines if b.flops
+    ]  # fmt: skip
+
+
+def law_rows(family: Family) -> dict[str, style.Rows]:
+    """Return the accuracy law as a line, and what it expects of the next sizes."""
     law, smallest, largest = family.law, family.members[0].member, family.members[-1].member
     base = smallest.budget / smallest.multiple
-    following = [(at["multiple"] * base, at) for at in law["next"]]
-    first, last = smallest.flops, max([largest.flops, *(flops for flops, _ in following)])
-    x = [first * (last / first) ** (i / 100) for i in range(101)]
-    falls = [law["scale"] * (flops / law["flops0"]) ** -law["exponent"] for flops in x]
-    y = [100 * (law["top"] - fall) for fall in falls]
-    axes.plot(x, y, "--", color="gray", linewidth=1, label="accuracy law")
-    for flops, at in following:
-        bars = [[100 * (at["value"] - at["low"])], [100 * (at["high"] - at["value"])]]
-        style = {"fmt": "s", "mfc": "none", "capsize": 3, "color": "gray"}
-        axes.errorbar([flops], [100 * at["value"]], yerr=bars, **style)
+    following = [
+        {"name": f"{at['multiple']:g} × the base", "series": EXPECTED, "pareto": False,
+         "flops": at["multiple"] * base, "test": at["value"], "low": at["low"], "high": at["high"]}
+        for at in law["next"]
+    ]  # fmt: skip
+    first, last = smallest.flops, max([largest.flops, *(row["flops"] for row in following)])
+    places = [first * (last / first) ** (i / 60) for i in range(61)]
+    falls = [law["scale"] * (flops / law["flops0"]) ** -law["exponent"] for flops in places]
+    line = [{"flops": x, "test": law["top"] - fall} for x, fall in zip(places, falls, strict=True)]
+    return {"line": line, "next": following}
+
+
+def _domain(members: style.Rows, others: Iterable[float], lines: style.Rows) -> list[float]:
+    """Return the accuracies to show: members and all that is not far below them."""
+    low, high = min(r["low"] for r in members), max(r["high"] for r in members)
+    least = low - 1.5 * max(high - low, 0.02)
+    near = [v for v in [*others, *(line["y"] for line in lines)] if v >= least]
+    pad = 0.03 * (max([high, *near]) - min([low, *near]))
+    return [max(0.0, min([low, *near]) - pad), min(1.0 + pad, max([high, *near]) + 2 * pad)]
+
+
+# --- layers ---------------------------------------------------------------------------------------
+
+
+class Layout(NamedTuple):
+    """What the layers of a figure share: the cost, its middle, both axes, colours and shapes."""
+
+    axis: Axis
+    middle: float
+    x: alt.X
+    y: alt.Y
+    colour: alt.Color
+    shape: alt.Shape
+    fill: alt.Fill
+
+
+def _layout(axis: Axis, domain: list[float], content: style.Rows) -> Layout:
+    """Lay out a figure of rows, whose legend names the series that are there."""
+    costs = [row[axis.field] for row in content]
+    there = {row["series"] for row in content}
+    legend = style.legend(values=[name for name in SHAPES if name in there])
+    colours = alt.Scale(domain=list(SHAPES), range=list(COLOURS.values()))
+    shapes = alt.Scale(domain=list(SHAPES), range=list(SHAPES.values()))
+    x = alt.X(f"{axis.field}:Q", title=axis.title, axis=alt.Axis(format=axis.form, tickCount=6))
+    y = alt.Y("test:Q", title="top-1 accuracy", axis=alt.Axis(format=".3~p"))
+    return Layout(
+        axis,
+        math.sqrt(min(costs) * max(costs)),
+        x.scale(type="log", nice=False, padding=24),
+        y.scale(domain=domain, nice=False, zero=False),
+        alt.Color("series:N", scale=colours, legend=legend),
+        alt.Shape("series:N", scale=shapes, legend=legend),
+        alt.Fill("series:N", scale=colours, legend=legend),
+    )
+
+
+def _points(content: style.Rows, layout: Layout) -> alt.Chart:
+    """Encode points by series, in colour and shape, with what hovering tells."""
+    told = {field for row in content for field in row}
+    tips = [
+        alt.Tooltip("name:N"),
+        alt.Tooltip("series:N", title="what"),
+        alt.Tooltip("flops:Q", title="FLOPs", format=","),
+        alt.Tooltip("params:Q", title="parameters", format=","),
+        *([alt.Tooltip("ms:Q", format=".3~g")] if layout.axis == LATENCY else []),
+        alt.Tooltip("test:Q", title="accuracy", format=".2%"),
+        *(alt.Tooltip(f"{field}:N") for field in ("score", "network") if field in told),
+    ]
+    keys = {"color": layout.colour, "shape": layout.shape, "tooltip": tips}
+    return alt.Chart(style.data(list(content))).encode(x=layout.x, y=layout.y, **keys)
+
+
+def _networks(content: style.Rows, layout: Layout) -> list[alt.Chart]:
+    """Draw baselines that have such a cost, named towards the middle."""
+    layers = [_points(content, layout).mark_point(size=70, strokeWidth=2, clip=True)]
+    for right, place in ((True, {"dx": -9, "align": "right"}), (False, {"dx": 9, "align": "left"})):
+        named = [
+            row | {"words": f"{row['name']}: {100 * row['test']:.1f} %"}
+            for row in content
+            if (row[layout.axis.field] > layout.middle) == right
+        ]
+        if named:
+            text = alt.Chart(style.data(named)).mark_text(**place, **NAMED)
+            layers.append(text.encode(x=layout.x, y=layout.y, text="words:N"))
+    return layers
+
+
+def _members(content: style.Rows, layout: Layout) -> list[alt.Chart]:
+    """Draw intervals, points and names; hollow where another is as cheap and as good."""
+    held = alt.condition("datum.pareto", alt.value(1), alt.value(0))
+    plain = alt.Chart(style.data(content)).encode(x=layout.x, y=layout.y)
+    law = bool(content) and content[0]["series"] == EXPECTED
+    place = {"dx": -7, "dy": 14, "align": "right"} if law else {"dx": 6, "dy": 12, "align": "left"}
+    bars = plain.mark_rule(strokeWidth=1.5, clip=True)
+    points = _points(content, layout).mark_point(size=90, strokeWidth=2, opacity=1)
+    return [
+        bars.encode(y="low:Q", y2="high:Q", color=layout.colour),
+        points.encode(fill=layout.fill, fillOpacity=held),
+        plain.mark_text(clip=True, **place).encode(text="name:N"),
+    ]
+
+
+def _law(line: style.Rows, layout: Layout) -> alt.Chart:
+    drawn = alt.Chart(style.data(line)).mark_line(strokeDash=[6, 4], clip=True, color=style.GREY)
+    return drawn.encode(x=layout.x, y=layout.y)
+
+
+def _lines(content: style.Rows) -> alt.LayerChart:
+    """Draw what has no such cost as lines, named at alternating ends."""
+    rules = alt.Chart(style.data(content)).mark_rule(strokeDash=[3, 3], color=style.GREEN)
+    layers = [rules.encode(y="y:Q")]
+    for rows, place, end in ((content[::2], "right", "width"), (content[1::2], "left", 4)):
+        if rows:
+            text = alt.Chart(style.data(rows)).mark_text(align=place, dy=-6, **NAMED)
+            layers.append(text.encode(x=alt.value(end), y="y:Q", text="about:N"))
+    return alt.layer(*layers)

@@ -2,32 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalenet.records.documents import Baseline, Family, Tested, Trained
+from scalenet.report import marks
+
+DROPPED = ("balanced", "version", "px", "params", "interval", "baselines", "ms", "front")
+FRONT, DOMINATED = "●", "○"
 
 
-def text(family: Family, versions: dict[str, str]) -> str:
-    """Return a family's table, one member a line; ``versions`` are those in the model registry."""
-    head = ("size", "FLOPs", "params", "px", *_judged(family), "registry", "strategy, network")
-    return _aligned([head, *(_row(t, versions.get(t.member.name)) for t in family.members)])
+def text(
+    family: Family,
+    versions: Mapping[str, str],
+    latencies: Mapping[str, float],
+    columns: int | None = None,
+) -> str:
+    """Return a family's table, a member a line, at most ``columns`` characters wide.
+
+    ``versions`` are those in the model registry, ``latencies`` milliseconds. A narrow table leaves
+    out columns, those of DROPPED one after the other.
+    """
+    rows = _rows(family, versions, latencies)
+    for name in DROPPED:
+        drawn = _aligned(_lined(rows))
+        if columns is None or max(map(len, drawn.splitlines())) <= columns:
+            return drawn
+        for row in rows:
+            row.pop(name, None)
+    return _aligned(_lined(rows))
+
+
+def key(family: Family, latencies: Mapping[str, float]) -> list[str]:
+    """Return what the table's columns mean, a line each."""
+    lines = []
+    if latencies:
+        lines.append("ms        one image on one CPU thread, measured when it was registered")
+    if all(t.select for t in family.members):
+        lines.append(
+            f"front     {FRONT} none with so few FLOPs is as good on select, {DOMINATED} one is"
+        )
+    if family.baselines:
+        lines.append(
+            "baselines as listed below, on test: "
+            f"{marks.BETTER} better beyond noise, {marks.WORSE} worse, {marks.EVEN} neither"
+        )
+    return lines
+
+
+def networks(family: Family) -> str:
+    """Return what each member is: its strategy, its base, its network."""
+    return _aligned([("size", "strategy", "origin", "network"), *map(_network, family.members)])
 
 
 def baselines(family: Family) -> str:
     """Return the table of what the family should beat, one baseline a line."""
-    head = ("baseline", "FLOPs", "params", "steps", *_judged(family))
-    return _aligned([head, *map(_baseline, family.baselines)])
+    return _aligned(_rivals(family))
 
 
-def markdown(family: Family, versions: dict[str, str]) -> str:
-    """Return a family's members, its baselines and its warnings in Markdown."""
-    head = ("size", "FLOPs", "params", "px", *_judged(family), "registry", "strategy, network")
-    members = [_row(trained, versions.get(trained.member.name)) for trained in family.members]
-    rivals = [_baseline(baseline) for baseline in family.baselines]
-    parts = [_grid([head, *members])]
-    if rivals:
-        parts.append(_grid([("baseline", "FLOPs", "params", "steps", *_judged(family)), *rivals]))
+def markdown(family: Family, versions: Mapping[str, str]) -> str:
+    """Return a family's members, its baselines, its networks and its warnings in Markdown."""
+    parts = [_grid(_lined(_rows(family, versions, {})))]
+    if family.baselines:
+        parts.append(_grid(_rivals(family)))
+    parts += [f"* {line}\n" for line in key(family, {})]
+    parts.append(_grid([("size", "strategy", "origin", "network"), *map(_network, family.members)]))
     parts += [f"**{line}**\n" for line in warnings(family)]
     return "\n".join(parts)
 
@@ -43,8 +82,35 @@ def warnings(family: Family) -> list[str]:
     return [f"warning: {sentence}" for sentence in family.warnings]
 
 
-def _judged(family: Family) -> tuple[str, ...]:
-    return ("select", "test", f"{family.members[0].confidence:.0%} interval", "balanced")
+def _rows(
+    family: Family, versions: Mapping[str, str], latencies: Mapping[str, float]
+) -> list[dict[str, str]]:
+    """Return the members' cells by column, without the columns of which nothing is known."""
+    front = marks.pareto(family.members, lambda trained: trained.member.flops)
+    known = {"ms": latencies, "baselines": family.baselines, "front": front}
+    lacking = {name for name, values in known.items() if not values}
+    rows = (
+        _row(t, family, front) | _kept(t.member.name, versions, latencies) for t in family.members
+    )
+    return [{name: cell for name, cell in row.items() if name not in lacking} for row in rows]
+
+
+def _lined(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
+    return [tuple(rows[0]), *(tuple(row.values()) for row in rows)]
+
+
+def _network(trained: Trained) -> tuple[str, ...]:
+    m = trained.member
+    return (m.name, f"{m.scaling} of {m.base}", m.origin, str(m.network))
+
+
+def _rivals(family: Family) -> list[tuple[str, ...]]:
+    head = ("baseline", "FLOPs", "params", "select", "test", _interval(family), "balanced")
+    return [head, *map(_baseline, family.baselines)]
+
+
+def _interval(family: Family) -> str:
+    return f"{family.members[0].confidence:.0%} interval"
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
@@ -56,40 +122,71 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _row(trained: Trained, version: str | None) -> tuple[str, ...]:
+def _row(trained: Trained, family: Family, front: set[str]) -> dict[str, str]:
     m = trained.member
-    size = (m.name, _short(m.flops), _short(m.params), str(m.network.resolution))
-    found = f"{m.scaling} of {m.base} ({m.origin})"
-    return (*size, *_results(trained), f"v{version}" if version else "–", found)
+    select, test, interval, balanced = _results(trained)
+    return {
+        "size": m.name,
+        "FLOPs": short(m.flops),
+        "params": short(m.params),
+        "px": str(m.network.resolution),
+        "ms": "–",
+        "select": select,
+        "test": test,
+        "interval": interval,
+        "balanced": balanced,
+        "front": FRONT if m.name in front else DOMINATED,
+        "baselines": " ".join(marks.against(family, m.name).values()),
+        "version": "–",
+    }
+
+
+def _kept(name: str, versions: Mapping[str, str], latencies: Mapping[str, float]) -> dict[str, str]:
+    """Return what MLflow knows of a member, as cells."""
+    version = {"version": f"v{versions[name]}"} if name in versions else {}
+    return version | ({"ms": f"{latencies[name]:.3g}"} if name in latencies else {})
 
 
 def _baseline(baseline: Baseline) -> tuple[str, ...]:
-    steps = "–" if baseline.steps is None else f"{baseline.steps:,}"
-    sizes = (_short(baseline.flops), _short(baseline.params), steps)
-    return (baseline.about, *sizes, *_results(baseline))
+    return (baseline.about, short(baseline.flops), short(baseline.params), *_results(baseline))
 
 
 def _results(tested: Tested) -> tuple[str, ...]:
     interval = f"{100 * tested.low:.1f}–{100 * tested.high:.1f} %"
-    select = "–" if tested.select is None else _percent(tested.select.accuracy)
-    return (select, _percent(tested.accuracy), interval, _percent(tested.balanced))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+    select = "–" if tested.select is None else percent(tested.select.accuracy, 2)
+    return (select, percent(tested.accuracy, 2), interval, percent(tested.balanced, 2))
 
 
 def prediction(at: dict[str, Any]) -> str:
     """Return a line on what the accuracy law expects of one of the next budgets."""
     interval = f"{100 * at['low']:.1f}–{100 * at['high']:.1f} %"
-    value = f"{100 * at['value']:.2f} %"
+    value = percent(at["value"], 2)
     return f"at {at['multiple']:g} x the base budget the accuracy law expects {value} ({interval})"
 
 
-def _short(count: int | None) -> str:
+# --- numbers as people write them -----------------------------------------------------------------
+
+
+def percent(share: float, digits: int) -> str:
+    """Write a share of 1: 86.3 %."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def short(count: int | None) -> str:
+    """Write a count with three digits and its unit: 1.79 M; – if it is not known."""
     if count is None:
         return "–"
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return str(count)
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the unit that fits it: 12.3 s, 4 min 10 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

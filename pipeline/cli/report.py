@@ -1,0 +1,37 @@
+"""``scalenet report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from scalenet.pipeline.cli import InProject
+
+FOLDER = "report"
+
+
+@click.command(name="report", cls=InProject)
+def command() -> None:
+    """Write the report of the family: report/index.html, and its figures as SVG and PNG.
+
+    The page is one file that opens without a network: accuracy against cost, members, networks,
+    laws, the search, mistakes, cost and provenance. `scalenet run` writes it too.
+
+    \b
+    scalenet report && open report/index.html
+    """
+    click.echo(f"report    {write(Path.cwd())}")
+
+
+def write(root: Path) -> Path:
+    """Write the report of a project; return where its page lies, from there."""
+    from scalenet.config import params as config
+    from scalenet.pipeline import remembered
+    from scalenet.report import gathered, page
+
+    params = config.load(root / "params.yaml")
+    found = gathered.gather(root, remembered.remembered(root, params))
+    made = page.write(found, root / FOLDER, remembered.scripts())
+    remembered.log(root, params, made[0])
+    return made[0].relative_to(root)

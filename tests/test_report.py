@@ -1,0 +1,410 @@
+"""The report as people meet it: in a browser, by hand, by keyboard, on a phone, in the dark."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from scalenet.laws import scores
+from scalenet.pipeline import remembered
+from scalenet.records import files, predictions
+from scalenet.records.documents import (
+    Baseline,
+    Candidate,
+    DataInfo,
+    Family,
+    Measurements,
+    Member,
+    Trained,
+)
+from scalenet.records.paths import Paths
+from scalenet.records.predictions import Predictions
+from scalenet.report import gathered, marks, mistakes, page, table
+from scalenet.report.gathered import Remembered
+from scalenet.stages import run_stage
+from scalenet.training.loop import ignore
+
+SIZES = ("chromium", "chromium-browser", "google-chrome")
+HOSTILE = '</script><img src=x onerror="alert(1)"><b>&amp;{{7*7}}'
+TESTED, DIGEST = 120, "0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A family to report: what is unusual about it."""
+
+    classes: Sequence[str] = tuple("abcde")
+    members: int = 3
+    channels: int = 1
+    baselines: bool = True
+    candidates: int = 30
+    one_class: bool = False
+    side: int = 8
+    remembered: Remembered = field(default_factory=Remembered)
+
+
+def say(case: Case, good: float, seed: int) -> Predictions:
+    """Return answers that are right as often as asked."""
+    rng, classes = np.random.default_rng(seed), len(case.classes)
+    labels = np.arange(TESTED) % classes
+    right = rng.random(TESTED) < good
+    predicted = np.where(right, labels, rng.integers(0, classes, TESTED))
+    if case.one_class:
+        predicted = np.zeros(TESTED, int)
+    sure = rng.uniform(0.3, 1.0, TESTED).astype(np.float32)
+    true = np.where(labels == predicted, sure, (1 - sure) / 2).astype(np.float32)
+    return Predictions(labels.astype(np.int32), predicted.astype(np.int32), sure, true)
+
+
+def judged(said: dict[str, Predictions]) -> dict:
+    return scores.tested(said["test"], said["select"], 0.95)
+
+
+@pytest.fixture(scope="module")
+def make(built, make_params, tmp_path_factory) -> Callable[[Case], Path]:
+    """Return what invents a project's artifacts; publish, which is real, makes a family of them."""
+
+    def invent(case: Case) -> Path:
+        folder = tmp_path_factory.mktemp("project")
+        paths, rng = Paths(folder), np.random.default_rng(0)
+        shutil.copytree(built / "artifacts/law", paths.law)
+        members = {f"S{i}": {"multiple": 2**i, "seed": 0} for i in range(case.members)}
+        content = make_params({"data": {"channels": case.channels}}).model_dump(mode="json")
+        content["family"] = members
+        (folder / "params.yaml").write_text(yaml.safe_dump(content))
+        DataInfo(
+            channels=case.channels,
+            size=case.side,
+            classes=list(case.classes),
+            counts={"train": 500, "select": TESTED, "test": TESTED},
+            mean=[0.5] * case.channels,
+            std=[0.2] * case.channels,
+            digest=DIGEST,
+        ).write(paths.data / "info.json")
+        for split in ("test", "select"):
+            shape = (TESTED, case.channels, case.side, case.side)
+            pixels = rng.integers(0, 255, shape).astype(np.uint8)
+            labels = np.arange(TESTED) % len(case.classes)
+            arrays = {"pixels": pixels, "labels": labels}
+            files.write_arrays(paths.data / f"{split}.npz", arrays)
+        plan = Member.read(built / "artifacts/plan/S0.json")
+        for i, name in enumerate(members):
+            about = {"name": name, "multiple": 2.0**i, "flops": plan.flops * 2**i}
+            member = plan.model_copy(update=about | {"params": plan.params * (i + 1)})
+            train(paths, member, case, 0.5 + 0.1 * i)
+        base(paths, case)
+        search(paths, plan, case)
+        run_stage(folder, "publish", None, ignore)
+        return folder
+
+    return invent
+
+
+def train(paths: Paths, member: Member, case: Case, good: float) -> None:
+    said = {split: say(case, good, seed) for seed, split in enumerate(("test", "select"))}
+    out = paths.member(member.name)
+    Trained(**judged(said), member=member, data=DIGEST, weights="w").write(out / "trained.json")
+    predictions.write(out / "predictions.npz", {member.name: said})
+    rows = [(step, 2 / step, 0.1, None if step % 2 else step / 40) for step in range(1, 31)]
+    files.write_table(out / "training.csv", ("step", "loss", "learning_rate", "select"), rows)
+
+
+def base(paths: Paths, case: Case) -> None:
+    found, answers = [], {}
+    for name, flops, good in (("majority", None, 0.1), ("svm", None, 0.5), ("net", 60_000, 0.6)):
+        if case.baselines:
+            answers[name] = {split: say(case, good, 7) for split in ("test", "select")}
+            about = {"name": name, "about": f"the {name}", "images": 500, "steps": None}
+            sizes = {"flops": flops, "params": flops and 9_000}
+            found.append(Baseline(**judged(answers[name]), **about, **sizes))
+    Measurements(baselines=found).write(paths.baselines / "baselines.json")
+    predictions.write(paths.baselines / "predictions.npz", answers)
+
+
+def search(paths: Paths, plan: Member, case: Case) -> None:
+    rng, rows = np.random.default_rng(1), []
+    for number in range(case.candidates):
+        about = {
+            "number": number,
+            "size": number % 3,
+            "flops": int(plan.flops * (1.2 + number % 3)),
+        }
+        about |= {"depth": 1.0, "width": 1.0, "resolution": 8, "params": plan.params}
+        about |= {"network": plan.network, "base": plan.base, "scaling": plan.scaling}
+        score = float(rng.uniform(0.4, 0.6))
+        about |= {"accuracy": score, "probability": score, "score": score, "predicted": None}
+        candidate = Candidate(**about, phase="start", iteration=0, generation=0)
+        rows.append(candidate.plain())
+    files.write_table(
+        paths.search / "candidates.csv", rows[0], [list(row.values()) for row in rows]
+    )
+    drawn = [("budgeted", 0, int(f)) for f in rng.uniform(2e4, 2e5, 200)]
+    files.write_table(paths.supernet / "sampled.csv", ("sampling", "stage", "flops"), drawn)
+    steps = [(step, 2 / step, 0.1, 0.3, 0.4) for step in range(1, 1200)]
+    columns = ("step", "loss", "learning_rate", "select_first", "select_last")
+    files.write_table(paths.supernet / "training.csv", columns, steps)
+
+
+def written(folder: Path, known: Remembered | None = None) -> Path:
+    """Write the report of a project; return its page."""
+    found = gathered.gather(folder, known or Remembered())
+    return page.write(found, folder / "report", remembered.scripts())[0]
+
+
+def page_alone(folder: Path) -> Path:
+    """Write a report without the files of its figures, which take most of the time."""
+    found, file = gathered.gather(folder, Remembered()), folder / "index.html"
+    file.write_text(page.html(found, page.drawings(found), remembered.scripts()))
+    return file
+
+
+# --- a browser ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as play:
+        own = play.chromium.executable_path
+        found = next(filter(None, map(shutil.which, SIZES)), own if Path(own).exists() else None)
+        if not found:
+            pytest.skip("no Chromium here; `apt-get install chromium`")
+        chromium = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A page that is open, and everything that it should not have done."""
+
+    def __init__(self, browser: Browser, file: Path, width: int = 1280, scheme: str = "light"):
+        size = {"width": width, "height": 900}
+        context = browser.new_context(viewport=size, color_scheme=scheme, offline=True)
+        self.page: Page = context.new_page()
+        self.wrong: list[str] = []
+        self.page.on("console", lambda message: self.wrong.append(message.text))
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.wrong.append("a dialog"), dialog.dismiss()))
+        self.page.on("request", lambda request: self._asked(request.url, file))
+        self.page.goto(file.as_uri())
+        self.page.wait_for_function(
+            "[...document.querySelectorAll('[data-drawn]')].every(e => e.querySelector('svg'))"
+            " && document.querySelector('[data-drawn]')"
+        )
+
+    def _asked(self, url: str, file: Path) -> None:
+        if url != file.as_uri() and not url.startswith("data:"):
+            self.wrong.append(f"request of {url}")
+
+    def overflows(self) -> bool:
+        return self.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+    def close(self) -> None:
+        self.page.context.close()
+        assert not self.wrong
+
+
+@pytest.fixture(scope="module")
+def usual(make) -> Path:
+    known = Remembered(
+        versions={"S0": "1", "S1": "2"},
+        latencies={"S0": 0.41, "S1": 0.9, "S2": 1.7},
+        seconds={"prepare": 2.0, "supernet": 100.0, "S0": 20.0, "S1": 30.0, "publish": 1.0},
+        changed={"search.seed": ("0", "7")},
+        packages={"torch": "2.13.0"},
+        revision="abc",
+        published="2030-01-02 03:04 UTC",
+    )
+    return written(make(Case()), known)
+
+
+def test_the_page_says_what_it_is_and_needs_no_network(usual, browser):
+    visit = Visit(browser, usual)
+    text = visit.page.inner_text("body")
+    for said in (
+        "S2 labels", "the net", "2030-01-02 03:04 UTC", "0.41", "v2", "search.seed", "abc",
+        "2 min 33 s", "50.0 s", "0123456789abcdef", "Expected calibration error", "● front",
+    ):  # fmt: skip
+        assert said in text, said
+    charts = visit.page.locator("[data-chart]:visible")
+    assert charts.count() == charts.locator("svg.marks").count() == 13
+    assert visit.page.locator(".images:visible img").count() > 12
+    visit.close()
+
+
+def test_hovering_tells_and_clicking_shows_the_network(usual, browser):
+    visit = Visit(browser, usual)
+    svg = visit.page.locator('[data-chart="family-flops"] svg.marks')
+    svg.scroll_into_view_if_needed()
+    dots = svg.locator('path[aria-label*="candidate"], .mark-symbol path')
+    places = dots.evaluate_all(
+        "all => all.filter(e => e.__data__?.datum?.layers).map(e => { const r ="
+        " e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })"
+    )
+    assert len(places) == 30
+    visit.page.mouse.move(*places[0])
+    tooltip = visit.page.locator("#vg-tooltip-element.visible")
+    tooltip.wait_for(timeout=4000)
+    assert "candidate" in tooltip.inner_text() and "stem_k3" in tooltip.inner_text()
+    assert not visit.page.locator("#chosen").is_visible()
+    visit.page.mouse.click(*places[0])
+    visit.page.locator("#chosen svg.marks").wait_for(timeout=4000)
+    assert re.search(r"r\d+-stem_k3", visit.page.inner_text("#chosen code"))
+    visit.close()
+
+
+def test_all_of_it_is_reached_by_keyboard(usual, browser):
+    visit = Visit(browser, usual)
+    tab = visit.page.locator("#cost-tab-flops")
+    tab.focus()
+    visit.page.keyboard.press("ArrowRight")
+    assert visit.page.evaluate("document.activeElement.id") == "cost-tab-params"
+    visit.page.locator("#cost-params svg.marks").wait_for(timeout=4000)
+    assert not visit.page.locator("#cost-flops").is_visible()
+    visit.page.keyboard.press("End")
+    visit.page.locator("#cost-latency svg.marks").wait_for(timeout=4000)
+    visit.page.locator("#member-tab-S2").focus()
+    visit.page.keyboard.press("Home")
+    visit.page.locator("#member-S0 svg.marks").first.wait_for(timeout=4000)
+    visit.page.locator("#accuracy summary").last.focus()
+    visit.page.keyboard.press("Enter")
+    visit.page.keyboard.press("Tab")  # the table, which scrolls
+    visit.page.keyboard.press("Tab")
+    visit.page.keyboard.press("Enter")
+    visit.page.locator("#chosen svg.marks").wait_for(timeout=4000)
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert visit.page.evaluate(outline) == "solid"
+    unnamed = "[...document.querySelectorAll('img')].filter(e => !e.alt).length"
+    assert visit.page.evaluate(unnamed) == 0
+    visit.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_by_day_and_by_night(usual, browser, scheme):
+    visit = Visit(browser, usual, 375, scheme)
+    assert not visit.overflows()
+    paper, ink = (
+        sum(map(int, re.findall(r"\d+", visit.page.evaluate(
+            f"getComputedStyle(document.querySelector('{of}')).{what}"))[:3]))
+        for of, what in (("body", "backgroundColor"), (".role-axis-label text", "fill"))
+    )  # fmt: skip
+    assert abs(paper - ink) > 400 and (paper < ink) == (scheme == "dark")
+    visit.close()
+
+
+def test_it_prints_dark_on_white_without_what_paper_cannot_do(usual, browser):
+    visit = Visit(browser, usual, 800, "dark")
+    visit.page.emulate_media(media="print", color_scheme="dark")
+    assert not visit.page.locator(".tabs").first.is_visible() and not visit.overflows()
+    ink = visit.page.evaluate("getComputedStyle(document.body).color")
+    assert sum(map(int, re.findall(r"\d+", ink)[:3])) < 150
+    assert len(visit.page.pdf(format="A4")) > 20_000
+    visit.close()
+
+
+UNUSUAL = {
+    "two classes": Case(classes=("yes", "no")),
+    "many classes": Case(classes=tuple(f"kind {i}" for i in range(124)), channels=3, side=64),
+    "one member": Case(members=1),
+    "no baselines": Case(baselines=False, channels=3),
+    "one answer": Case(one_class=True),
+    "hostile names": Case(classes=(HOSTILE, "null", "__proto__", "datum.x", "é漢"), candidates=1),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_families_are_reported_too(name, make, browser):
+    case = UNUSUAL[name]
+    file = page_alone(make(case))
+    visit = Visit(browser, file)
+    for tab in visit.page.locator("[role=tab]").all():
+        tab.click()
+    for width in (1280, 375):
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        assert not visit.overflows()
+    assert case.classes[0] in visit.page.text_content("#mistakes")
+    matrix = visit.page.locator("[data-chart^=confusion]").count()
+    assert matrix == (case.members if len(case.classes) <= 60 else 0)
+    assert visit.page.locator("img[src=x], b:has-text('49')").count() == 0
+    visit.close()
+    if name == "one answer":
+        assert "one and the same class" in file.read_text()
+
+
+def test_a_large_family_makes_a_page_that_opens(make, browser):
+    names = tuple(f"n{i:08d}, some kind of thing" for i in range(1000))
+    file = page_alone(make(Case(classes=names, members=6, candidates=2000, channels=3, side=96)))
+    assert file.stat().st_size < 8e6
+    visit = Visit(browser, file)
+    assert "1,000 classes are too many for a matrix" in visit.page.inner_text("#mistakes")
+    visit.close()
+
+
+# --- its parts ------------------------------------------------------------------------------------
+
+
+def test_equal_families_give_equal_files_and_figures_are_files(make, usual):
+    again = usual.parent.parent
+    before = {f.name: f.read_bytes() for f in usual.parent.iterdir()}
+    assert {"family.svg", "family.png", "architecture.svg", "confusion.png"} <= before.keys()
+    assert all(before[n].startswith(b"\x89PNG") for n in before if n.endswith(".png"))
+    written(again)
+    after = {f.name: f.read_bytes() for f in usual.parent.iterdir()}
+    svgs = [name for name in before if name.endswith(".svg") and "latency" not in name]
+    assert len(svgs) > 9 and all(before[name] == after[name] for name in svgs)
+
+
+def test_calibration_is_the_distance_of_confidence_and_accuracy():
+    labels, sure = np.zeros(10, np.int32), np.full(10, 0.95, np.float32)
+    said = Predictions(labels, np.array([0] * 7 + [1] * 3, np.int32), sure, sure)
+    rows, error = mistakes.calibration(said, 0.95)
+    assert error == pytest.approx(0.25) and rows[0]["images"] == 10
+    assert rows[0]["low"] < 0.7 == rows[0]["right"] < rows[0]["high"]
+
+
+def test_the_hardest_images_are_wrong_and_sure():
+    labels = np.array([0, 1, 0, 1], np.int32)
+    predicted, sure = np.array([0, 0, 1, 0], np.int32), np.array([1, 0.6, 0.9, 0.7], np.float32)
+    pixels = np.zeros((4, 1, 8, 8), np.uint8)
+    found = mistakes.hardest(Predictions(labels, predicted, sure, 1 - sure), pixels, ["a", "b"])
+    assert [image["number"] for image in found] == [2, 3, 1]
+    assert found[0]["true"] == "a" and found[0]["image"].startswith("data:image/png;base64,")
+
+
+def test_marks_say_who_is_dominated_and_who_beats_what(make):
+    family = Family.read(Paths(make(Case())).family / "family.json")
+    small, middle, large = family.members
+    worse = large.model_copy(update={"select": small.select})
+    front = marks.pareto([small, middle, worse], lambda trained: trained.member.flops)
+    assert front == {"S0", "S1"} and marks.leader(family.members) == large
+    assert marks.against(family, "S2")["majority"] == marks.BETTER
+    assert "is better than every baseline" in marks.verdict(family) or "Not so" in marks.verdict(
+        family
+    )
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, None])
+def test_the_table_fits_its_terminal(make, columns, usual):
+    family = Family.read(Paths(usual.parent.parent).family / "family.json")
+    drawn = table.text(family, {"S0": "3"}, {"S0": 0.412, "S1": 12.3}, columns)
+    head, *rows = drawn.splitlines()
+    assert columns is None or max(map(len, drawn.splitlines())) <= max(columns, 40)
+    assert {"size", "FLOPs", "select", "test"} <= set(head.split()) and len(rows) == 3
+    if columns in (100, None):
+        assert {"ms", "balanced", "front", "baselines", "version"} <= set(head.split())
+        assert "0.412" in rows[0] and "v3" in rows[0] and "●" in rows[0] and "+" in rows[2]
+
+
+def test_what_differs_from_the_defaults_is_told(make_params):
+    default = remembered.changed(remembered.config.load(ROOT / "params.yaml"))
+    assert default == {}
+    changed = remembered.changed(make_params({"search": {"seed": 99}}))
+    assert changed["search.seed"] == ("0", "99")
