@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from threading import Thread
 from typing import Any, TextIO
 
@@ -19,8 +20,9 @@ from scalenet.pipeline import lines
 from scalenet.pipeline.progress import CACHED, DONE, FAILED, RUNNING, WAITING, Progress, Work
 
 PER_SECOND = 4  # redrawings
+PATIENCE = 2  # seconds that the last lines of other processes may take
 BAR = 10  # columns of a bar
-WIDE, MIDDLE = 96, 64  # columns from which on there is room for everything, and for a bar
+MIDDLE = 64  # columns from which on there is room for a bar
 MARKS = {WAITING: ("·", "dim"), RUNNING: ("▸", "cyan"), DONE: ("✓", "green"), CACHED: ("✓", "dim"),
          FAILED: ("✗", "red")}  # fmt: skip
 SPOKEN = ("read", "notice")  # events whose texts are said above the display
@@ -56,13 +58,14 @@ class View:
         """Return the heading and a line for each stage, or for those that matter if there are
         more stages than lines."""
         shown, hidden = self._shown(height - 3)
-        table = Table.grid(padding=(0, 1))
-        for name in ("mark", "stage", "time", *(["bar"] if width >= MIDDLE else [])):
+        barred, table = width >= MIDDLE, Table.grid(padding=(0, 1))
+        for name in ("mark", "stage", "time", *["bar"] * barred):
             table.add_column(no_wrap=True, justify="right" if name == "time" else "left")
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        table.expand = True
+        names = max((len(work.name) for work in shown), default=0)
+        room = width - len("▸  ~12:30  ") - names - barred * (BAR + 1)  # for figures
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, room))
         for work in shown:
-            table.add_row(*self._row(work, width))
+            table.add_row(*self._row(work, barred, room))
         below = [f"and {hidden} more"] * bool(hidden) + [self.progress.closing]
         said = [
             Text(f"  {line}", "dim", overflow="ellipsis", no_wrap=True) for line in below if line
@@ -92,13 +95,13 @@ class View:
             text.append(f"{' and ' if left else ', '}{unknown} stages never timed", "dim")
         return text
 
-    def _row(self, work: Work, width: int) -> list[RenderableType]:
+    def _row(self, work: Work, barred: bool, room: int) -> list[RenderableType]:
         mark, style = MARKS[work.state]
         row = [Text(mark, style), Text(work.name, "bold" if work.state == RUNNING else style)]
         row.append(Text(self._time(work), "dim"))
-        if width >= MIDDLE:
+        if barred:
             row.append(self._bar(work))
-        return [*row, self._figures(work, width)]
+        return [*row, self._figures(work, room)]
 
     def _time(self, work: Work) -> str:
         if work.state == RUNNING:
@@ -113,18 +116,18 @@ class View:
             return Text("")
         return ProgressBar(total=1.0, completed=share, width=BAR)
 
-    def _figures(self, work: Work, width: int) -> Text:
+    def _figures(self, work: Work, room: int) -> Text:
+        """Return as many of a stage's figures as there is room for, the first at least."""
         if work.state == CACHED:
             return Text("up to date", "dim")
         if work.state == FAILED:
             return Text(work.why.partition("\n")[0], "red")
-        if work.state == DONE:
-            return Text("  ".join(lines.reached(work)), "dim")
-        found = lines.figures(work)
+        found = lines.reached(work) if work.state == DONE else lines.figures(work)
         left = work.left(self.progress.clock()) if work.state == RUNNING else None
-        if left is not None and width >= WIDE:
-            found.append(f"{lines.about(left)} left")
-        return Text("  ".join(found))
+        found += [] if left is None else [f"{lines.about(left)} left"]
+        while len(found) > 1 and len("  ".join(found)) > room:
+            found.pop()
+        return Text("  ".join(found), "dim" if work.state == DONE else "")
 
 
 # --- drawing it -----------------------------------------------------------------------------------
@@ -139,43 +142,36 @@ def drawn(progress: Progress) -> Iterator[None]:
     """
     with diverted() as (terminal, said):
         console = Terminal(file=terminal)
-        live = Live(
-            View(progress),
-            console=console,
-            refresh_per_second=PER_SECOND,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            vertical_overflow="crop",
-        )
-
-        def spoken(work: Work, record: Mapping[str, Any]) -> None:
-            if record["event"] in SPOKEN:
-                text = record.get("summary") or record["text"]
-                console.print(f"{work.name}: {text}", markup=False, highlight=False)
-
+        streams = {"redirect_stdout": False, "redirect_stderr": False}
+        live = Live(View(progress), console=console, refresh_per_second=PER_SECOND, **streams)
+        live.vertical_overflow = "crop"
         reader = Thread(target=_pass_on, args=(said, console), daemon=True)
-        progress.listeners.append(spoken)
-        with live:
-            reader.start()
-            try:
-                yield
-            finally:
-                progress.listeners.remove(spoken)
-                sys.stdout.flush()
-                sys.stderr.flush()
+        reader.start()
+        with live, progress.listening(partial(_spoken, console)):
+            yield
+    reader.join(PATIENCE)  # what was written last is shown too
+    terminal.close()
+
+
+def _spoken(console: Console, work: Work, record: Mapping[str, Any]) -> None:
+    """Say what a stage notes above the display."""
+    if record["event"] in SPOKEN:
+        text = record.get("summary") or record["text"]
+        console.print(f"{work.name}: {text}", markup=False, highlight=False)
 
 
 def _pass_on(said: TextIO, console: Console) -> None:
     """Print what was written elsewhere, until nobody can write any more."""
-    for line in said:
-        if line.strip():
-            console.print(line.rstrip("\n"), markup=False, highlight=False, style="dim")
+    with said:
+        for line in said:
+            if line.strip():
+                console.print(line.rstrip("\n"), markup=False, highlight=False)
 
 
 @contextmanager
 def diverted() -> Iterator[tuple[TextIO, TextIO]]:
     """Divert standard error, and output if it is a terminal, to a pipe; yield the terminal and the
-    pipe's other end."""
+    pipe's other end, which are to be closed."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = {number: os.dup(number) for number in (1, 2) if os.isatty(number)}
@@ -183,9 +179,9 @@ def diverted() -> Iterator[tuple[TextIO, TextIO]]:
     for number in kept:
         os.dup2(writing, number)
     os.close(writing)
+    how = {"encoding": sys.stderr.encoding, "errors": "replace"}
     try:
-        with os.fdopen(os.dup(kept[2]), "w") as terminal:
-            yield terminal, os.fdopen(reading, errors="replace")
+        yield os.fdopen(os.dup(kept[2]), "w", **how), os.fdopen(reading, **how)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -85,10 +85,6 @@ class Lines:
             self._tell(work, record["summary"])
         elif event == "notice":
             self._tell(work, record["text"])
-        elif event == "training" and record["step"]:
-            self._tell(work, "goes on from step {step:,} of {steps:,}".format(**record))
-        elif event == "planned" and record["known"]:
-            self._tell(work, "goes on from {known:,} candidates".format(**record))
         elif event == "ended":
             self._tell(work, ended(work))
         elif self.now() - self.last.get(work.name, self.now()) >= PATIENCE and figures(work):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
@@ -164,6 +165,17 @@ class Progress:
             work.take(record, now)
             for listener in self.listeners:
                 listener(work, record)
+
+    @contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """Tell one more while the body runs."""
+        with self.lock:
+            self.listeners.append(listener)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.listeners.remove(listener)
 
     def note(self, name: str, text: str) -> None:
         """Tell everybody something that is about no stage; once, if it is said again."""

@@ -195,13 +195,6 @@ def test_lines_are_few_and_say_beginnings_ends_and_results(time):
     assert summary(progress) == "1 stages: 1 computed, 0 up to date; 1:39 in all"
 
 
-def test_a_line_says_from_where_a_training_goes_on(time):
-    said = []
-    progress, _ = begun(time, listeners=[Lines(said.append, time)])
-    progress.tell("supernet", {"event": "training", "step": 1_600, "steps": 2_000})
-    assert said[-1] == "supernet: goes on from step 1,600 of 2,000"
-
-
 @pytest.mark.parametrize(
     ("seconds", "shown", "said"),
     [(7, "0:07", "about 5 s"), (61, "1:01", "about 60 s"), (7500, "2:05:00", "about 2.1 h")],

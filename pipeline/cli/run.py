@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from scalenet.pipeline import complete
 from scalenet.pipeline.cli import changes, overrides
+from scalenet.pipeline.progress import Progress
 
 
 @click.command(name="run")
@@ -19,7 +24,10 @@ from scalenet.pipeline.cli import changes, overrides
     shell_complete=complete.target,
 )
 @click.option("--promote", is_flag=True, help="Deploy the family that it ends with, if not worse.")
-def command(preset: str | None, pairs: tuple[str, ...], target: str | None, promote: bool) -> None:
+@click.option("--quiet", "-q", is_flag=True, help="Print errors and the last line alone.")
+def command(
+    preset: str | None, pairs: tuple[str, ...], target: str | None, promote: bool, quiet: bool
+) -> None:
     """Build the family: every stage that is not up to date.
 
     The same as `dvc repro`, as one Prefect flow, with stages side by side (compute.workers): both
@@ -33,26 +41,47 @@ def command(preset: str | None, pairs: tuple[str, ...], target: str | None, prom
     """
     if promote and target:
         raise ValueError("--promote was given with --target; a whole run ends with a family")
-    from scalenet.pipeline import servers
+    from scalenet.pipeline import lines, servers
 
-    chosen = overrides(pairs)
-    with servers.prefect():
-        from scalenet.pipeline import flows  # seconds of imports, while the server starts
+    chosen, progress = overrides(pairs), Progress()
+    try:
+        with _told(progress, quiet), servers.prefect():
+            from scalenet.pipeline import flows  # seconds of imports, while the server starts
 
-        code = flows.run_family(preset, chosen, target)
-    if code == 0 and target is None:
-        _registered(promote)
-    raise SystemExit(code)
+            code = flows.run_family(progress, preset, chosen, target)
+        if code == 0 and target is None:
+            _registered(promote, quiet)
+    finally:
+        if progress.works:
+            print(lines.summary(progress), flush=True)
+    sys.stderr.flush()
+    os._exit(code)  # everything is told: a Prefect that is away would be waited for
 
 
-def _registered(promote: bool) -> None:
+@contextmanager
+def _told(progress: Progress, quiet: bool) -> Iterator[None]:
+    """Show the run while the body runs: in place on a terminal, in lines elsewhere."""
+    from scalenet.pipeline import display, lines, single
+
+    if quiet:
+        yield
+    elif display.wanted(sys.stderr):
+        with display.drawn(progress):
+            yield
+    else:
+        progress.listeners.append(lines.Lines(single.print_line))
+        yield
+
+
+def _registered(promote: bool, quiet: bool) -> None:
     """Say which generation is deployed, the one that was built or another; deploy it if told."""
     from scalenet.config import params as config
-    from scalenet.pipeline import deployment
+    from scalenet.pipeline import deployment, reports
     from scalenet.pipeline.cli.promote import deploy
 
     root = Path.cwd()
     params = config.load(root / "params.yaml")
     if promote:
         deploy(root, params, None, yes=False, insist=False)
-    click.echo(deployment.standing(root, params))
+    if not quiet and not reports.waiting(root):
+        click.echo(deployment.standing(root, params))
