@@ -18,6 +18,10 @@ DEFAULTS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",  # no lines and bars between a stage's own
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a server that went away is asked again later
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # what it logs is for its pages
+    "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL": "CRITICAL",
 }
 LOOPBACK = ("127.0.0.1", "localhost")  # never behind a proxy, whatever HTTP_PROXY says
 

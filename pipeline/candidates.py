@@ -1,21 +1,17 @@
 """Every candidate becomes an MLflow run of its own, exactly once, off the search's critical path.
 
-The search's journal is the truth. A thread of the search's process makes the runs. It knows by
-their tag
-``candidate`` (the search's key and the candidate's identity) which exist already, so a search that
-was
-killed and goes on neither loses nor repeats one.
+The search's journal is the truth. What is made of it is known by the tag ``candidate`` (the
+search's key and the candidate's identity), so a search that was killed and goes on, or a delivery
+that was, neither loses nor repeats one.
 """
 
 from __future__ import annotations
 
-import os
-import sys
+import math
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread, get_native_id
 from typing import Any
 
 from mlflow import MlflowClient
@@ -35,26 +31,24 @@ CHARTED = (
     "score",
 )  # logged at step = FLOPs: MLflow charts metrics by step
 PAGE = 1000  # runs per page of a query
-NICE = 10
 
 
-class Delivery:
-    """Delivers the candidates of one search; give it the stage's records, and ``finish`` it."""
+class Candidates:
+    """The candidates of one search: give it the stage's records, and have it deliver them."""
 
-    def __init__(self, root: Path, params: Params, search_run: str):
-        self.root, self.params, self.search_run = root, params, search_run
-        self.records: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
-        self.thread: Thread | None = None
-        self.error: Exception | None = None
+    def __init__(self, root: Path, params: Params):
+        self.root, self.params = root, params
+        self.path: Path | None = None  # of the journal
+        self.key = ""
+        self.records: deque[Mapping[str, Any]] = deque()
         self.wanted: set[tuple[str, bool]] = set()  # networks, by shared weights or fine-tuned
-        self.delivered = 0
+        self.runs: Runs | None = None
 
     def __call__(self, record: Mapping[str, Any]) -> None:
         """Take a record of the search: its journal, whose candidates come first, or a candidate."""
         if record["event"] == "journal":
-            self.thread = Thread(target=self._work, args=(record["key"],), daemon=True)
-            self.thread.start()
-            for known in journal.read(record["path"], record["key"]):
+            self.path, self.key = record["path"], record["key"]
+            for known in journal.read(self.path, self.key):
                 self._put(known)
         elif record["event"] == "candidate":
             self._put(record)
@@ -65,34 +59,30 @@ class Delivery:
         candidate = (record["network"], record["phase"] == FINETUNED)
         if candidate not in self.wanted:
             self.wanted.add(candidate)
-            self.records.put(record)
+            self.records.append(record)
 
-    def _work(self, key: str) -> None:
-        """Make runs until there are no more records; keep the error that ended it."""
-        if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)  # a thread's own, on Linux
-        try:
-            client = stores.connect(self.root)
-            name = stores.candidate_experiment(self.params)
-            runs = Runs(client, stores.experiment_id(client, self.root, name), key, self.search_run)
-            while (record := self.records.get()) is not None:
-                runs.deliver(record)
-            self.delivered = runs.count()
-        except (ValueError, *stores.AWAY) as error:
-            self.error = error
-
-    def finish(self) -> None:
-        """Wait until everything is delivered; ``Unavailable`` if a candidate could not be."""
-        if self.thread is None:
+    def deliver(self, client: MlflowClient, search_run: str, seconds: float = math.inf) -> None:
+        """Make the runs of the candidates that are there; stop after so many seconds."""
+        if not self.records:
             return
-        self.records.put(None)
-        self.thread.join()
-        if self.error or self.delivered != len(self.wanted):
-            why = self.error or f"MLflow has {self.delivered} of them"
-            raise Unavailable(
-                f"the search's {len(self.wanted)} candidates could not all be delivered to MLflow "
-                f"({why}); its journal has them, and the next run delivers what is missing"
-            )
+        if self.runs is None:
+            name = stores.candidate_experiment(self.params)
+            experiment = stores.experiment_id(client, self.root, name)
+            self.runs = Runs(client, experiment, self.key, search_run)
+        until = time.monotonic() + seconds
+        try:
+            while self.records and time.monotonic() < until:
+                self.runs.deliver(self.records[0])  # it stays until it is delivered
+                self.records.popleft()
+        except BaseException:
+            self.runs = None  # what MLflow has is asked anew
+            raise
+
+    def check(self) -> None:
+        """Raise ``Unavailable`` unless MLflow has every candidate."""
+        there = self.runs.count() if self.runs else 0
+        if there != len(self.wanted):
+            raise Unavailable(f"MLflow has {there} of the search's {len(self.wanted)} candidates")
 
 
 class Runs:

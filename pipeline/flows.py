@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gc
 import sys
+from contextvars import ContextVar
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,20 +21,41 @@ from prefect.states import Completed, Failed
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import Unavailable, project, published, servers, settings, single
+from scalenet.pipeline import (
+    Killed,
+    Unavailable,
+    flowruns,
+    percent,
+    project,
+    published,
+    servers,
+    settings,
+    single,
+)
+from scalenet.pipeline import status as standing
 from scalenet.pipeline.alone import alone, key_of
 from scalenet.pipeline.exports import Exports
+from scalenet.pipeline.post import Post, check_store
+from scalenet.pipeline.progress import CACHED, DONE, FAILED, Progress
+from scalenet.pipeline.reports import Report
 from scalenet.pipeline.repro import Graph
-from scalenet.pipeline.workers import Killed, Workers, count
+from scalenet.pipeline.single import Watchers
+from scalenet.pipeline.workers import Workers, count
 
 LIBRARIES = ("scalenet.pipeline.tracking", "torch")
-RETRIES, DELAY = 2, 5  # of a stage whose failure may pass, and seconds between them
+# how far the run of this process is; a flow that Prefect's worker runs makes one of its own
+PROGRESS: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
-def run_family(preset: str | None, overrides: dict[str, Any], target: str | None) -> int:
+def run_family(
+    progress: Progress, preset: str | None, overrides: dict[str, Any], target: str | None
+) -> int:
     """Run the family flow in this process, with a Prefect server at hand; return its exit code."""
     import_libraries()  # while the server starts
-    return _exit_code(family(preset=preset, overrides=overrides, target=target, return_state=True))
+    PROGRESS.set(progress)
+    arguments = {"preset": preset, "overrides": overrides, "target": target}
+    run = partial(family, **arguments, return_state=True)
+    return _exit_code(flowruns.last_state(run, lambda: progress.note("prefect", flowruns.GONE)))
 
 
 def import_libraries() -> None:
@@ -50,7 +73,9 @@ def run_stage(stage: str, member: str | None) -> int:
     """Run one stage as a flow of the configured server; return its exit code."""
     with servers.prefect():
         name = " ".join(filter(None, (stage, member)))
-        state = Flow(_stage, name=stage, flow_run_name=name)(stage, member, return_state=True)
+        made = Flow(_stage, name=stage, flow_run_name=name)
+        run = partial(made, stage, member, return_state=True)
+        state = flowruns.last_state(run, lambda: single.print_line(f"prefect: {flowruns.GONE}"))
     return _exit_code(state, f"{stage}: ")
 
 
@@ -70,12 +95,19 @@ def failed(error: ValueError) -> State:
 
 def _stage(stage: str, member: str | None = None) -> State:
     """Run a stage: params and documents in; documents, tracked runs and registered models out."""
-    tags = {"prefect_flow_run": str(flow_run.id or "")}
+    tags, root = {"prefect_flow_run": str(flow_run.id or "")}, Path.cwd()
+    logged = get_run_logger().info
+
+    def say(line: str) -> None:
+        logged(line)
+        single.print_line(line)
+
+    flowruns.remember(root, flow_run.id)
     try:
-        seconds = single.compute_alone(Path.cwd(), stage, member, tags, get_run_logger().info)
+        seconds = single.compute_and_tell(root, stage, member, tags, say)
     except ValueError as error:
-        return failed(error)
-    return Completed(message=f"computed for {seconds:.1f} s")
+        return flowruns.ended(root, failed(error))
+    return flowruns.ended(root, Completed(message=f"computed for {seconds:.1f} s"))
 
 
 @flow(name="family")
@@ -91,8 +123,17 @@ def family(
     root = Path.cwd()
     try:
         project.begin_if_empty(root)
+    except ValueError as error:
+        return failed(error)
+    flowruns.remember(root, flow_run.id)
+    return flowruns.ended(root, _run(root, preset, overrides or {}, target))
+
+
+def _run(root: Path, preset: str | None, overrides: dict[str, Any], target: str | None) -> State:
+    """Build the family; return how that ended."""
+    try:
         with settings.kept_if_refused(root):
-            params = settings.apply(root, preset, overrides or {}, get_run_logger().info)
+            params = settings.apply(root, preset, overrides, _said)
             stages, needs = graph(root, target)
         published.name_run(params, published.revision(root))
         return built(root, params, stages, needs)
@@ -109,17 +150,32 @@ def graph(root: Path, target: str | None) -> tuple[Graph, dict[str, set[str]]]:
 
 def built(root: Path, params: Params, stages: Graph, needs: dict[str, set[str]]) -> State:
     """Have every stage done that must be; return how the run ended."""
-    with Workers() as workers, Exports(root) as exports:
-        tools = Tools(stages, workers, exports)
-        tasks = {name: _task(tools, name) for name in _largest_first(needs, params)}
-        ended = _side_by_side(tasks, needs, count(params.compute))
+    check_store(root, params)
+    progress, ordered = PROGRESS.get() or Progress(), _largest_first(needs, params)
+    workers_at_once = count(params.compute)
+    progress.plan(needs, standing.expected(root, params, needs), workers_at_once)
+    post = Post(root, partial(progress.note, "mlflow"))
+    with post, Workers() as workers, Exports(root) as exports:
+        tools = Tools(stages, workers, exports, Watchers(progress, post))
+        tasks = {name: _task(tools, name) for name in ordered}
+        ended = _side_by_side(tasks, needs, workers_at_once)
+        progress.closing = "MLflow is told the rest, and members are registered"
+        post.finish()
+        progress.closing = ""
     wrong = {name: state for name, state in ended.items() if not state.is_completed()}
     if wrong:
         message = "\n".join(f"{name}: {state.message}" for name, state in wrong.items())
         return Failed(name=next(iter(wrong.values())).name, message=message)
-    if "publish" in ended:
+    if "publish" in ended and servers.answers() and post.client():
         published.show(root, params)
     return Completed(message=f"{len(ended)} stages are up to date")
+
+
+def _said(line: str) -> None:
+    """Say something about the params, here and in Prefect's log."""
+    get_run_logger().info(line)
+    if progress := PROGRESS.get():
+        progress.note("params", line)
 
 
 def _largest_first(needs: dict[str, set[str]], params: Params) -> list[str]:
@@ -150,64 +206,67 @@ def _side_by_side(
         ended[running.pop(future)] = future.state
 
 
-def _again(_task: Any, _run: Any, state: State) -> bool:
-    """Retry what may pass the next time: a server that was away."""
-    return state.name == "Unavailable"
-
-
 class Tools(NamedTuple):
     """What a stage's task works with."""
 
     stages: Graph
     workers: Workers
     exports: Exports
-
-
-def _computed(tools: Tools, name: str) -> State:
-    """Have a stage computed, or taken from another copy of the project that made the same before,
-    and committed."""
-    stages, workers, exports = tools
-    stage, _, member = name.partition("@")
-    work, say = member or stage, get_run_logger().info
-    key = key_of(exports.root, config.load(exports.root / "params.yaml"), work)
-    tags = {"prefect_flow_run": str(flow_run.id or ""), "key": key}
-    with alone(exports.root, work, key, say, lambda: workers.ended):
-        with stages.committing(name):
-            if stage != "publish" and stages.restored(name):  # publish fills the registry, too
-                ended = Completed(name="Cached", message="made before from the same inputs")
-            else:
-                work_of = (exports.root, stage, member or None)
-                seconds = single.compute(*work_of, tags, say, workers.run_stage)
-                ended = Completed(message=f"computed for {seconds:.1f} s")
-        single.forget(exports.root, work, key)
-    return ended
+    watchers: Watchers
 
 
 def _task(tools: Tools, name: str) -> Task:
     """Return the task that runs one stage if DVC finds it changed, and has DVC commit it; else
     "Cached"."""
-    stage, _, member = name.partition("@")
-    stages, workers, exports = tools
+    progress = tools.watchers.progress
 
     def build() -> State:
         try:
-            if not stages.changed(name):
+            if not tools.stages.changed(name):
+                progress.tell(name, {"event": "ended", "state": CACHED})
                 return Completed(name="Cached", message="DVC found it unchanged")
-            workers.warm()
-            if stage == "publish":
-                exports.finish()
-            ended = _computed(tools, name)
+            tools.workers.warm()
+            with percent.shown(progress, name), percent.logged(progress, name):
+                return _computed(tools, name)
         except ValueError as error:
+            progress.tell(name, {"event": "ended", "state": FAILED, "why": str(error)})
             return failed(error)
-        if stage == "retrain":
-            exports.submit(member)
-        return ended
 
-    return Task(
-        build,
-        name=name,
-        task_run_name=name,
-        retries=RETRIES,
-        retry_delay_seconds=DELAY,
-        retry_condition_fn=_again,
-    )
+    return Task(build, name=name, task_run_name=name)
+
+
+def _computed(tools: Tools, name: str) -> State:
+    """Have a stage computed, or taken from another copy of the project that made the same before,
+    and committed; then reported."""
+    stage, _, member = name.partition("@")
+    (progress, post), exports, work = tools.watchers, tools.exports, member or stage
+    key = key_of(post.root, config.load(post.root / "params.yaml"), work)
+    say = partial(progress.note, "lock")
+    with alone(post.root, work, key, say, lambda: tools.workers.ended):
+        report = _committed(tools, name, key)
+        single.forget(post.root, work, key)
+    if report is None:
+        progress.tell(name, {"event": "ended", "state": CACHED})
+        return Completed(name="Cached", message="made before from the same inputs")
+    progress.tell(name, {"event": "ended", "state": DONE})
+    if stage == "publish":
+        post.submit(exports.finish)
+    then = partial(exports.submit, member) if stage == "retrain" else (lambda: None)
+    post.send(report, then)
+    return Completed(message=f"computed for {report.seconds:.1f} s")
+
+
+def _committed(tools: Tools, name: str, key: str) -> Report | None:
+    """Have DVC commit what a stage makes; return its report, None if it was made before."""
+    tags, report = {"prefect_flow_run": str(flow_run.id or ""), "key": key}, None
+    try:
+        with tools.stages.committing(name):
+            # publish fills the registry, too
+            if name == "publish" or not tools.stages.restored(name):
+                report = single.compute(tools.watchers, name, tags, tools.workers.run_stage)
+    except ValueError:
+        if report is not None:  # it was computed, and DVC did not commit it
+            report.keep("FAILED")
+            tools.watchers.post.send(report)
+        raise
+    return report

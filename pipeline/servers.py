@@ -7,13 +7,16 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 
 import httpx
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
+    PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_LOGGING_TO_API_ENABLED,
     PREFECT_UI_URL,
     get_current_settings,
     temporary_settings,
@@ -28,6 +31,10 @@ def configured() -> str | None:
     """Return the Prefect server that the user configured, by environment or profile; None for
     our own."""
     return get_current_settings().api.url
+
+
+REST = ExitStack()  # of this process's life
+GLANCE = 5  # seconds that a server has when it is only asked whether it is still there
 
 
 @contextmanager
@@ -64,6 +71,21 @@ def check(url: str) -> None:
         )
 
 
+def answers() -> bool:
+    """Tell whether the server that is in use answers at all."""
+    try:
+        httpx.get(f"{PREFECT_API_URL.value()}/health", timeout=GLANCE)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+def stop_waiting() -> None:
+    """Have Prefect's client give up at once for the rest of this process: its server is away."""
+    settings = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: GLANCE}
+    REST.enter_context(temporary_settings({**settings, PREFECT_LOGGING_TO_API_ENABLED: False}))
+
+
 @contextmanager
 def _own() -> Iterator[dict]:
     """Run Prefect's server on a free loopback port, behind a secret; yield the settings that
@@ -87,7 +109,9 @@ def _own() -> Iterator[dict]:
 
 
 def _deliver() -> None:
-    """Wait until the server has what Prefect's threads still have to tell it."""
+    """Wait until the server, if it is there, has what Prefect's threads still have to tell it."""
+    if not answers():
+        return
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scalenet.config import params as config
-from scalenet.pipeline import REFUSED, UNAVAILABLE, Unavailable, children, project, share_state
+from scalenet.pipeline import REFUSED, UNAVAILABLE, children, project, share_state
 from scalenet.pipeline.alone import Say, alone, is_held, key_of
+from scalenet.pipeline.lines import Lines
+from scalenet.pipeline.progress import DONE, FAILED, Progress
 from scalenet.records.paths import Paths
 from scalenet.stages import Emit, check, run_stage
 
-PATIENCE = 10  # seconds between two lines about a training
+if TYPE_CHECKING:
+    from scalenet.pipeline.post import Post  # seconds of imports
+    from scalenet.pipeline.reports import Report
+
 CODES = {"Refused": REFUSED, "Unavailable": UNAVAILABLE}  # exit code by the name of a flow's state
 Run = Callable[[Path, str, str | None, Emit], None]  # computes a stage, here or elsewhere
+
+
+class Watchers(NamedTuple):
+    """Who is told of a run: how far it is, and what MLflow is to have."""
+
+    progress: Progress
+    post: Post
 
 
 def run(root: Path, stage: str, member: str | None) -> int:
@@ -38,8 +49,13 @@ def run(root: Path, stage: str, member: str | None) -> int:
         from scalenet.pipeline import flows
 
         return flows.run_stage(stage, member)
-    compute_alone(root, stage, member, {}, lambda line: print(line, file=sys.stderr))
+    compute_and_tell(root, stage, member, {}, print_line)
     return 0
+
+
+def print_line(line: str) -> None:
+    """Print a line about a run where errors go: what a command was asked for goes elsewhere."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def committed_before(params: config.Params, stage: str) -> list[str]:
@@ -54,95 +70,49 @@ def committed_before(params: config.Params, stage: str) -> list[str]:
     }.get(stage, [])
 
 
-def compute_alone(
+def compute_and_tell(
     root: Path, stage: str, member: str | None, tags: Mapping[str, str], say: Say
 ) -> float:
-    """Compute a stage under its lock; return the seconds that it took."""
-    work = member or stage
-    key = key_of(root, config.load(root / "params.yaml"), work)
-    with alone(root, work, key, say):
-        return compute(root, stage, member, {"key": key, **tags}, say)
+    """Run a stage under its lock, have MLflow told of it, and return the seconds that computing
+    took."""
+    from scalenet.pipeline.post import Post, check_store  # seconds, after what is cheap to refuse
+
+    params, work = config.load(root / "params.yaml"), member or stage
+    check_store(root, params)
+    progress, name = Progress([Lines(say)]), "@".join(filter(None, (stage, member)))
+    key = key_of(root, params, work)
+    with Post(root, say) as post:
+        with alone(root, work, key, say):
+            report = compute(Watchers(progress, post), name, {"key": key, **tags})
+        progress.tell(name, {"event": "ended", "state": DONE})
+        post.send(report)
+        post.finish()
+    return report.seconds
 
 
-def compute(
-    root: Path,
-    stage: str,
-    member: str | None,
-    tags: Mapping[str, str],
-    say: Say,
-    run: Run = run_stage,
-) -> float:
-    """Run a stage, whose lock is held, and remember it in MLflow; return the seconds that
-    computing took.
+def compute(watchers: Watchers, name: str, tags: Mapping[str, str], run: Run = run_stage) -> Report:
+    """Run a stage, such as ``search`` or ``retrain@S2``, whose lock is held; tell the watchers.
 
-    ``tags`` are those of its MLflow run; ``key`` among them is that of its lock.
+    Its report is kept on disk when this returns; if it raises, it was sent. ``tags`` are those of
+    its MLflow run; ``key`` among them is that of its lock.
     """
-    from scalenet.pipeline import tracking  # seconds of imports, after what is cheap to refuse
-
-    params = config.load(root / "params.yaml")
-    with tracking.stage_run(root, params, stage, member, tags) as run_id:
-        with _told(root, params, stage, run_id, say) as emit:
-            start = time.perf_counter()
-            run(root, stage, member, emit)
-            seconds = time.perf_counter() - start
-        if stage == "publish":
-            from scalenet.pipeline import deployment
-
-            say(deployment.enter(root, params))
-    return seconds
-
-
-@contextmanager
-def _told(
-    root: Path, params: config.Params, stage: str, run_id: str, say: Say
-) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Yield the ``emit`` of a stage: lines about its progress, and the candidates of a search."""
-    progress = _progress(say)
-    if stage != "search":
-        yield progress
-        return
-    from scalenet.pipeline.candidates import Delivery
-
-    delivery = Delivery(root, params, run_id)
+    (progress, post), (stage, _, member) = watchers, name.partition("@")
+    params = config.load(post.root / "params.yaml")
     try:
-        yield lambda record: (progress(record), delivery(record))
+        with post.stage(params, stage, member or None, tags) as report:
+            progress.tell(name, {"event": "began"})
+
+            def emit(record: Mapping[str, Any]) -> None:
+                progress.tell(name, record)
+                report(progress.works[name], record)
+
+            start = time.perf_counter()
+            run(post.root, stage, member or None, emit)
+            report.seconds = time.perf_counter() - start
     except BaseException as error:
-        try:
-            delivery.finish()
-        except Unavailable as second:
-            error.add_note(str(second))
+        progress.tell(name, {"event": "ended", "state": FAILED, "why": str(error)})
         raise
-    delivery.finish()
-
-
-def _progress(say: Say) -> Callable[[Mapping[str, Any]], None]:
-    """Return what says, now and then, how far a stage is."""
-    last, candidates = time.monotonic(), 0
-
-    def emit(record: Mapping[str, Any]) -> None:
-        nonlocal last, candidates
-        candidates += record["event"] == "candidate"
-        if record["event"] == "read":
-            say(record["summary"])
-        elif record["event"] == "notice":
-            say(record["text"])
-        elif record["event"] == "judged":
-            say(judged(record))
-        if time.monotonic() - last < PATIENCE:
-            return
-        last = time.monotonic()
-        if record["event"] == "step":
-            say("step {step} of {steps}, loss {loss:.4f}".format(**record))
-        elif record["event"] == "candidate":
-            say(f"{candidates} candidates")
-
-    return emit
-
-
-def judged(record: Mapping[str, Any]) -> str:
-    """Return a line about a training's accuracies at a checkpoint."""
-    reached = (f"{name} {record[name]:.1%}" for name in record if name.startswith("select"))
-    return "step {step} of {steps}, accuracy on ".format(**record) + ", ".join(reached)
+    return report
 
 
 def forget(root: Path, work: str, key: str) -> None:

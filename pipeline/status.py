@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import project, stores
+from scalenet.pipeline import Unavailable, project, stores
 from scalenet.pipeline.alone import place
 from scalenet.pipeline.repro import Busy, Graph
 from scalenet.records import files
@@ -29,13 +30,13 @@ class Standing(NamedTuple):
 def standings(root: Path) -> Iterator[Standing]:
     """Yield every stage in the order of a run."""
     params = config.load(root / "params.yaml")
-    graph, took = Graph(root), _took(root, params)
+    graph, known = Graph(root), took(root, params)
     needs = graph.needs(None)
     behind: set[str] = set()  # stages that would run
     for name in needs:
         if name == project.CHECK:
             continue
-        seconds = took.get(name.rpartition("@")[2], UNKNOWN)
+        seconds = known.get(name.rpartition("@")[2], UNKNOWN)
         try:
             reasons = graph.reasons(name)
         except Busy:
@@ -49,7 +50,16 @@ def standings(root: Path) -> Iterator[Standing]:
         yield Standing(name, reasons, seconds)
 
 
-def _took(root: Path, params: Params) -> dict[str, float]:
+def expected(root: Path, params: Params, names: Iterable[str]) -> dict[str, float]:
+    """Return the seconds that stages are expected to take, where anybody knows."""
+    known: dict[str, float] = {}
+    with suppress(Unavailable):  # MLflow, which went away in an earlier run
+        known = took(root, params)
+    found = {name: known.get(name.rpartition("@")[2]) for name in names}
+    return {name: seconds for name, seconds in found.items() if seconds is not None}
+
+
+def took(root: Path, params: Params) -> dict[str, float]:
     """Return the seconds of each stage and member: of its last run, else as init planned them."""
     file = root / project.CODE / "init.json"
     planned = files.read_json(file)["seconds"] if file.exists() else {}
@@ -67,8 +77,8 @@ def last(root: Path, params: Params) -> dict[str, float]:
         return {}
     here = f"attributes.status = 'FINISHED' and tags.place = '{place(root)}'"
     newest = ["attributes.start_time DESC"]
-    took: dict[str, float] = {}
+    found: dict[str, float] = {}
     for run in client.search_runs([experiment.experiment_id], here, order_by=newest):
         work = run.data.tags.get("member") or run.data.tags["stage"]
-        took.setdefault(work, (run.info.end_time - run.info.start_time) / 1000)
-    return took
+        found.setdefault(work, (run.info.end_time - run.info.start_time) / 1000)
+    return found

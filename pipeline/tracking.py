@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from scalenet.config.params import Params
-from scalenet.pipeline import Killed, inputs, notes, stores
-from scalenet.pipeline.alone import is_held, place
+from scalenet.pipeline import inputs, notes, stores
+from scalenet.pipeline.alone import place
 from scalenet.records import files
 from scalenet.records.documents import Family, Trained
 from scalenet.records.paths import Paths
@@ -61,34 +60,30 @@ def revision(root: Path) -> str | None:
 # --- a stage's run --------------------------------------------------------------------------------
 
 
-@contextmanager
-def stage_run(
-    root: Path, params: Params, stage: str, member: str | None, tags: Mapping[str, str]
-) -> Iterator[str]:
-    """Remember a stage as an MLflow run; yield the run's id.
+def begin_run(
+    client: MlflowClient,
+    root: Path,
+    params: Params,
+    stage: str,
+    member: str | None,
+    tags: Mapping[str, str],
+) -> str:
+    """Return the run of a report, made unless it is there.
 
-    The stage's documents, which lie under ``root``, are logged when the body ends; if it raises,
-    the
-    run ends as FAILED.
+    ``tags`` name the report, whose name begins with the milliseconds at which the stage began.
     """
-    client = stores.connect(root)
     experiment = stores.experiment_id(client, root, stores.stage_experiment(params))
-    _end_abandoned(client, experiment, root, tags.get("key"))
+    known = client.search_runs([experiment], f"tags.report = '{tags['report']}'", max_results=1)
+    if known:
+        return known[0].info.run_id
     run = client.create_run(
         experiment,
+        start_time=int(tags["report"].partition("-")[0]),
         tags=tags_of(root, stage, member) | dict(tags),
         run_name=f"{params.data.name} · {' '.join(filter(None, (stage, member)))}",
     ).info.run_id
-    try:
-        log_params(client, run, stage_params(params, stage, member))
-        yield run
-        log_documents(client, run, Paths(root), stage, member)
-        inputs.log(client, run, params, Paths(root), stage)
-        describe(client, root, params, run, (stage, member))
-    except BaseException as error:
-        _end_failed(client, run, error)
-        raise
-    client.set_terminated(run, "FINISHED")
+    log_params(client, run, stage_params(params, stage, member))
+    return run
 
 
 def tags_of(root: Path, stage: str, member: str | None) -> dict[str, str]:
@@ -115,29 +110,6 @@ def describe(
         from scalenet.pipeline import registry
 
         notes.of_project(client, root, params, run, registry.model_name(params))
-
-
-def _end_abandoned(client: MlflowClient, experiment: str, root: Path, own: str | None) -> None:
-    """End the runs of this project whose processes were killed: nobody holds their key's lock.
-
-    ``own`` is the key whose lock this process holds.
-    """
-    wanted = f"attributes.status = 'RUNNING' and tags.place = '{place(root)}'"
-    for run in client.search_runs([experiment], wanted):
-        work = run.data.tags.get("member") or run.data.tags.get("stage")
-        key = run.data.tags.get("key")
-        if work and key and (key == own or not is_held(root, work, key)):
-            client.set_terminated(run.info.run_id, "KILLED")
-
-
-def _end_failed(client: MlflowClient, run: str, error: BaseException) -> None:
-    """End a run as FAILED, or as KILLED if its process was; if even that fails, the error that is
-    under way says so and goes on."""
-    how = "KILLED" if isinstance(error, Killed | KeyboardInterrupt) else "FAILED"
-    try:
-        client.set_terminated(run, how)
-    except stores.AWAY as second:
-        error.add_note(f"MLflow run {run} could not be ended as {how}: {second}")
 
 
 def stage_params(params: Params, stage: str, member: str | None) -> dict[str, str]:
@@ -170,12 +142,35 @@ def log_params(client: MlflowClient, run: str, values: Mapping[str, str]) -> Non
 
 
 def log_metrics(client: MlflowClient, run: str, metrics: list[Metric]) -> None:
-    """Log metrics, as many at a time as MLflow takes."""
-    for start in range(0, len(metrics), BATCH["metrics"]):
-        client.log_batch(run, metrics=metrics[start : start + BATCH["metrics"]])
+    """Log the metrics that a run lacks, as many at a time as MLflow takes.
+
+    What it has of a name at a step, it was told while the stage ran, or by a delivery that was
+    interrupted.
+    """
+    names = {metric.key for metric in metrics} & client.get_run(run).data.metrics.keys()
+    there = {(n, m.step) for n in names for m in client.get_metric_history(run, n)}
+    lacking = [metric for metric in metrics if (metric.key, metric.step) not in there]
+    for start in range(0, len(lacking), BATCH["metrics"]):
+        client.log_batch(run, metrics=lacking[start : start + BATCH["metrics"]])
 
 
 # --- a stage's documents --------------------------------------------------------------------------
+
+
+def folders(paths: Paths, stage: str, member: str | None) -> list[Path]:
+    """Return the folders of what a stage (or a member) writes."""
+    names = FOLDERS.get(stage, (stage,))
+    return [paths.member(member)] if member else [getattr(paths, name) for name in names]
+
+
+def log_stage(
+    client: MlflowClient, root: Path, params: Params, run: str, work: tuple[str, str | None]
+) -> None:
+    """Log all that a stage is remembered by, from the documents that lie under ``root``: ``work``
+    is the stage and the member."""
+    log_documents(client, run, Paths(root), *work)
+    inputs.log(client, run, params, Paths(root), work[0])
+    describe(client, root, params, run, work)
 
 
 def log_documents(
@@ -183,9 +178,8 @@ def log_documents(
 ) -> None:
     """Log what a stage wrote: its metrics, its loss curve, its small files, its candidates, its
     figure."""
-    now, names = int(time.time() * 1000), FOLDERS.get(stage, (stage,))
-    folders = [paths.member(member)] if member else [getattr(paths, name) for name in names]
-    for folder in folders:
+    now = int(time.time() * 1000)
+    for folder in folders(paths, stage, member):
         numbers = _numbers(folder / "metrics.json", stage, now)
         log_metrics(client, run, [*numbers, *_curve(folder / "training.csv", now)])
         for file in sorted(folder.glob("*")):
@@ -196,7 +190,7 @@ def log_documents(
     if stage == "extrapolate":
         log_metrics(client, run, _strategies(paths, now))
     if stage == "retrain":
-        weights = Trained.read(folders[0] / "trained.json").weights
+        weights = Trained.read(paths.member(member) / "trained.json").weights
         client.log_batch(run, tags=[RunTag("weights", weights)])  # how the registry finds this run
     if stage == "publish":
         log_family(client, run, paths, now)
@@ -272,7 +266,8 @@ def log_candidates(client: MlflowClient, run: str, paths: Paths) -> None:
     ]
     names = list(rows[0]) if rows else []
     columns = {name: [row[name] for row in rows] for name in names}
-    client.log_table(run, columns, "candidates.json")
+    if not any(file.path == "candidates.json" for file in client.list_artifacts(run)):
+        client.log_table(run, columns, "candidates.json")  # which adds to a table that is there
     drawn = candidates.chart(rows, client.get_run(run).info.run_name.partition(" · ")[0])
     client.log_text(run, candidates.html(drawn), "candidates.html")
     client.log_text(run, candidates.svg(drawn), "candidates.svg")

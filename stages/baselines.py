@@ -63,6 +63,7 @@ def fitted(
         train = tuple(np.concatenate(pair) for pair in pairs)
     yield simple.majority(train, held)
     if section.svm:
+        emit({"event": "part", "name": "svm", "done": 0.0, "share": 0.0})
         yield simple.svm(train, held, section.svm, section.seed)
     if section.residual:
         quiet = Watch((), None, None, emit)  # nobody judges these: weights stay in this process

@@ -19,7 +19,7 @@ from scalenet.records.journal import Journal
 from scalenet.records.paths import Paths
 from scalenet.search.finetuning import Finetuner
 from scalenet.search.memory import Memory
-from scalenet.search.run import find, summary
+from scalenet.search.run import find, planned, summary
 from scalenet.search.scoring import Measures, Scorer
 from scalenet.stages import Emit, state_key
 from scalenet.training import device as devices
@@ -59,6 +59,8 @@ def run(
         if journal.records:
             known = f"goes on: {len(journal.records)} candidates were measured before"
             emit({"event": "notice", "text": known})
+        count = planned(params, inputs.info.task)
+        emit({"event": "planned", "candidates": count, "known": len(journal.records)})
         memory = Memory(journal, emit)
         remembered = memory.recalling(measures)
         made = find(params, inputs.info.task, generator, remembered, memory.record)

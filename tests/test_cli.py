@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scalenet.pipeline import guard, single
+from scalenet.pipeline import guard
 from scalenet.pipeline.cli import VERBS
 from scalenet.records.paths import Paths
 
@@ -94,12 +94,6 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     command = f"{sys.executable} -m scalenet.pipeline --help | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert "Traceback" not in done.stderr and "Error" not in done.stderr
-
-
-def test_a_training_says_how_good_it_is():
-    record = {"event": "judged", "step": 8, "steps": 20, "select_first": 0.5, "select_last": 0.713}
-    said = "step 8 of 20, accuracy on select_first 50.0%, select_last 71.3%"
-    assert single.judged(record) == said
 
 
 # --- the pages' door ------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from test_sources import data, find, images, picture, unpacked
 
-from scalenet.pipeline import single
+from scalenet.pipeline.lines import Lines
+from scalenet.pipeline.progress import Progress
 from scalenet.records.documents import Reading
 from scalenet.records.paths import Paths
 from scalenet.stages import __main__ as bare
@@ -221,5 +222,6 @@ def test_a_bare_stage_prints_it(capsys):
 
 def test_every_door_prints_it_at_once():
     lines = []
-    single._progress(lines.append)({"event": "read", "summary": "60 images of 3 classes taken"})
-    assert lines == ["60 images of 3 classes taken"]
+    progress = Progress([Lines(lines.append)])
+    progress.tell("prepare", {"event": "read", "summary": "60 images of 3 classes taken"})
+    assert lines == ["prepare: 60 images of 3 classes taken"]

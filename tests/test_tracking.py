@@ -11,13 +11,16 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from mlflow.artifacts import load_dict
 
 from scalenet.pipeline import Unavailable, stores, tracking
-from scalenet.pipeline.candidates import METRICS, Delivery, Runs
+from scalenet.pipeline.candidates import METRICS, Candidates, Runs
+from scalenet.pipeline.post import Post
+from scalenet.pipeline.reports import waiting
 from scalenet.records import files
 from scalenet.records.documents import Candidate, Found, Member, Reading, Trained
 from scalenet.records.journal import Journal
@@ -82,14 +85,27 @@ def wait_for(condition, seconds=30):
 
 def deliver(root, params, journal, key, run, records=()):
     """Deliver a journal of earlier candidates, then more as they come, as a search does."""
-    delivery = Delivery(root, params, run)
+    candidates, client = Candidates(root, params), stores.connect(root)
     opened = Journal(journal, key)
-    delivery({"event": "journal", "path": journal, "key": key})
+    candidates({"event": "journal", "path": journal, "key": key})
     for entry in records:
         opened.append(entry)
-        delivery({"event": "candidate", **entry})
+        candidates({"event": "candidate", **entry})
+        candidates.deliver(client, run, 0.0)  # no time: the journal's come first
     opened.close()
-    delivery.finish()
+    candidates.deliver(client, run)
+    candidates.check()
+
+
+@contextmanager
+def reported(root, params, stage, member=None, tags=None):
+    """Report a stage; yield its report, whose run is known when MLflow has everything."""
+    with Post(root, print) as post:
+        with post.stage(params, stage, member, tags or {}) as report:
+            yield report
+        post.send(report)
+        post.finish()
+    assert not waiting(root)
 
 
 def test_best_candidates_below_a_budget_are_one_query(root, named, tmp_path):
@@ -133,10 +149,12 @@ def test_a_search_killed_while_it_delivers_neither_loses_nor_repeats_a_candidate
     code = f"""
 from pathlib import Path
 from scalenet.config.params import parse
-from scalenet.pipeline.candidates import Delivery
-delivery = Delivery(Path({str(root)!r}), parse({named.model_dump(mode="json")!r}), "first")
-delivery({{"event": "journal", "path": Path({str(journal)!r}), "key": "k1"}})
-delivery.finish()
+from scalenet.pipeline import stores
+from scalenet.pipeline.candidates import Candidates
+root = Path({str(root)!r})
+candidates = Candidates(root, parse({named.model_dump(mode="json")!r}))
+candidates({{"event": "journal", "path": Path({str(journal)!r}), "key": "k1"}})
+candidates.deliver(stores.connect(root), "first")
 """
     with subprocess.Popen([sys.executable, "-c", code]) as search:
         wait_for(lambda: len(runs_of(root, named)) > 3)
@@ -168,7 +186,7 @@ def test_a_run_that_was_made_twice_is_deleted(root, named, tmp_path):
 
 def test_an_undelivered_candidate_is_an_error(root, named, tmp_path, monkeypatch):
     monkeypatch.setattr(Runs, "count", lambda self: 1)
-    with pytest.raises(Unavailable, match=r"2 candidates.*MLflow has 1 of them"):
+    with pytest.raises(Unavailable, match="MLflow has 1 of the search's 2 candidates"):
         deliver(root, named, tmp_path / "j.jsonl", "k3", "run", [record(0), record(1)])
 
 
@@ -180,7 +198,7 @@ def test_a_store_that_goes_away_is_named_and_the_journal_keeps_everything(
 
     monkeypatch.setattr(Runs, "deliver", gone)
     journal = tmp_path / "candidates.jsonl"
-    with pytest.raises(Unavailable, match="no space left"):
+    with pytest.raises(OSError, match="no space left"):
         deliver(root, named, journal, "k4", "run", [record(0), record(1)])
     monkeypatch.undo()
     deliver(root, named, journal, "k4", "again")
@@ -237,7 +255,7 @@ def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
         name="S1", multiple=2, budget=5e4, origin="searched", base="k3e1-3.5e2", scaling="d1-w1-r9",
         network=network(0), flops=50_000, params=99,
     )  # fmt: skip
-    with tracking.stage_run(root, named, "retrain", "S1", tags={"note": "mine"}) as run_id:
+    with reported(root, named, "retrain", "S1", {"note": "mine"}) as report:
         Trained(
             member=member,
             correct=8,
@@ -258,7 +276,7 @@ def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
         files.write_table(
             paths.member("S1") / "training.csv", ("step", "loss", "learning_rate", "select"), rows
         )
-    client = stores.connect(root)
+    client, run_id = stores.connect(root), report.run
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED" and run.info.run_name == f"{named.data.name} · retrain S1"
     assert run.data.params["retrain.recipe.steps"] == str(named.retrain.recipe.steps)
@@ -291,13 +309,13 @@ def test_finished_stage_leaves_params_metrics_curve_and_files(root, named):
 
 def test_search_shows_its_candidates_as_a_table(root, named):
     paths = Paths(root)
-    with tracking.stage_run(root, named, "search", None, {}) as run_id:
+    with reported(root, named, "search") as report:
         rows = [list(record(i).values())[:-1] for i in range(3)]
         files.write_table(paths.search / "candidates.csv", list(record(0))[:-1], rows)
         files.write_json(paths.search / "metrics.json", {"score": 0.5, "measured": 3})
         found = {"base": "k3e1-3.5e2", "strategies": ["d1.2-w1-r9"], "score": 0.5}
         Found(**found, chain=[], measured=3).write(paths.search / "found.json")
-    run = stores.connect(root).get_run(run_id)
+    run = stores.connect(root).get_run(report.run)
     assert run.info.run_name == f"{named.data.name} · search"
     assert run.data.metrics == {"score": 0.5, "measured": 3}
     assert run.data.params["search.stage_weights"] == "[1.0, 1.0, 1.0]"
@@ -313,7 +331,7 @@ def test_search_shows_its_candidates_as_a_table(root, named):
 def test_failed_stage_ends_as_failed_and_its_error_goes_on(root, named):
     with (
         pytest.raises(KeyError, match="lost"),
-        tracking.stage_run(root, named, "prepare", None, {}),
+        reported(root, named, "prepare"),
     ):
         raise KeyError("lost")
     [run] = runs_of(root, named, stores.stage_experiment)
@@ -330,9 +348,9 @@ def test_the_contact_sheet_is_beside_the_run_of_prepare(root, named):
     kinds |= {"taken": {"train": {"a": 2}}, "first": [], "conflicting": []}
     read = Reading(name="x", source="x", **counted, **kinds)
     read.write(data / "read.json")
-    with tracking.stage_run(root, named, "prepare", None, {}) as run:
+    with reported(root, named, "prepare") as report:
         pass
-    logged = {file.path for file in stores.connect(root).list_artifacts(run)}
+    logged = {file.path for file in stores.connect(root).list_artifacts(report.run)}
     assert "contact.png" in logged and "train.npz" not in logged
 
 

@@ -18,7 +18,8 @@ from bench.speed.common import interleaved, options, ratio, show, spread, write
 from scalenet.config import params as stage_params
 from scalenet.config.params import Params
 from scalenet.pipeline import stores
-from scalenet.pipeline.candidates import Delivery
+from scalenet.pipeline.post import Post
+from scalenet.pipeline.progress import Work
 from scalenet.records.documents import Found
 from scalenet.records.paths import Paths
 from scalenet.search.finetuning import Finetuner
@@ -82,9 +83,12 @@ def tracked_search(paths: Paths, params: Params) -> None:
     """
     shutil.rmtree(paths.state("search"), ignore_errors=True)
     section = params.data.model_copy(update={"name": f"search {time.time()}"})
-    delivery = Delivery(paths.root, params.model_copy(update={"data": section}), "bench")
-    run_stage(paths.root, "search", None, delivery)
-    delivery.finish()
+    params, work = params.model_copy(update={"data": section}), Work("search")
+    with Post(paths.root, print) as post:
+        with post.stage(params, "search", None, {}) as report:
+            run_stage(paths.root, "search", None, lambda record: report(work, record))
+        post.send(report)
+        post.finish()
 
 
 def main() -> None:

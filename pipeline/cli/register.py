@@ -14,12 +14,16 @@ def command() -> None:
     """Put the members that lie here into the model registry, for a clone that pulled them.
 
     Members that are registered stay as they are. What is deployed stays too, unless it is nothing.
+    What waits for an MLflow that was away is delivered first.
 
     \b
     dvc pull && scalenet register
     """
     from scalenet.config import params as config
-    from scalenet.pipeline import deployment
+    from scalenet.pipeline import deployment, reports
 
     params = config.load(Path.cwd() / "params.yaml")
+    for folder in reports.waiting(Path.cwd()):
+        reports.deliver(Path.cwd(), folder)
+        click.echo(f"{folder.name}  delivered to MLflow")
     click.echo(deployment.enter(Path.cwd(), params))

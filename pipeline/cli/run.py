@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from scalenet.pipeline import complete
 from scalenet.pipeline.cli import changes, overrides
+from scalenet.pipeline.progress import Progress
 
 
 @click.command(name="run")
@@ -19,7 +24,10 @@ from scalenet.pipeline.cli import changes, overrides
     shell_complete=complete.target,
 )
 @click.option("--promote", is_flag=True, help="Deploy the family that it ends with, if not worse.")
-def command(preset: str | None, pairs: tuple[str, ...], target: str | None, promote: bool) -> None:
+@click.option("--quiet", "-q", is_flag=True, help="Print errors and the last line alone.")
+def command(
+    preset: str | None, pairs: tuple[str, ...], target: str | None, promote: bool, quiet: bool
+) -> None:
     """Build the family: every stage that is not up to date. Then write its report.
 
     The same as `dvc repro`, as one Prefect flow, with stages side by side (compute.workers): both
@@ -33,32 +41,62 @@ def command(preset: str | None, pairs: tuple[str, ...], target: str | None, prom
     """
     if promote and target:
         raise ValueError("--promote was given with --target; a whole run ends with a family")
-    from scalenet.pipeline import servers
+    from scalenet.pipeline import lines, servers
 
-    chosen = overrides(pairs)
-    with servers.prefect():
-        from scalenet.pipeline import flows  # seconds of imports, while the server starts
+    chosen, progress = overrides(pairs), Progress()
+    try:
+        with _told(progress, quiet), servers.prefect():
+            from scalenet.pipeline import flows  # seconds of imports, while the server starts
 
-        code = flows.run_family(preset, chosen, target)
-    if code == 0 and target in (None, "publish"):
-        from scalenet.pipeline.cli import report
+            code = flows.run_family(progress, preset, chosen, target)
+        if code == 0 and target in (None, "publish"):
+            _published(target is None, promote, quiet)
+    finally:
+        if progress.works:
+            print(lines.summary(progress), flush=True)
+    sys.stderr.flush()
+    os._exit(code)  # everything is told: a Prefect that is away would be waited for
 
-        click.echo(f"report    {report.write(Path.cwd())}")
-    if code == 0 and target is None:
-        _registered(promote)
-    raise SystemExit(code)
+
+@contextmanager
+def _told(progress: Progress, quiet: bool) -> Iterator[None]:
+    """Show the run while the body runs: in place on a terminal, in lines elsewhere."""
+    from scalenet.pipeline import display, lines, single
+
+    if quiet:
+        yield
+    elif display.wanted(sys.stderr):
+        with display.drawn(progress):
+            yield
+    else:
+        progress.listeners.append(lines.Lines(single.print_line))
+        yield
 
 
-def _registered(promote: bool) -> None:
-    """Say which generation is deployed, the one that was built or another; deploy it if told."""
+def _published(registering: bool, promote: bool, quiet: bool) -> None:
+    """Write the report of the family and register it, unless MLflow is away, as was said."""
+    from scalenet.pipeline import reports
+    from scalenet.pipeline.cli import report
+
+    root = Path.cwd()
+    if reports.waiting(root):
+        said = ["not yet a report: `scalenet register && scalenet report` once MLflow is back"]
+    else:
+        said = [f"report    {report.write(root)}"]
+        said += [_registered(root, promote)] if registering else []
+    if not quiet:
+        click.echo("\n".join(said))
+
+
+def _registered(root: Path, promote: bool) -> str:
+    """Register the family and deploy it if told; return a line on which generation is deployed."""
     from scalenet.config import params as config
     from scalenet.pipeline import deployment
     from scalenet.pipeline.cli.promote import deploy
 
-    root = Path.cwd()
     params = config.load(root / "params.yaml")
     line = deployment.enter(root, params)  # a stage that DVC had made before registered nothing
-    if promote:
-        deploy(root, params, None, yes=False, insist=False)
-        line = deployment.standing(root, params)
-    click.echo(line)
+    if not promote:
+        return line
+    deploy(root, params, None, yes=False, insist=False)
+    return deployment.standing(root, params)

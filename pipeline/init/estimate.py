@@ -16,6 +16,8 @@ import numpy as np
 from scalenet.config.params import Params
 from scalenet.config.recipe import Recipe
 from scalenet.config.space import Scalings, Space
+from scalenet.pipeline import progress
+from scalenet.search.evolution import planned
 from scalenet.space.budget import Budget
 from scalenet.space.network import Task
 from scalenet.training.member import lengthened
@@ -98,23 +100,8 @@ def wall(took: Mapping[str, float], members: Iterable[str], workers: int) -> flo
         "baselines": {"prepare"},
         "publish": {*family, "baselines"},
     }
-    left = {name: took[name] for name in ("start", *family, *after)}
-    running: list[str] = []
-    ended: set[str] = set()
-    clock = 0.0
-    while left:
-        ready = [n for n in left if n not in running and after.get(n, set()) <= ended]
-        running += ready[: workers - len(running)]
-        slow = BESIDE if len(running) > 1 else 1.0
-        passed = min(left[name] for name in running)
-        clock += passed * slow
-        for name in running:
-            left[name] -= passed
-        done = {name for name in running if left[name] <= 1e-9}
-        ended |= done
-        running = [name for name in running if name not in done]
-        left = {name: rest for name, rest in left.items() if name not in done}
-    return clock
+    ordered = {name: took[name] for name in ("start", *family, *after)}
+    return progress.wall(ordered, after, workers, BESIDE)
 
 
 def _baselines(params: Params, counts: Mapping[str, int], rates: Rates) -> float:
@@ -149,11 +136,9 @@ def _watching(recipe: Recipe, images: int, flops: list[float], rates: Rates) -> 
 def _search(params: Params, counts: Mapping[str, int], task: Task, rates: Rates) -> float:
     search, sizes = params.search, len(params.scaling.stages)
     offered = _feasible(params.space, params.scaling, task)
-    after_first = (search.random_bases - 1 + search.iterations) / search.surrogate
-    bred = search.iterations * search.population * search.generations
     mean = float(np.mean([params.scaling.target(size) for size in range(sizes)]))
     each = rates.judging(search.calibration + counts["select"], mean)
-    return (offered * (1 + after_first) + bred * sizes) * each
+    return planned(search, offered, sizes) * each
 
 
 @cache

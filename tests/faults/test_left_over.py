@@ -12,8 +12,9 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from scalenet.pipeline import stores, tracking
+from scalenet.pipeline import stores
 from scalenet.pipeline.alone import alone, is_held, place
+from scalenet.pipeline.post import Post
 from scalenet.pipeline.single import committed_before, forget
 from scalenet.records.paths import Paths
 from scalenet.training.loop import ignore
@@ -106,8 +107,9 @@ def test_runs_of_killed_processes_are_ended_at_the_next_start(make_params, tmp_p
 
     def started(stage, key):
         with (
+            Post(tmp_path, print) as post,
             pytest.raises(InterruptedError),
-            tracking.stage_run(tmp_path, params, stage, None, {"key": key}),
+            post.stage(params, stage, None, {"key": key}),
         ):
             raise InterruptedError
 

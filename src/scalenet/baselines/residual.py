@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalenet.baselines.measured import Measured
-from scalenet.config.baselines import Baselines
+from scalenet.config.baselines import Baselines, ResidualSteps
 from scalenet.config.params import Retrain
 from scalenet.data.images import Images
 from scalenet.nets import blocks, weights
@@ -123,19 +123,36 @@ def measure(setting: Setting, state: Path | None, emit: Emit) -> list[Measured]:
     section, select = setting.baselines.residual, setting.held["select"]
     curves: dict[str, History] = {}
     right: list[int] = []
+    told = parts_of(section)
     for width, steps in zip(section.widths, section.trial, strict=True):
         name = f"trial-{width}"
+        emit({"event": "part", "name": name, **next(told)})
         net, curves[name] = trained(setting, width, steps, setting.trial, _below(state, name), emit)
         right.append(int(fixed.predict(net, select, setting.retrain.batch).right.sum()))
     best = right.index(max(right))
     made = []
     for name, counts in (("member", section.member), ("run", section.run)):
         width, steps = section.widths[best], counts[best]
+        emit({"event": "part", "name": name, **next(told)})
         net, curve = trained(setting, width, steps, setting.train, _below(state, name), emit)
         curves[name] = curve
         made.append(_measured(setting, net, name, steps, curves))
         curves = {}
     return made
+
+
+def parts_of(section: ResidualSteps) -> Iterator[dict[str, float]]:
+    """Yield each training's ``share`` of all of them, and of what is ``done`` before it (0…1).
+
+    In order: the trials, the one for a member's time, the one for a run's. The steps of all widths
+    are meant to take equally long.
+    """
+    middle = len(section.widths) // 2
+    longer = (counts[middle] / section.trial[middle] for counts in (section.member, section.run))
+    times, done = [*(1.0 for _ in section.widths), *longer], 0.0
+    for time in times:
+        yield {"done": done / sum(times), "share": time / sum(times)}
+        done += time
 
 
 def trained(

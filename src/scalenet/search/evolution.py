@@ -14,6 +14,7 @@ from statistics import fmean
 
 import numpy as np
 
+from scalenet.config.params import Search
 from scalenet.records.documents import FINETUNED, State
 from scalenet.search.breeding import breed
 from scalenet.search.ledger import Label, Ledger, Proposal
@@ -38,6 +39,17 @@ def search(ledger: Ledger, generator: np.random.Generator) -> list[State]:
         [score] = ledger.totals([base], strategies, label)
         chain.append(State(iteration=iteration, base=base, strategies=strategies, score=score))
     return chain
+
+
+def planned(params: Search, offered: float, sizes: int) -> float:
+    """Return about how many candidates a chain measures with shared weights.
+
+    ``offered`` is how many strategies meet a base model's budgets, of all sizes, on average. Those
+    that make the same network are one candidate, so it may be fewer.
+    """
+    after_first = (params.random_bases - 1 + params.iterations) / params.surrogate
+    bred = params.iterations * params.population * params.generations
+    return offered * (1 + after_first) + bred * sizes
 
 
 # --- strategies -----------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 import numpy as np
 
 from scalenet.config.params import Params
@@ -42,6 +44,17 @@ def find(
         measured=len(candidates),
     )
     return found, candidates
+
+
+def planned(params: Params, task: Task) -> int:
+    """Return about how many candidates a search measures: judged by the base models that it draws
+    first, if the seed is its own."""
+    budget, section = Budget(params.space, params.scaling, task), params.search
+    generator, sizes = np.random.default_rng(section.seed), len(params.scaling.stages)
+    bases = [budget.draw(generator, params.scaling.tries) for _ in range(section.random_bases)]
+    offered = fmean(sum(len(budget.feasible(base, i)) for i in range(sizes)) for base in bases)
+    tuned = offered * section.finetune.share + sizes if section.finetune.steps else 0
+    return round(evolution.planned(section, offered, sizes) + tuned)
 
 
 def summary(params: Params, found: Found, candidates: list[Candidate]) -> dict[str, float]:

@@ -154,8 +154,9 @@ def train(
     """Train tensors in place for ``recipe.steps``; leave their moving average, return the curve.
 
     ``backward`` computes a step's gradients, ``reduce`` averages those of several processes (each
-    must train the same tensors in a step). ``emit`` is told of each entry of the loss curve, and of
-    each checkpoint and the end: there with the averaged weights, which it may read.
+    must train the same tensors in a step). ``emit`` is told from which step it begins, of each
+    entry of the loss curve, and of each checkpoint and the end: there with the averaged weights,
+    which it may read.
 
     ``state`` is a folder for this work alone. With a checkpoint there, training continues exactly
     as if it had never stopped: what a step draws depends on its number alone.
@@ -164,6 +165,7 @@ def train(
     first = training.resume(checkpoint, emit) if checkpoint else 0
     if first:
         emit({"event": "notice", "text": f"goes on from step {first} of {recipe.steps}"})
+    emit({"event": "training", "step": first, "steps": recipe.steps})
     losses: list[float] = []
     for step in range(first, recipe.steps):
         losses.append(training.step(backward, step))
@@ -171,7 +173,8 @@ def train(
         place = {"step": step + 1, "steps": recipe.steps}
         if last or (step + 1) % recipe.log == 0:
             training.note(step + 1, losses)
-            emit({"event": "step", **place, "loss": training.history[-1][1]})
+            _, loss, rate = training.history[-1]
+            emit({"event": "step", **place, "loss": loss, "learning_rate": rate})
             losses = []
         if last or marked:
             emit({"event": "checkpoint", **place, "weights": training.average.tensors})
