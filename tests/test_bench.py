@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,18 @@ from scipy import stats
 
 from bench.invented import FAMILIES, NETWORKS, invented_families, invented_networks, lay
 from bench.method import cost as bench_cost
-from bench.method import family, noise, priors, rank, report, statistics, tablefiles, tablelaws
+from bench.method import (
+    family,
+    noise,
+    priors,
+    rank,
+    regressions,
+    report,
+    statistics,
+    surface,
+    tablefiles,
+    tablelaws,
+)
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.nets import elastic
@@ -23,6 +35,8 @@ from scalenet.space import cost
 from scalenet.space.scale import scale, smallest
 from scalenet.space.scaling import BaseModel, Scaling
 from scalenet.training import supernet
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -585,3 +599,36 @@ def test_a_folder_without_tables_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["tables", "--tables", str(tmp_path)])
     with pytest.raises(SystemExit, match="holds no CSV file; --tables should name a folder"):
         tables.main()
+
+
+def test_what_the_benchmarks_trained_is_gathered_once():
+    folder = ROOT / "bench/method/results/cifar10-cpu"
+    rank, family, extrapolation = (
+        json.loads((folder / f"{name}.json").read_text())
+        for name in ("rank", "family", "extrapolation")
+    )
+    rows = surface.known(rank, family, extrapolation["hidden"]["predicted"])
+    assert len({row.network for row in rows}) == len(rows) > 100
+    ours = {row["network"]: row["name"] for row in family["members"]}
+    trained = {ours[str(r.network)]: r.trained for r in rows if str(r.network) in ours}
+    assert trained == {s: row["accuracies"] for s, row in family["arms"]["ours"].items()}
+    assert all(row.trained for row in rows)
+    assert sum(len(row.scores) == 2 for row in rows) == len(rank["networks"])
+
+
+def test_a_surface_bends_where_lines_do_not(tmp_path):
+    rows = ["depth,width,resolution,gmacs,top1"]
+    for width in (0.25, 0.5, 1.0, 2.0):
+        for px in (64, 96, 128, 192):
+            top1 = 50 + 8 * np.log2(width * px / 64) - np.log2(width * 4) ** 2
+            rows.append(f"1,{width},{px},{(width * px) ** 2},{top1}")
+    (tmp_path / "grids.csv").write_text("\n".join(rows))
+    errors = regressions.grid(tmp_path / "grids.csv")
+    assert errors[regressions.SURFACE] < 0.02 < errors["line in FLOPs"]
+    assert errors[regressions.SURFACE] < errors["Bayesian ridge, no bends"]
+
+
+def test_a_choice_by_the_truth_has_no_regret():
+    truth = np.random.default_rng(0).random(20)
+    picks = np.random.default_rng(1).random((50, 20)).argsort(1)[:, :5]
+    assert surface._regret(truth, truth, picks) == 0 < surface._regret(-truth, truth, picks)

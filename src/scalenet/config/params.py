@@ -131,6 +131,9 @@ class Search(Section):
 
 
 class Extrapolate(Section):
+    seed: Seed
+    law: Literal["surface", "dimensions"]
+    draws: Annotated[Int, Field(ge=20, le=10**6)]
     confidence: Inside
     resolution_step: Side
     tolerance: Inside

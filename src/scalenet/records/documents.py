@@ -126,10 +126,20 @@ class Candidate(Document):
     accuracy: float
     probability: float
     score: float
-    predicted: float | None
+    predicted: Annotated[float | None, pydantic.BeforeValidator(lambda cell: cell or None)]
     phase: str
     iteration: int
     generation: int
+
+    @classmethod
+    def read_all(cls, path: Path) -> list[Self]:
+        """Read candidates.csv; ``ValueError`` names the file and the stage to run again."""
+        try:
+            return [cls.model_validate(row) for row in files.read_table(path)]
+        except pydantic.ValidationError as error:
+            raise ValueError(
+                f"{path}: no table of candidates of this version; rebuild it with `dvc repro`"
+            ) from error
 
     @property
     def identity(self) -> str:
