@@ -152,7 +152,7 @@ def _search(params: Params, counts: Mapping[str, int], task: Task, rates: Rates)
     after_first = (search.random_bases - 1 + search.iterations) / search.surrogate
     bred = search.iterations * search.population * search.generations
     mean = float(np.mean([params.scaling.target(size) for size in range(sizes)]))
-    each = rates.judging(search.calibration + counts["select"], mean)
+    each = rates.judging(search.calibration + (search.images or counts["select"]), mean)
     return (offered * (1 + after_first) + bred * sizes) * each
 
 

@@ -14,7 +14,8 @@ from scalenet.records import files
 from scalenet.space.network import Network, Task
 from scalenet.space.scaling import BaseModel, Scaling
 
-FINETUNED = "finetuned"  # the phase of candidates whose slice was trained on alone
+# the phases of finalists: their slice was trained on alone, or they were scored on all of select
+FINETUNED, RESCORED = FINALS = ("finetuned", "rescored")
 
 
 def _text(kind: type) -> Any:
@@ -143,8 +144,8 @@ class Candidate(Document):
 
     @property
     def identity(self) -> str:
-        """What tells it from all others of its search: its network, and if it was fine-tuned."""
-        return f"{self.network} {FINETUNED}" if self.phase == FINETUNED else str(self.network)
+        """What tells it from all others of its search: its network, and its phase as a finalist."""
+        return f"{self.network} {self.phase}" if self.phase in FINALS else str(self.network)
 
 
 class State(Document):
