@@ -15,6 +15,7 @@ from bench.invented import FAMILIES, NETWORKS, invented_families, invented_netwo
 from bench.method import cost as bench_cost
 from bench.method import (
     family,
+    lean,
     noise,
     priors,
     rank,
@@ -25,6 +26,7 @@ from bench.method import (
     tablefiles,
     tablelaws,
 )
+from bench.method import lab as lab_module
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.nets import elastic
@@ -32,6 +34,7 @@ from scalenet.records import files
 from scalenet.records.documents import Member
 from scalenet.search.scoring import Measurement
 from scalenet.space import cost
+from scalenet.space.network import Network
 from scalenet.space.scale import scale, smallest
 from scalenet.space.scaling import BaseModel, Scaling
 from scalenet.training import supernet
@@ -632,3 +635,39 @@ def test_a_choice_by_the_truth_has_no_regret():
     truth = np.random.default_rng(0).random(20)
     picks = np.random.default_rng(1).random((50, 20)).argsort(1)[:, :5]
     assert surface._regret(truth, truth, picks) == 0 < surface._regret(-truth, truth, picks)
+
+
+def test_a_scoreboard_scores_a_network_once_and_few_images_more_noisily(params):
+    board = lean.Scoreboard.of(ROOT / "bench/method/results/cifar10-cpu")
+    rank = json.loads((ROOT / "bench/method/results/cifar10-cpu/rank.json").read_text())
+    networks = [Network.parse(row["network"]) for row in rank["networks"]]
+
+    def scores(images, seed=0):
+        return np.array([m.accuracy for m in board.measures(images, seed).shared(networks)])
+
+    assert (scores(300) == scores(300)).all() and (scores(300) != scores(300, 1)).any()
+    truth = board.shared["accuracy"].predict(networks)
+    noise = [float(np.std(scores(images) - truth)) for images in (0, 30)]
+    assert noise[1] / noise[0] == pytest.approx(10, rel=0.02)
+    assert noise[0] == pytest.approx(board.shared["accuracy"].noise["trained"], rel=0.3)
+
+
+def test_a_lean_search_is_priced_by_what_each_candidate_sees(make_params):
+    over = {"search": {"images": 100, "calibration": 50, "finetune": {"steps": 7}}}
+    params = make_params(over)
+    counts = {"train": 1000, "select": 400}
+    batch = params.supernet.recipe.batch
+    assert bench_cost.candidates_macs(params, counts, [(10, "bases")]) == 10 * 150
+    tuned = bench_cost.candidates_macs(params, counts, [(10, "finetuned")])
+    assert tuned == 10 * (450 + 3 * 7 * batch)
+    assert bench_cost.candidates_macs(params, counts, [(10, "rescored")]) == 10 * 450
+    every = make_params({"search": {"calibration": 50}})
+    assert bench_cost.candidates_macs(every, counts, [(10, "start")]) == 10 * 450
+
+
+def test_the_preset_is_the_lean_search_that_was_priced(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    preset = lab_module.params_of("cifar10-cpu")
+    assert lean.changed(preset, lean.ARMS["few images, ridge"]) == preset
+    before = lean.changed(preset, lean.AS_MEASURED)
+    assert lean.training_macs(before) > 1.3 * lean.training_macs(preset)

@@ -11,7 +11,7 @@ Each seed has its own noise.
 
 Multiply-accumulates are as in bench/method/cost.py: the super-supernet's are those of the networks
 that its seed draws, a candidate's those of the images that it sees. One-shot NAS is priced as it
-was run, and as if its searches cost nothing: no search that is made leaner then compares better.
+was run, with searches like the arm's own, and as if its searches cost nothing.
 The find's accuracy is the mean over the searched sizes, and a search is no worse than another if
 the interval of its paired difference lies above -0.5 points.
 """
@@ -42,7 +42,7 @@ from scalenet.laws import surface as surfaces
 from scalenet.laws.surface import TRAINED, Evaluation, Surface
 from scalenet.pipeline import settings
 from scalenet.records import files
-from scalenet.records.documents import Found
+from scalenet.records.documents import Candidate, Found
 from scalenet.search.run import find
 from scalenet.search.scoring import Measure, Measurement, Measures
 from scalenet.space.network import Network
@@ -151,37 +151,55 @@ def training_macs(params: Params) -> int:
     return PASSES * section.recipe.batch * sum(flops for _, _, flops in drawn)
 
 
+def searched(params: Params, board: Scoreboard, seed: int) -> tuple[Found, list[Candidate]]:
+    """Search on the scoreboard; return the find and all candidates."""
+    search = params.search.model_copy(update={"seed": seed})
+    own, measures = (
+        params.model_copy(update={"search": search}),
+        board.measures(search.images, seed),
+    )
+    if not params.search.finetune.steps:
+        measures = Measures(measures.shared)
+    return find(own, CIFAR10, np.random.default_rng(seed), measures, lambda *measured: None)
+
+
+def search_macs(params: Params, candidates: Sequence[Candidate]) -> int:
+    """Return the multiply-accumulates of measuring candidates."""
+    return candidates_macs(params, COUNTS, [(c.flops, c.phase) for c in candidates])
+
+
 def replay(
     params: Params, board: Scoreboard, seeds: int, said: Callable[[str], None]
 ) -> dict[str, Any]:
     """Search with so many seeds; return what each found is worth and cost, without training."""
     worth, macs, counts = [], [], []
     for seed in range(seeds):
-        search = params.search.model_copy(update={"seed": seed})
-        own = params.model_copy(update={"search": search})
-        measures = board.measures(search.images, seed)
-        found, candidates = find(
-            own, CIFAR10, np.random.default_rng(seed), measures, lambda candidate, seconds: None
-        )
+        found, candidates = searched(params, board, seed)
         worth.append(board.accuracy(params, found))
-        rows = [(candidate.flops, candidate.phase) for candidate in candidates]
-        macs.append(candidates_macs(params, COUNTS, rows))
+        macs.append(search_macs(params, candidates))
         counts.append(len(candidates))
     said(f"{np.mean(worth):.2%}, {np.mean(counts):.0f} candidates")
     return {"worth": worth, "macs": macs, "candidates": counts}
 
 
-def one_shot(params: Params, priced: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return one-shot NAS's cost for each size: as it was run, and its training alone."""
+def one_shot(
+    params: Params, board: Scoreboard, priced: dict[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Return one-shot NAS's cost for each size.
+
+    As it was run, with a search by ``params``, replayed once, and its training alone.
+    """
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(params, Path(folder))
         (lab.paths.data).mkdir(parents=True)
         for name, entry in params.family.items():
-            own = one_shot_lab(lab, entry.multiple)
+            own = one_shot_lab(lab, entry.multiple).params
+            training = training_macs(own)
             found[name] = {
                 "as run": priced[name]["macs"],
-                "searches free": float(training_macs(own.params)),
+                "searched alike": float(training + search_macs(own, searched(own, board, 0)[1])),
+                "searches free": float(training),
             }
     return found
 
@@ -210,14 +228,14 @@ def main() -> None:
     folder, params = chosen.results / chosen.preset, labs.params_of(chosen.preset)
     board = Scoreboard.of(folder)
     priced = json.loads((folder / "cost.json").read_text())["one_shot"]
-    sizes = one_shot(changed(params, AS_MEASURED), priced)
     arms: dict[str, Any] = {}
     for name, over in ARMS.items():
         own = changed(params, over)
         row = replay(own, board, chosen.seeds, lambda text, name=name: print(f"{name:40} {text}"))
         row["training"] = training_macs(own)
         total = row["training"] + float(np.mean(row["macs"]))
-        row["ratios"] = ratios(total, sizes, len(params.scaling.stages))
+        row["one_shot"] = one_shot(own, board, priced)
+        row["ratios"] = ratios(total, row["one_shot"], len(params.scaling.stages))
         row["less_reference"] = statistics.paired(
             row["worth"], arms[REFERENCE]["worth"] if arms else row["worth"]
         )
@@ -225,7 +243,7 @@ def main() -> None:
         print(f"{'':40} {total:.3g}, {row['ratios']}, {row['less_reference']}", flush=True)
     said = ["--preset", chosen.preset, "--seeds", str(chosen.seeds)]
     head = {"command": labs.command("lean", said)} | labs.made("cpu")
-    files.write_json(folder / "lean.json", head | {"one_shot": sizes, "arms": arms})
+    files.write_json(folder / "lean.json", head | {"arms": arms})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.method import figure, statistics, surfacereport, tablereport
+from bench.method import figure, leanreport, statistics, surfacereport, tablereport
 from bench.method import noise as noises
 from bench.method.lab import RESULTS
 from bench.method.markdown import interval, origin, percent, table
@@ -318,6 +318,7 @@ SECTIONS: dict[str, Callable[[Result], str]] = {
     "family": family,
     "rank": rank,
     "cost": cost,
+    "lean": leanreport.section,
     "efficiency": efficiency,
     "extrapolation": extrapolation,
     "surface": surfacereport.section,
