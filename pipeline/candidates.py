@@ -20,7 +20,7 @@ from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from scalenet.config.params import Params
 from scalenet.pipeline import Unavailable, stores
 from scalenet.records import journal
-from scalenet.records.documents import FINETUNED
+from scalenet.records.documents import FINALS
 
 METRICS = ("accuracy", "probability", "score", "predicted", "flops", "params", "depth", "width")
 METRICS += ("resolution", "stage", "iteration", "generation", "seconds", "number")
@@ -41,7 +41,7 @@ class Candidates:
         self.path: Path | None = None  # of the journal
         self.key = ""
         self.records: deque[Mapping[str, Any]] = deque()
-        self.wanted: set[tuple[str, bool]] = set()  # networks, by shared weights or fine-tuned
+        self.wanted: set[tuple[str, bool]] = set()  # networks, as finalists or not
         self.runs: Runs | None = None
 
     def __call__(self, record: Mapping[str, Any]) -> None:
@@ -56,7 +56,7 @@ class Candidates:
     def _put(self, record: Mapping[str, Any]) -> None:
         """Have a candidate delivered once: the journal may hold it before the search tells of
         it."""
-        candidate = (record["network"], record["phase"] == FINETUNED)
+        candidate = (record["network"], record["phase"] in FINALS)
         if candidate not in self.wanted:
             self.wanted.add(candidate)
             self.records.append(record)
@@ -123,15 +123,15 @@ class Runs:
     def deliver(self, record: Mapping[str, Any]) -> None:
         """Make a candidate's run, or what it lacks: a process that was killed leaves one
         half-written."""
-        tuned = f" {FINETUNED}" if record["phase"] == FINETUNED else ""
-        candidate, now = f"{self.key} {record['network']}{tuned}", int(time.time() * 1000)
+        final = f" {record['phase']}" if record["phase"] in FINALS else ""
+        candidate, now = f"{self.key} {record['network']}{final}", int(time.time() * 1000)
         run = self.known.get(candidate)
         if run is None:
             run = self.client.create_run(
                 self.experiment,
                 start_time=now - int(1000 * record["seconds"]),
                 tags={"candidate": candidate, "search_run": self.search_run},
-                run_name=f"s{record['stage']} {record['scaling']} {record['base']}{tuned}",
+                run_name=f"s{record['stage']} {record['scaling']} {record['base']}{final}",
             )
         if any((lacks := self._lacks(run, record, now)).values()):
             self.client.log_batch(run.info.run_id, **lacks)

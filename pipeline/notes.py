@@ -16,7 +16,7 @@ from scalenet.config.params import Params
 from scalenet.data import summary
 from scalenet.pipeline import stores, views
 from scalenet.records.documents import (
-    FINETUNED,
+    FINALS,
     Family,
     Found,
     Measurements,
@@ -84,7 +84,7 @@ def _search(place: Place) -> str:
 def _chosen(found: Found, file: Path) -> Iterable[tuple[str, ...]]:
     """Yield a row for each size: the candidate that the chain ended with, by shared weights."""
     with file.open(newline="") as content:
-        rows = [row for row in csv.DictReader(content) if row["phase"] != FINETUNED]
+        rows = [row for row in csv.DictReader(content) if row["phase"] not in FINALS]
     for size, strategy in enumerate(found.strategies):
         wanted = (str(found.base), str(strategy), str(size))
         for row in rows:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
 
-from scalenet.records.documents import FINETUNED
+from scalenet.records.documents import FINALS
 
 WAITING, RUNNING, DONE, CACHED, FAILED = "waiting", "running", "done", "cached", "failed"
 TRUSTED = 0.2  # share of a stage after which its own pace says when it ends, not what it cost last
@@ -84,7 +84,7 @@ class Work:
 
     def _candidate(self, record: Mapping[str, Any], now: float) -> None:
         self.candidates, self.latest = record["number"] + 1, now
-        kind = (record["phase"] == FINETUNED, record["stage"])
+        kind = (record["phase"] in FINALS, record["stage"])
         self.best = self.best | {kind: max(record["accuracy"], self.best.get(kind, 0.0))}
 
     def _marked(self, now: float) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from scalenet.laws import plan
 from scalenet.records import files
-from scalenet.records.documents import DataInfo, Found, Member
+from scalenet.records.documents import Candidate, DataInfo, Found, Member
 from scalenet.records.paths import Paths
 from scalenet.stages import Emit
 
@@ -20,6 +20,7 @@ class PlanInputs(NamedTuple):
 
     info: DataInfo
     found: Found
+    candidates: list[Candidate]
 
 
 class Plan(NamedTuple):
@@ -34,22 +35,23 @@ def run(
     inputs: PlanInputs,
     *,
     state: Path | None,
-    generator: np.random.Generator | None,
+    generator: np.random.Generator,
     device: None,
     emit: Emit,
 ) -> Plan:
     """Plan the family from what the search found."""
-    return Plan(*plan.family(params, inputs.info.task, inputs.found))
+    return Plan(*plan.family(params, *inputs, generator))
 
 
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
-    """Read what the search found; write one plan per member, the laws and their plot."""
-    inputs = PlanInputs(paths.info(), Found.read(paths.search / "found.json"))
-    made = run(params, inputs, state=None, generator=None, device=None, emit=emit)
+    """Read what the search found and measured; write a plan a member, the laws, their plot."""
+    candidates = Candidate.read_all(paths.search / "candidates.csv")
+    inputs = PlanInputs(paths.info(), Found.read(paths.search / "found.json"), candidates)
+    generator = np.random.default_rng(params.extrapolate.seed)
+    made = run(params, inputs, state=None, generator=generator, device=None, emit=emit)
     for member in made.members:
         member.write(paths.plan / f"{member.name}.json")
     paths.keep([member.name for member in made.members])
     files.write_json(paths.law / "law.json", made.report)
     files.write_table(paths.law / "law.csv", plan.COLUMNS, plan.table(*made))
-    growth = {name: law["growth"]["value"] for name, law in made.report["laws"].items()}
-    files.write_json(paths.law / "metrics.json", {"growth_per_doubling": growth})
+    files.write_json(paths.law / "metrics.json", plan.metrics(made.report))

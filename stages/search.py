@@ -68,13 +68,18 @@ def run(
 
 
 def measures_of(params: SimpleNamespace, inputs: SearchInputs, device: torch.device) -> Measures:
-    """Return what measures networks here: shared weights and, if it has steps, fine-tuning."""
-    info, splits = inputs.info, (inputs.train, inputs.select)
+    """Return what measures networks here: shared weights, and what finalists are measured by.
+
+    That is fine-tuning, if it has steps, or all of select, if others see only a part of it.
+    """
+    info, splits, search = inputs.info, (inputs.train, inputs.select), params.search
     images = [on_device(split, info.mean, info.std, device) for split in splits]
-    shared = Scorer(inputs.elastic, *images, params.search)
-    if not params.search.finetune.steps:
-        return Measures(shared)
-    return Measures(shared, Finetuner(inputs.elastic, *images, params))
+    shared = Scorer(inputs.elastic, *images, search, search.images)
+    if search.finetune.steps:
+        return Measures(shared, Finetuner(inputs.elastic, *images, params))
+    if 0 < search.images < len(images[1]):
+        return Measures(shared, Scorer(inputs.elastic, *images, search))
+    return Measures(shared)
 
 
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:

@@ -18,6 +18,7 @@ from scalenet.config import params as params_module
 from scalenet.config.params import Params
 from scalenet.data.images import on_device
 from scalenet.records.documents import DataInfo, Found
+from scalenet.records.files import write_table
 from scalenet.records.paths import Paths
 from scalenet.space.budget import Budget
 from scalenet.stages import run_stage
@@ -189,6 +190,7 @@ def built(make_params, tmp_path_factory):
     chosen = [budget.feasible(base, size)[0] for size in range(3)]
     found = Found(base=base, strategies=chosen, score=0.5, chain=[], measured=0)
     found.write(paths.search / "found.json")
+    write_table(paths.search / "candidates.csv", ["number"], [])
     run_stage(folder, "extrapolate", None, ignore)
     for member in params.family:
         run_stage(folder, "retrain", member, ignore)

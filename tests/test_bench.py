@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,20 @@ from scipy import stats
 
 from bench.invented import FAMILIES, NETWORKS, invented_families, invented_networks, lay
 from bench.method import cost as bench_cost
-from bench.method import family, noise, priors, rank, report, statistics, tablefiles, tablelaws
+from bench.method import (
+    family,
+    lean,
+    noise,
+    priors,
+    rank,
+    regressions,
+    report,
+    statistics,
+    surface,
+    tablefiles,
+    tablelaws,
+)
+from bench.method import lab as lab_module
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.nets import elastic
@@ -20,9 +34,12 @@ from scalenet.records import files
 from scalenet.records.documents import Member
 from scalenet.search.scoring import Measurement
 from scalenet.space import cost
+from scalenet.space.network import Network
 from scalenet.space.scale import scale, smallest
 from scalenet.space.scaling import BaseModel, Scaling
 from scalenet.training import supernet
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -585,3 +602,72 @@ def test_a_folder_without_tables_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["tables", "--tables", str(tmp_path)])
     with pytest.raises(SystemExit, match="holds no CSV file; --tables should name a folder"):
         tables.main()
+
+
+def test_what_the_benchmarks_trained_is_gathered_once():
+    folder = ROOT / "bench/method/results/cifar10-cpu"
+    rank, family, extrapolation = (
+        json.loads((folder / f"{name}.json").read_text())
+        for name in ("rank", "family", "extrapolation")
+    )
+    rows = surface.known(rank, family, extrapolation["hidden"]["predicted"])
+    assert len({row.network for row in rows}) == len(rows) > 100
+    ours = {row["network"]: row["name"] for row in family["members"]}
+    trained = {ours[str(r.network)]: r.trained for r in rows if str(r.network) in ours}
+    assert trained == {s: row["accuracies"] for s, row in family["arms"]["ours"].items()}
+    assert all(row.trained for row in rows)
+    assert sum(len(row.scores) == 2 for row in rows) == len(rank["networks"])
+
+
+def test_a_surface_bends_where_lines_do_not(tmp_path):
+    rows = ["depth,width,resolution,gmacs,top1"]
+    for width in (0.25, 0.5, 1.0, 2.0):
+        for px in (64, 96, 128, 192):
+            top1 = 50 + 8 * np.log2(width * px / 64) - np.log2(width * 4) ** 2
+            rows.append(f"1,{width},{px},{(width * px) ** 2},{top1}")
+    (tmp_path / "grids.csv").write_text("\n".join(rows))
+    errors = regressions.grid(tmp_path / "grids.csv")
+    assert errors[regressions.SURFACE] < 0.02 < errors["line in FLOPs"]
+    assert errors[regressions.SURFACE] < errors["Bayesian ridge, no bends"]
+
+
+def test_a_choice_by_the_truth_has_no_regret():
+    truth = np.random.default_rng(0).random(20)
+    picks = np.random.default_rng(1).random((50, 20)).argsort(1)[:, :5]
+    assert surface._regret(truth, truth, picks) == 0 < surface._regret(-truth, truth, picks)
+
+
+def test_a_scoreboard_scores_a_network_once_and_few_images_more_noisily(params):
+    board = lean.Scoreboard.of(ROOT / "bench/method/results/cifar10-cpu")
+    rank = json.loads((ROOT / "bench/method/results/cifar10-cpu/rank.json").read_text())
+    networks = [Network.parse(row["network"]) for row in rank["networks"]]
+
+    def scores(images, seed=0):
+        return np.array([m.accuracy for m in board.measures(images, seed).shared(networks)])
+
+    assert (scores(300) == scores(300)).all() and (scores(300) != scores(300, 1)).any()
+    truth = board.shared["accuracy"].predict(networks)
+    noise = [float(np.std(scores(images) - truth)) for images in (0, 30)]
+    assert noise[1] / noise[0] == pytest.approx(10, rel=0.02)
+    assert noise[0] == pytest.approx(board.shared["accuracy"].noise["trained"], rel=0.3)
+
+
+def test_a_lean_search_is_priced_by_what_each_candidate_sees(make_params):
+    over = {"search": {"images": 100, "calibration": 50, "finetune": {"steps": 7}}}
+    params = make_params(over)
+    counts = {"train": 1000, "select": 400}
+    batch = params.supernet.recipe.batch
+    assert bench_cost.candidates_macs(params, counts, [(10, "bases")]) == 10 * 150
+    tuned = bench_cost.candidates_macs(params, counts, [(10, "finetuned")])
+    assert tuned == 10 * (450 + 3 * 7 * batch)
+    assert bench_cost.candidates_macs(params, counts, [(10, "rescored")]) == 10 * 450
+    every = make_params({"search": {"calibration": 50}})
+    assert bench_cost.candidates_macs(every, counts, [(10, "start")]) == 10 * 450
+
+
+def test_the_preset_is_the_lean_search_that_was_priced(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    preset = lab_module.params_of("cifar10-cpu")
+    assert lean.changed(preset, lean.ARMS["few images, ridge"]) == preset
+    before = lean.changed(preset, lean.AS_MEASURED)
+    assert lean.training_macs(before) > 1.3 * lean.training_macs(preset)

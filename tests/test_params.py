@@ -110,7 +110,7 @@ def test_a_misspelt_key_gets_a_suggestion(path, meant):
 
 def test_an_unknown_key_lists_what_is_allowed():
     message = refusal("extrapolate.zzz", 1)
-    allowed = "allowed here: confidence, resolution_step, tolerance"
+    allowed = "allowed here: confidence, draws, law, resolution_step, seed, tolerance"
     assert message == f"my.yaml: extrapolate.zzz: unknown key; {allowed}"
 
 

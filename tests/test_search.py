@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -278,6 +279,40 @@ def test_the_surrogate_ranks_a_linear_score(params):
     assert model.predict(fresh[::-1]) == guesses[::-1]
 
 
+def test_a_process_knows_where_it_knows_little(params):
+    """Its guess ranks as well; far from what was measured a bound raises what it hopes."""
+    known, fresh = sampled(params, 60, 0), sampled(params, 200, 1)
+    scores = [linear(network) for network, _ in known]
+    model = Surrogate.fit(known, scores, "process", 2.0)
+    guesses, hopes = model.predict(fresh), model.prospects(fresh)
+    assert spearmanr(guesses, [linear(network) for network, _ in fresh]).statistic > 0.95
+    assert all(hope >= guess for hope, guess in zip(hopes, guesses, strict=True))
+    spread = np.subtract(hopes, guesses)
+    [there] = np.subtract(model.prospects(known[:1]), model.predict(known[:1]))
+    assert there < np.median(spread)
+    eager = Surrogate.fit(known, scores, "process", 0.0)
+    assert eager.prospects(fresh) == eager.predict(fresh) == guesses
+
+
+def test_a_process_needs_fewer_evaluations_than_chance(make_params, info):
+    """On equal numbers of networks measured, and on a score that is not linear."""
+
+    def curved(network):
+        return round(linear(network) - 0.002 * (network.blocks[1].width - 10) ** 2, 6)
+
+    def best(surrogate, seed):
+        section = {"population": 3, "generations": 5, "iterations": 1, "random_bases": 1,
+                   "surrogate": surrogate, "model": "process", "bound": 1.0,
+                   "parents": 3, "seed": seed}  # fmt: skip
+        found, candidates, _ = search(make_params({"search": section}), info, curved)
+        return found.score, len(candidates)
+
+    guided, chance = (
+        np.mean([best(surrogate, seed) for seed in range(4)], axis=0) for surrogate in (8, 1)
+    )
+    assert guided[0] > chance[0] and guided[1] <= chance[1]
+
+
 def test_the_surrogate_pays_at_the_same_number_of_measurements(make_params, info):
     def mean_score(surrogate):
         small = {
@@ -340,6 +375,35 @@ def test_fine_tuning_chooses_among_the_best_by_shared_weights(make_params, info,
     )
     top = summary(params, found, candidates)
     assert [top[f"accuracy_stage{i}"] for i in range(3)] == [fine(network) for network in networks]
+
+
+def test_finalists_are_few_and_measured_once(make_params, info):
+    section = {"images": 20, "finetune": {"steps": 0, "share": 0.3}, "surrogate": 1}
+    params = make_params({"search": section})
+    shared, finals = Toy(coarse), Toy(fine)
+    found, candidates = found_by(params, info, Measures(shared, finals))
+    rescored = [c for c in candidates if c.phase == "rescored"]
+    assert len(finals.calls) == len(set(finals.calls)) == len(rescored)
+    assert len(shared.calls) == len(set(shared.calls)) == len(candidates) - len(rescored)
+    assert len({c.identity for c in candidates}) == len(candidates)
+    for size in range(3):
+        offered = len(budget_of(params, info).feasible(found.base, size))
+        own = sum(c.size == size for c in rescored)
+        assert 1 <= own <= np.ceil(0.3 * offered) + 1
+
+
+def test_finalists_have_a_metric_of_their_own(make_params, info):
+    def measure(networks):
+        for network in networks:
+            yield Measurement(coarse(network), fine(network), 0.0)
+
+    over = {"metric": "accuracy", "images": 20, "finetune": {"metric": "probability", "share": 1.0}}
+    found, candidates = found_by(make_params({"search": over}), info, Measures(measure, measure))
+    assert {c.phase == "rescored": c.score == c.probability for c in candidates} == {
+        False: False, True: True,
+    }  # fmt: skip
+    networks = [scale(make_params({}).space, found.base, by) for by in found.strategies]
+    assert found.score == pytest.approx(np.mean([fine(network) for network in networks]))
 
 
 def test_a_search_cut_off_while_fine_tuning_continues(make_params, info, tmp_path):
@@ -708,6 +772,19 @@ def scorer(make_params, toy):
 
 def values(measurement):
     return measurement.accuracy, measurement.probability
+
+
+def test_few_images_are_the_first_of_select(params, scorer, toy):
+    """Two fidelities: a candidate's score is that of the first images, a finalist's of all."""
+    select, network = toy(60, seed=1), sampled(params, 1, 0)[0][0]
+    full = scorer(select=select)
+
+    def on(count):
+        return values(replace(full, images=count).measure(network))
+
+    first = type(select)(select.array[:20], select.labels[:20], select.mean, select.std)
+    assert on(20) == values(scorer(select=first).measure(network))
+    assert on(20) != on(60) == on(0) == on(1000)
 
 
 @pytest.mark.parametrize("coupling", ["left", "bilateral"])

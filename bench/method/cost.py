@@ -15,12 +15,14 @@ with the grid includes training the members that were searched: the grid has tra
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.method import lab as labs
 from bench.method.family import members, one_shot_lab, size_of
 from bench.method.lab import Lab
-from scalenet.records.documents import FINETUNED, Member
+from scalenet.config.params import Params
+from scalenet.records.documents import FINALS, FINETUNED, Member
 from scalenet.space import cost
 from scalenet.space.scale import scale
 from scalenet.training import supernet
@@ -38,21 +40,27 @@ def training_macs(lab: Lab) -> int:
 
 
 def scoring_macs(lab: Lab) -> int:
-    """Return the multiply-accumulates of a search.
+    """Return the multiply-accumulates of a search."""
+    text = (lab.paths.search / "candidates.csv").read_text().splitlines()
+    rows = [(int(row["flops"]), row["phase"]) for row in csv.DictReader(text)]
+    return candidates_macs(lab.params, lab.info.counts, rows)
 
-    Its candidates see the images that recalibrate, score and fine-tune.
+
+def candidates_macs(
+    params: Params, counts: Mapping[str, int], rows: Iterable[tuple[int, str]]
+) -> int:
+    """Return the multiply-accumulates of measuring candidates, given as (FLOPs, phase).
+
+    Each sees the images that recalibrate and score it, finalists all of select; some are tuned.
     """
-    search, text = lab.params.search, (lab.paths.search / "candidates.csv").read_text().splitlines()
-    images = search.calibration + lab.info.counts["select"]
-    tuning = (
-        PASSES
-        * search.finetune.steps
-        * min(lab.params.supernet.recipe.batch, lab.info.counts["train"])
-    )
-    return sum(
-        int(row["flops"]) * (images + tuning * (row["phase"] == FINETUNED))
-        for row in csv.DictReader(text)
-    )
+    search, recipe = params.search, params.supernet.recipe
+    every, some = counts["select"], search.images or counts["select"]
+    tuning = PASSES * search.finetune.steps * min(recipe.batch, counts["train"])
+    total = 0
+    for flops, phase in rows:
+        images = search.calibration + (every if phase in FINALS else some)
+        total += flops * (images + tuning * (phase == FINETUNED))
+    return total
 
 
 def spent(lab: Lab) -> dict[str, float]:

@@ -28,7 +28,8 @@ from bench.method import statistics
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.config.space import Space
-from scalenet.laws.plan import EFFICIENTNET, searched_size
+from scalenet.laws.advice import searched_size
+from scalenet.laws.plan import EFFICIENTNET
 from scalenet.records.documents import Member
 from scalenet.space import cost
 from scalenet.space.network import Network

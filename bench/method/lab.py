@@ -276,12 +276,17 @@ def options(doc: str | None, **more: Any) -> argparse.Namespace:
     return parser.parse_args()
 
 
+def params_of(preset: str) -> Params:
+    """Return the params of a preset."""
+    content = params.read_yaml("params.yaml")
+    if preset != content["data"]["name"]:
+        settings.merge(content, params.read_yaml(settings.preset_path(Path.cwd(), preset)))
+    return params.parse(content)
+
+
 def open_lab(chosen: argparse.Namespace) -> Lab:
     """Return the lab of a preset, its images prepared."""
-    content = params.read_yaml("params.yaml")
-    if chosen.preset != content["data"]["name"]:
-        settings.merge(content, params.read_yaml(settings.preset_path(Path.cwd(), chosen.preset)))
-    parsed = params.parse(content)
+    parsed = params_of(chosen.preset)
     root = chosen.work / f"{chosen.preset}-{_identity(parsed)}"  # changed params are another lab
     files.write_bytes(root / "params.json", parsed.model_dump_json(indent=2).encode())
     return Lab(parsed, root, chosen.workers).prepared()

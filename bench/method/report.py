@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.method import figure, statistics, tablereport
+from bench.method import figure, leanreport, statistics, surfacereport, tablereport
 from bench.method import noise as noises
 from bench.method.lab import RESULTS
 from bench.method.markdown import interval, origin, percent, table
@@ -318,8 +318,10 @@ SECTIONS: dict[str, Callable[[Result], str]] = {
     "family": family,
     "rank": rank,
     "cost": cost,
+    "lean": leanreport.section,
     "efficiency": efficiency,
     "extrapolation": extrapolation,
+    "surface": surfacereport.section,
     "sampling": sampling,
 }
 

@@ -199,12 +199,16 @@ def plain_evolution(lookups: Lookups, mapped: Mapped, generator: np.random.Gener
     until_stale(lookups, once, 3)
 
 
-def markov_chain(surrogate: int) -> Searching:
-    """Return the project's search, proposing ``surrogate`` networks for each that it measures."""
+def markov_chain(surrogate: int, model: str = "ridge", bound: float = 0.0) -> Searching:
+    """Return the project's search, proposing ``surrogate`` networks for each that it measures.
+
+    ``model`` and ``bound`` are those of the params' section ``search``.
+    """
+    over = {"surrogate": surrogate, "model": model, "bound": bound}
 
     def run(lookups: Lookups, mapped: Mapped, generator: np.random.Generator) -> None:
         params = mapped.params
-        search = params.search.model_copy(update={"surrogate": surrogate})
+        search = params.search.model_copy(update=over)
 
         def measure(networks: Sequence[Network]) -> Iterator[Measurement]:
             for network in networks:
@@ -285,6 +289,8 @@ SEARCHES: dict[str, Searching] = {
     "random": random_search,
     "Markov chain": markov_chain(1),
     "Markov chain, Bayesian ridge, 1 in 4": markov_chain(4),
+    "Markov chain, Gaussian process, 1 in 4": markov_chain(4, "process"),
+    "Markov chain, Gaussian process, upper bound, 1 in 4": markov_chain(4, "process", BOUND),
     "whole table, Bayesian ridge": guided(ridge),
     "whole table, Gaussian process, upper bound": guided(upper_bound),
 }

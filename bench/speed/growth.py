@@ -107,7 +107,11 @@ def planned(params: Params, count: int, repeats: int) -> tuple[float, float]:
     times: list[tuple[float, float]] = []
     for _ in range(repeats):
         start = time.perf_counter()
-        members = plan.members(params, info.task, FOUND, fitted)
+        beyond = {
+            name: plan.move(params, info.task, FOUND.base, fitted, entry.multiple)
+            for name, entry in family.items()
+        }
+        members = plan.members(params, info.task, FOUND, beyond)
         middle = time.perf_counter()
         inputs = publish.PublishInputs(info, *invented_tests(members))
         before = time.perf_counter()

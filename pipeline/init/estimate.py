@@ -137,7 +137,7 @@ def _search(params: Params, counts: Mapping[str, int], task: Task, rates: Rates)
     search, sizes = params.search, len(params.scaling.stages)
     offered = _feasible(params.space, params.scaling, task)
     mean = float(np.mean([params.scaling.target(size) for size in range(sizes)]))
-    each = rates.judging(search.calibration + counts["select"], mean)
+    each = rates.judging(search.calibration + (search.images or counts["select"]), mean)
     return planned(search, offered, sizes) * each
 
 

@@ -111,6 +111,7 @@ class Finetune(Section):
     steps: Annotated[Int, Field(ge=0, le=10**9)]
     lr: Positive
     share: Annotated[Float, Field(gt=0, le=1)]
+    metric: Literal["probability", "accuracy"]
 
 
 class Search(Section):
@@ -118,6 +119,7 @@ class Search(Section):
     metric: Literal["probability", "accuracy"]
     stage_weights: tuple[Weight, ...]
     calibration: Annotated[Int, Field(ge=2)]
+    images: Images
     batch: Count
     random_bases: Few
     iterations: Few
@@ -127,10 +129,15 @@ class Search(Section):
     mutation: Share
     crossover: Share
     surrogate: Few
+    model: Literal["ridge", "process"]
+    bound: Annotated[Float, Field(ge=0, le=100)]
     finetune: Finetune
 
 
 class Extrapolate(Section):
+    seed: Seed
+    law: Literal["surface", "dimensions"]
+    draws: Annotated[Int, Field(ge=20, le=10**6)]
     confidence: Inside
     resolution_step: Side
     tolerance: Inside

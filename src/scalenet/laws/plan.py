@@ -1,32 +1,42 @@
-"""The plan of a family: strategies as laws of the budget, and every member's network."""
+"""The plan of a family: strategies by laws of the budget, and every member's network."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from scalenet.config.params import Params
+from scalenet.laws import surface
+from scalenet.laws.advice import (
+    DIMENSIONS,
+    Advice,
+    advise,
+    evaluations,
+    options,
+    searched_size,
+)
 from scalenet.laws.strategies import Law, fit
-from scalenet.records.documents import Found, Member
+from scalenet.laws.surface import Surface
+from scalenet.records.documents import Candidate, DataInfo, Found, Member
 from scalenet.space.cost import flops, parameters
 from scalenet.space.network import Task
 from scalenet.space.scale import scale
 from scalenet.space.scaling import BaseModel, Scaling
 
-DIMENSIONS = ("depth", "width", "resolution")
 # factor per doubling (Tan & Le 2019, §3.3)
 EFFICIENTNET = {"depth": 1.2, "width": 1.1, "resolution": 1.15}
 # how finely and how far a member may move along the law, in doublings of the budget
 STEP, REACH = 0.01, 1.5
-COLUMNS = ("dimension", "multiple", "member", "used", "law", "low", "high")  # of law.csv
+# of law.csv
+COLUMNS = (
+    *("dimension", "multiple", "member", "used", "law", "low", "high"),
+    *("surface", "surface_low", "surface_high", "regret"),
+)
 Laws = dict[str, Law]
-
-
-def searched_size(params: Params, multiple: float) -> int | None:
-    """Return the size whose budget is ``multiple`` times the base, or None beyond the search."""
-    size = math.log2(multiple)
-    return int(size) if size in range(len(params.scaling.stages)) else None
 
 
 def fit_laws(params: Params, strategies: list[Scaling]) -> Laws:
@@ -80,27 +90,21 @@ def move(params: Params, task: Task, base: BaseModel, fitted: Laws, multiple: fl
     )
 
 
-def members(params: Params, task: Task, found: Found, fitted: Laws | None) -> list[Member]:
-    """Return every family member: the searched network where its budget was, else the laws'.
-
-    ``fitted`` may be None if every budget was searched.
-    """
+def members(
+    params: Params, task: Task, found: Found, beyond: Mapping[str, Scaling]
+) -> list[Member]:
+    """Return every family member: the searched network where its budget was, else ``beyond``'s."""
     planned = []
     for name, entry in params.family.items():
         size = searched_size(params, entry.multiple)
-        searched = size is not None
-        chosen = (
-            found.strategies[size]
-            if searched
-            else move(params, task, found.base, fitted, entry.multiple)
-        )
+        chosen = beyond[name] if size is None else found.strategies[size]
         network = scale(params.space, found.base, chosen)
         planned.append(
             Member(
                 name=name,
                 multiple=entry.multiple,
                 budget=entry.multiple * params.scaling.budget,
-                origin="searched" if searched else "extrapolated",
+                origin="extrapolated" if size is None else "searched",
                 base=found.base,
                 scaling=chosen,
                 network=network,
@@ -109,6 +113,51 @@ def members(params: Params, task: Task, found: Found, fitted: Laws | None) -> li
             )
         )
     return planned
+
+
+def family(
+    params: Params,
+    info: DataInfo,
+    found: Found,
+    candidates: Sequence[Candidate],
+    generator: np.random.Generator,
+) -> tuple[list[Member], dict[str, Any]]:
+    """Plan the family; return its members and the report on the laws behind them.
+
+    What lies beyond the search is planned by ``extrapolate.law``; all laws are reported, the
+    surface if enough was measured to fit it.
+    """
+    by_surface = params.extrapolate.law == "surface"
+    multiples = {name: entry.multiple for name, entry in params.family.items()}
+    beyond = [
+        name for name, multiple in multiples.items() if searched_size(params, multiple) is None
+    ]
+    _check(beyond, found.strategies)
+    fitted = fit_laws(params, found.strategies) if len(found.strategies) >= 3 else {}
+    fitted_surface = _fit_surface(params, info, candidates, by_surface and bool(beyond), generator)
+    chosen = {
+        name: move(params, info.task, found.base, fitted, multiples[name])
+        for name in beyond
+        if not by_surface
+    }
+    advices = _advices(params, info, found.base, fitted_surface, chosen) if fitted_surface else {}
+    planned = members(
+        params, info.task, found, chosen or {name: advices[name].best for name in beyond}
+    )
+    report = {"laws": _laws(fitted, planned), "hidden": hidden(params, found.strategies)}
+    return planned, report | {"surface": _surface(fitted_surface, advices, planned)}
+
+
+def _check(beyond: list[str], strategies: list[Scaling]) -> None:
+    if beyond and len(strategies) < 3:
+        raise ValueError(
+            f"family: {', '.join(beyond)} lies beyond the search, but a law needs at least 3 "
+            f"entries of scaling.stages and there are {len(strategies)}; search more stages or "
+            f"leave {', '.join(beyond)} out"
+        )
+
+
+# --- the laws of depth, width and resolution ------------------------------------------------------
 
 
 def hidden(params: Params, strategies: list[Scaling]) -> dict[str, Any] | None:
@@ -124,38 +173,85 @@ def hidden(params: Params, strategies: list[Scaling]) -> dict[str, Any] | None:
     return {name: {"found": getattr(last, name), **asdict(p)} for name, p in predicted.items()}
 
 
-def family(params: Params, task: Task, found: Found) -> tuple[list[Member], dict[str, Any]]:
-    """Plan the family; return its members and the report on the laws behind them."""
-    strategies = found.strategies
-    beyond = [
-        name for name, m in params.family.items() if searched_size(params, m.multiple) is None
-    ]
-    if beyond and len(strategies) < 3:
-        raise ValueError(
-            f"family: {', '.join(beyond)} lies beyond the search, but a law needs at least 3 "
-            f"entries of scaling.stages and there are {len(strategies)}; search more stages or "
-            f"leave {', '.join(beyond)} out"
-        )
-    fitted = fit_laws(params, strategies) if len(strategies) >= 3 else None
-    planned = members(params, task, found, fitted)
-    report = {
+def _laws(fitted: Laws, planned: list[Member]) -> dict[str, Any]:
+    """Return what law.json says of each dimension."""
+    return {
         name: {
             "law": asdict(law),
             "growth": asdict(law.growth()),
             "efficientnet": EFFICIENTNET[name],
             "predicted": {m.name: asdict(law.predict(math.log2(m.multiple))) for m in planned},
         }
-        for name, law in (fitted or {}).items()
+        for name, law in fitted.items()
     }
-    return planned, {"laws": report, "hidden": hidden(params, strategies)}
+
+
+# --- the surface ----------------------------------------------------------------------------------
+
+
+def _fit_surface(
+    params: Params,
+    info: DataInfo,
+    candidates: Sequence[Candidate],
+    wanted: bool,
+    generator: np.random.Generator,
+) -> Surface | None:
+    """Fit the surface; None from too few networks, unless it is ``wanted`` to plan by."""
+    measured = evaluations(candidates)
+    few = len({evaluation.network for evaluation in measured}) < surface.FEWEST
+    if few and not wanted:
+        return None
+    return surface.fit(measured, info.size, params.extrapolate.draws, generator)
+
+
+def _advices(
+    params: Params,
+    info: DataInfo,
+    base: BaseModel,
+    fitted: Surface,
+    chosen: Mapping[str, Scaling],
+) -> dict[str, Advice]:
+    """Return what the surface says of each member's budget; ``chosen``: what others plan."""
+    advices = {}
+    for name, entry in params.family.items():
+        offered = options(params, info, base, entry.multiple, chosen.get(name))
+        advices[name] = advise(params, fitted, base, offered)
+    return advices
+
+
+def _surface(
+    fitted: Surface | None, advices: Mapping[str, Advice], planned: list[Member]
+) -> dict[str, Any] | None:
+    """Return what law.json says of the surface."""
+    if fitted is None:
+        return None
+    return fitted.plain() | {"members": {m.name: advices[m.name].plain(m.scaling) for m in planned}}
 
 
 def table(planned: list[Member], report: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Return law.csv's rows: (dimension, multiple, member, value used, law's value, low, high)."""
+    """Return law.csv's rows (`COLUMNS`): for each dimension and member, what is used and what the
+    laws say; the regret is the member's."""
     rows = []
     for name, law in report["laws"].items():
         for member in planned:
             predicted, used = law["predicted"][member.name], getattr(member.scaling, name)
             interval = (predicted[key] for key in ("value", "low", "high"))
             rows.append((name, member.multiple, member.name, used, *interval))
+            rows[-1] += _of_surface(report["surface"], name, member.name)
     return rows
+
+
+def _of_surface(said: dict[str, Any] | None, dimension: str, member: str) -> tuple[Any, ...]:
+    if said is None:
+        return (None,) * 4
+    about = said["members"][member]
+    predicted = about["predicted"][dimension]
+    return predicted["value"], predicted["low"], predicted["high"], about["regret"]
+
+
+def metrics(report: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return metrics.json: how each dimension grows, and what each member's strategy risks."""
+    growth = {name: law["growth"]["value"] for name, law in report["laws"].items()}
+    said = report["surface"]["members"] if report["surface"] else {}
+    regret = {name: about["regret"] for name, about in said.items()}
+    return {"growth_per_doubling": growth, "regret": regret}

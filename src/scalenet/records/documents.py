@@ -14,7 +14,8 @@ from scalenet.records import files
 from scalenet.space.network import Network, Task
 from scalenet.space.scaling import BaseModel, Scaling
 
-FINETUNED = "finetuned"  # the phase of candidates whose slice was trained on alone
+# the phases of finalists: their slice was trained on alone, or they were scored on all of select
+FINETUNED, RESCORED = FINALS = ("finetuned", "rescored")
 
 
 def _text(kind: type) -> Any:
@@ -126,15 +127,25 @@ class Candidate(Document):
     accuracy: float
     probability: float
     score: float
-    predicted: float | None
+    predicted: Annotated[float | None, pydantic.BeforeValidator(lambda cell: cell or None)]
     phase: str
     iteration: int
     generation: int
 
+    @classmethod
+    def read_all(cls, path: Path) -> list[Self]:
+        """Read candidates.csv; ``ValueError`` names the file and the stage to run again."""
+        try:
+            return [cls.model_validate(row) for row in files.read_table(path)]
+        except pydantic.ValidationError as error:
+            raise ValueError(
+                f"{path}: no table of candidates of this version; rebuild it with `dvc repro`"
+            ) from error
+
     @property
     def identity(self) -> str:
-        """What tells it from all others of its search: its network, and if it was fine-tuned."""
-        return f"{self.network} {FINETUNED}" if self.phase == FINETUNED else str(self.network)
+        """What tells it from all others of its search: its network, and its phase as a finalist."""
+        return f"{self.network} {self.phase}" if self.phase in FINALS else str(self.network)
 
 
 class State(Document):

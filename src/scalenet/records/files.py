@@ -65,6 +65,11 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]
     write_bytes(path, text.getvalue().encode())
 
 
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read a CSV table, a row a mapping from columns; ``ValueError`` names the file."""
+    return list(csv.DictReader(io.StringIO(_bytes(path).decode())))
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as .npz; equal arrays give equal bytes."""
     buffer = io.BytesIO()

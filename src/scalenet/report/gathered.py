@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from scalenet.records import files, predictions
-from scalenet.records.documents import FINETUNED, DataInfo, Family
+from scalenet.records.documents import FINALS, DataInfo, Family
 from scalenet.records.paths import Paths
 from scalenet.records.predictions import Predictions
 from scalenet.report import confusion
@@ -132,7 +132,7 @@ def _candidates(rows: Rows) -> Rows:
     """Add the best score so far of a candidate's size, among those that were scored alike."""
     best: dict[tuple[Any, bool], float] = {}
     for row in rows:
-        key = (row["stage"], row["phase"] == FINETUNED)
+        key = (row["stage"], row["phase"] in FINALS)
         best[key] = max(best.get(key, -math.inf), row["score"])
         row["best"], row["size"] = best[key], f"size {row['stage']}"
     return rows

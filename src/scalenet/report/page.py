@@ -152,7 +152,7 @@ def candidates(found: Gathered) -> style.Rows:
 
 def _scores(found: Gathered) -> style.Rows:
     names = ("number", "score", "best", "size")
-    alike = [row for row in found.candidates if row["phase"] != gathered.FINETUNED]
+    alike = [row for row in found.candidates if row["phase"] not in gathered.FINALS]
     return [{name: row[name] for name in names} for row in alike]
 
 

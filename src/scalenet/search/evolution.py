@@ -15,7 +15,7 @@ from statistics import fmean
 import numpy as np
 
 from scalenet.config.params import Search
-from scalenet.records.documents import FINETUNED, State
+from scalenet.records.documents import FINETUNED, RESCORED, State
 from scalenet.search.breeding import breed
 from scalenet.search.ledger import Label, Ledger, Proposal
 from scalenet.search.ranking import best, ranked
@@ -116,31 +116,38 @@ def best_strategies(
     ledger.learn()
     chosen = []
     for size, by in enumerate(strategies):
-        current, options = Proposal(size, base, by), feasible(ledger.budget, base, size)
-        known = [option for option in options if ledger.knows(option)]
-        tried = list(dict.fromkeys([current, *known, *ledger.promising(options)]))
-        scores = dict(zip(tried, ledger.scores(tried, label), strict=True))
-        chosen.append(best(scores, current).scaling)
+        current = Proposal(size, base, by)
+        chosen.append(best(_tried(ledger, label, current), current).scaling)
     return chosen
 
 
-def decide(ledger: Ledger, tuned: Ledger, last: State) -> tuple[list[Scaling], float]:
-    """Return each size's best strategy after fine-tuning and the state's score with them.
+def _tried(ledger: Ledger, label: Label, current: Proposal) -> dict[Proposal, float]:
+    """Return the scores of the strategies of a size that are known, promising, or the current."""
+    options = feasible(ledger.budget, current.base, current.size)
+    known = [option for option in options if ledger.knows(option)]
+    tried = list(dict.fromkeys([current, *known, *ledger.promising(options)]))
+    return dict(zip(tried, ledger.scores(tried, label), strict=True))
 
-    ``tuned`` measures fine-tuned networks, which costs several times a score: it is asked for the
-    share of each size's strategies that is best by shared weights, and for the chain's own choice,
-    which wins ties.
+
+def decide(ledger: Ledger, finals: Ledger, last: State) -> tuple[list[Scaling], float]:
+    """Return each size's best strategy among finalists and the state's score with them.
+
+    ``finals`` measures better and dearer, after fine-tuning or on more images: it is asked for the
+    share of each size's strategies that is best by shared weights, of those that were measured, and
+    for the chain's own choice, which wins ties.
     """
-    scored, finetuned = Label("strategies", last.iteration), Label(FINETUNED, last.iteration)
+    section, iteration = ledger.params.finetune, last.iteration
+    label = Label(FINETUNED if section.steps else RESCORED, iteration)
+    ledger.learn()
     chosen = []
     for size, by in enumerate(last.strategies):
-        current, options = Proposal(size, last.base, by), feasible(ledger.budget, last.base, size)
-        scores = dict(zip(options, ledger.scores(options, scored), strict=True))
-        count = ceil(len(options) * ledger.params.finetune.share)
-        tried = list(dict.fromkeys([current, *ranked(scores)[:count]]))
-        scores = dict(zip(tried, tuned.scores(tried, finetuned), strict=True))
+        current = Proposal(size, last.base, by)
+        count = ceil(len(feasible(ledger.budget, last.base, size)) * section.share)
+        scores = _tried(ledger, Label("strategies", iteration), current)
+        finalists = list(dict.fromkeys([current, *ranked(scores)[:count]]))
+        scores = dict(zip(finalists, finals.scores(finalists, label), strict=True))
         chosen.append(best(scores, current).scaling)
-    [score] = tuned.totals([last.base], chosen, finetuned)
+    [score] = finals.totals([last.base], chosen, label)
     return chosen, score
 
 
@@ -187,5 +194,5 @@ def promising_children(
     if not ledger.surrogate:
         return breed(params, budget, generator, strategies, scores, count)
     bred = breed(params, budget, generator, strategies, scores, count * params.surrogate)
-    guesses = ledger.guesses(bred, strategies)
-    return ranked(dict(zip(bred, guesses, strict=True)))[:count]
+    prospects = ledger.prospects(bred, strategies)
+    return ranked(dict(zip(bred, prospects, strict=True)))[:count]

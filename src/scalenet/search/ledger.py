@@ -86,7 +86,11 @@ class Ledger:
     def _measure(self, new: Mapping[Network, Proposal], label: Label) -> None:
         """Have networks measured; keep and record each as soon as its result is there."""
         networks = list(new)
-        guesses = self._predict(networks) if self.surrogate else [None] * len(networks)
+        guesses = (
+            self.surrogate.predict(self._rows(networks))
+            if self.surrogate
+            else [None] * len(networks)
+        )
         results = self.measure(networks)
         for network, guess, result in zip(networks, guesses, results, strict=True):
             candidate = self._candidate(network, new[network], result, guess, label)
@@ -139,13 +143,15 @@ class Ledger:
         """Fit the surrogate to everything measured so far."""
         if self.params.surrogate > 1 and len(self.known) >= 2:
             rows = [(network, candidate.flops) for network, candidate in self.known.items()]
-            self.surrogate = Surrogate.fit(rows, [row.score for row in self.known.values()])
+            scores, section = [row.score for row in self.known.values()], self.params
+            self.surrogate = Surrogate.fit(rows, scores, section.model, section.bound)
 
     def expected(self, proposals: Sequence[Proposal]) -> list[float]:
         """Return proposals' scores where they are known, else the surrogate's predictions."""
         networks = [self.network(proposal) for proposal in proposals]
         unknown = [network for network in networks if network not in self.known]
-        guesses = dict(zip(unknown, self._predict(unknown), strict=True))
+        predicted = self.surrogate.predict(self._rows(unknown)) if unknown else []
+        guesses = dict(zip(unknown, predicted, strict=True))
         return [
             self.known[network].score if network in self.known else guesses[network]
             for network in networks
@@ -155,15 +161,16 @@ class Ledger:
         """Return the options to measure: all, or the surrogate's best 1 in ``search.surrogate``."""
         if not self.surrogate:
             return list(options)
-        guesses = self._predict([self.network(option) for option in options])
-        best_first = ranked(dict(zip(options, guesses, strict=True)))
+        rows = self._rows([self.network(option) for option in options])
+        best_first = ranked(dict(zip(options, self.surrogate.prospects(rows), strict=True)))
         return best_first[: math.ceil(len(options) / self.params.surrogate)]
 
-    def guesses(self, bases: Sequence[BaseModel], strategies: Sequence[Scaling]) -> list[float]:
-        """Return the surrogate's predictions of states' scores."""
+    def prospects(self, bases: Sequence[BaseModel], strategies: Sequence[Scaling]) -> list[float]:
+        """Return what the surrogate hopes of states."""
         proposals = [proposal for base in bases for proposal in state_of(base, strategies)]
-        return self._means(self._predict([self.network(proposal) for proposal in proposals]))
+        rows = self._rows([self.network(proposal) for proposal in proposals])
+        return self._means(self.surrogate.prospects(rows))
 
-    def _predict(self, networks: Sequence[Network]) -> list[float]:
-        rows = [(network, cost.flops(network, self.budget.task)) for network in networks]
-        return self.surrogate.predict(rows) if rows else []
+    def _rows(self, networks: Sequence[Network]) -> list[tuple[Network, int]]:
+        """Return networks as the surrogate takes them: with their FLOPs."""
+        return [(network, cost.flops(network, self.budget.task)) for network in networks]

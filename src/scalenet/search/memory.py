@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from scalenet.records.documents import FINETUNED, Candidate
+from scalenet.records.documents import FINALS, Candidate
 from scalenet.records.journal import Journal
 from scalenet.search.scoring import Measure, Measurement, Measures
 from scalenet.space.network import Network
@@ -23,18 +23,18 @@ class Memory:
     def __init__(self, journal: Journal, emit: Callable[[Mapping[str, Any]], None]):
         self.journal, self.emit = journal, emit
         self.shared: Known = {}
-        self.tuned: Known = {}
+        self.finals: Known = {}
         for record in journal.records:
             result = Measurement(record["accuracy"], record["probability"], record["seconds"])
             self._of(record["phase"])[Network.parse(record["network"])] = result
 
     def _of(self, phase: str) -> Known:
-        return self.tuned if phase == FINETUNED else self.shared
+        return self.finals if phase in FINALS else self.shared
 
     def recalling(self, measures: Measures) -> Measures:
         """Return measures that are asked only for what the journal did not hold at first."""
-        tuned = measures.tuned and _recalling(self.tuned, measures.tuned)
-        return Measures(_recalling(self.shared, measures.shared), tuned)
+        finals = measures.finals and _recalling(self.finals, measures.finals)
+        return Measures(_recalling(self.shared, measures.shared), finals)
 
     def record(self, candidate: Candidate, seconds: float) -> None:
         """Add a new candidate for good, then tell of it."""

@@ -1,4 +1,4 @@
-"""The whole search: the chain on shared weights, then, if wanted, the fine-tuned choice."""
+"""The whole search: the chain on shared weights, then, if wanted, the choice of finalists."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def find(
 ) -> tuple[Found, list[Candidate]]:
     """Search; return what was found and every candidate, in the order of measuring.
 
-    Found is the chain's last state, or what fine-tuning made of it. ``record`` is given each
+    Found is the chain's last state, or what its finalists made of it. ``record`` is given each
     candidate when it has been measured. ``ValueError`` where nothing meets the budgets.
     """
     budget = Budget(params.space, params.scaling, task)
@@ -33,9 +33,10 @@ def find(
     chain = evolution.search(shared, generator)
     last, candidates = chain[-1], shared.candidates
     strategies, score = last.strategies, last.score
-    if measures.tuned:
-        tuned = Ledger(params.search, budget, measures.tuned, record, candidates)
-        strategies, score = evolution.decide(shared, tuned, last)
+    if measures.finals:
+        section = params.search.model_copy(update={"metric": params.search.finetune.metric})
+        finals = Ledger(section, budget, measures.finals, record, candidates)
+        strategies, score = evolution.decide(shared, finals, last)
     found = Found(
         base=last.base,
         strategies=strategies,
@@ -53,13 +54,14 @@ def planned(params: Params, task: Task) -> int:
     generator, sizes = np.random.default_rng(section.seed), len(params.scaling.stages)
     bases = [budget.draw(generator, params.scaling.tries) for _ in range(section.random_bases)]
     offered = fmean(sum(len(budget.feasible(base, i)) for i in range(sizes)) for base in bases)
-    tuned = offered * section.finetune.share + sizes if section.finetune.steps else 0
-    return round(evolution.planned(section, offered, sizes) + tuned)
+    again = section.finetune.steps or section.images
+    finalists = offered * section.finetune.share + sizes if again else 0
+    return round(evolution.planned(section, offered, sizes) + finalists)
 
 
 def summary(params: Params, found: Found, candidates: list[Candidate]) -> dict[str, float]:
     """Return the metrics: the score, and the top-1 (0…1) of what was found for each size."""
-    accuracies = {c.network: c.accuracy for c in candidates}  # fine-tuned ones come last
+    accuracies = {c.network: c.accuracy for c in candidates}  # finalists come last
     networks = [scale(params.space, found.base, by) for by in found.strategies]
     reached = {f"accuracy_stage{i}": accuracies[network] for i, network in enumerate(networks)}
     return {"score": found.score, "measured": found.measured} | reached

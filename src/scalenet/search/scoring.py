@@ -35,23 +35,28 @@ Measure = Callable[[Sequence[Network]], Iterable[Measurement]]
 
 
 class Measures(NamedTuple):
-    """How networks are measured: with shared weights and, unless None, after fine-tuning."""
+    """How networks are measured: with shared weights and, unless None, better as finalists.
+
+    These are fine-tuned, or scored on all of select where others are on ``search.images``.
+    """
 
     shared: Measure
-    tuned: Measure | None = None
+    finals: Measure | None = None
 
 
 @dataclass(frozen=True)
 class Scorer:
     """Measures networks here, one after the other (docs/method.md §4).
 
-    A result depends on its network alone, not on what else is measured, before or with it.
+    A result depends on its network alone, not on what else is measured, before or with it. They
+    are judged on the first ``images`` of select, 0: on all.
     """
 
     elastic: Elastic
     train: Images
     select: Images
     params: Search
+    images: int = 0
 
     def __call__(self, networks: Sequence[Network]) -> Iterator[Measurement]:
         return map(self.measure, networks)
@@ -62,24 +67,32 @@ class Scorer:
         start, count = time.perf_counter(), self.params.calibration
         calibration = self.train.resized(network.resolution, count, count)
         logits_of = self.elastic.evaluator(network, calibration)
-        reached = judged(logits_of, self.select, network.resolution, self.params.batch)
+        reached = judged(
+            logits_of, self.select, network.resolution, self.params.batch, self.images or None
+        )
         return Measurement(*reached, time.perf_counter() - start)
 
 
 def judged(
-    logits_of: Callable[[Tensor], Tensor], images: Images, resolution: int, batch: int
+    logits_of: Callable[[Tensor], Tensor],
+    images: Images,
+    resolution: int,
+    batch: int,
+    count: int | None = None,
 ) -> tuple[float, float]:
     """Return the top-1 and the mean probability of the true class (both 0…1) on images.
 
     ``logits_of`` maps images (N, C, R, R) of ``resolution`` px to logits (N, classes), ``batch``
-    images at a time. An image whose logits are no numbers counts as wrong, at probability 0: one
-    network that overflows neither wins nor ends a search.
+    images at a time; ``count``: the first ones alone, None: all. An image whose logits are no
+    numbers counts as wrong, at probability 0: one network that overflows neither wins nor ends a
+    search.
     """
     correct, probability = 0, 0.0
-    for views, labels in chunks(images.resized(resolution, batch), images.labels):
+    for views, labels in chunks(images.resized(resolution, batch, count), images.labels):
         logits = logits_of(views).double()
         sound = logits.isfinite().all(1)
         correct += int(((logits.argmax(1) == labels) & sound).sum())
         shares = logits.softmax(1).gather(1, labels[:, None])[:, 0]
         probability += float(shares.where(sound, 0.0).sum())
-    return correct / len(images), round(probability / len(images), 6)
+    seen = min(count or len(images), len(images))
+    return correct / seen, round(probability / seen, 6)

@@ -1,0 +1,109 @@
+"""The strategies that a budget affords a base model, whether a size offered them or not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scalenet.config.params import Params
+from scalenet.space.cost import flops
+from scalenet.space.network import Task
+from scalenet.space.scale import scale
+from scalenet.space.scaling import BaseModel, Scaling, all_strategies
+
+APART = 1.06  # least factor between two depths, or two resolutions, that are tried
+NEARING = 4  # widths tried for each pair of them, every one nearer to the budget
+
+
+def affordable(
+    params: Params,
+    task: Task,
+    base: BaseModel,
+    multiple: float,
+    size: int,
+    known: Sequence[Scaling] = (),
+) -> list[Scaling]:
+    """Return strategies that bring a base model to ``multiple`` base budgets.
+
+    Each depth with each resolution, the images' ``size`` in px among them, and the width that
+    spends what they leave. Nothing lies below what the searched sizes offer, nor above it by more
+    than the further budget would buy of one dimension alone. ``known`` strategies come first,
+    whatever they are. ``ValueError`` names the nearest strategy if none comes within
+    extrapolate.tolerance.
+    """
+    least, most = _bounds(params, multiple)
+    nearest: tuple[float, Scaling | None] = math.inf, None
+    found = list(known)
+    for depth in _depths(base, least.depth, most.depth):
+        for resolution in _resolutions(params, size, least.resolution, most.resolution):
+            by, miss = _widened(params, task, base, Scaling(depth, 1.0, resolution), multiple)
+            inside = least.width <= by.width <= most.width
+            if inside and miss <= params.extrapolate.tolerance:
+                found.append(by)
+            nearest = min(nearest, (miss, by), key=lambda pair: pair[0])
+    if not found:
+        raise ValueError(
+            f"extrapolate.tolerance: no strategy comes within {params.extrapolate.tolerance:.0%} "
+            f"of {multiple:g} x {params.scaling.budget:g} FLOPs; the nearest, {nearest[1]}, misses "
+            f"by {nearest[0]:.1%}: raise the tolerance, or lower extrapolate.resolution_step or "
+            "space.divisor"
+        )
+    return found
+
+
+def _bounds(params: Params, multiple: float) -> tuple[Scaling, Scaling]:
+    """Return the least and the most of each dimension."""
+    offered, last = all_strategies(params.scaling), len(params.scaling.stages) - 1
+    more, less = max(1.0, multiple / 2**last), min(1.0, multiple)
+    depths, widths, resolutions = zip(
+        *((by.depth, by.width, by.resolution) for by in offered), strict=True
+    )
+    least = Scaling(
+        min(depths) * less,
+        min(widths) * math.sqrt(less),
+        math.ceil(min(resolutions) * math.sqrt(less)),
+    )
+    most = Scaling(
+        max(depths) * more,
+        max(widths) * math.sqrt(more),
+        math.floor(max(resolutions) * math.sqrt(more)),
+    )
+    return least, most
+
+
+def _depths(base: BaseModel, least: float, most: float) -> list[float]:
+    """Return the depths at which some block of a base model gets another layer."""
+    counts = {len(block.kernels) for block in base.blocks}
+    steps = {layers / count for count in counts for layers in range(1, int(most * count) + 1)}
+    # rounded down, as ⌈n · 1.667⌉ is 6 layers of 3
+    rounded = {math.floor(1000 * step) / 1000 for step in steps}
+    return _apart(sorted({least} | {step for step in rounded if step >= least}))
+
+
+def _resolutions(params: Params, size: int, least: int, most: int) -> list[int]:
+    """Return resolutions, multiples of extrapolate.resolution_step and the images' own."""
+    step = params.extrapolate.resolution_step
+    rounded = range(math.ceil(least / step) * step, most + 1, step)
+    return sorted({*_apart(list(rounded)), *({size} if least <= size <= most else ())})
+
+
+def _apart(values: list[float]) -> list[float]:
+    """Leave out what is nearly the value before."""
+    kept: list[float] = []
+    for value in values:
+        if not kept or value >= kept[-1] * APART:
+            kept.append(value)
+    return kept
+
+
+def _widened(
+    params: Params, task: Task, base: BaseModel, by: Scaling, multiple: float
+) -> tuple[Scaling, float]:
+    """Return a strategy whose width spends the budget, and by what share it misses it."""
+    target, width, misses = multiple * params.scaling.budget, by.width, {}
+    for _ in range(NEARING):
+        tried = Scaling(by.depth, round(max(width, 0.01), 3), by.resolution)
+        spent = flops(scale(params.space, base, tried), task)
+        misses[tried] = abs(spent / target - 1)
+        width *= math.sqrt(target / spent)
+    return min(misses.items(), key=lambda pair: pair[1])
