@@ -54,8 +54,8 @@ def old_generations(root: Path) -> Iterator[Freeable]:
 
 
 def states(root: Path) -> Iterator[Freeable]:
-    """Yield the states that no stage goes on from: it is up to date, or has other params, code or
-    inputs now."""
+    """Yield the states that no stage goes on from, here or in a workspace that is kept: it is up to
+    date, or has other params, code or inputs now."""
     params = config.load(root / "params.yaml")
     standings = {stage.name.rpartition("@")[2]: stage for stage in status.standings(root)}
     for state in sorted((home(root) / STATE).glob("*/*/")):
@@ -63,7 +63,7 @@ def states(root: Path) -> Iterator[Freeable]:
         if work not in STAGES and not re.fullmatch(r"S\d+", work):
             continue  # no stage's: another kind's
         why = _reason(root, params, standings.get(work), state)
-        if why and not is_held(root, work, key):
+        if why and not is_held(root, work, key) and key not in _elsewhere(root, work):
             what = f"{state.relative_to(home(root))}: {why}"
             yield Freeable(what, size(state), lambda state=state: _free_state(state))
 
@@ -82,6 +82,18 @@ def _reason(root: Path, params: Params, stage: status.Standing | None, state: Pa
     except ValueError:
         return ""  # what it depends on is not there, and may come back as it was
     return f"{work} has other params, code or inputs now" if state.name != wanted else ""
+
+
+def _elsewhere(root: Path, work: str) -> Iterator[str]:
+    """Yield the keys that a stage (or a member) would go on from in workspaces that are kept."""
+    for kept in workspaces.found(root):
+        copy = home(root) / workspaces.FOLDER / kept.name
+        try:
+            params = config.load(copy / "params.yaml")
+            if work in STAGES or work in params.family:
+                yield key_of(copy, params, work)
+        except ValueError:
+            continue  # it has not come so far that it could have begun this stage
 
 
 def _free_state(state: Path) -> str:

@@ -17,7 +17,7 @@ from families import INFO, LABELS, answers, build
 from mlflow.exceptions import MlflowException
 
 from scalenet.config import params as config
-from scalenet.pipeline import clean, deployment, generations, registry, stores
+from scalenet.pipeline import clean, deployment, generations, registry, stores, workspaces
 from scalenet.pipeline.alone import alone, key_of
 from scalenet.pipeline.cli import scalenet as verbs
 from scalenet.pipeline.cli.promote import deploy
@@ -334,6 +334,12 @@ def test_clean_frees_states_that_no_stage_goes_on_from(built, tmp_path, monkeypa
     root = Path(shutil.copytree(built, tmp_path / "project", ignore=left_out))
     params = config.load(root / "params.yaml")
     kept = Paths(root).state("S0", key_of(root, params, "S0"))
+    copy = root / workspaces.FOLDER / "a run that was cancelled"  # of the same family, other steps
+    shutil.copytree(built, copy, ignore=left_out)
+    other = params.model_dump(mode="json")
+    other["retrain"]["recipe"]["steps"] += 1
+    (copy / "params.yaml").write_text(yaml.safe_dump(other))
+    wanted = Paths(root).state("S0", key_of(copy, config.load(copy / "params.yaml"), "S0"))
     others = {
         Paths(root).state("S0", "another"): "S0 has other params, code or inputs now",
         Paths(root).state("S1", "done"): "S1 is up to date",
@@ -341,7 +347,7 @@ def test_clean_frees_states_that_no_stage_goes_on_from(built, tmp_path, monkeypa
     }
     away = Paths(root).state("search", "unknown")  # its inputs are not there, and may come back
     foreign = Paths(root).state("workspaces", "mine")
-    for folder in (kept, *others, away, foreign):
+    for folder in (kept, wanted, *others, away, foreign):
         folder.mkdir(parents=True)
         (folder / "checkpoint.pt").write_bytes(b"x" * 2048)
     stages = [Standing("retrain@S0", ["changed"], 1), Standing("retrain@S1", [], 1)]
@@ -354,7 +360,7 @@ def test_clean_frees_states_that_no_stage_goes_on_from(built, tmp_path, monkeypa
         said = {folder.parent.name: item.free() for folder, item in found.items()}
     assert said == {"S0": "", "S1": "S1 is computed now", "S9": ""}
     assert [folder.exists() for folder in others] == [False, True, False]
-    assert kept.exists() and away.exists() and foreign.exists()
+    assert all(folder.exists() for folder in (kept, wanted, away, foreign))
 
 
 def test_clean_frees_what_killed_writes_left(root):
