@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from prefect import State, flow, get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
 from scalenet.pipeline import settings
 from scalenet.stages import STAGES
@@ -28,6 +28,7 @@ def family(
     overrides: str = "",
     target: Target = EVERYTHING,
     revision: str = "HEAD",
+    promote: bool = False,
 ) -> State:
     """Build a family in a workspace of its own, a clone of a revision; the checkout that was
     deployed stays as it is.
@@ -43,18 +44,23 @@ def family(
         target: The last stage wanted; retrain means every member.
         revision: What to run: a branch, a tag or a commit. HEAD is what is checked out where this
             was deployed, without changes that are not committed.
+        promote: Deploy the family: move the aliases s0, s1 and so on to it, if it is not worse.
     """
     from scalenet.pipeline import flows
 
     flows.import_libraries()
     try:
-        return _run(preset, overrides, None if target == EVERYTHING else target, revision)
+        if promote and target != EVERYTHING:
+            raise ValueError(
+                f"promote was given with the target {target}; only {EVERYTHING} ends with a family"
+            )
+        return _run(preset, overrides, None if target == EVERYTHING else target, revision, promote)
     except ValueError as error:
         return flows.failed(error)
 
 
-def _run(preset: str, overrides: str, target: str | None, revision: str) -> State:
-    from scalenet.pipeline import flows, published, workspaces
+def _run(preset: str, overrides: str, target: str | None, revision: str, promote: bool) -> State:
+    from scalenet.pipeline import deployment, flows, published, workspaces
 
     root, log = Path.cwd(), get_run_logger()
     chosen = None if preset == COMMITTED else preset
@@ -70,11 +76,19 @@ def _run(preset: str, overrides: str, target: str | None, revision: str) -> Stat
             log.info(f"workspace {made.name} is kept; `scalenet doctor` lists it")
             return state
         workspaces.save(root, made, list(needs))
+        how = f"{state.message}; `dvc exp apply {made.name}` brings it into the checkout"
+        refused = ""
+        if promote:
+            try:
+                how += f"; {deployment.promote(made.root, params)}"
+            except ValueError as error:
+                refused = f"; not promoted: {error}"
     os.chdir(root)
     workspaces.drop(made.folder)
-    how = f"`dvc exp apply {made.name}` brings it into the checkout"
-    log.info(f"{state.message}; {how}")
-    return Completed(message=f"{state.message}; {how}")
+    log.info(how + refused)
+    if refused:
+        return Failed(name="Refused", message=how + refused)
+    return Completed(message=how)
 
 
 def changes(text: str) -> dict[str, Any]:

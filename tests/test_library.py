@@ -192,7 +192,7 @@ def test_other_images_are_refused(built, images, said):
 def test_what_was_not_built_is_named(built, tmp_path):
     with pytest.raises(ValueError, match=r"'S7' is no member in .*there are S0, S1: give"):
         scalenet.load(built, "S7")
-    with pytest.raises(ValueError, match=r"there are none: give"):
+    with pytest.raises(ValueError, match=r"none is built yet: give"):
         scalenet.load(tmp_path, "S0")
 
 

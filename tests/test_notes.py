@@ -15,7 +15,8 @@ import pytest
 from mlflow.artifacts import load_text
 
 from scalenet.config import params as config
-from scalenet.pipeline import notes, registry, stores, tracking, views
+from scalenet.pipeline import notes, registry, stores, views
+from scalenet.pipeline.post import Post
 from scalenet.records import files
 from scalenet.records.documents import Candidate, Found
 from scalenet.records.paths import Paths
@@ -54,12 +55,14 @@ def told(built, tmp_path_factory):
     members = [("retrain", name) for name in params.family]
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for stage in ("prepare", "supernet", "search", "extrapolate", "baselines", *members):
-            work = stage if isinstance(stage, tuple) else (stage, None)
-            with tracking.stage_run(root, params, *work, {}):
-                pass
-        with tracking.stage_run(root, params, "publish", None, {}):
-            registry.register(root, params)
+        stages = ("prepare", "supernet", "search", "extrapolate", "baselines")
+        works = [*((stage, None) for stage in stages), *members, ("publish", None)]
+        with Post(root, print) as post:
+            for work in works:
+                with post.stage(params, *work, {"key": ""}) as report:
+                    pass
+                post.send(report)
+            post.finish()
         yield root, params
 
 

@@ -127,7 +127,7 @@ def test_bash_completes(folder, words, said):
 
 def test_a_folder_without_params_completes_nothing_and_says_nothing(tmp_path):
     assert completed(tmp_path, "predict", "s") == []
-    assert completed(tmp_path, "nothing", "s") == ["status", "stage"]  # no verb: verbs
+    assert completed(tmp_path, "nothing", "s") == ["status", "serve", "stage"]  # no verb: verbs
     (tmp_path / "params.yaml").write_text("{")
     assert completed(tmp_path, "params", "--set", "search") == []
 
