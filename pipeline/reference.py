@@ -61,7 +61,10 @@ TABLES: dict[str, tuple[str, Sequence[str]]] = {
         "every network that was measured",
         [field.alias or name for name, field in Candidate.model_fields.items()],
     ),
-    "law/law.csv": ("each member's strategy, and the law's with its interval", plan.COLUMNS),
+    "law/law.csv": (
+        "each member's strategy, the law's and the surface's with their intervals, its regret",
+        plan.COLUMNS,
+    ),
     "members/S*/training.csv": ("a member's loss curve", columns(member.WATCHED)),
     "baselines/curves.csv": (
         "the residual networks' loss curves",

@@ -22,7 +22,7 @@ from mlflow.entities import Metric
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import STATE, stores, tracking
+from scalenet.pipeline import STATE, notes, registry, stores, tracking
 from scalenet.pipeline.alone import is_held, place
 from scalenet.pipeline.candidates import Candidates
 from scalenet.pipeline.progress import Work
@@ -211,6 +211,8 @@ def deliver(root: Path, folder: Path) -> str:
         client.set_terminated(run, content["status"], content["ended"])
         if stage == "publish" and content["status"] == "FINISHED":
             said = _registered(root, folder, params)
+            name = registry.model_name(params)  # it says which versions there are now
+            notes.of_project(client, folder, params, run, name)
         delivered = folder.rename(folder.with_name(f".{folder.name}"))
         shutil.rmtree(delivered)
         return said

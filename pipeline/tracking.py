@@ -106,10 +106,6 @@ def describe(
     notes.of_run(client, run, Paths(root), stage, member)
     if stage == "search":
         notes.of_candidates(client, root, params, run)
-    if stage == "publish":
-        from scalenet.pipeline import registry
-
-        notes.of_project(client, root, params, run, registry.model_name(params))
 
 
 def stage_params(params: Params, stage: str, member: str | None) -> dict[str, str]:

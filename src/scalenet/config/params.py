@@ -135,9 +135,9 @@ class Search(Section):
 
 
 class Extrapolate(Section):
-    seed: Seed
     law: Literal["surface", "dimensions"]
     draws: Annotated[Int, Field(ge=20, le=10**6)]
+    seed: Seed
     confidence: Inside
     resolution_step: Side
     tolerance: Inside
