@@ -96,7 +96,7 @@ class Graph:
             stage = _stage(repo, name)
             missing = [str(dep) for dep in stage.deps if not dep.exists]
             if missing:
-                raise ValueError(f"{name}: {', '.join(missing)} does not exist")
+                raise ValueError(f"{', '.join(missing)} does not exist")
             before, written = _depended_on(stage), self._lock(repo, stage)
         try:
             yield

@@ -15,6 +15,7 @@ from scalenet.config.params import Params, parse, read_yaml
 from scalenet.pipeline.alone import Say
 from scalenet.pipeline.project import DEFAULTS, PRESETS
 from scalenet.records.files import sha256, write_bytes
+from scalenet.stages import STAGES
 
 OWNED = ("data", "compute")  # which images, and where it runs, is the project's to say
 FEW = 4  # keys that a line names
@@ -29,22 +30,48 @@ def apply(
     stay the project's where it does not name them. ``say`` is told which keys a preset changes.
     Nothing is written if the outcome is not valid, or if it changes nothing.
     """
-    path, yaml = root / "params.yaml", YAML()
+    before = read_yaml(root / "params.yaml")  # says what is wrong with a file that is no YAML
+    text, plain, kept = _asked(root, preset, overrides)
+    params = _parsed(plain, preset)
+    if plain != before:
+        write_bytes(root / "params.yaml", text.encode())
+        if preset is not None and say is not None:
+            say(_told(preset, list(changed(before, plain)), kept))
+    return params
+
+
+def check(root: Path, preset: str | None, overrides: Mapping[str, Any], target: str | None) -> None:
+    """Refuse what a run is asked for, before anything is started or written for it."""
+    read_yaml(root / "params.yaml")
+    params = _parsed(_asked(root, preset, overrides)[1], preset)
+    known = [*STAGES, *(f"retrain@{name}" for name in params.family)]
+    if target not in (None, *known):
+        raise ValueError(f"--target {target} was given; there are {', '.join(known)}")
+    if not (root / params.data.source).exists():
+        raise ValueError(
+            f"data.source: {params.data.source} does not exist in {root}; give a folder or an "
+            "archive that is there, or fetch what DVC has of it: `dvc pull`"
+        )
+
+
+def _asked(
+    root: Path, preset: str | None, overrides: Mapping[str, Any]
+) -> tuple[str, dict[str, Any], list[str]]:
+    """Return params.yaml as it is asked for, as text and as plain data, and the sections that
+    a preset leaves as they are."""
+    yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 100
-    before = read_yaml(path)  # says what is wrong with a file that is no YAML
-    content = yaml.load(path.read_text())
-    kept: list[str] = []
+    content, kept = yaml.load((root / "params.yaml").read_text()), []
     if preset is not None:
         content, kept = _complete(root, preset, content, yaml)
     for key, value in overrides.items():
         assign(content, key, _named(root, key, value))
-    plain = YAML(typ="safe").load(dump(yaml, content))
-    params = parse(plain, "params.yaml" + (f" with preset {preset}" if preset else ""))
-    if plain != before:
-        write_bytes(path, dump(yaml, content).encode())
-        if preset is not None and say is not None:
-            say(_told(preset, list(changed(before, plain)), kept))
-    return params
+    text = dump(yaml, content)
+    return text, YAML(typ="safe").load(text), kept
+
+
+def _parsed(plain: dict[str, Any], preset: str | None) -> Params:
+    return parse(plain, "params.yaml" + (f" with preset {preset}" if preset else ""))
 
 
 def _complete(root: Path, preset: str, own: Any, yaml: YAML) -> tuple[Any, list[str]]:

@@ -289,6 +289,24 @@ def test_a_member_can_be_added_by_its_key_alone(tmp_path):
             settings.apply(tmp_path, None, {key: 1})
 
 
+@pytest.mark.parametrize(
+    "asked, said",
+    [
+        ((None, {}, "retrain@S9"), "--target retrain@S9 was given; there are prepare"),
+        (("nope", {}, None), "preset 'nope' is unknown; there are"),
+        ((None, {"data.source": "nowhere"}, None), "nowhere does not exist"),
+        ((None, {"family.S6": 1}, None), "family.S6: 1 was given; give keys with values"),
+    ],
+)
+def test_what_a_run_is_asked_for_is_refused_before_anything_is_written(tmp_path, asked, said):
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "data" / "digits").mkdir(parents=True)
+    settings.check(tmp_path, "tiny", {"search.seed": 7}, "retrain@S2")
+    with pytest.raises(ValueError, match=re.escape(said)):
+        settings.check(tmp_path, *asked)
+    assert (tmp_path / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
+
+
 def test_a_preset_is_complete_whatever_was_there(tmp_path):
     """The same params.yaml from two that differ, but for the images and where they are computed."""
     default = (ROOT / "params.yaml").read_text()

@@ -41,9 +41,11 @@ def command(
     """
     if promote and target:
         raise ValueError("--promote was given with --target; a whole run ends with a family")
-    from scalenet.pipeline import lines, servers
+    from scalenet.pipeline import lines, project, servers, settings
 
     chosen, progress = overrides(pairs), Progress()
+    project.begin_if_empty(Path.cwd())
+    settings.check(Path.cwd(), preset, chosen, target)
     try:
         with _told(progress, quiet), servers.prefect():
             from scalenet.pipeline import flows  # seconds of imports, while the server starts
