@@ -124,7 +124,8 @@ def test_a_pipe_gets_plain_lines_and_quiet_gets_the_last_alone(first, place):
     )
     assert "\x1b" not in done.stdout + done.stderr
     said = done.stderr.splitlines()
-    assert "search: up to date" in said and said[-1].startswith("publish: done in ")
+    assert "search: up to date" in said and said[-2].startswith("publish: done in ")
+    assert said[-1].startswith("mlflow: generation ")
     assert done.stdout.splitlines()[-1].startswith("9 stages: 1 computed, 8 up to date; ")
     quiet = subprocess.run(scalenet("run", "--quiet"), stdout=-1, stderr=-1, check=True, **options)
     assert quiet.stderr == "" and quiet.stdout.count("\n") == 1
