@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
+from threading import Event
 
 import httpx
 from prefect.settings import (
@@ -34,6 +35,7 @@ def configured() -> str | None:
 
 
 REST = ExitStack()  # of this process's life
+GONE = Event()  # the server went away, and Prefect's threads have things to tell it
 GLANCE = 5  # seconds that a server has when it is only asked whether it is still there
 
 
@@ -82,6 +84,7 @@ def answers() -> bool:
 
 def stop_waiting() -> None:
     """Have Prefect's client give up at once for the rest of this process: its server is away."""
+    GONE.set()
     settings = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: GLANCE}
     REST.enter_context(temporary_settings({**settings, PREFECT_LOGGING_TO_API_ENABLED: False}))
 

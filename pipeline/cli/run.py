@@ -56,8 +56,10 @@ def command(
     finally:
         if progress.works:
             print(lines.summary(progress), flush=True)
-    sys.stderr.flush()
-    os._exit(code)  # everything is told: a Prefect that is away would be waited for
+    if servers.GONE.is_set():
+        sys.stderr.flush()
+        os._exit(code)  # Prefect's threads would wait for its server, for each thing to tell it
+    raise SystemExit(code)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from scalenet.pipeline.progress import Progress
 from scalenet.pipeline.reports import deliver, waiting
 from scalenet.pipeline.single import Watchers, compute
 from scalenet.records import files
-from scalenet.records.documents import Candidate
+from scalenet.records.documents import Candidate, Found
 from scalenet.records.journal import Journal
 from scalenet.records.paths import Paths
 
@@ -114,7 +114,7 @@ def training(root: Path, steps: int, meanwhile=lambda step: None, first: int = 0
         out = Paths(root).supernet
         rows = [(step, 1 / step, 0.1) for step in range(1, steps + 1)]
         files.write_table(out / "training.csv", ("step", "loss", "learning_rate"), rows)
-        files.write_json(out / "metrics.json", {"loss": 1 / steps})
+        files.write_json(out / "metrics.json", {"loss": 1 / steps, "parameters": 9})
 
     return run
 
@@ -137,7 +137,7 @@ def runs_of(params, name=stores.stage_experiment) -> list:
     return [] if experiment is None else client.search_runs([experiment.experiment_id])
 
 
-def points(run, name: str = "training.loss") -> list[int]:
+def points(run, name: str = "training/loss") -> list[int]:
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     return [point.step for point in client.get_metric_history(run.info.run_id, name)]
 
@@ -161,7 +161,7 @@ def test_figures_are_there_while_a_stage_runs_and_once_when_it_is_over(road, pro
     reported(root, training(root, 6, meanwhile))
     [run] = runs_of(params)
     assert run.info.status == "FINISHED" and points(run) == [1, 2, 3, 4, 5, 6]
-    assert points(run, "training.learning_rate") == [1, 2, 3, 4, 5, 6]
+    assert points(run, "training/learning_rate") == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_resumed_training_has_its_whole_curve_once(road, project):
@@ -226,7 +226,7 @@ def test_an_interrupted_delivery_doubles_nothing(road, project, monkeypatch):
     deliver(root, folder)
     [run] = runs_of(params)
     assert run.info.status == "FINISHED" and sorted(points(run)) == [1, 2, 3, 4, 5]
-    assert points(run, "loss") == [0], "once"
+    assert points(run, "parameters") == [0], "once"
 
 
 def test_candidates_of_a_search_wait_too(road, project, tmp_path):
@@ -251,6 +251,8 @@ def test_candidates_of_a_search_wait_too(road, project, tmp_path):
             time.sleep(2.5)
         rows = [list(record.values()) for record in journal.records]
         files.write_table(Paths(root).search / "candidates.csv", journal.records[0], rows)
+        found = {"base": "k3e1-3.5e2", "strategies": ["d1-w1-r8"], "score": 0.4}
+        Found(**found, chain=[], measured=4).write(Paths(root).search / "found.json")
 
     reported(root, search, "search")
     journal.close()
@@ -262,7 +264,7 @@ def test_candidates_of_a_search_wait_too(road, project, tmp_path):
     assert sorted(run.data.metrics["number"] for run in found) == [0, 1, 2, 3]
     [run] = runs_of(params)
     assert {candidate.data.tags["search_run"] for candidate in found} == {run.info.run_id}
-    assert points(run, "search.best_stage0") == [0, 1, 2, 3]
+    assert points(run, "search/best_stage0") == [0, 1, 2, 3]
 
 
 def test_a_server_that_never_answered_is_refused_before_anything_is_computed(road, project):
