@@ -6,12 +6,13 @@ waits until a run needs it.
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from prefect import State, flow, get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
+from scalenet.config.params import Params
 from scalenet.pipeline import settings
 from scalenet.stages import STAGES
 
@@ -28,6 +29,7 @@ def family(
     overrides: str = "",
     target: Target = EVERYTHING,
     revision: str = "HEAD",
+    promote: bool = False,
 ) -> State:
     """Build a family in a workspace of its own, a clone of a revision; the checkout that was
     deployed stays as it is.
@@ -43,26 +45,42 @@ def family(
         target: The last stage wanted; retrain means every member.
         revision: What to run: a branch, a tag or a commit. HEAD is what is checked out where this
             was deployed, without changes that are not committed.
+        promote: Deploy the family that comes out, if no size is worse than what is deployed.
     """
     from scalenet.pipeline import flows
 
     flows.import_libraries()
     try:
-        return _run(preset, overrides, None if target == EVERYTHING else target, revision)
+        if promote and target != EVERYTHING:
+            raise ValueError(
+                f"promote was given with target {target}; only everything ends with a family"
+            )
+        return _run(Wanted(preset, overrides, target, revision, promote))
     except ValueError as error:
         return flows.failed(error)
 
 
-def _run(preset: str, overrides: str, target: str | None, revision: str) -> State:
+class Wanted(NamedTuple):
+    """What the run form says."""
+
+    preset: str
+    overrides: str
+    target: str
+    revision: str
+    promote: bool
+
+
+def _run(wanted: Wanted) -> State:
     from scalenet.pipeline import flows, published, workspaces
 
     root, log = Path.cwd(), get_run_logger()
-    chosen = None if preset == COMMITTED else preset
-    with workspaces.workspace(root, revision, str(flow_run.id)[:8]) as made:
+    preset = None if wanted.preset == COMMITTED else wanted.preset
+    target = None if wanted.target == EVERYTHING else wanted.target
+    with workspaces.workspace(root, wanted.revision, str(flow_run.id)[:8]) as made:
         log.info(f"workspace {made.root}, of {made.commit}")
         os.chdir(made.root)  # where DVC looks; this process is the run's own
-        params = settings.apply(made.root, chosen, changes(overrides), log.info)
-        published.name_run(params, " ".join(filter(None, (made.short, chosen))))
+        params = settings.apply(made.root, preset, changes(wanted.overrides), log.info)
+        published.name_run(params, " ".join(filter(None, (made.short, preset))))
         workspaces.bring(root, made, params)
         stages, needs = flows.graph(made.root, target)
         state = flows.built(made.root, params, stages, needs)
@@ -70,11 +88,29 @@ def _run(preset: str, overrides: str, target: str | None, revision: str) -> Stat
             log.info(f"workspace {made.name} is kept; `scalenet doctor` lists it")
             return state
         workspaces.save(root, made, list(needs))
+        said = [state.message, f"`dvc exp apply {made.name}` brings it into the checkout"]
+        refused = None if target else _deployed(made.root, params, wanted.promote, said)
     os.chdir(root)
     workspaces.drop(made.folder)
-    how = f"`dvc exp apply {made.name}` brings it into the checkout"
-    log.info(f"{state.message}; {how}")
-    return Completed(message=f"{state.message}; {how}")
+    for line in said:
+        log.info(line)
+    return (
+        Failed(name="Refused", message=refused) if refused else Completed(message="; ".join(said))
+    )
+
+
+def _deployed(root: Path, params: Params, promote: bool, said: list[str]) -> str | None:
+    """Deploy the family if that is wanted, and add which one is deployed to what is said; return
+    why it was refused."""
+    from scalenet.pipeline import deployment
+
+    try:
+        said.append(
+            deployment.promote(root, params) if promote else deployment.standing(root, params)
+        )
+    except ValueError as error:
+        return f"built, but not deployed: {error}; {said[-1]}"
+    return None
 
 
 def changes(text: str) -> dict[str, Any]:
