@@ -121,6 +121,6 @@ def _me() -> dict[str, str | int]:
 def _named(file: Path) -> str:
     try:
         holder = files.read_json(file.with_suffix(".json"))
-    except OSError:  # it has the lock and has not written yet who it is, or is just done
+    except ValueError:  # it has the lock and has not written yet who it is, or is just done
         return "another process"
     return "process {pid} on {host} ({command}, since {since})".format(**holder)

@@ -159,7 +159,7 @@ def standing(root: Path, params: Params) -> str:
     other = current(client, model) or "versions from before there were generations"
     return (
         f"registered generation {generation.name} ({about}) beside {other}, which stays deployed; "
-        "`scalenet promote` to deploy it"
+        f"`scalenet promote {generation.name}` to deploy it"
     )
 
 

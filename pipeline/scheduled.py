@@ -6,12 +6,13 @@ waits until a run needs it.
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from prefect import State, flow, get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from scalenet.config.params import Params
 from scalenet.pipeline import settings
 from scalenet.stages import STAGES
 
@@ -44,7 +45,7 @@ def family(
         target: The last stage wanted; retrain means every member.
         revision: What to run: a branch, a tag or a commit. HEAD is what is checked out where this
             was deployed, without changes that are not committed.
-        promote: Deploy the family: move the aliases s0, s1 and so on to it, if it is not worse.
+        promote: Deploy the family that comes out, if no size is worse than what is deployed.
     """
     from scalenet.pipeline import flows
 
@@ -52,23 +53,34 @@ def family(
     try:
         if promote and target != EVERYTHING:
             raise ValueError(
-                f"promote was given with the target {target}; only {EVERYTHING} ends with a family"
+                f"promote was given with target {target}; only everything ends with a family"
             )
-        return _run(preset, overrides, None if target == EVERYTHING else target, revision, promote)
+        return _run(Wanted(preset, overrides, target, revision, promote))
     except ValueError as error:
         return flows.failed(error)
 
 
-def _run(preset: str, overrides: str, target: str | None, revision: str, promote: bool) -> State:
-    from scalenet.pipeline import deployment, flows, published, workspaces
+class Wanted(NamedTuple):
+    """What the run form says."""
+
+    preset: str
+    overrides: str
+    target: str
+    revision: str
+    promote: bool
+
+
+def _run(wanted: Wanted) -> State:
+    from scalenet.pipeline import flows, published, workspaces
 
     root, log = Path.cwd(), get_run_logger()
-    chosen = None if preset == COMMITTED else preset
-    with workspaces.workspace(root, revision, str(flow_run.id)[:8]) as made:
+    preset = None if wanted.preset == COMMITTED else wanted.preset
+    target = None if wanted.target == EVERYTHING else wanted.target
+    with workspaces.workspace(root, wanted.revision, str(flow_run.id)[:8]) as made:
         log.info(f"workspace {made.root}, of {made.commit}")
         os.chdir(made.root)  # where DVC looks; this process is the run's own
-        params = settings.apply(made.root, chosen, changes(overrides), log.info)
-        published.name_run(params, " ".join(filter(None, (made.short, chosen))))
+        params = settings.apply(made.root, preset, changes(wanted.overrides), log.info)
+        published.name_run(params, " ".join(filter(None, (made.short, preset))))
         workspaces.bring(root, made, params)
         stages, needs = flows.graph(made.root, target)
         state = flows.built(made.root, params, stages, needs)
@@ -76,19 +88,31 @@ def _run(preset: str, overrides: str, target: str | None, revision: str, promote
             log.info(f"workspace {made.name} is kept; `scalenet doctor` lists it")
             return state
         workspaces.save(root, made, list(needs))
-        how = f"{state.message}; `dvc exp apply {made.name}` brings it into the checkout"
-        refused = ""
-        if promote:
-            try:
-                how += f"; {deployment.promote(made.root, params)}"
-            except ValueError as error:
-                refused = f"; not promoted: {error}"
+        said = [state.message, f"`dvc exp apply {made.name}` brings it into the checkout"]
+        refused = None if target else _deployed(made.root, params, wanted.promote, said)
     os.chdir(root)
     workspaces.drop(made.folder)
-    log.info(how + refused)
-    if refused:
-        return Failed(name="Refused", message=how + refused)
-    return Completed(message=how)
+    for line in said:
+        log.info(line)
+    return (
+        Failed(name="Refused", message=refused) if refused else Completed(message="; ".join(said))
+    )
+
+
+def _deployed(root: Path, params: Params, promote: bool, said: list[str]) -> str | None:
+    """Deploy the family if that is wanted, and add which one is deployed to what is said; return
+    why it was refused."""
+    from scalenet.pipeline import deployment, reports
+
+    if not promote and reports.waiting(root):
+        return None  # MLflow is away, as was said
+    try:
+        said.append(
+            deployment.promote(root, params) if promote else deployment.standing(root, params)
+        )
+    except ValueError as error:
+        return f"built, but not deployed: {error}; {said[-1]}"
+    return None
 
 
 def changes(text: str) -> dict[str, Any]:

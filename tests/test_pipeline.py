@@ -461,24 +461,28 @@ with servers.prefect(), get_client(sync_client=True) as client:
         subprocess.run(command, env=environment, check=True, timeout=200)
     prefect("work-pool", "create", "gpu", "--type", "process")
     prefect("--no-prompt", "deploy", "--all")
-    for change in ("publish.draws=60", "publish.draw=60"):
-        prefect("deployment", "run", "family/family", "--param", f"overrides={change}")
-    prefect("worker", "start", "--pool", "gpu", "--run-once", "--limit", "2")
+    changes = ("publish.draws=60", "publish.draw=60", "publish.draws=70")
+    for change in changes:
+        promote = f"promote={json.dumps(change == changes[2])}"
+        run = ("deployment", "run", "family/family", "--param", f"overrides={change}")
+        prefect(*run, "--param", promote)
+    prefect("worker", "start", "--pool", "gpu", "--run-once", "--limit", "3")
     deployment = client.read_deployment_by_name("family/family")
     runs = [run for run in client.read_flow_runs() if run.deployment_id == deployment.id]
     runs = {run.parameters["overrides"]: run for run in runs}
-    done, wrong = (runs[change] for change in ("publish.draws=60", "publish.draw=60"))
+    done, wrong, kept = (runs[change] for change in changes)
     tasks = {t.name: t.state_name for t in client.read_task_runs() if t.flow_run_id == done.id}
     shown = [a.data for a in client.read_artifacts() if a.flow_run_id == done.id]
 form = deployment.parameter_openapi_schema["properties"]
 print(json.dumps([form, [done.state_name, done.name, done.state.message],
-                  [wrong.state_name, wrong.state.message], tasks, shown]))
+                  [wrong.state_name, wrong.state.message],
+                  [kept.state_name, kept.state.message], tasks, shown]))
 """
 
 
 def test_a_scheduled_run_works_in_a_workspace_and_leaves_the_checkout_as_it_was(project):
     before = project.artifacts(), project.read("params.yaml"), project.read("dvc.lock")
-    form, done, wrong, tasks, shown = project.ask(DEPLOY)
+    form, done, wrong, undeployed, tasks, shown = project.ask(DEPLOY)
     assert {"tiny", "photographs", "params.yaml as committed"} <= set(form["preset"]["enum"])
     assert {"everything", "search", "retrain"} <= set(form["target"]["enum"])
     assert form["overrides"]["type"] == "string" and form["revision"]["default"] == "HEAD"
@@ -490,8 +494,11 @@ def test_a_scheduled_run_works_in_a_workspace_and_leaves_the_checkout_as_it_was(
     assert {name for name, state in tasks.items() if state != "Cached"} == {"publish"}
     assert "| S2 |" in shown[0] and "data:image/svg+xml" in shown[0]
     assert wrong[0] == "Refused" and "publish.draw: unknown key" in wrong[1]
+    assert undeployed[0] == "Refused" and "built, but not deployed" in undeployed[1]
+    assert "one and the same class" in undeployed[1] or "is refused" in undeployed[1]
     [kept] = [path.name for path in (project.folder / ".state/workspaces").glob("*/")]
     assert f"workspace {kept}" in project.scalenet("doctor", code=None)
+    assert re.search(r"generation \w+", done[2])
     name = re.search(r"`dvc exp apply (\S+)`", done[2])[1]
     assert name.startswith(commit) and name != kept
     project.run("dvc", "exp", "apply", name)

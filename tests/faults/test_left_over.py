@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from scalenet.pipeline import stores
 from scalenet.pipeline.alone import alone, is_held, place
@@ -54,6 +56,17 @@ def test_who_computes_a_stage_is_named(tmp_path):
         with pytest.raises(ValueError, match=said), alone(tmp_path, "search", "other", ignore):
             pass
     assert not is_held(tmp_path, "search") and not is_held(tmp_path, "search", "key")
+
+
+def test_who_has_a_lock_and_has_not_said_so_is_another_process(tmp_path):
+    Paths(tmp_path).state("search").mkdir(parents=True)
+    said = "search: another process computes it; wait for that one"
+    with (
+        FileLock(Paths(tmp_path).state("search") / "lock"),
+        ThreadPoolExecutor() as pool,  # in a thread: this one has the lock
+        pytest.raises(ValueError, match=said),
+    ):
+        pool.submit(alone(tmp_path, "search", "key", ignore).__enter__).result()
 
 
 @pytest.fixture
