@@ -118,7 +118,7 @@ def test_the_supernet_learns(make_params, toy, still, section):
     assert history[-1][1] < 0.8 * history[0][1]
     network = scale(params.space, BaseModel.parse("k3e1-3.5e2"), Scaling(1.0, 1.0, 9))
     fresh = toy(60, seed=1)
-    logits = net.evaluator(network, toy(96).resized(9, 96))(next(fresh.resized(9, 60)))
+    logits = net.evaluator(network, list(toy(96).resized(9, 96)))(next(fresh.resized(9, 60)))
     assert (logits.argmax(1) == fresh.labels).float().mean() > 0.6
 
 
@@ -384,7 +384,7 @@ def test_a_member_is_judged_at_each_checkpoint_and_at_the_end(make_params, toy):
     assert [row[0] for row in curve if row[3] is not None] == [8, 16, 20]
     first = next(select.resized(9, 48, 48)), select.labels[:48]
     fixed.calibrate(net, images, 96, 0)
-    seen = elastic.calibrated(net.network, net.weights, images.resized(9, 48, 48))(first[0])
+    seen = elastic.calibrated(net.network, net.weights, list(images.resized(9, 48, 48)))(first[0])
     assert curve[-1][3] == (seen.argmax(1) == first[1]).float().mean().item() > 0.6
     judged = [record for record in told if record["event"] == "judged"]
     assert [(r["step"], r["steps"], r["select"]) for r in judged] == [
@@ -649,14 +649,14 @@ def test_budgeted_sampling_refuses_a_stage_that_nothing_reaches(make_params):
 
 def test_images_are_resized_normalised_and_batched(toy):
     images = toy(20)
-    batches = images.resized(11, batch=8)
+    batches = list(images.resized(11, batch=8))
     assert [tuple(b.shape) for b in batches] == [(8, 1, 11, 11), (8, 1, 11, 11), (4, 1, 11, 11)]
-    torch.testing.assert_close(torch.cat(batches), torch.cat(images.resized(11, batch=3)))
+    torch.testing.assert_close(torch.cat(batches), torch.cat(list(images.resized(11, batch=3))))
     assert (
         sum(len(b) for b in images.resized(8, 8, count=10)) == 10
         and len(next(images.resized(8, 50, count=30))) == 20
     )
-    whole = torch.cat(images.resized(8, 8))
+    whole = torch.cat(list(images.resized(8, 8)))
     torch.testing.assert_close(whole * 0.3 + 0.4, images.pixels(torch.arange(20)) / 255)
     both, index = join(images, toy(5)), torch.tensor([24, 3, 20, 19, 0])
     expected = torch.cat([images.pixels(torch.arange(20)), toy(5).pixels(torch.arange(5))])
