@@ -14,6 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from scipy import special
 
+from scalenet.data import store
 from scalenet.laws import scores
 from scalenet.laws.verdict import against
 from scalenet.pipeline import registry
@@ -67,14 +68,15 @@ def _asked(root: Path, version: ModelVersion) -> Predictions:
     """Ask a program, stored before answers were recorded with it: floats in 0…1 in, logits out."""
     import torch
 
-    pixels, labels = files.read_split(Paths(root).data / "select.npz")
+    pixels, labels = store.read(Paths(root).data / "select.npz")
     try:
         program = mlflow.pytorch.load_model(version.source)
     except (MlflowException, OSError) as error:
         raise ValueError(f"its program cannot be loaded ({_line(error)})") from error
-    images = torch.from_numpy(pixels)
+    starts = range(0, len(labels), BATCH)
+    images = (torch.from_numpy(pixels[start : start + BATCH]) for start in starts)
     with torch.no_grad():
-        parts = [program(part.float() / 255).softmax(1) for part in images.split(BATCH)]
+        parts = [program(part.float() / 255).softmax(1) for part in images]
     shares, truth = torch.cat(parts), torch.from_numpy(labels)
     probability, predicted = shares.max(1)
     columns = (truth.int(), predicted.int(), probability, shares.gather(1, truth[:, None])[:, 0])

@@ -92,7 +92,7 @@ class Worker:
 
     def __init__(self):
         self.connection, theirs = SPAWN.Pipe()
-        self.process = SPAWN.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process = SPAWN.Process(target=_serve, args=(theirs,))  # it may have its own
         self.process.start()
         theirs.close()  # so that this end learns when the process is gone
         self.unwanted = False

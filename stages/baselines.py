@@ -12,6 +12,7 @@ import torch
 
 from scalenet.baselines import residual, simple, transfer
 from scalenet.baselines.measured import Measured
+from scalenet.data import store
 from scalenet.data.images import join, on_device
 from scalenet.laws import scores
 from scalenet.records import files, predictions
@@ -59,8 +60,8 @@ def fitted(
     section, splits = params.baselines, inputs.splits
     train, held = splits["train"], {name: splits[name] for name in HELD}
     if params.retrain.use_select:
-        pairs = zip(train, splits["select"], strict=True)
-        train = tuple(np.concatenate(pair) for pair in pairs)
+        pixels, labels = zip(train, splits["select"], strict=True)
+        train = store.Chained(*pixels), np.concatenate(labels)
     yield simple.majority(train, held)
     if section.svm:
         emit({"event": "part", "name": "svm", "done": 0.0, "share": 0.0})
@@ -98,7 +99,7 @@ def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read all splits; write the baselines, what they say of each image, and their loss curves."""
     info, out = paths.info(), paths.baselines
     state = paths.state("baselines", state_key(params, paths, "baselines"))
-    inputs = BaselinesInputs(info, paths.splits(), paths.root)
+    inputs = BaselinesInputs(info, store.splits(paths.data), paths.root)
     device = devices.prepare(params.compute)
     made = run(params, inputs, state=state, generator=None, device=device, emit=emit)
     found = [described(params, one) for one in made]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from scalenet.data import store
 from scalenet.data.images import join, on_device
 from scalenet.nets import child, elastic
 from scalenet.nets.child import Child
@@ -67,7 +68,7 @@ def main(params: SimpleNamespace, paths: Paths, name: str, emit: Emit) -> None:
     info, member, out = paths.info(), Member.read(paths.plan / f"{name}.json"), paths.member(name)
     weights = [paths.supernet / "weights.pt"] if params.retrain.init == "supernet" else []
     state = paths.state(name, state_key(params, paths, "retrain", name))
-    inputs = RetrainInputs(info, member, paths.splits(), *map(elastic.read, weights))
+    inputs = RetrainInputs(info, member, store.splits(paths.data), *map(elastic.read, weights))
     seed, device = params.family[name].seed, devices.prepare(params.compute)
     made = run(
         params,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from scalenet.data import store
 from scalenet.data.images import on_device
 from scalenet.nets import elastic
 from scalenet.nets.elastic import Elastic
@@ -85,7 +86,7 @@ def measures_of(params: SimpleNamespace, inputs: SearchInputs, device: torch.dev
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read train, select and the super-supernet; write the find, the candidates and the metrics."""
     device, weights = devices.prepare(params.compute), paths.supernet / "weights.pt"
-    splits = (files.read_split(paths.data / f"{name}.npz") for name in ("train", "select"))
+    splits = (store.read(paths.data / f"{name}.npz") for name in ("train", "select"))
     inputs = SearchInputs(paths.info(), *splits, elastic.read(weights, device))
     state = paths.state("search", state_key(params, paths, "search"))
     generator, out = np.random.default_rng(params.search.seed), paths.search

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from scalenet.data import store
 from scalenet.data.images import on_device
 from scalenet.nets import elastic, inherit
 from scalenet.nets.elastic import Elastic
@@ -69,7 +70,7 @@ def run(
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read train and select; write the weights, the loss curve, a histogram of what was sampled."""
     start = inherit.read(params.supernet.init, paths.root)
-    splits = (files.read_split(paths.data / f"{name}.npz") for name in ("train", "select"))
+    splits = (store.read(paths.data / f"{name}.npz") for name in ("train", "select"))
     inputs = SupernetInputs(paths.info(), *splits, start)
     state = paths.state("supernet", state_key(params, paths, "supernet"))
     generator = torch.Generator().manual_seed(params.supernet.seed)

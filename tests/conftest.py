@@ -47,6 +47,7 @@ DATA = {  # the section ``data`` of params.yaml, but for name, source and the sh
     "duplicates": "keep",
     "channels": 1,
     "size": 8,
+    "store": "raw",
     "per_class": None,
     "most_skipped": 0.0,
     "seed": 0,

@@ -29,6 +29,7 @@ from bench.method import (
 from bench.method import lab as lab_module
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
+from scalenet.data import store
 from scalenet.nets import elastic
 from scalenet.records import files
 from scalenet.records.documents import Member
@@ -396,7 +397,7 @@ def test_a_score_is_remembered_and_may_be_of_fewer_images(lab, toy, monkeypatch)
             "pixels": split.pixels(torch.arange(count)).numpy(),
             "labels": split.labels.numpy(),
         }
-        files.write_arrays(lab.paths.data / f"{name}.npz", arrays)
+        store.write(lab.paths.data / f"{name}.npz", **arrays)
     net = elastic.build(
         lab.params.space, lab.params.scaling, lab.task, "left", torch.Generator().manual_seed(0)
     )

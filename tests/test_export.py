@@ -15,10 +15,10 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from scalenet.data import store
 from scalenet.export import card, program
 from scalenet.export import files as exports
 from scalenet.pipeline import cli
-from scalenet.records import files
 from scalenet.records.paths import Paths
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -42,7 +42,7 @@ def member(built):
 def photographs(built, tmp_path_factory):
     """Every test image as a PNG, in the order of the split."""
     folder = tmp_path_factory.mktemp("photos")
-    pixels, labels = files.read_split(Paths(built).data / "test.npz")
+    pixels, labels = store.read(Paths(built).data / "test.npz")
     for i, image in enumerate(pixels[:, 0]):
         Image.fromarray(image).save(folder / f"{i:04}.png")
     return folder, labels

@@ -20,6 +20,7 @@ from conftest import ROOT
 
 import scalenet
 from scalenet import BaseModel, Network, Task
+from scalenet.data import store
 from scalenet.nets import child
 from scalenet.records import files
 from scalenet.records.documents import Candidate, Family, Found, State, Trained
@@ -103,7 +104,7 @@ def test_stages_search_the_expansion_ratios(make_params, tmp_path):
 @pytest.mark.parametrize("member", ["S0", "S1"])
 def test_predictions_are_as_good_as_what_was_published(built, member):
     paths, net = Paths(built), scalenet.load(str(built), member)
-    pixels, labels = paths.splits()["test"]
+    pixels, labels = store.splits(paths.data)["test"]
     probabilities = scalenet.predict(net, pixels)
     assert probabilities.shape == (len(labels), 10) and probabilities.dtype == np.float32
     assert probabilities.sum(1) == pytest.approx(np.ones(len(labels)), abs=1e-5)
@@ -158,7 +159,7 @@ def test_the_report_shows_members_baselines_and_warnings(built):
 
 
 def test_bytes_floats_arrays_and_tensors_are_one(built):
-    net, (pixels, _) = scalenet.load(built, "S0"), Paths(built).splits()["test"]
+    net, (pixels, _) = scalenet.load(built, "S0"), store.splits(Paths(built).data)["test"]
     expected = scalenet.predict(net, pixels)
     for images in (
         torch.from_numpy(pixels),

@@ -22,11 +22,11 @@ from mlflow.pyfunc import scoring_server
 from PIL import Image
 
 from scalenet.config import params as config
+from scalenet.data import store
 from scalenet.data.pixels import image_array
 from scalenet.export.served import Served, Stored
 from scalenet.pipeline import deployment, stores
 from scalenet.pipeline.cli import serve
-from scalenet.records import files
 from scalenet.records.documents import Trained
 from scalenet.records.paths import Paths
 
@@ -168,7 +168,7 @@ def model(registered):
 
 @pytest.fixture(scope="module")
 def test_split(built):
-    return files.read_split(Paths(built).data / "test.npz")
+    return store.read(Paths(built).data / "test.npz")
 
 
 ELSEWHERE = """

@@ -15,10 +15,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from scalenet.config.params import Data
-from scalenet.data import readers
+from scalenet.data import intake, readers, store
 from scalenet.data.source import Source
-from scalenet.data.splits import arranged, cut
-from scalenet.records import files
+from scalenet.data.splits import cut
 from scalenet.records.documents import DataInfo
 from scalenet.records.paths import Paths
 from scalenet.stages import declared, prepare
@@ -50,19 +49,22 @@ def made(counts, given=(), contents=None, groups=None, **changes):
             start = int((splits[labels == label] == "train").argmax())
             splits[np.flatnonzero(labels == label)[start : start + count]] = name
     numbers = np.arange(len(labels)) if contents is None else np.asarray(contents)
+    pixels = numbers.astype("<u4").view(np.uint8).reshape(-1, 1, 2, 2)
     source = Source(
         [f"c{i}" for i in range(len(counts))],
         labels,
         splits,
-        lambda index: numbers[index].astype("<u4").view(np.uint8).reshape(-1, 1, 2, 2),
+        lambda index: ((i, pixels[i]) for i in index.tolist()),
         groups=groups,
     )
-    return cut(data(**changes), source), source
+    return cut(data(size=2, **changes), source), source
 
 
 def numbers(splits):
     """Return the numbers that the images of each split stand for."""
-    return {name: part["pixels"].reshape(-1, 4).view("<u4")[:, 0] for name, part in splits.items()}
+    return {
+        name: part["pixels"][:].reshape(-1, 4).view("<u4")[:, 0] for name, part in splits.items()
+    }
 
 
 def home(made):
@@ -73,7 +75,8 @@ def home(made):
 def everything(params, root):
     """Return a source's images, labels and classes, all decoded."""
     source = readers.find(params, root)
-    return source.pixels(np.arange(len(source.labels))), source.labels, source.classes
+    index = np.arange(len(source.labels))
+    return intake.pixels(params, source, index), source.labels, source.classes
 
 
 # --- splits ---------------------------------------------------------------------------------------
@@ -104,11 +107,11 @@ def test_digits_are_split_once_and_whole(digits):
 
 def test_pixels_are_normalised_by_train_alone(digits):
     info, splits = digits
-    train = splits["train"]["pixels"] / 255
+    train = splits["train"]["pixels"][:] / 255
     assert info.mean == [pytest.approx(train.mean(), abs=1e-5)] and info.std == [
         pytest.approx(train.std(), abs=1e-5)
     ]
-    assert info.mean != [pytest.approx(splits["test"]["pixels"].mean() / 255, abs=1e-5)]
+    assert info.mean != [pytest.approx(splits["test"]["pixels"][:].mean() / 255, abs=1e-5)]
 
 
 def test_every_image_is_in_one_split_with_its_label():
@@ -223,12 +226,6 @@ def test_a_class_may_be_in_train_alone_but_a_split_may_not_be_empty():
         made([30, 30], select_fraction=0.0001)
 
 
-def test_rows_are_arranged_in_place():
-    rows, order = np.arange(1000).reshape(-1, 2), np.random.default_rng(0).permutation(500)
-    expected = rows[order]
-    assert arranged(rows, order) is rows and np.array_equal(rows, expected)
-
-
 def test_the_stage_writes_the_same_bytes_every_time(make_params, tmp_path, monkeypatch):
     params, clock = make_params({"data": {"seed": 3}}), time.time
     written = []
@@ -246,7 +243,7 @@ def test_the_stage_writes_the_same_bytes_every_time(make_params, tmp_path, monke
         "contact.png",
     }
     info = DataInfo.read(paths.data / "info.json")
-    pixels, labels = files.read_split(paths.data / "select.npz")
+    pixels, labels = store.read(paths.data / "select.npz")
     assert len(pixels) == len(labels) == info.counts["select"] and pixels.shape[1:] == (1, 8, 8)
 
 
@@ -486,9 +483,9 @@ def test_a_folder_and_an_archive_of_it_are_the_same(tmp_path, kind, prefix):
     assert classes == ["ant", "bee"] and sorted(pixels[:, 0, 0, 0].tolist()) == list(range(24))
     info, splits = split_images(data(source=kind), readers.find(data(source=kind), tmp_path))
     assert info.counts["test"] == 12 and info.counts["train"] + info.counts["select"] == 12
-    assert sorted(splits["test"]["pixels"][:, 0, 0, 0].tolist()) == list(range(12, 24))
+    assert sorted(splits["test"]["pixels"][:][:, 0, 0, 0].tolist()) == list(range(12, 24))
     for part in splits.values():  # levels 0-5 and 12-17 are ants
-        assert (part["labels"] == part["pixels"][:, 0, 0, 0] % 12 // 6).all()
+        assert (part["labels"] == part["pixels"][:][:, 0, 0, 0] % 12 // 6).all()
 
 
 def test_the_same_images_at_another_path_give_the_same_bytes(tmp_path):

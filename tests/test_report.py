@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from scalenet.data import store
 from scalenet.laws import scores
 from scalenet.pipeline import remembered
 from scalenet.records import files, predictions
@@ -95,7 +96,7 @@ def make(built, make_params, tmp_path_factory) -> Callable[[Case], Path]:
             pixels = rng.integers(0, 255, shape).astype(np.uint8)
             labels = np.arange(TESTED) % len(case.classes)
             arrays = {"pixels": pixels, "labels": labels}
-            files.write_arrays(paths.data / f"{split}.npz", arrays)
+            store.write(paths.data / f"{split}.npz", **arrays)
         plan = Member.read(built / "artifacts/plan/S0.json")
         for i, name in enumerate(members):
             about = {"name": name, "multiple": 2.0**i, "flops": plan.flops * 2**i}

@@ -806,10 +806,10 @@ def test_a_score_is_the_calibrated_childs(params, scorer, toy):
     shared = scorer()
     child = Child(network, Task(1, 3))
     child.weights.load_state_dict(shared.elastic.slices(network))
-    calibration, select = toy(96).resized(network.resolution, 32)[0], toy(53, seed=1)
+    calibration, select = next(toy(96).resized(network.resolution, 32)), toy(53, seed=1)
     child.calibrate([calibration])
     with torch.no_grad():
-        logits = child.eval()(select.resized(network.resolution, 53)[0])
+        logits = child.eval()(next(select.resized(network.resolution, 53)))
     result = shared.measure(network)
     assert result.accuracy == (logits.argmax(1) == select.labels).double().mean().item()
     own = logits.softmax(1)[torch.arange(53), select.labels].mean().item()

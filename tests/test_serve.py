@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 import scalenet
+from scalenet.data import store
 from scalenet.pipeline import serving
-from scalenet.records import files
 from scalenet.records.paths import Paths
 
 NOBODY = 65534  # another user of this machine
@@ -71,7 +71,7 @@ def client(server):
 @pytest.fixture(scope="module")
 def photos(built):
     """Return a few test images as files, and what the library says of each."""
-    pixels, _ = files.read_split(Paths(built).data / "test.npz")
+    pixels, _ = store.read(Paths(built).data / "test.npz")
     chances = scalenet.predict(scalenet.load(built, "S0"), pixels[:24])
     return [png(Image.fromarray(image[0])) for image in pixels[:24]], chances
 

@@ -46,7 +46,7 @@ def test_a_share_of_broken_files_is_skipped_and_said(damaged):
     assert (
         sum(made.info.counts.values()) == 40 == sum(len(s["labels"]) for s in made.splits.values())
     )
-    levels = np.concatenate([part["pixels"][:, 0, 0, 0] for part in made.splits.values()])
+    levels = np.concatenate([part["pixels"][:][:, 0, 0, 0] for part in made.splits.values()])
     assert sorted(levels.tolist()) == list(range(40)), "every image once, none that is broken"
     read = made.read
     assert {name: sum(c.values()) for name, c in read.taken.items()} == made.info.counts
@@ -167,7 +167,7 @@ def test_groups_by_a_pattern_stay_together_and_are_counted(tmp_path):
     home = {
         int(level): split
         for split, part in made.splits.items()
-        for level in part["pixels"][:, 0, 0, 0]
+        for level in part["pixels"][:][:, 0, 0, 0]
     }
     assert all(len({home[i] for i in range(g * 4, g * 4 + 4)}) == 1 for g in range(30))
     with pytest.raises(ValueError, match=r"data\.group: .*no image's path matches.*ant/ant0_0"):

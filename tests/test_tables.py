@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from test_sources import data, images, picture, tarball, unpacked
+from test_sources import data, decoded, images, picture, tarball, unpacked
 from test_summary import prepared
 
 from scalenet.data import readers
@@ -41,7 +41,7 @@ def flat(tmp_path):
 
 def levels(source):
     """Return the class name of each image by its grey level."""
-    pixels = source.pixels(np.arange(len(source.labels)))[:, 0, 0, 0].tolist()
+    pixels = decoded(source, np.arange(len(source.labels)))[:, 0, 0, 0].tolist()
     return dict(zip(pixels, [source.classes[i] for i in source.labels], strict=True))
 
 
@@ -168,7 +168,7 @@ def test_a_column_may_name_the_groups(tmp_path):
     home = {
         int(level): split
         for split, part in made.splits.items()
-        for level in part["pixels"][:, 0, 0, 0]
+        for level in part["pixels"][:][:, 0, 0, 0]
     }
     assert len(home) == 120 and made.read.groups == 30 and "30 groups" in told[0]["summary"]
     assert all(len({home[i] for i in range(g * 4, g * 4 + 4)}) == 1 for g in range(30))

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from scalenet.config.recipe import Augment, Recipe
+from scalenet.data import store
 from scalenet.data.augmentation import (
     Targets,
     affine,
@@ -117,7 +118,7 @@ def test_the_supernet_learns(make_params, toy, still, section):
     assert history[-1][1] < 0.8 * history[0][1]
     network = scale(params.space, BaseModel.parse("k3e1-3.5e2"), Scaling(1.0, 1.0, 9))
     fresh = toy(60, seed=1)
-    logits = net.evaluator(network, toy(96).resized(9, 96))(fresh.resized(9, 60)[0])
+    logits = net.evaluator(network, list(toy(96).resized(9, 96)))(next(fresh.resized(9, 60)))
     assert (logits.argmax(1) == fresh.labels).float().mean() > 0.6
 
 
@@ -149,7 +150,7 @@ def test_a_member_beyond_the_supernet_starts_where_its_slice_is(make_params, toy
         net = member.initial(planned(params, strategy), TASK, trained, generator)
         fixed.calibrate(net, images, 96, 0)
         fresh = toy(60, seed=1)
-        seen = net(fresh.resized(9, 60)[0]).argmax(1)
+        seen = net(next(fresh.resized(9, 60))).argmax(1)
         reached.append(((seen == fresh.labels).sum().item(), net.network.depth))
     assert reached[0][0] == reached[1][0] > 0.6 * 60 and reached[0][1] < reached[1][1]
 
@@ -243,9 +244,8 @@ def supernet_project(root, info, images):
     """Lay what stage supernet reads in a folder; return its paths."""
     paths = Paths(root)
     info.write(paths.data / "info.json")
-    arrays = {"pixels": images.array.numpy(), "labels": images.labels.numpy()}
     for name in ("train", "select"):
-        files.write_arrays(paths.data / f"{name}.npz", arrays)
+        store.write(paths.data / f"{name}.npz", images.array.numpy(), images.labels.numpy())
     return paths
 
 
@@ -382,9 +382,9 @@ def test_a_member_is_judged_at_each_checkpoint_and_at_the_end(make_params, toy):
     assert_same(net.state_dict(), plain.state_dict())
     assert [row[:3] for row in curve] == history, "watching changes nothing"
     assert [row[0] for row in curve if row[3] is not None] == [8, 16, 20]
-    first = select.resized(9, 48, 48)[0], select.labels[:48]
+    first = next(select.resized(9, 48, 48)), select.labels[:48]
     fixed.calibrate(net, images, 96, 0)
-    seen = elastic.calibrated(net.network, net.weights, images.resized(9, 48, 48))(first[0])
+    seen = elastic.calibrated(net.network, net.weights, list(images.resized(9, 48, 48)))(first[0])
     assert curve[-1][3] == (seen.argmax(1) == first[1]).float().mean().item() > 0.6
     judged = [record for record in told if record["event"] == "judged"]
     assert [(r["step"], r["steps"], r["select"]) for r in judged] == [
@@ -649,14 +649,14 @@ def test_budgeted_sampling_refuses_a_stage_that_nothing_reaches(make_params):
 
 def test_images_are_resized_normalised_and_batched(toy):
     images = toy(20)
-    batches = images.resized(11, batch=8)
+    batches = list(images.resized(11, batch=8))
     assert [tuple(b.shape) for b in batches] == [(8, 1, 11, 11), (8, 1, 11, 11), (4, 1, 11, 11)]
-    torch.testing.assert_close(torch.cat(batches), torch.cat(images.resized(11, batch=3)))
+    torch.testing.assert_close(torch.cat(batches), torch.cat(list(images.resized(11, batch=3))))
     assert (
         sum(len(b) for b in images.resized(8, 8, count=10)) == 10
-        and len(images.resized(8, 50, count=30)[0]) == 20
+        and len(next(images.resized(8, 50, count=30))) == 20
     )
-    whole = torch.cat(images.resized(8, 8))
+    whole = torch.cat(list(images.resized(8, 8)))
     torch.testing.assert_close(whole * 0.3 + 0.4, images.pixels(torch.arange(20)) / 255)
     both, index = join(images, toy(5)), torch.tensor([24, 3, 20, 19, 0])
     expected = torch.cat([images.pixels(torch.arange(20)), toy(5).pixels(torch.arange(5))])
@@ -897,7 +897,7 @@ def test_balance_finds_a_rare_class(make_params, toy, still):
         recipe = {"balance": balance, "augment": still, "steps": 24, "lr": 0.2}
         params = make_params({"retrain": {"recipe": recipe}})
         net, _ = train_member(params, few)
-        seen = net(fresh.resized(net.network.resolution, 96)[0]).argmax(1)
+        seen = net(next(fresh.resized(net.network.resolution, 96))).argmax(1)
         found.append(((seen == 2) & (fresh.labels == 2)).sum().item())
     assert found[1] > found[0] + 5, found
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from bench.speed.common import about
 from scalenet.config import params
 from scalenet.config.params import Params
-from scalenet.data import readers
+from scalenet.data import readers, store
 from scalenet.data.images import Images, join, on_device
 from scalenet.nets import child, elastic
 from scalenet.nets.elastic import Elastic
@@ -88,8 +88,8 @@ class Lab:
             made = prepare.run(
                 self.params, source, state=None, generator=None, device=None, emit=loop.ignore
             )
-            for name, arrays in made.splits.items():
-                files.write_arrays(self.paths.data / f"{name}.npz", arrays)
+            for name, split in made.splits.items():
+                store.write(self.paths.data / f"{name}.npz", **split)
             made.info.write(self.paths.data / "info.json")
         return self
 
@@ -152,7 +152,7 @@ class Lab:
         on = device.prepare(self.params.compute)
         weights = self.staged("supernet").paths.supernet / "weights.pt"
         train, select = (
-            files.read_split(self.paths.data / f"{split}.npz") for split in ("train", "select")
+            store.read(self.paths.data / f"{split}.npz") for split in ("train", "select")
         )
         splits = train, tuple(array[:images] for array in select)
         new = made(
@@ -244,7 +244,7 @@ def _train(lab: Lab, network: Network, seed: int) -> None:
 @lru_cache(maxsize=1)
 def _loaded(data: Path, on: torch.device) -> dict[str, Images]:
     info = DataInfo.read(data / "info.json")
-    splits = {name: files.read_split(data / f"{name}.npz") for name in files.SPLITS}
+    splits = store.splits(data)
     return {name: on_device(split, info.mean, info.std, on) for name, split in splits.items()}
 
 

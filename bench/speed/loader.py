@@ -20,7 +20,7 @@ from bench.speed.common import interleaved, options, ratio, show, write
 from bench.speed.step import networks, stepper
 from scalenet.config import params as stage_params
 from scalenet.config.params import Data
-from scalenet.data import listing, readers
+from scalenet.data import intake, listing, readers
 from scalenet.data.augmentation import augment
 from scalenet.data.images import Order, on_device
 from scalenet.nets import child
@@ -89,7 +89,7 @@ def folder(root: Path, images: np.ndarray) -> list[Path]:
 def decoded(data: Data, root: Path) -> np.ndarray:
     """Return a folder's images as the pipeline keeps them."""
     source = readers.labelled(data, listing.folder(root))
-    return source.pixels(np.arange(len(source.labels)))
+    return intake.pixels(data, source, np.arange(len(source.labels)))
 
 
 def waiting(repeats: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ import torch
 from bench.speed.common import interleaved, options, ratio, show, write
 from bench.speed.step import networks
 from scalenet.config import params as stage_params
+from scalenet.data import store
 from scalenet.data.images import on_device
 from scalenet.nets import child, elastic
 from scalenet.records.paths import Paths
@@ -20,7 +21,7 @@ def main() -> None:
     """Score the networks and pass the same images through them, in turns."""
     chosen = options(__doc__, repeats=7)
     params, paths = stage_params.load(Path("params.yaml")), Paths(Path.cwd())
-    info, splits, device = paths.info(), paths.splits(), torch.device(chosen.device)
+    info, splits, device = paths.info(), store.splits(paths.data), torch.device(chosen.device)
     train, select = (
         on_device(splits[name], info.mean, info.std, device) for name in ("train", "select")
     )

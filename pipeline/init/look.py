@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from scalenet.config.params import Data, read_yaml
-from scalenet.data import readers
+from scalenet.data import intake, readers
 from scalenet.data.listing import BROKEN, Files, unreadable
 from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.data.readers import BUNDLED, Source
@@ -84,9 +84,10 @@ def look(source: str, **kept: Any) -> Seen:
     params.yaml's ``data`` that say how it is read: ``table``, ``group``.
     """
     if source == BUNDLED:
-        found = readers.digits(_section(source, channels=1, size=8))
-        first = np.arange(DECODED)
-        return _seen(found, np.full(DECODED, 8), found.pixels(first), first, 0.0)
+        section, first = _section(source, channels=1, size=8), np.arange(DECODED)
+        found = readers.digits(section)
+        sample = intake.pixels(section, found, first)
+        return _seen(found, np.full(DECODED, 8), sample, first, 0.0)
     path, began = Path(source), time.perf_counter()
     found = readers.find(_section(source, **kept), path.parent)
     listing = time.perf_counter() - began

@@ -20,6 +20,7 @@ from scalenet.baselines.residual import ResidualNet
 from scalenet.config.params import Params
 from scalenet.config.recipe import Recipe
 from scalenet.data.images import Images, on_device
+from scalenet.data.intake import sums
 from scalenet.data.splits import moments
 from scalenet.nets import child, elastic, weights
 from scalenet.nets.elastic import Elastic
@@ -87,10 +88,11 @@ def _images(seen: Seen, params: Params, device: torch.device) -> Images:
     wanted = 4 * max(params.retrain.recipe.batch, params.supernet.recipe.batch)
     index = np.resize(np.arange(len(seen.sample)), wanted)
     pixels = torch.from_numpy(seen.sample[index])
+    constants = moments(sums(seen.sample), seen.sample[0, 0].size)
     size = params.data.size
     if size != pixels.shape[-1]:
         pixels = torch.nn.functional.interpolate(pixels.float(), (size, size)).byte()
-    return on_device((pixels.numpy(), seen.labels[index]), *moments(seen.sample), device)
+    return on_device((pixels.numpy(), seen.labels[index]), *constants, device)
 
 
 def _short(recipe: Recipe, steps: int) -> Recipe:

@@ -59,6 +59,7 @@ class Data(Section):
     duplicates: Literal["keep", "drop"]
     channels: Channels
     size: Side
+    store: Literal["raw", "encoded"]
     per_class: Count | None
     most_skipped: Share
     select_fraction: Inside

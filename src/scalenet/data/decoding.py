@@ -1,17 +1,16 @@
-"""Image files with classes become a source, and arrays of bytes when they are asked for."""
+"""Image files with classes become a source of images, read when they are asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import UnidentifiedImageError
 
 from scalenet.config.params import Data
 from scalenet.data.listing import BROKEN, IGNORED, UNREADABLE, Files, no_image, unreadable
 from scalenet.data.names import SUFFIXES, few
-from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.data.source import Source, groups_of
 from scalenet.data.summary import too_many
 
@@ -54,12 +53,13 @@ def source_of(
     if left < 0:
         raise too_many(files.origin, skipped, params.most_skipped)
     _check_classes(files.origin, classes, labels, given, "folders" if depth else "classes")
-    names, faults = rows.names, {}
+    names, faults = rows.names, Faults(params, files, rows.names, left)
     return Source(
         classes,
         labels,
         given,
-        lambda i: decode(params, files, [names[n] for n in i], faults, left),
+        lambda index: contents(files, names, index),
+        faults.note,
         names=names,
         faults=faults,
         skipped=skipped,
@@ -90,32 +90,29 @@ def preprocessing(channels: int, size: int) -> str:
     return PREPROCESSING.format(size=size, colours="grey" if channels == 1 else "RGB")
 
 
-def decode(
-    params: Data, files: Files, names: list[str], faults: dict[str, str], most: float
-) -> np.ndarray:
-    """Return named images (n, C, size, size) uint8, zeros for one that cannot be decoded.
-
-    Its name is added to ``faults``. More of these than the share ``most``: ``ValueError``.
-    """
-    place = {name: i for i, name in enumerate(names)}
-    pixels = np.zeros((len(names), params.channels, params.size, params.size), dtype=np.uint8)
+def contents(
+    files: Files, names: list[str], index: np.ndarray
+) -> Iterator[tuple[int, bytes | OSError]]:
+    """Yield the contents of named files, each with its index."""
+    place = {names[i]: i for i in index.tolist()}
     try:
-        for name, content in files.read(set(names)):
-            try:
-                pixels[place[name]] = image_array(params, content)
-            except DAMAGED as error:
-                faults[name] = UNREADABLE
-                if len(faults) > most * len(names) + 1e-9:
-                    raise _refused(params, files, faults, error) from error
+        for name, content in files.read(set(place)):
+            yield place[name], content
     except BROKEN as error:
         raise unreadable(files.origin, error) from error
-    return pixels
 
 
-def _refused(params: Data, files: Files, faults: dict[str, str], error: Exception) -> ValueError:
-    """Say which image cannot be decoded, or how many are too many."""
-    if isinstance(error, UnidentifiedImageError):
-        error = ValueError("its content is of no known kind")
-    if len(faults) == 1:
-        return no_image(files.origin / next(iter(faults)), error)
-    return too_many(files.origin, faults, params.most_skipped)
+class Faults(dict[str, str]):
+    """Images of a source that cannot be decoded, by name, and as what they count."""
+
+    def __init__(self, params: Data, files: Files, names: list[str], most: float):
+        self.params, self.files, self.names, self.most = params, files, names, most * len(names)
+
+    def note(self, index: int, why: str) -> None:
+        """Add one; ``ValueError`` if there are more than params allow."""
+        self[self.names[index]] = UNREADABLE
+        if len(self) <= self.most + 1e-9:
+            return
+        if len(self) == 1:
+            raise no_image(self.files.origin / self.names[index], why)
+        raise too_many(self.files.origin, self, self.params.most_skipped)

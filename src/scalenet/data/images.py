@@ -1,19 +1,32 @@
-"""Images on a device, reached by index, and the order in which training sees them.
+"""Images reached by index, on a device or in a file, and the order in which training sees them.
 
-Everything that reads images does so through `Images`: today they are arrays on the device, and a
-second store needs `pixels`, `labels`, `mean` and `std`, nothing else.
+Everything that reads images does so through `Images`: arrays on the device while they fit, else a
+file that is read a step ahead. Another store needs `pixels`, `labels`, `mean` and `std`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import tee
+from typing import Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from scalenet.data import ahead
+from scalenet.data.store import FilePixels
+from scalenet.records import files
+
+HELD = 2**28  # bytes of a split's pixels that are kept in memory; on a GPU, a share of its own:
+SHARE = 0.25  # of what is free there
+MANY = 2048  # images that are better read ahead where each is decoded, …
+LARGE = 2**32  # … or bytes where none is
+PART = 256  # images that are moved to a device at a time
 
 
 class Images(ABC):
@@ -39,19 +52,40 @@ class Images(ABC):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def far(self, count: int) -> bool:
+        """Tell whether so many images are better read ahead by other processes, which take seconds
+        to start."""
+        return False
+
+    def coming(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the pixels of one index after the other; read ahead where they are in a file."""
+        return map(self.pixels, indices)
+
+    def held(self, count: int) -> Images:
+        """Return the first images in memory, for whoever reads them again and again."""
+        count = min(count, len(self))
+        first = self.pixels(torch.arange(count))
+        return Arrays(first, self.labels[:count], self.mean, self.std)
+
     def floats(self, index: Tensor) -> Tensor:
         """Return chosen images as normalised float32 (n, C, H, W)."""
+        return self._floats(self.pixels(index))
+
+    def _floats(self, pixels: Tensor) -> Tensor:
         scale = 1 / (255 * self.std)
-        return torch.addcmul(-self.mean / self.std, self.pixels(index).float(), scale)
+        return torch.addcmul(-self.mean / self.std, pixels.float(), scale)
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Return images (n, C, H, W) in 0…1 as ``floats`` gives them."""
         return (pixels - self.mean) / self.std
 
-    def resized(self, resolution: int, batch: int, count: int | None = None) -> list[Tensor]:
-        """Return the first ``count`` images (all by default) at a resolution in px, in batches."""
+    def resized(self, resolution: int, batch: int, count: int | None = None) -> Iterator[Tensor]:
+        """Yield the first ``count`` images (all by default) at a resolution in px, in batches."""
         index = torch.arange(min(count or len(self), len(self)))
-        return [resize(self.floats(part), resolution) for part in index.split(batch)]
+        parts = index.split(batch)
+        stream = self.coming(parts) if self.far(len(index)) else map(self.pixels, parts)
+        for pixels in stream:
+            yield resize(self._floats(pixels), resolution)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +99,30 @@ class Arrays(Images):
 
     def pixels(self, index: Tensor) -> Tensor:
         return self.array[index]
+
+    def held(self, count: int) -> Images:
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Filed(Images):
+    """Images that lie in a file, too many for the device."""
+
+    stored: FilePixels
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def pixels(self, index: Tensor) -> Tensor:
+        return torch.from_numpy(self.stored[index.numpy()]).to(self.device)
+
+    def far(self, count: int) -> bool:
+        if self.stored.raw:
+            return count * self.stored.form.bytes >= LARGE
+        return count >= MANY
+
+    def coming(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        return ahead.read(self.stored, indices, self.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,18 +139,57 @@ class Joined(Images):
         start = len(self.first)
         inside = index < start
         first, second = self.first.pixels(index[inside]), self.second.pixels(index[~inside] - start)
-        pixels = first.new_empty(len(index), *first.shape[1:])
-        pixels[inside], pixels[~inside] = first, second
-        return pixels
+        return _merged(inside, first, second)
+
+    def far(self, count: int) -> bool:
+        return self.first.far(count) or self.second.far(count)
+
+    def coming(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        start = len(self.first)
+        for_all, for_first, for_second = tee(indices, 3)
+        firsts = self.first.coming(index[index < start] for index in for_first)
+        seconds = self.second.coming(index[index >= start] - start for index in for_second)
+        for index, first, second in zip(for_all, firsts, seconds, strict=True):
+            yield _merged(index < start, first, second)
+
+
+def _merged(inside: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return pixels (n, C, H, W): those of the first where ``inside`` (n) is true, in order."""
+    pixels = first.new_empty(len(inside), *first.shape[1:])
+    pixels[inside], pixels[~inside] = first, second
+    return pixels
 
 
 def on_device(
-    split: tuple[np.ndarray, np.ndarray], mean: list[float], std: list[float], device: torch.device
+    split: files.Split, mean: list[float], std: list[float], device: torch.device
 ) -> Images:
-    """Move arrays (pixels uint8 (N, C, H, W), labels int64 (N)) to a device."""
-    pixels, labels = (torch.from_numpy(array).to(device) for array in split)
+    """Move a split to a device, or leave it in its file if it is too large for that."""
+    pixels, labels = split[0], torch.from_numpy(split[1]).to(device)
     constants = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (mean, std))
-    return Arrays(pixels, labels, *constants)
+    if not isinstance(pixels, FilePixels):
+        return Arrays(torch.from_numpy(pixels).to(device), labels, *constants)
+    filed = Filed(pixels, labels, *constants)
+    if len(pixels) * pixels.form.bytes > _room(device):
+        return filed
+    return Arrays(_all(filed), *(filed.labels, filed.mean, filed.std))
+
+
+def _room(device: torch.device) -> int:
+    """Return how many bytes a split may take on a device."""
+    if device.type != "cuda":
+        return HELD
+    return int(torch.cuda.mem_get_info(device)[0] * SHARE)
+
+
+def _all(filed: Filed) -> Tensor:
+    """Return all pixels of a file."""
+    pixels = torch.empty(filed.stored.shape, dtype=torch.uint8, device=filed.device)
+    parts, start = torch.arange(len(filed)).split(PART), 0
+    stream = filed.coming(parts) if filed.far(len(filed)) else map(filed.pixels, parts)
+    for part in stream:
+        pixels[start : start + len(part)] = part
+        start += len(part)
+    return pixels
 
 
 def join(first: Images, second: Images) -> Images:
@@ -121,7 +218,48 @@ class Order:
         return self._permutation[position * self.batch : (position + 1) * self.batch]
 
 
-def chunks(batches: list[Tensor], labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+class Batches:
+    """What each step sees: images, and which of them, int64 (batch).
+
+    A context: what is read ahead of the steps ends with it.
+    """
+
+    def __init__(self, images: Images, order: Order, steps: int):
+        self.images, self.order, self.steps = images, order, steps
+        self.ahead = images.far(steps * order.batch)
+        self._coming: Iterator[tuple[Tensor, Tensor]] = iter(())
+        self._next = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def at(self, step: int) -> tuple[Images, Tensor]:
+        """Return those of a step; quickly if it is the one after the last that was asked for."""
+        if not self.ahead:
+            return self.images, self.order.at(step)
+        if step != self._next:
+            self._end()
+            self._coming = self._from(step)
+        self._next = step + 1
+        index, pixels = next(self._coming)
+        images = self.images
+        batch = Arrays(pixels, images.labels[index], images.mean, images.std)
+        return batch, torch.arange(len(index))
+
+    def _from(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        wanted, shown = tee(map(self.order.at, range(first, self.steps)))
+        with closing(self.images.coming(wanted)) as coming:
+            yield from zip(shown, coming, strict=True)
+
+    def _end(self) -> None:
+        if hasattr(self._coming, "close"):
+            self._coming.close()
+
+
+def chunks(batches: Iterable[Tensor], labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Pair batches of images with their labels."""
     start = 0
     for images in batches:

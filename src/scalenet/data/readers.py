@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +86,10 @@ def digits(params: Data) -> Source:
     bunch = load_digits()
     grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)
 
-    def pixels(index: np.ndarray) -> np.ndarray:
-        return np.stack([as_array(Image.fromarray(image), params) for image in grey[index]])
+    def read(index: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        return ((i, as_array(Image.fromarray(grey[i]), params)) for i in index.tolist())
 
     labels = bunch.target.astype(np.int64)
     classes = [str(name) for name in bunch.target_names]
     groups = groups_of(params.group, [])  # they have no paths
-    return Source(classes, labels, np.full(len(labels), ""), pixels, groups=groups)
+    return Source(classes, labels, np.full(len(labels), ""), read, groups=groups)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,21 +18,32 @@ OWN_SPLITS = {
 }
 
 
+# an image file, the error that reading it met, or pixels uint8 (C, H, W) as they are
+Content = bytes | OSError | np.ndarray
+
+
+def refuse(index: int, why: str) -> None:
+    """Refuse any image that cannot be decoded."""
+    raise ValueError(f"image {index} cannot be decoded ({why})")
+
+
 @dataclass(frozen=True)
 class Source:
     """Labelled images that nobody has decoded yet.
 
     ``labels`` int64 (N); ``given`` (N) names the split that an image's folder or row puts it in,
-    "" for none; ``groups`` (N) names what must not be torn apart, "" for none. ``pixels`` maps
-    indices (n) to uint8 (n, C, H, W), and adds those of ``names`` (N) that cannot be decoded to
-    ``faults``. These and files that were ``skipped`` or ``ignored`` come with the reason;
-    ``depth`` is how many folders lead to a class; ``files`` hold the images, where files do.
+    "" for none; ``groups`` (N) names what must not be torn apart, "" for none. ``read`` yields the
+    contents of indices (n), each with its index, in any order. ``fault`` is told of an image that
+    cannot be decoded, and why: it adds it to ``faults``, by name, or raises ``ValueError``. These
+    and files that were ``skipped`` or ``ignored`` come with the reason; ``depth`` is how many
+    folders lead to a class; ``files`` hold the images, where files do.
     """
 
     classes: list[str]
     labels: np.ndarray
     given: np.ndarray
-    pixels: Callable[[np.ndarray], np.ndarray]
+    read: Callable[[np.ndarray], Iterator[tuple[int, Content]]]
+    fault: Callable[[int, str], None] = refuse
     names: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -40,10 +51,6 @@ class Source:
     depth: int = 0
     groups: np.ndarray | None = None
     files: Files | None = None
-
-    def whole(self, index: np.ndarray) -> np.ndarray:
-        """Return which of some images could be decoded, once ``pixels`` was asked for them."""
-        return np.array([not self.faults or self.names[i] not in self.faults for i in index], bool)
 
     def folder(self, name: str) -> str:
         """Return the folders down to a file's class, or, where a table names it, to the file."""

@@ -6,57 +6,57 @@ where it has no group: no other image, no path and no order of reading changes i
 
 from __future__ import annotations
 
-from hashlib import blake2b
-from typing import NamedTuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from scalenet.config.params import Data
+from scalenet.data.intake import Facts, hashed, take
 from scalenet.data.names import few
 from scalenet.data.source import Source
 from scalenet.records.files import SPLITS
 
-Splits = dict[str, dict[str, np.ndarray]]  # split -> pixels uint8 (N, C, H, W), labels int64 (N)
+# split -> pixels, indexed as uint8 (N, C, H, W), and labels int64 (N)
+Splits = dict[str, dict[str, Any]]
 TRAIN, SELECT, TEST = range(3)  # as in SPLITS
 
 
 class Cut(NamedTuple):
     """A source as splits, and where in the source the images of each split are: indices (n).
 
-    ``contents`` are the hashes uint64 (N) of the source's images; ``dropped`` images have the
-    content of one that is kept.
+    ``facts`` are of the source's images (N); ``dropped`` images have the content of one that is
+    kept.
     """
 
     splits: Splits
     places: dict[str, np.ndarray]
-    contents: np.ndarray
+    facts: Facts
     dropped: int
 
 
-def cut(params: Data, source: Source) -> Cut:
-    """Decode a source and split it; the images of a split lie in the order of their content."""
-    pixels = source.pixels(np.arange(len(source.labels)))
-    whole = source.whole(np.arange(len(source.labels)))
-    contents = hashes(pixels)
+def cut(params: Data, source: Source, folder: Path | None = None) -> Cut:
+    """Take in a source and split it; the images of a split lie in the order of their content.
+
+    ``folder`` is for ``intake.take``.
+    """
+    facts, pixels = take(params, source, folder)
+    whole, contents = facts.lengths > 0, facts.contents
     place = assigned(params, source, contents)
     chosen = whole & (first_copies(place, contents, whole) if params.duplicates == "drop" else True)
     dropped = int(whole.sum() - chosen.sum())
     chosen &= within(params, source, contents, chosen)
     order = np.lexsort((source.labels, contents, place, ~chosen))  # what is not chosen comes last
-    pixels, labels = arranged(pixels, order), source.labels[order]
     ends = np.cumsum(np.bincount(place[chosen], minlength=len(SPLITS)))
-    parts = dict(zip(SPLITS, map(slice, (0, *ends[:-1]), ends), strict=True))
-    splits = {name: {"pixels": pixels[i], "labels": labels[i]} for name, i in parts.items()}
+    parts = map(slice, (0, *ends[:-1]), ends)
+    places = {name: order[part] for name, part in zip(SPLITS, parts, strict=True)}
+    splits = {
+        name: {"pixels": pixels.chosen(index), "labels": source.labels[index]}
+        for name, index in places.items()
+    }
     _check(params, source, splits)
-    return Cut(splits, {name: order[i] for name, i in parts.items()}, contents, dropped)
-
-
-def hashes(pixels: np.ndarray) -> np.ndarray:
-    """Return the content hash uint64 (N) of images uint8 (N, C, H, W).
-
-    Two of a million images have the same by accident with a probability of 3e-8.
-    """
-    return np.fromiter((_number(image.tobytes()) for image in pixels), np.uint64, len(pixels))
+    return Cut(splits, places, facts, dropped)
 
 
 def assigned(params: Data, source: Source, contents: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ def assigned(params: Data, source: Source, contents: np.ndarray) -> np.ndarray:
     A split that the source comes with is taken whole. Of the others, a number in 0…1 decides,
     drawn by (seed, group or content): select is below its fraction, test is above 1 minus its own.
     """
-    drawn = _draws(params.seed, "split", _keys(source, contents))
+    drawn = _draws(params.seed, "split", _keys(source, contents), len(contents))
     given = set(source.given)
     place = np.full(len(drawn), TRAIN)
     if "test" not in given:
@@ -77,22 +77,17 @@ def assigned(params: Data, source: Source, contents: np.ndarray) -> np.ndarray:
     return place
 
 
-def _keys(source: Source, contents: np.ndarray) -> list[str]:
-    """Return what decides where an image goes: its group, or its content."""
-    if source.groups is None:
-        return [f"content {content:x}" for content in contents.tolist()]
-    pairs = zip(source.groups.tolist(), contents.tolist(), strict=True)
-    return [f"group {group}" if group else f"content {content:x}" for group, content in pairs]
+def _keys(source: Source, contents: np.ndarray) -> Iterator[str]:
+    """Yield what decides where an image goes: its group, or its content."""
+    groups = source.groups if source.groups is not None else np.broadcast_to("", len(contents))
+    for group, content in zip(groups, contents, strict=True):
+        yield f"group {group}" if group else f"content {content:x}"
 
 
-def _draws(seed: int, purpose: str, keys: list[str]) -> np.ndarray:
-    """Return a number in 0…1 for each key, a function of (seed, purpose, key)."""
-    numbers = (_number(f"{seed} {purpose} {key}".encode()) for key in keys)
-    return np.fromiter((number / 2**64 for number in numbers), np.float64, len(keys))
-
-
-def _number(content: bytes) -> int:
-    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big")
+def _draws(seed: int, purpose: str, keys: Iterator[str], count: int) -> np.ndarray:
+    """Return a number in 0…1 for each of so many keys, a function of (seed, purpose, key)."""
+    numbers = (hashed(f"{seed} {purpose} {key}".encode()) for key in keys)
+    return np.fromiter((number / 2**64 for number in numbers), np.float64, count)
 
 
 def first_copies(place: np.ndarray, contents: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -117,26 +112,14 @@ def within(params: Data, source: Source, contents: np.ndarray, chosen: np.ndarra
     kept = chosen.copy()
     if params.per_class is None:
         return kept
-    keys = [f"content {content:x}" for content in contents.tolist()]
-    ranked = np.lexsort((_draws(params.seed, "per_class", keys), source.labels, ~free))
+    keys = (f"content {content:x}" for content in contents)
+    drawn = _draws(params.seed, "per_class", keys, len(contents))
+    ranked = np.lexsort((drawn, source.labels, ~free))
     ranked = ranked[: free.sum()]
     counts = np.bincount(source.labels[ranked], minlength=len(source.classes))
     rank = np.arange(len(ranked)) - np.repeat(np.cumsum(counts) - counts, counts)
     kept[ranked[rank >= params.per_class]] = False
     return kept
-
-
-def arranged(rows: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return ``rows[order]``, of a permutation, made in place: no image is held twice."""
-    done = np.zeros(len(order), bool)
-    for start in range(len(order)):
-        if done[start]:
-            continue
-        first, here = rows[start].copy(), start
-        while (there := order[here]) != start:
-            rows[here], done[here], here = rows[there], True, there
-        rows[here], done[here] = first, True
-    return rows
 
 
 def _check(params: Data, source: Source, splits: Splits) -> None:
@@ -156,17 +139,15 @@ def _check(params: Data, source: Source, splits: Splits) -> None:
     )
 
 
-def moments(pixels: np.ndarray) -> tuple[list[float], list[float]]:
-    """Return each channel's mean and deviation of uint8 pixels (N, C, H, W), in units of 0…1.
+def moments(sums: np.ndarray, area: int) -> tuple[list[float], list[float]]:
+    """Return each channel's mean and deviation of images' pixels, in units of 0…1.
 
-    From its histogram: exact, and small beside the images. A deviation is at least 0.001.
+    Of sums uint64 (N, 2, C) as ``intake.sums`` gives them, of images of ``area`` pixels. Exact up
+    to the last rounding. A deviation is at least 0.001.
     """
-    levels, mean, std = np.arange(256) / 255, [], []
-    for channel in range(pixels.shape[1]):
-        parts = (part[:, channel].ravel() for part in np.array_split(pixels, 64))
-        counts = sum(np.bincount(part, minlength=256) for part in parts)
-        share = counts / counts.sum()
-        middle = float(share @ levels)
-        mean.append(round(middle, 6))
-        std.append(round(max(float(np.sqrt(share @ (levels - middle) ** 2)), 1e-3), 6))
+    mean, std, count = [], [], len(sums) * area
+    for first, second in sums.sum(0).T.tolist():
+        mean.append(round(first / (255 * count), 6))
+        variance = (count * second - first**2) / (255 * count) ** 2
+        std.append(round(max(variance**0.5, 1e-3), 6))
     return mean, std

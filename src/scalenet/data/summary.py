@@ -35,7 +35,7 @@ def reading(params: Data, source: Source, made: Cut) -> Reading:
     for name, why in skipped.items():
         by_reason[why][source.folder(name)] += 1
     parts = {name: part["labels"] for name, part in made.splits.items()}
-    contents = {name: made.contents[places] for name, places in made.places.items()}
+    contents = {name: made.facts.contents[places] for name, places in made.places.items()}
     together = _together(source, made)
     used = sum(map(len, parts.values())) + made.dropped
     return Reading(
@@ -52,7 +52,7 @@ def reading(params: Data, source: Source, made: Cut) -> Reading:
         dropped=made.dropped,
         groups=len(together),
         torn=sum(len(splits) > 1 for splits in together.values()),
-        brightest=max(int(part["pixels"].max()) for part in made.splits.values()),
+        brightest=max(int(made.facts.brightest[i].max()) for i in made.places.values()),
     )
 
 
@@ -71,10 +71,12 @@ def _duplicates(contents: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 def _conflicting(source: Source, made: Cut) -> list[str]:
     """Name the images whose pixels are there under another class too."""
-    there = np.flatnonzero(source.whole(np.arange(len(source.labels))))
-    contents, labels = made.contents[there], source.labels[there].astype(np.uint64)
-    several, counts = np.unique(np.unique([contents, labels], axis=1)[0], return_counts=True)
-    found = there[np.isin(contents, several[counts > 1])].tolist()
+    there = np.flatnonzero(made.facts.lengths)
+    contents, labels = made.facts.contents[there], source.labels[there]
+    order = np.lexsort((labels, contents))
+    first, second = order[:-1], order[1:]
+    mixed = (contents[first] == contents[second]) & (labels[first] != labels[second])
+    found = there[np.isin(contents, contents[first[mixed]])].tolist()
     return sorted(shown(source.names[i]) if source.names else f"image {i}" for i in found)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from scalenet.data import store
 from scalenet.data.decoding import preprocessing
 from scalenet.nets import deployed
 from scalenet.nets.deployed import Deployed
@@ -42,7 +43,7 @@ class Exported(NamedTuple):
 
     def split(self, name: str, most: int = MOST_CHECKED) -> files.Split:
         """Return the first images (shuffled when they were split) and labels of a split."""
-        pixels, labels = files.read_split(self.paths.data / f"{name}.npz")
+        pixels, labels = store.read(self.paths.data / f"{name}.npz")
         return pixels[:most], labels[:most]
 
     def about(self) -> dict[str, str]:

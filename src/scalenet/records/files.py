@@ -7,31 +7,38 @@ import hashlib
 import io
 import json
 import os
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pydantic
 
 SPLITS = ("train", "select", "test")
-Split = tuple[np.ndarray, np.ndarray]  # pixels uint8 (N, C, H, W), labels int64 (N)
+# pixels uint8 (N, C, H, W), or what is indexed as such an array; labels int64 (N)
+Split = tuple[np.ndarray, np.ndarray]
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Write to a temporary name, flush to disk, then replace: a reader sees all or the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file at once."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def set_aside(path: Path) -> Path:
@@ -75,17 +82,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_bytes(path, buffer.getvalue())
-
-
-def read_split(path: Path) -> Split:
-    """Read a split: pixels uint8 (N, C, H, W) and labels int64 (N)."""
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return content["pixels"], content["labels"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path}: cannot be read as a split ({error}); run `dvc repro` or `dvc pull`"
-        ) from error
 
 
 def digest(*parts: Any) -> str:

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalenet.records import files
 from scalenet.records.documents import DataInfo, Family, Trained
 
 
@@ -80,10 +79,6 @@ class Paths:
                 f"{trained.member.name} was made from other data than lie in {self.data} now; "
                 "`scalenet run` makes the family anew"
             )
-
-    def splits(self) -> dict[str, files.Split]:
-        """Read train, select and test."""
-        return {name: files.read_split(self.data / f"{name}.npz") for name in files.SPLITS}
 
     def state(self, work: str, key: str = "") -> Path:
         """The folder of what a stage (or a member's training) resumes from, unknown to DVC.

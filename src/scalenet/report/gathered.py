@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from scalenet.data import store
 from scalenet.records import files, predictions
 from scalenet.records.documents import FINALS, DataInfo, Family
 from scalenet.records.paths import Paths
@@ -119,7 +120,7 @@ def _pixels(paths: Paths) -> dict[str, np.ndarray]:
     """Read the images of the splits that members answered, but not what would fill the memory."""
     found = {name: paths.data / f"{name}.npz" for name in ("test", "select")}
     return {
-        name: files.read_split(path)[0]
+        name: store.read(path)[0]
         for name, path in found.items()
         if not path.exists() or path.stat().st_size <= MOST_PIXELS
     }

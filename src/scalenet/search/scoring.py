@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -61,11 +62,16 @@ class Scorer:
     def __call__(self, networks: Sequence[Network]) -> Iterator[Measurement]:
         return map(self.measure, networks)
 
+    @cached_property
+    def calibration(self) -> Images:
+        """Train's first images: each network reads them."""
+        return self.train.held(self.params.calibration)
+
     @torch.no_grad()
     def measure(self, network: Network) -> Measurement:
         """Recalibrate a network on ``search.calibration`` images of train; judge it on select."""
         start, count = time.perf_counter(), self.params.calibration
-        calibration = self.train.resized(network.resolution, count, count)
+        calibration = list(self.calibration.resized(network.resolution, count, count))
         logits_of = self.elastic.evaluator(network, calibration)
         reached = judged(
             logits_of, self.select, network.resolution, self.params.batch, self.images or None

@@ -9,7 +9,7 @@ import torch
 
 from scalenet.config.recipe import Recipe
 from scalenet.data.augmentation import augment, class_weights
-from scalenet.data.images import Images, Order, chunks, resize
+from scalenet.data.images import Batches, Images, Order, chunks, resize
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.classifier import Classifier
 from scalenet.records.predictions import Predictions
@@ -28,19 +28,20 @@ def train(
 
     The seed draws the order and the views of the images. ``state`` and ``emit`` are loop.train's.
     """
-    order = Order(len(images), recipe.batch, seed)
+    batches = Batches(images, Order(len(images), recipe.batch, seed), recipe.steps)
     weights = class_weights(images.labels, recipe.balance)
 
     def backward(step: int) -> float:
         generator, resolution = loop.step_generator(seed, step), net.resolution
-        view, targets = augment(images, order.at(step), resolution, recipe.augment, generator)
+        view, targets = augment(*batches.at(step), resolution, recipe.augment, generator)
         with loop.autocast(recipe, images.device):
             logits = net(view, drop_path(recipe.drop_path, generator))
         loss = targets.loss(logits, recipe.label_smoothing, weights)
         loss.backward()
         return loss.item()
 
-    return loop.train(net.train().weights, recipe, backward, state, emit)
+    with batches:
+        return loop.train(net.train().weights, recipe, backward, state, emit)
 
 
 def calibrate(net: Classifier, images: Images, count: int, seed: int) -> None:

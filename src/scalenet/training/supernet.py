@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scalenet.config.params import Params
 from scalenet.data.augmentation import augment, class_weights
-from scalenet.data.images import Images, Order
+from scalenet.data.images import Batches, Images, Order
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.elastic import Elastic
 from scalenet.space import cost
@@ -82,16 +82,16 @@ def train(
 ) -> loop.History:
     """Train in place; a step runs its networks on the same images, each at its own resolution."""
     section, recipe = params.supernet, params.supernet.recipe
-    order = Order(len(images), recipe.batch, section.seed)
+    batches = Batches(images, Order(len(images), recipe.batch, section.seed), recipe.steps)
     draw = sampler(params, net.task, section.sampling)
     weights = class_weights(images.labels, recipe.balance)
 
     def backward(step: int) -> float:
-        index, total, teacher = order.at(step), 0.0, None
+        seen, total, teacher = batches.at(step), 0.0, None
         chosen = draws(params, draw, step)
         for network, _ in chosen:
             generator = loop.step_generator(section.seed, step)  # the same view for every network
-            view, targets = augment(images, index, network.resolution, recipe.augment, generator)
+            view, targets = augment(*seen, network.resolution, recipe.augment, generator)
             drop = drop_path(recipe.drop_path, generator)
             with loop.autocast(recipe, images.device):
                 logits = net(view, network, net.sides[step % len(net.sides)], drop)
@@ -106,7 +106,8 @@ def train(
                 teacher = logits.detach().softmax(1)
         return total
 
-    return loop.train(net.weights, recipe, backward, state, emit)
+    with batches:
+        return loop.train(net.weights, recipe, backward, state, emit)
 
 
 def _soft(logits: Tensor, teacher: Tensor) -> Tensor:

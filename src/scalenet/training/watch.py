@@ -71,14 +71,11 @@ def judge_of(
 
     @torch.no_grad()
     def accuracy(weights: Mapping[str, Tensor], network: Network) -> float:
-        views = {
-            name: images.resized(network.resolution, count, count)
-            for name, images in (("train", train), ("select", select))
-        }
-        logits_of = evaluator(network, weights, views["train"])
+        calibration = list(train.resized(network.resolution, count, count))
+        logits_of = evaluator(network, weights, calibration)
         right = sum(
             int((logits_of(x).argmax(1) == y).sum())
-            for x, y in chunks(views["select"], select.labels)
+            for x, y in chunks(select.resized(network.resolution, count, count), select.labels)
         )
         return right / min(count, len(select))
 

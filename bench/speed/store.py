@@ -1,0 +1,187 @@
+"""The store: memory against the number of images, and how taking images in gains by cores.
+
+Every measurement runs in a process of its own. Memory is that process's peak; those that decode or
+read ahead for it hold a few images each. Synthetic images are made as they are asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.speed.common import options, ratio, show, write
+from scalenet.config import params as stage_params
+from scalenet.config.params import Data, Params
+from scalenet.data import store
+from scalenet.data.augmentation import augment
+from scalenet.data.images import Batches, Order, on_device
+from scalenet.data.source import Source
+from scalenet.records import files
+from scalenet.stages import prepare
+from scalenet.training.loop import ignore, step_generator
+
+CLASSES, BATCH, STEPS = 10, 64, 200
+TINY, PHOTO = 16, 224  # px
+JPEGS = 64  # different photographs; a few bytes of each copy tell it from the others
+
+
+def section(size: int, kind: str) -> Data:
+    """Return the section ``data`` of params.yaml for synthetic colour images."""
+    given = stage_params.load(Path("params.yaml")).data
+    return given.model_copy(update={"channels": 3, "size": size, "store": kind})
+
+
+def tiny(count: int) -> Source:
+    """Return so many images of noise, of ``TINY`` px."""
+
+    def read(index: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        for part in np.array_split(index, max(1, len(index) // 1000)):
+            rng = np.random.default_rng(int(part[0]))
+            noise = rng.integers(0, 256, (len(part), 3, TINY, TINY), dtype=np.uint8)
+            yield from zip(part.tolist(), noise, strict=True)
+
+    return _source(count, read)
+
+
+def photographs(count: int) -> Source:
+    """Return so many JPEGs of 400 x 300 pixels."""
+    rng = np.random.default_rng(0)
+    contents = [_jpeg(rng) for _ in range(JPEGS)]
+
+    def read(index: np.ndarray) -> Iterator[tuple[int, bytes]]:
+        return ((i, contents[i % JPEGS]) for i in index.tolist())
+
+    return _source(count, read)
+
+
+def _source(count: int, read: Any) -> Source:
+    labels = np.arange(count) % CLASSES
+    return Source([str(i) for i in range(CLASSES)], labels, np.full(count, ""), read)
+
+
+def _jpeg(rng: np.random.Generator) -> bytes:
+    content, rough = io.BytesIO(), rng.integers(0, 256, (19, 25, 3), dtype=np.uint8)
+    Image.fromarray(rough).resize((400, 300)).save(content, "jpeg", quality=90)
+    return content.getvalue()
+
+
+# --- a process each -------------------------------------------------------------------------------
+
+
+def measured(root: Path, what: str, **about: Any) -> dict[str, float]:
+    """Return what a process of its own measures: seconds, peak memory and more."""
+    command = [sys.executable, "-m", "bench.speed.store", "--one", what]
+    done = subprocess.run(
+        [*command, "--root", root, "--about", json.dumps(about)],
+        check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def one(what: str, root: Path, about: dict[str, Any]) -> dict[str, float]:
+    """Measure one thing in this process; before it, what the imports alone took is told apart."""
+    if cores := about.pop("cores", None):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    params, before, start = stage_params.load(Path("params.yaml")), _peak(), time.perf_counter()
+    found = {"prepare": prepared, "train": trained}[what](params, root, **about)
+    return {"seconds": time.perf_counter() - start, "peak": _peak(), "before": before, **found}
+
+
+def prepared(params: Params, root: Path, kind: str, count: int, keep: str) -> dict[str, float]:
+    """Run the stage on synthetic images and write the splits."""
+    source = tiny(count) if kind == "tiny" else photographs(count)
+    data = SimpleNamespace(data=section(TINY if kind == "tiny" else PHOTO, keep))
+    made = prepare.run(data, source, state=root, generator=None, device=None, emit=ignore)
+    for name, split in made.splits.items():
+        store.write(root / f"{name}.npz", **split)
+    return {"bytes": sum((root / f"{name}.npz").stat().st_size for name in files.SPLITS)}
+
+
+def trained(params: Params, root: Path) -> dict[str, float]:
+    """Make the views of some steps' images, without a network.
+
+    The time that a step waits for its images is told in ms.
+    """
+    torch.set_num_threads(1)
+    images = on_device(store.read(root / "train.npz"), [0.5] * 3, [0.25] * 3, torch.device("cpu"))
+    section, waited = params.retrain.recipe.augment, 0.0
+    with Batches(images, Order(len(images), BATCH, 0), STEPS) as batches:
+        batches.at(0)
+        for step in range(1, STEPS):
+            asked = time.perf_counter()
+            seen = batches.at(step)
+            side = seen[0].pixels(seen[1]).shape[-1]
+            waited += time.perf_counter() - asked
+            augment(*seen, side, section, step_generator(0, step))
+    return {"wait": 1000 * waited / (STEPS - 1), "ahead": batches.ahead}
+
+
+def _peak() -> float:
+    """Return the peak of this process's memory in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def memory(counts: list[int]) -> list[dict[str, float]]:
+    """Measure what prepare and training take, by the number of tiny images."""
+    rows = []
+    for count in counts:
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+            made = measured(Path(folder), "prepare", kind="tiny", count=count, keep="raw")
+            used = measured(Path(folder), "train")
+        rows.append({"images": count, "prepare": made, "train": used})
+        print(f"{count:9,} images: prepare {made['peak']:6.0f} MB ({made['before']:.0f} before, "
+              f"{made['seconds']:.0f} s), training {used['peak']:6.0f} MB", flush=True)  # fmt: skip
+    return rows
+
+
+def gain(count: int, repeats: int) -> dict[str, float]:
+    """Return how many times as fast as one core two are, by turns, in taking in photographs."""
+    times: dict[str, list[float]] = {"one": [], "two": []}
+    for _ in range(repeats):
+        for name, cores in (("one", 1), ("two", 2)):
+            with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+                about = {"kind": "photographs", "count": count, "keep": "raw", "cores": cores}
+                times[name].append(measured(Path(folder), "prepare", **about)["seconds"])
+    return ratio(times, "one", "two")
+
+
+def main() -> None:
+    """Measure memory by the number of images, then the gain by cores."""
+    chosen = options(__doc__, repeats=5, most=1_000_000, photographs=3000,
+                     one="", root="", about="{}")  # fmt: skip
+    if chosen.one:
+        found = one(chosen.one, Path(chosen.root), json.loads(chosen.about))
+        print(json.dumps(found))
+        return
+    load = os.getloadavg()[0]
+    counts = sorted({chosen.most // 100, chosen.most // 10, chosen.most})
+    rows = memory(counts)
+    growth = {
+        what: 2**20 * (rows[-1][what]["peak"] - rows[0][what]["peak"]) / (counts[-1] - counts[0])
+        for what in ("prepare", "train")
+    }
+    print("bytes of memory an image more:", {name: round(value) for name, value in growth.items()})
+    times = gain(chosen.photographs, chosen.repeats)
+    show("prepare, photographs: one core / two, seconds", times)
+    write("store", "cpu", load=load, memory=rows, growth=growth, gain=times)
+
+
+if __name__ == "__main__":
+    main()

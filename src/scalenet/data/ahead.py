@@ -1,0 +1,64 @@
+"""Images in a file are read ahead of who needs them, by processes beside this one.
+
+Their order is that of the indices, and few wait at a time; what goes wrong there is raised here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from scalenet.data.store import FilePixels
+
+MOST = 16  # processes
+WAITING = 2  # indices a process has read, or reads
+
+
+class Fetcher:
+    """Reads a file's images in another process; an error is handed back."""
+
+    def __init__(self, stored: FilePixels):
+        self.stored = stored
+
+    def __getitems__(self, index: np.ndarray) -> Tensor | ValueError:
+        try:
+            return torch.from_numpy(self.stored[index])
+        except ValueError as error:
+            return error
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+
+def read(stored: FilePixels, indices: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """Yield the pixels uint8 (n, C, H, W), on a device, of one index int64 (n) after the other."""
+    loader = DataLoader(
+        Fetcher(stored),
+        batch_sampler=(index.numpy() for index in indices),
+        num_workers=processes(),
+        prefetch_factor=WAITING,
+        collate_fn=_same,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # it draws from the one that all others draw from, otherwise
+        multiprocessing_context="spawn",
+    )
+    for pixels in loader:
+        if isinstance(pixels, ValueError):
+            raise pixels
+        yield pixels.to(device, non_blocking=True)
+
+
+def processes() -> int:
+    """Return how many read: half of the cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(MOST, cores // 2))
+
+
+def _same(content: Tensor | ValueError) -> Tensor | ValueError:
+    return content

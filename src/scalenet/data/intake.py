@@ -1,0 +1,220 @@
+"""Images are taken in once, by all cores: decoded, hashed, measured, and laid in a file.
+
+What is found out of an image depends on it alone, so nothing depends on how many processes there
+are. They hold a few images each, this process none.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, closing
+from hashlib import blake2b
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import UnidentifiedImageError
+
+from scalenet.config.params import Data
+from scalenet.data.pixels import DAMAGED, image_array
+from scalenet.data.source import Content, Source
+from scalenet.data.store import FilePixels, Square
+
+MOST = 2**23  # bytes of files, or of pixels, that a process is given at a time
+IMAGES = 256  # the same, in images
+ALONE = 1.0  # seconds that this process works before it starts others
+WAITING = 3  # batches a process, done or to be done
+PROCESSES = 32  # at most: this one reads the files for them
+
+Batch = list[tuple[int, Content]]
+
+
+class Facts(NamedTuple):
+    """What is known of images once they were decoded; zeros of one that could not be.
+
+    ``contents`` uint64 (N) are hashes of their pixels, ``sums`` uint64 (N, 2, C) the sums of these
+    and of their squares, ``brightest`` uint8 (N) the highest, ``lengths`` uint32 (N) how many bytes
+    are kept.
+    """
+
+    contents: np.ndarray
+    sums: np.ndarray
+    brightest: np.ndarray
+    lengths: np.ndarray
+
+
+class Taken(NamedTuple):
+    """A source's images, in a file that is gone when nobody looks at it any more."""
+
+    facts: Facts
+    pixels: FilePixels
+
+
+def take(params: Data, source: Source, folder: Path | None = None) -> Taken:
+    """Take in all images of a source; those that cannot be decoded are its ``faults``.
+
+    ``folder`` is where the file lies that holds them, as large as all splits; by default the
+    system's folder for such files.
+    """
+    form, count = Square(params.channels, params.size), len(source.labels)
+    facts = Facts(
+        np.zeros(count, np.uint64),
+        np.zeros((count, 2, form.channels), np.uint64),
+        np.zeros(count, np.uint8),
+        np.zeros(count, np.uint32),
+    )
+    starts = np.zeros(count, np.int64)
+    # it has no name, so that nothing is left behind; whoever reads it keeps it open
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+    with closing(_looked(params, source)) as looked:
+        for index, found, entries, faults in looked:
+            for column, part in zip(facts, found, strict=True):
+                column[index] = part
+            starts[index] = file.tell() + np.cumsum(found.lengths, dtype=np.int64) - found.lengths
+            file.write(entries)
+            for i, why in faults.items():
+                source.fault(i, why)
+    file.flush()
+    return Taken(facts, FilePixels(file, form, starts, starts + facts.lengths))
+
+
+def pixels(params: Data, source: Source, index: np.ndarray) -> np.ndarray:
+    """Return chosen images uint8 (n, C, size, size), zeros for one that cannot be decoded."""
+    form, row = Square(params.channels, params.size), {i: n for n, i in enumerate(index.tolist())}
+    found = np.zeros((len(index), form.channels, form.size, form.size), np.uint8)
+    for i, content in source.read(index):
+        image = _decoded(form, content)
+        if isinstance(image, str):
+            source.fault(i, image)
+        else:
+            found[row[i]] = image
+    return found
+
+
+# --- by many processes ----------------------------------------------------------------------------
+
+
+def _looked(params: Data, source: Source) -> Iterator[tuple]:
+    """Yield what ``look`` finds in batches of a source, in their order."""
+    form, keep = Square(params.channels, params.size), params.store == "encoded"
+    batches = _batches(source, max(1, min(IMAGES, MOST // form.bytes)))
+    processes, began = min(_cores(), PROCESSES), time.monotonic()
+    for batch in batches:
+        yield look(form, keep, batch)
+        if processes > 1 and time.monotonic() > began + ALONE:
+            break
+    with ExitStack() as stack:
+        pool: Executor | None = None
+        waiting: deque = deque()
+        for batch in batches:
+            pool = pool or stack.enter_context(_pool(processes))
+            waiting.append(pool.submit(look, form, keep, batch))
+            if len(waiting) > WAITING * processes:
+                yield _result(waiting.popleft().result)
+        while waiting:
+            yield _result(waiting.popleft().result)
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _batches(source: Source, most: int) -> Iterator[Batch]:
+    """Yield a source's contents, so many at a time; fewer where they are large."""
+    batch, size = [], 0
+    for i, content in source.read(np.arange(len(source.labels))):
+        batch.append((i, content))
+        size += len(content) if isinstance(content, bytes) else 0
+        if len(batch) == most or size > MOST:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(processes, get_context("spawn"), initializer=_belong_to_parent)
+
+
+def _belong_to_parent() -> None:
+    """Leave Ctrl-C to the process that started this one, and end when that one ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end() -> None:
+        parent_process().join()
+        os._exit(0)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+def _result(wait: Callable[[], tuple]) -> tuple:
+    try:
+        return wait()
+    except BrokenProcessPool as error:
+        raise ValueError(
+            "a process that decodes images was ended from outside: if memory ran out, let fewer "
+            "cores decode (`taskset -c 0,1 scalenet run`)"
+        ) from error
+
+
+# --- in each of them ------------------------------------------------------------------------------
+
+
+def look(form: Square, keep: bool, batch: Batch) -> tuple[list[int], Facts, bytes, dict[int, str]]:
+    """Return the indices of a batch, what is known of its images, their bytes, and what failed.
+
+    An image's bytes are its pixels or, to ``keep`` it, its file, if that is smaller.
+    """
+    contents, lengths = np.zeros(len(batch), np.uint64), np.zeros(len(batch), np.uint32)
+    images = np.zeros((len(batch), form.channels, form.size, form.size), np.uint8)
+    entries, faults = [], {}
+    for row, (i, content) in enumerate(batch):
+        image = _decoded(form, content)
+        if isinstance(image, str):
+            faults[i] = image
+            continue
+        images[row], entry = image, image.tobytes()
+        contents[row] = hashed(entry)
+        if keep and isinstance(content, bytes) and len(content) < len(entry):
+            entry = content
+        lengths[row] = len(entry)
+        entries.append(entry)
+    facts = Facts(contents, sums(images), images.max((1, 2, 3)), lengths)
+    return [i for i, _ in batch], facts, b"".join(entries), faults
+
+
+def _decoded(form: Square, content: Content) -> np.ndarray | str:
+    """Return an image's pixels, or why there are none."""
+    if isinstance(content, np.ndarray):
+        return content
+    try:
+        return image_array(form, content)
+    except UnidentifiedImageError:
+        return "its content is of no known kind"
+    except DAMAGED as error:
+        return str(error)
+
+
+def sums(images: np.ndarray) -> np.ndarray:
+    """Return the sums of pixels and of their squares, uint64 (…, 2, C), of uint8 (…, C, H, W)."""
+    values = images.reshape(*images.shape[:-2], -1).astype(np.uint32)
+    both = [power.sum(-1, dtype=np.uint64) for power in (values, values * values)]
+    return np.stack(both, -2)
+
+
+def hashed(content: bytes) -> int:
+    """Return the hash of an image's pixels, 64 bits.
+
+    Two of a million images have the same by accident with a probability of 3e-8.
+    """
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big")

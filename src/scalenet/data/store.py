@@ -1,0 +1,236 @@
+"""A split's images in one file, reached by index: bytes of pixels, or image files as they were.
+
+The file is an uncompressed .npz, which `numpy.load` reads too. Images of one size are one array,
+``pixels``. Where some are kept as image files, ``content`` is all of them end to end, ``offsets``
+(N + 1) are where each begins, ``shape`` is what they become; one as long as its pixels is pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from scalenet.data.pixels import DAMAGED, image_array
+from scalenet.records import files
+
+CHUNK = 2**22  # bytes that are copied at a time
+HEADER = struct.Struct("<26xHH")  # of a zip file's member: the lengths of its name and its extra
+BROKEN = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, struct.error)
+
+
+class Square(NamedTuple):
+    """How images are stored: ``channels`` 1 or 3, ``size`` px high and wide."""
+
+    channels: int
+    size: int
+
+    @property
+    def bytes(self) -> int:
+        """Return how many bytes an image's pixels are."""
+        return self.channels * self.size**2
+
+
+class FilePixels:
+    """Images in a file: indexed as an array uint8 (N, C, H, W) is, along its first axis.
+
+    ``starts`` and ``ends`` (N) are the places of their bytes. Only what is asked for is read, and
+    nothing is kept. Another process may be given one whose file has a path.
+    """
+
+    dtype, ndim = np.dtype(np.uint8), 4
+
+    def __init__(
+        self, file: Path | IO[bytes], form: Square, starts: Sequence[int], ends: Sequence[int]
+    ):
+        self.file, self.form, self.starts, self.ends = file, form, starts, ends
+        self.opened: IO[bytes] | None = None if isinstance(file, Path) else file
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"opened": None}
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Return that of the array."""
+        return (len(self), self.form.channels, self.form.size, self.form.size)
+
+    @property
+    def raw(self) -> bool:
+        """Whether all are bytes of pixels, one after the other: nothing is decoded."""
+        return isinstance(self.starts, range)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, (int, np.integer)):
+            return self._image(range(len(self))[index])
+        places = np.arange(len(self))[index]
+        pixels = np.empty((len(places), *self.shape[1:]), np.uint8)
+        for row, place in enumerate(places.tolist()):
+            pixels[row] = self._image(place)
+        return pixels
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+    def chosen(self, index: np.ndarray) -> FilePixels:
+        """Return some of them, in another order, from the same file."""
+        starts, ends = np.asarray(self.starts), np.asarray(self.ends)
+        return FilePixels(self.file, self.form, starts[index], ends[index])
+
+    def entry(self, place: int) -> bytes:
+        """Return an image's bytes as they are kept."""
+        start, length = int(self.starts[place]), int(self.ends[place] - self.starts[place])
+        if self.opened is None:
+            self.opened = self.file.open("rb", buffering=0)
+        content = os.pread(self.opened.fileno(), length, start)
+        if len(content) < length:
+            raise damaged(self.file, "it ends too early")
+        return content
+
+    def _image(self, place: int) -> np.ndarray:
+        content = self.entry(place)
+        if len(content) == self.form.bytes:
+            return np.frombuffer(content, np.uint8).reshape(self.shape[1:])
+        try:
+            return image_array(self.form, content)
+        except DAMAGED as error:
+            raise damaged(self.file, f"image {place}: {error}") from error
+
+
+class Chained:
+    """Two splits' pixels as one, the second's after the first's; indexed as ``FilePixels`` is."""
+
+    def __init__(self, first: Any, second: Any):
+        self.first, self.second = first, second
+        self.shape = (len(first) + len(second), *first.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, (int, np.integer)):
+            return self[[index]][0]
+        places, start = np.arange(len(self))[index], len(self.first)
+        pixels = np.empty((len(places), *self.shape[1:]), np.uint8)
+        inside = places < start
+        pixels[inside] = self.first[places[inside]]
+        pixels[~inside] = self.second[places[~inside] - start]
+        return pixels
+
+
+def damaged(path: Any, why: Any) -> ValueError:
+    """Say that a split's file cannot be read."""
+    return ValueError(f"{path}: cannot be read as a split ({why}); run `dvc repro` or `dvc pull`")
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> files.Split:
+    """Open a split: its pixels, read when they are asked for, and labels int64 (N)."""
+    try:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            labels = _array(archive, "labels.npy")
+            if "pixels.npy" in archive.namelist():
+                start, shape = _place(archive, file, "pixels.npy")
+                form = Square(shape[1], shape[2])
+                starts = range(start, start + shape[0] * form.bytes, form.bytes)
+                ends = range(start + form.bytes, start + (shape[0] + 1) * form.bytes, form.bytes)
+            else:
+                start, _ = _place(archive, file, "content.npy")
+                form = Square(*_array(archive, "shape.npy").tolist())
+                offsets = start + _array(archive, "offsets.npy")
+                starts, ends = offsets[:-1], offsets[1:]
+    except BROKEN as error:
+        raise damaged(path, error) from error
+    return FilePixels(path, form, starts, ends), labels
+
+
+def splits(folder: Path) -> dict[str, files.Split]:
+    """Open train, select and test."""
+    return {name: read(folder / f"{name}.npz") for name in files.SPLITS}
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _place(archive: zipfile.ZipFile, file: IO[bytes], name: str) -> tuple[int, tuple[int, ...]]:
+    """Return where in the file an array's bytes begin, and its shape."""
+    about = archive.getinfo(name)
+    if about.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("it is compressed: an earlier version wrote it")
+    file.seek(about.header_offset)
+    file.seek(sum(HEADER.unpack(file.read(HEADER.size))), os.SEEK_CUR)
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype != np.uint8:
+        raise ValueError(f"{name} is of {dtype}")
+    return file.tell(), shape
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def write(path: Path, pixels: Any, labels: np.ndarray) -> None:
+    """Write a split; equal images give equal bytes. ``pixels`` are an array or ``FilePixels``."""
+    count, channels, size, _ = pixels.shape
+    form = Square(channels, size)
+    lengths = np.full(count, form.bytes)
+    if isinstance(pixels, FilePixels):
+        lengths = np.asarray(pixels.ends) - np.asarray(pixels.starts)
+    with (
+        files.replacing(path) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        _put(archive, "labels.npy", labels.astype(np.int64))
+        if (lengths == form.bytes).all():
+            _stream(archive, "pixels.npy", pixels.shape, _entries(pixels))
+            return
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        _put(archive, "shape.npy", np.array(form))
+        _put(archive, "offsets.npy", offsets)
+        _stream(archive, "content.npy", (int(offsets[-1]),), _entries(pixels))
+
+
+def _entries(pixels: Any) -> Iterator[bytes]:
+    """Yield the bytes of all images in order, many at a time."""
+    if not isinstance(pixels, FilePixels):
+        count = max(1, CHUNK // max(1, pixels[:1].nbytes))
+        parts = (pixels[start : start + count] for start in range(0, len(pixels), count))
+        yield from (part.tobytes() for part in parts)
+        return
+    part, size = [], 0
+    for place in range(len(pixels)):
+        part.append(pixels.entry(place))
+        size += len(part[-1])
+        if size > CHUNK:
+            yield b"".join(part)
+            part, size = [], 0
+    yield b"".join(part)
+
+
+def _put(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    content = io.BytesIO()
+    np.lib.format.write_array(content, array, allow_pickle=False)
+    archive.writestr(zipfile.ZipInfo(name), content.getvalue())
+
+
+def _stream(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], parts: Iterator[bytes]
+) -> None:
+    """Write an array uint8 of that shape as its bytes come."""
+    about = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
+    with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
+        np.lib.format.write_array_header_1_0(member, about)
+        for part in parts:
+            member.write(part)
