@@ -22,6 +22,10 @@ Emit = Callable[[Mapping[str, Any]], None]  # told what happens inside a stage: 
 
 PACKAGE, HERE = Path(scalenet.__file__).parent, Path(__file__).parent
 FEW = 4  # changes that a line names
+MEMORY = (
+    "memory ran out; raise the limit on it (`ulimit -v`) or lower compute.workers, the recipe's "
+    "batch or data.size; what was done is kept, and the next run goes on from there"
+)
 
 
 class Stage(NamedTuple):
@@ -86,10 +90,23 @@ def run_stage(
     if stage != "prepare":
         check_counts(params, Paths(root).info().counts)
     names = [] if member is None else [member]
-    with unchanged(root, params, stage, member):
+    with unchanged(root, params, stage, member), _enough_memory(stage):
         import_module(f"scalenet.stages.{stage}").main(
             declared(params, stage, member), Paths(root), *names, emit
         )
+
+
+@contextmanager
+def _enough_memory(stage: str) -> Iterator[None]:
+    """Turn what an allocator refuses into a line."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ValueError(f"{stage}: {MEMORY}") from error
+    except RuntimeError as error:  # torch has its own words, and a class of it on CUDA alone
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise ValueError(f"{stage}: {MEMORY}") from error
 
 
 @contextmanager
