@@ -123,9 +123,9 @@ def family(
     root = Path.cwd()
     try:
         project.begin_if_empty(root)
+        flowruns.remember(root, flow_run.id)
     except ValueError as error:
         return failed(error)
-    flowruns.remember(root, flow_run.id)
     return flowruns.ended(root, _run(root, preset, overrides or {}, target))
 
 

@@ -1,1 +1,1 @@
-"""What is promised of faults, tried: kills at random instants, damaged bytes, hours of families."""
+"""What is promised of faults, tried: kills at random instants and damaged bytes."""

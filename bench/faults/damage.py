@@ -22,7 +22,7 @@ from scalenet.training.loop import ignore
 
 CLASSES = ("first", "middle", "last", "cut", "empty")
 RESUMED = ("supernet", "search")  # stages that are broken off: a checkpoint, and a journal
-TIMES = 4  # that each is damaged in a trial
+TIMES = 2  # that each is damaged in a trial
 
 
 class BrokenOff(Exception):
@@ -64,15 +64,17 @@ def _spoiled(path: Path, content: bytes) -> None:
 
 
 def _cache(root: Path, draws: random.Random) -> Outcome:
-    """Damage each object of DVC's cache, and see whether it is named, and it alone."""
+    """Damage every object of DVC's cache in each way, and see whether all are named."""
     tried, lost = 0, []
-    for path in sorted((root / ".dvc/cache/files/md5").glob("??/*")):
-        content = path.read_bytes()
-        for kind in CLASSES if content else ():
+    objects = sorted((root / ".dvc/cache/files/md5").glob("??/*"))
+    whole = {path: content for path in objects if (content := path.read_bytes())}
+    for kind in CLASSES:
+        for path, content in whole.items():
             _spoiled(path, damaged(content, kind, draws))
-            tried += 1
-            if [found.path for found in cache.damaged(root)] != [path]:
-                lost.append(f"{path.name}, {kind}: not named")
+        named = {found.path for found in cache.damaged(root)}
+        tried += len(whole)
+        lost += [f"{path.name}, {kind}: not named" for path in whole.keys() - named]
+    for path, content in whole.items():
         _spoiled(path, content)
     return Outcome("cache", tried, lost)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results.jsonl"
-PAGE = Path("docs/reliability.md")
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 PROMISES = {  # by the name that trials give: the promise, and the short test of it
     "bytes": (
         "After any kill the next run gives, byte for byte, what an uninterrupted one gives, "
@@ -38,10 +38,6 @@ PROMISES = {  # by the name that trials give: the promise, and the short test of
         "A damaged checkpoint or journal is set aside and never changes a result",
         "faults/test_damage.py",
     ),
-    "soak": (
-        "Family after family takes as many processes, files, handles and as much memory",
-        "none: it takes an hour",
-    ),
 }
 HEAD = """\
 # Reliability
@@ -64,11 +60,17 @@ def write(results: Iterable[Mapping[str, Any]], page: Path = PAGE) -> None:
         mine = [r for r in results if r["promise"] == promise]
         lost = [r for r in mine if r["lost"]]
         tried = sum(r["tried"] for r in mine)
-        rows.append(f"| {text} | {test} | {tried or 'not yet'} | {len(lost) if tried else ''} |")
+        count = f"{tried:,} | {len(lost)}" if tried else "not yet | not known"
+        rows.append(f"| {text} | {test} | {count} |")
         losses += [f"- `{r['trial']}` ({promise}): {'; '.join(r['lost'])[:400]}" for r in lost]
     commits = ", ".join(f"`{c}`" for c in dict.fromkeys(r["commit"][:9] for r in results))
-    text = HEAD + "\n".join(rows) + f"\n\nTried on {commits}.\n"
-    text += "\n## What was lost\n\n" + ("\n".join(losses) if losses else "Nothing.") + "\n"
+    tried_on = f"Tried on {commits}." if results else "Nothing was tried yet."
+    text = HEAD + "\n".join(rows) + f"\n\n{tried_on}\n"
+    text += (
+        "\n## What was lost\n\n"
+        + ("\n".join(losses) if losses else "Nothing of what was tried.")
+        + "\n"
+    )
     page.write_text(text + _known())
 
 
