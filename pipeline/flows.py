@@ -123,9 +123,9 @@ def family(
     root = Path.cwd()
     try:
         project.begin_if_empty(root)
+        flowruns.remember(root, flow_run.id)
     except ValueError as error:
         return failed(error)
-    flowruns.remember(root, flow_run.id)
     return flowruns.ended(root, _run(root, preset, overrides or {}, target))
 
 
@@ -240,10 +240,11 @@ def _computed(tools: Tools, name: str) -> State:
     and committed; then reported."""
     stage, _, member = name.partition("@")
     (progress, post), exports, work = tools.watchers, tools.exports, member or stage
-    key = key_of(post.root, config.load(post.root / "params.yaml"), work)
+    params = config.load(post.root / "params.yaml")
+    key = key_of(post.root, params, work)
     say = partial(progress.note, "lock")
     with alone(post.root, work, key, say, lambda: tools.workers.ended):
-        report = _committed(tools, name, key)
+        report = _committed(tools, params, name, key)
         single.forget(post.root, work, key)
     if report is None:
         progress.tell(name, {"event": "ended", "state": CACHED})
@@ -256,14 +257,14 @@ def _computed(tools: Tools, name: str) -> State:
     return Completed(message=f"computed for {report.seconds:.1f} s")
 
 
-def _committed(tools: Tools, name: str, key: str) -> Report | None:
+def _committed(tools: Tools, params: Params, name: str, key: str) -> Report | None:
     """Have DVC commit what a stage makes; return its report, None if it was made before."""
     tags, report = {"prefect_flow_run": str(flow_run.id or ""), "key": key}, None
     try:
         with tools.stages.committing(name):
             # publish fills the registry, too
             if name == "publish" or not tools.stages.restored(name):
-                report = single.compute(tools.watchers, name, tags, tools.workers.run_stage)
+                report = single.compute(tools.watchers, params, name, tags, tools.workers.run_stage)
     except ValueError:
         if report is not None:  # it was computed, and DVC did not commit it
             report.keep("FAILED")

@@ -17,7 +17,7 @@ from typing import Any
 
 from dvc.config import NotDvcRepoError
 from dvc.dvcfile import LOCK_FILE
-from dvc.exceptions import DvcException
+from dvc.exceptions import ConfirmRemoveError, DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.rwlock import rwlock
@@ -118,8 +118,8 @@ class Graph:
         with self._opened() as repo, repo.lock, _remembered(_stage(repo, name)) as stage:
             try:
                 repo.stage_cache.restore(stage)
-            except RunCacheNotFoundError:
-                return False
+            except (RunCacheNotFoundError, ConfirmRemoveError):
+                return False  # a damaged output, which DVC would not replace: a stage does
         return True
 
     def _commit(self, repo: Repo, name: str) -> None:

@@ -14,14 +14,16 @@ from scalenet.pipeline.alone import Say, alone, is_held, key_of
 from scalenet.pipeline.lines import Lines
 from scalenet.pipeline.progress import DONE, FAILED, Progress
 from scalenet.records.paths import Paths
-from scalenet.stages import Emit, check, run_stage
+from scalenet.stages import Emit, check, run_stage, unchanged
 
 if TYPE_CHECKING:
     from scalenet.pipeline.post import Post  # seconds of imports
     from scalenet.pipeline.reports import Report
 
 CODES = {"Refused": REFUSED, "Unavailable": UNAVAILABLE}  # exit code by the name of a flow's state
-Run = Callable[[Path, str, str | None, Emit], None]  # computes a stage, here or elsewhere
+Run = Callable[
+    [Path, str, str | None, Emit, config.Params], None
+]  # computes a stage, here or elsewhere
 
 
 class Watchers(NamedTuple):
@@ -81,23 +83,31 @@ def compute_and_tell(
     check_store(root, params)
     progress, name = Progress([Lines(say)]), "@".join(filter(None, (stage, member)))
     key = key_of(root, params, work)
-    with Post(root, say) as post:
-        with alone(root, work, key, say):
-            report = compute(Watchers(progress, post), name, {"key": key, **tags})
-        progress.tell(name, {"event": "ended", "state": DONE})
-        post.send(report)
-        post.finish()
+    with unchanged(root, params, stage, member):  # until DVC, which waits for the end, looks
+        with Post(root, say) as post:
+            with alone(root, work, key, say):
+                report = compute(Watchers(progress, post), params, name, {"key": key, **tags})
+            progress.tell(name, {"event": "ended", "state": DONE})
+            post.send(report)
+            post.finish()
+        project.check_code(root)
     return report.seconds
 
 
-def compute(watchers: Watchers, name: str, tags: Mapping[str, str], run: Run = run_stage) -> Report:
+def compute(
+    watchers: Watchers,
+    params: config.Params,
+    name: str,
+    tags: Mapping[str, str],
+    run: Run = run_stage,
+) -> Report:
     """Run a stage, such as ``search`` or ``retrain@S2``, whose lock is held; tell the watchers.
 
-    Its report is kept on disk when this returns; if it raises, it was sent. ``tags`` are those of
-    its MLflow run; ``key`` among them is that of its lock.
+    Its report is kept on disk when this returns; if it raises, it was sent. ``params`` are read
+    once for all that is done of a stage. ``tags`` are those of its MLflow run; ``key`` among them
+    is that of its lock.
     """
     (progress, post), (stage, _, member) = watchers, name.partition("@")
-    params = config.load(post.root / "params.yaml")
     try:
         with post.stage(params, stage, member or None, tags) as report:
             progress.tell(name, {"event": "began"})
@@ -107,7 +117,7 @@ def compute(watchers: Watchers, name: str, tags: Mapping[str, str], run: Run = r
                 report(progress.works[name], record)
 
             start = time.perf_counter()
-            run(post.root, stage, member or None, emit)
+            run(post.root, stage, member or None, emit, params)
             report.seconds = time.perf_counter() - start
     except BaseException as error:
         progress.tell(name, {"event": "ended", "state": FAILED, "why": str(error)})

@@ -75,11 +75,24 @@ def _connect(root: Path) -> MlflowClient:
         ) from error
     except AWAY as error:
         reason = str(error).splitlines()[0][:300]
+        if database:
+            raise Unavailable(f"{database}: {reason}; {_remedy(database, reason)}") from error
         raise Unavailable(
             f"MLflow cannot be reached at {address} ({reason}); start that server, give another "
             "MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project's folder"
         ) from error
     return client
+
+
+def _remedy(database: Path, reason: str) -> str:
+    """Say what to do about a database of the project's own that cannot be used."""
+    if "locked" in reason:
+        return "another process holds it: end that one, or wait for it, and run it again"
+    if database.is_dir() or "not a database" in reason or "malformed" in reason:
+        return "it is no database of MLflow's: move it away, and a new one is made"
+    if (database.parent / ".state").is_file():
+        return "remove the file .state, which should be a folder"
+    return "free space on that disk, and make the folder one that you may write; then run it again"
 
 
 def use(address: str) -> None:
@@ -115,6 +128,7 @@ def _create(database: Path, state: Path) -> None:
         default = (database.parent / "mlruns" / "0").as_uri()
         connection.execute("UPDATE experiments SET artifact_location = ?", (default,))
         connection.commit()
+    begun.chmod(begun.stat().st_mode & ~0o007)  # results are for who may, whatever the umask
     begun.replace(database)
 
 

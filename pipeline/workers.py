@@ -16,10 +16,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
-from scalenet.config.params import Compute
+from scalenet.config.params import Compute, Params
 from scalenet.pipeline import Killed, children
 from scalenet.stages import Emit, run_stage
 
+Work = tuple[Path, str, str | None, Params | None]  # what stages.run_stage takes
 SPAWN = get_context("spawn")  # a forked copy of PyTorch's, Prefect's and SQLite's threads hangs
 FIRST = "scalenet.stages.retrain"  # what a process imports before it is asked for anything
 
@@ -56,14 +57,16 @@ class Workers:
         for worker in self.begun:
             worker.end()
 
-    def run_stage(self, root: Path, stage: str, member: str | None, emit: Emit) -> None:
+    def run_stage(
+        self, root: Path, stage: str, member: str | None, emit: Emit, params: Params | None = None
+    ) -> None:
         """Run a stage as ``stages.run_stage`` does, in another process; from any thread.
 
         Its ``ValueError`` is raised here; ``Killed`` if that process ends before the stage does.
         """
         worker = self._take()
         try:
-            worker.compute((root, stage, member), emit)
+            worker.compute((root, stage, member, params), emit)
         except BaseException:
             worker.end()
             raise
@@ -97,9 +100,9 @@ class Worker:
         theirs.close()  # so that this end learns when the process is gone
         self.unwanted = False
 
-    def compute(self, work: tuple[Path, str, str | None], emit: Emit) -> None:
+    def compute(self, work: Work, emit: Emit) -> None:
         """Have a stage computed; tell ``emit`` what happens meanwhile."""
-        name = " ".join(filter(None, work[1:]))
+        name = " ".join(filter(None, work[1:3]))
         kind, content = self._answer(name, work)
         while kind == "told":
             emit(content)
@@ -147,10 +150,11 @@ def _serve(connection: Connection) -> None:
         connection.send(_outcome(connection, connection.recv()))
 
 
-def _outcome(connection: Connection, work: tuple[Path, str, str | None]) -> tuple[str, Any]:
+def _outcome(connection: Connection, work: Work) -> tuple[str, Any]:
     """Run a stage, whose records are sent as they come; return how it ended."""
     try:
-        run_stage(*work, lambda record: connection.send(("told", record)))
+        root, stage, member, params = work
+        run_stage(root, stage, member, lambda told: connection.send(("told", told)), params)
     except ValueError as error:
         return "refused", str(error)
     except Exception:

@@ -1,12 +1,13 @@
 """The seven stages: each reads documents and its params, calls scalenet, writes documents.
 
 This file says of each what dvc.yaml says too (a test holds the two equal): which sections of
-params.yaml it reads, and which folders of scalenet it runs.
+params.yaml it reads, which folders of scalenet it runs, and which documents it reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,52 +21,150 @@ from scalenet.records.paths import Paths
 Emit = Callable[[Mapping[str, Any]], None]  # told what happens inside a stage: one record at a time
 
 PACKAGE, HERE = Path(scalenet.__file__).parent, Path(__file__).parent
+FEW = 4  # changes that a line names
+MEMORY = (
+    "memory ran out; raise the limit on it (`ulimit -v`) or lower compute.workers, the recipe's "
+    "batch or data.size; what was done is kept, and the next run goes on from there"
+)
 
 
 class Stage(NamedTuple):
-    """What a stage depends on besides the documents that it reads."""
+    """What a stage depends on."""
 
     # sections of params.yaml, or parts of one; ${key} stands for the member
     params: tuple[str, ...]
     code: tuple[str, ...]  # folders of scalenet
-    # documents that what it resumes from depends on, besides; none: it does not resume
+    documents: tuple[str, ...]  # below artifacts; prepare reads the source that its params name
+    # documents that what it resumes from depends on; none: it does not resume
     resumes: tuple[str, ...] = ()
 
 
 _DESCRIPTIONS = ("config", "space", "laws", "records")
 _TRAINING = ("config", "space", "records", "data", "nets", "training")
 _DATA, _WEIGHTS = "data/info.json", "supernet/weights.pt"
+_SPLITS = (_DATA, "data/train.npz", "data/select.npz")
+_PLAN, _TEST = "plan/${key}.json", "data/test.npz"
 STAGES = {
-    "prepare": Stage(("data",), ("config", "space", "records", "data")),
-    "supernet": Stage(("space", "scaling", "supernet"), _TRAINING, (_DATA,)),
+    "prepare": Stage(("data",), ("config", "space", "records", "data"), ()),
+    "supernet": Stage(("space", "scaling", "supernet"), _TRAINING, _SPLITS, (_DATA,)),
     "search": Stage(
         ("space", "scaling", "search", "supernet.recipe"),
         (*_TRAINING, "search"),
+        (*_SPLITS, _WEIGHTS),
         (_DATA, _WEIGHTS),
     ),
-    "extrapolate": Stage(("space", "scaling", "extrapolate", "family"), _DESCRIPTIONS),
+    "extrapolate": Stage(
+        ("space", "scaling", "extrapolate", "family"),
+        _DESCRIPTIONS,
+        (_DATA, "search/found.json", "search/candidates.csv"),
+    ),
     "retrain": Stage(
         ("retrain", "family.${key}"),
         (*_TRAINING, "laws"),
-        (_DATA, "plan/${key}.json", _WEIGHTS),
+        (*_SPLITS, _TEST, _PLAN, _WEIGHTS),
+        (_DATA, _PLAN, _WEIGHTS),
     ),
     "baselines": Stage(
-        ("space.stem", "retrain", "baselines"), (*_TRAINING, "laws", "baselines"), (_DATA,)
+        ("space.stem", "retrain", "baselines"),
+        (*_TRAINING, "laws", "baselines"),
+        (*_SPLITS, _TEST),
+        (_DATA,),
     ),
-    "publish": Stage(("publish", "family", "scaling.budget", "data.name"), _DESCRIPTIONS),
+    "publish": Stage(
+        ("publish", "family", "scaling.budget", "data.name"),
+        _DESCRIPTIONS,
+        (_DATA, "members", "baselines/baselines.json", "baselines/predictions.npz"),
+    ),
 }
 
 
-def run_stage(root: Path, stage: str, member: str | None, emit: Emit) -> None:
-    """Run a stage of the project in ``root``; ``ValueError`` for anything that a user can mend."""
-    params = config.load(root / "params.yaml")
+def run_stage(
+    root: Path, stage: str, member: str | None, emit: Emit, params: config.Params | None = None
+) -> None:
+    """Run a stage of the project in ``root``; ``ValueError`` for anything that a user can mend.
+
+    ``params`` are those that its params.yaml holds, for who has read them.
+    """
+    params = params or config.load(root / "params.yaml")
     check(params, stage, member)
     if stage != "prepare":
         check_counts(params, Paths(root).info().counts)
     names = [] if member is None else [member]
-    import_module(f"scalenet.stages.{stage}").main(
-        declared(params, stage, member), Paths(root), *names, emit
-    )
+    with unchanged(root, params, stage, member), _enough_memory(stage):
+        import_module(f"scalenet.stages.{stage}").main(
+            declared(params, stage, member), Paths(root), *names, emit
+        )
+
+
+@contextmanager
+def _enough_memory(stage: str) -> Iterator[None]:
+    """Turn what an allocator refuses into a line."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ValueError(f"{stage}: {MEMORY}") from error
+    except RuntimeError as error:  # torch has its own words, and a class of it on CUDA alone
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise ValueError(f"{stage}: {MEMORY}") from error
+
+
+@contextmanager
+def unchanged(root: Path, params: config.Params, stage: str, member: str | None) -> Iterator[None]:
+    """Refuse, at the end of the body, if what a stage depends on is not what it was.
+
+    DVC reads params, code and inputs when a stage has ended, and would lock numbers that were not
+    used.
+    """
+    before = _depended_on(root, params, stage, member) | {"its code": LOADED[stage]}
+    yield
+    now = _depended_on(root, config.load(root / "params.yaml"), stage, member)
+    if changed := [name for name in before | now if before.get(name) != now.get(name)]:
+        more = f" and {len(changed) - FEW} more" if len(changed) > FEW else ""
+        raise ValueError(
+            f"{stage}: {', '.join(changed[:FEW])}{more} changed while it ran, so what it made is "
+            "not what would be locked; run it again"
+        )
+
+
+def _depended_on(
+    root: Path, params: config.Params, stage: str, member: str | None
+) -> dict[str, Any]:
+    """Return what a stage depends on by its name: values of params, the digest of its code, and of
+    files what tells DVC that they were not written since."""
+    about, key = STAGES[stage], member or ""
+    found: dict[str, Any] = {"its code": code_digest(stage)}
+    for name in about.params:
+        value: Any = plain(params)
+        for part in (parts := name.replace("${key}", key).split(".")):
+            value = value.get(part, {})  # a member may have left the family meanwhile
+        found |= _values(".".join(parts), value)
+    paths = [f"artifacts/{name.replace('${key}', key)}" for name in about.documents]
+    for path in paths if stage != "prepare" else [params.data.source]:
+        found |= _written(root, path)
+    return found
+
+
+def _values(name: str, value: Any) -> dict[str, Any]:
+    """Return the values in a section by their dotted names."""
+    if not isinstance(value, Mapping):
+        return {name: value}
+    found: dict[str, Any] = {}
+    for key, content in value.items():
+        found |= _values(f"{name}.{key}", content)
+    return found
+
+
+def _written(root: Path, name: str) -> dict[str, tuple[int, ...]]:
+    """Return when a file, or each in a folder, was written, and its size; nothing of a missing
+    one."""
+    place = root / name
+    inside = [p for p in place.rglob("*") if p.is_file()] if place.is_dir() else [place]
+    stats = {p.relative_to(place): p.stat() for p in inside if p.exists()}
+    return {
+        (Path(name) / relative).as_posix(): (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        for relative, stat in stats.items()
+    }
 
 
 def check(params: config.Params, stage: str, member: str | None) -> None:
@@ -148,3 +247,7 @@ def code_digest(stage: str, package: Path = PACKAGE, here: Path = HERE) -> str:
     sources = {here / "__init__.py", here / f"{stage}.py"}.union(*(f.glob("*.py") for f in folders))
     named = sorted((f"{file.parent.name}/{file.name}", file) for file in sources)
     return files.digest([name for name, _ in named], *(file for _, file in named))
+
+
+# what this process runs, whatever the files hold later
+LOADED = {stage: code_digest(stage) for stage in STAGES}

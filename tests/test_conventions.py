@@ -146,6 +146,10 @@ def test_the_map_says_what_a_stage_depends_on(stage):
     code = [dep for dep in entry["deps"] if dep.startswith(("src/", "stages/"))]
     named = [f"src/scalenet/{folder}" for folder in about.code]
     assert sorted(code) == sorted(["stages/__init__.py", f"stages/{stage}.py", *named])
+    source = ["${data.source}"] if stage == "prepare" else []
+    read = [dep for dep in entry["deps"] if dep not in code]
+    assert read == [*source, *(f"artifacts/{name}" for name in about.documents)]
+    assert set(about.resumes) <= set(about.documents)
     assert entry["params"] == list(about.params)
     assert entry["cmd"] == f"scalenet stage {stage}" + " ${key}" * (stage == "retrain")
 

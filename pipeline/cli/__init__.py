@@ -14,6 +14,7 @@ import click
 from scalenet import __version__
 from scalenet.pipeline import INTERRUPTED, REFUSED, UNAVAILABLE, Unavailable, _missing, complete
 
+FAULT = 1  # exit code: the machine refused, not the input
 UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 VERBS = {  # a verb's file and its line in the help
     "init": "Begin a project that fits images, machine and minutes.",
@@ -103,11 +104,26 @@ def main() -> int:
         return _refuse(error, UNAVAILABLE)
     except ValueError as error:
         return _refuse(error, REFUSED)
+    except OSError as error:  # a folder or a lock; documents say it themselves
+        return _refuse(_told(error), FAULT)
+    except MemoryError:
+        from scalenet.stages import MEMORY
+
+        return _refuse(MEMORY, FAULT)
     except ModuleNotFoundError as error:
         return _missing(error)
 
 
-def _refuse(error: ValueError, code: int) -> int:
+def _told(error: OSError) -> str:
+    """Say in a line what the system refused; a fault that names no file is ours, and is shown."""
+    from scalenet.records import files
+
+    if error.filename is None and error.errno not in files.REMEDIES:
+        raise error
+    return files.unwritable(error.filename or Path.cwd(), error)
+
+
+def _refuse(error: ValueError | str, code: int) -> int:
     print(error, file=sys.stderr)
     return code
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT, dvc
 
 from scalenet.pipeline import cache, doctor
+from scalenet.pipeline.repro import Graph
 
 GRAPH = """stages:
   made:
@@ -90,3 +91,14 @@ def test_a_damaged_list_of_a_folder_is_named(project):
     spoil(one)
     [found] = cache.damaged(project)
     assert found.path == one and found.files == (project / "images",)
+
+
+def test_an_output_that_was_damaged_is_made_again(project):
+    """DVC's run cache has what the stage made, and would ask before it replaces other bytes."""
+    (project / "dvc.yaml").write_text(GRAPH + "    deps: [params.yaml]\n")
+    dvc(project, "repro", "-q")
+    stages = Graph(project)
+    (project / "out.txt").unlink()
+    assert stages.restored("made")
+    (project / "out.txt").write_bytes(b"damaged")
+    assert stages.changed("made") and not stages.restored("made")

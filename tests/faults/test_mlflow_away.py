@@ -15,6 +15,7 @@ from threading import Thread
 import pytest
 from mlflow import MlflowClient
 
+from scalenet.config import params as config
 from scalenet.pipeline import post as posts
 from scalenet.pipeline import stores
 from scalenet.pipeline.post import Post, check_store
@@ -105,7 +106,7 @@ def project(tmp_path, make_params, request):
 def training(root: Path, steps: int, meanwhile=lambda step: None, first: int = 0):
     """Return what stands for a training: it tells of steps, and writes its curve."""
 
-    def run(root, stage, member, emit):
+    def run(root, stage, member, emit, params):
         emit({"event": "training", "step": first, "steps": steps})
         for step in range(first + 1, steps + 1):
             emit({"event": "step", "step": step, "steps": steps, "loss": 1 / step,
@@ -122,9 +123,10 @@ def training(root: Path, steps: int, meanwhile=lambda step: None, first: int = 0
 def reported(root, run, stage="supernet", said=None):
     """Run a stage as a flow does; return its report and the seconds until it was computed."""
     post = Post(root, (said if said is not None else []).append)
+    params = config.load(root / "params.yaml")
     start = time.monotonic()
     with post:
-        report = compute(Watchers(Progress(), post), stage, {}, run)
+        report = compute(Watchers(Progress(), post), params, stage, {}, run)
         seconds = time.monotonic() - start
         post.send(report)
         post.finish()
@@ -233,7 +235,7 @@ def test_candidates_of_a_search_wait_too(road, project, tmp_path):
     root, params = project
     journal = Journal(tmp_path / "candidates.jsonl", "key")
 
-    def search(root, stage, member, emit):
+    def search(root, stage, member, emit, params):
         emit({"event": "journal", "path": journal.path, "key": "key"})
         emit({"event": "planned", "candidates": 4, "known": 0})
         for number in range(4):

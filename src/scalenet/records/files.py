@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pydantic
 
+REMEDIES = {
+    errno.ENOSPC: "free space on that disk",
+    errno.EDQUOT: "free space in your quota",
+    errno.EFBIG: "raise the limit on a file's size (`ulimit -f`)",
+    errno.EROFS: "take a folder on a disk that is not mounted read-only",
+    errno.ENAMETOOLONG: "take a folder with a shorter path",
+    errno.ENOTDIR: "remove the file that lies where a folder should be",
+    errno.EEXIST: "remove the file that lies where a folder should be",
+    errno.EMFILE: "raise the limit on open files (`ulimit -n`)",
+}
 SPLITS = ("train", "select", "test")
 # pixels uint8 (N, C, H, W), or what is indexed as such an array; labels int64 (N)
 Split = tuple[np.ndarray, np.ndarray]
@@ -22,17 +33,38 @@ Split = tuple[np.ndarray, np.ndarray]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write to a temporary name, flush to disk, then replace: a reader sees all or the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write to a temporary name, flush to disk, then replace: a reader sees all or the old file.
+
+    ``ValueError`` if it cannot be written; the old file is there then.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):  # a disk that takes nothing has nothing to remove
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Name what the body cannot write, and say what to do: ``ValueError``."""
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise ValueError(unwritable(path, error)) from error
+
+
+def unwritable(path: Path | str, error: OSError) -> str:
+    """Say what cannot be written, why, and what to do about it."""
+    why = error.strerror or type(error).__name__
+    remedy = REMEDIES.get(error.errno or 0, "make its folder one that you may write")
+    return f"{path}: cannot be written ({why}); {remedy}, and run it again: it goes on from there"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scalenet.records.files import set_aside, write_bytes
+from scalenet.records.files import set_aside, write_bytes, written
 
 DIGEST = 16  # hexadecimal digits before each line
 
@@ -78,9 +78,10 @@ class Journal:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a record for good."""
-        self._file.write(self._line(json.dumps(record).encode()))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with written(self.path):
+            self._file.write(self._line(json.dumps(record).encode()))
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self.records.append(dict(record))
 
     def close(self) -> None:

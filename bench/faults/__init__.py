@@ -1,0 +1,1 @@
+"""What is promised of faults, tried: kills at random instants and damaged bytes."""

@@ -1,0 +1,92 @@
+"""docs/reliability.md from the results: promise, test, number tried, number lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results.jsonl"
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+PROMISES = {  # by the name that trials give: the promise, and the short test of it
+    "bytes": (
+        "After any kill the next run gives, byte for byte, what an uninterrupted one gives, "
+        "dvc.lock too",
+        "test_pipeline.py, faults/test_damage.py",
+    ),
+    "finishes": (
+        "No kill leaves a project that the same command does not finish",
+        "faults/test_left_over.py",
+    ),
+    "alone": ("No process goes on after the run that began it was killed", "test_workers.py"),
+    "remembered": (
+        "Every candidate and every member is in MLflow once, and nothing seems to run for ever",
+        "faults/test_mlflow_away.py, faults/test_left_over.py",
+    ),
+    "torn": ("Nothing half written is left in the artifacts", "faults/test_left_over.py"),
+    "cache": (
+        "A flipped bit in DVC's cache is named by `scalenet doctor --deep`",
+        "faults/test_doctor.py",
+    ),
+    "made": (
+        "A damaged file below `artifacts/` (a flipped bit, a cut, nothing) is restored or made "
+        "again, byte for byte",
+        "faults/test_damage.py",
+    ),
+    "state": (
+        "A damaged checkpoint or journal is set aside and never changes a result",
+        "faults/test_damage.py",
+    ),
+}
+HEAD = """\
+# Reliability
+
+What is promised of faults, how often it was tried, and how often it did not hold. Written by
+`python -m bench.faults` (preset tiny, one thread a process) from `bench/faults/results.jsonl`,
+which names the seed and the commit of every trial; `--only kills:7` tries one again, and
+`--tries N` tries more.
+
+| promise | short test | tried | lost |
+|---|---|---:|---:|
+"""
+
+
+def write(results: Iterable[Mapping[str, Any]], page: Path = PAGE) -> None:
+    """Write the page of all results."""
+    results = list(results)
+    rows, losses = [], []
+    for promise, (text, test) in PROMISES.items():
+        mine = [r for r in results if r["promise"] == promise]
+        lost = [r for r in mine if r["lost"]]
+        tried = sum(r["tried"] for r in mine)
+        count = f"{tried:,} | {len(lost)}" if tried else "not yet | not known"
+        rows.append(f"| {text} | {test} | {count} |")
+        losses += [f"- `{r['trial']}` ({promise}): {'; '.join(r['lost'])[:400]}" for r in lost]
+    commits = ", ".join(f"`{c}`" for c in dict.fromkeys(r["commit"][:9] for r in results))
+    tried_on = f"Tried on {commits}." if results else "Nothing was tried yet."
+    text = HEAD + "\n".join(rows) + f"\n\n{tried_on}\n"
+    text += (
+        "\n## What was lost\n\n"
+        + ("\n".join(losses) if losses else "Nothing of what was tried.")
+        + "\n"
+    )
+    page.write_text(text + _known())
+
+
+def _known() -> str:
+    return (
+        "\n## What no test can promise\n\n"
+        "- `dvc repro` reads params and inputs once more after a stage has ended. A stage compares "
+        "them as its last act; what is edited in the milliseconds between is locked as if it had "
+        "been used. `scalenet run` has no such gap but its own commit's.\n"
+        "- A file that is edited and put back with its size and time of change is not seen: DVC "
+        "knows files by these, too.\n"
+        "- A replay of a seed meets the same draws; the instruction that a kill meets is the "
+        "machine's.\n"
+    )
+
+
+def read(file: Path = RESULTS) -> list[dict[str, Any]]:
+    """Return the results there are."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []

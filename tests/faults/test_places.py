@@ -1,0 +1,201 @@
+"""Places that cannot be written, databases that are none, too little memory: one line each, and
+nothing that was there is lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scalenet import stages
+from scalenet.pipeline import Unavailable, cli, stores
+from scalenet.records import files
+from scalenet.records.journal import Journal
+from scalenet.stages import run_stage
+from scalenet.training.loop import ignore
+
+ROOT = Path(__file__).parents[2]
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from scalenet.records import files
+from scalenet.records.journal import Journal
+journal = Journal(Path("journal.jsonl"), "key")
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+for write in (lambda: files.write_bytes(Path("document"), bytes(9000)),
+              lambda: [journal.append({"number": i}) for i in range(200)]):
+    try:
+        write()
+    except ValueError as error:
+        print(error)
+"""
+DAC_OVERRIDE, DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
+
+
+def test_a_disk_that_takes_no_more_is_named_and_the_old_file_stays(tmp_path):
+    """A limit on the size of files refuses a write as a full disk does, in the middle."""
+    (tmp_path / "document").write_text("old")
+    command = [sys.executable, "-c", LIMITED]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    document, journal = done.stdout.splitlines()
+    assert document.startswith("document: cannot be written (File too large); raise the limit")
+    assert journal.startswith("journal.jsonl: cannot be written")
+    assert (tmp_path / "document").read_text() == "old"
+    kept = Journal(tmp_path / "journal.jsonl", "key")
+    assert len(kept.records) > 20 and not kept.damaged, "a torn last line is none"
+    kept.close()
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.ENOSPC, "free space on that disk"),
+        (errno.EROFS, "not mounted read-only"),
+        (errno.EACCES, "that you may write"),
+    ],
+)
+def test_what_the_disk_refuses_has_a_remedy(tmp_path, monkeypatch, code, said):
+    def refuse(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    (tmp_path / "document").write_text("old")
+    monkeypatch.setattr(files.os, "fsync", refuse)
+    with pytest.raises(ValueError, match=rf"document: cannot be written \(.*{said}"):
+        files.write_bytes(tmp_path / "document", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["document"]
+    assert (tmp_path / "document").read_text() == "old"
+
+
+def test_a_file_where_a_folder_should_be_and_a_path_too_long(tmp_path):
+    (tmp_path / "artifacts").write_text("mine")
+    with pytest.raises(ValueError, match="remove the file that lies where a folder should be"):
+        files.write_json(tmp_path / "artifacts/data/info.json", {})
+    assert (tmp_path / "artifacts").read_text() == "mine"
+    with pytest.raises(ValueError, match="a folder with a shorter path"):
+        files.write_json(tmp_path / ("x" * 300) / "info.json", {})
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root is weakened")
+def test_a_folder_that_may_not_be_written(tmp_path):
+    """As its owner without root's right to write anywhere."""
+
+    def weaken():
+        import ctypes
+
+        for right in (DAC_OVERRIDE, DAC_READ_SEARCH):
+            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, right, 0, 0, 0)
+
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    shutil.copy2(ROOT / "params.yaml", tmp_path / "params.yaml")
+    (tmp_path / "artifacts").mkdir(mode=0o555)
+    command = [sys.executable, "-m", "scalenet.stages", "prepare"]
+    done = subprocess.run(command, cwd=tmp_path, preexec_fn=weaken, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    [*_, last] = done.stderr.splitlines()
+    assert "artifacts/data" in last and "(Permission denied); make its folder" in last
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 9 GiB"),
+    ],
+)
+def test_memory_that_runs_out_is_a_line_that_says_what_to_lower(tmp_path, monkeypatch, error):
+    def main(*arguments):
+        raise error
+
+    shutil.copy2(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.setattr("scalenet.stages.prepare.main", main)
+    with pytest.raises(ValueError, match=r"^prepare: memory ran out; .* lower compute\.workers"):
+        run_stage(tmp_path, "prepare", None, ignore)
+
+
+def test_another_fault_of_a_stage_keeps_its_traceback(tmp_path, monkeypatch):
+    def main(*arguments):
+        raise RuntimeError("a fault of ours")
+
+    shutil.copy2(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.setattr("scalenet.stages.prepare.main", main)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        run_stage(tmp_path, "prepare", None, ignore)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", ".state/lock"), ".state/lock: cannot"),
+        (OSError(errno.ENOSPC, "No space left on device"), "free space on that disk"),
+        (MemoryError(), stages.MEMORY),
+    ],
+)
+def test_what_the_machine_refuses_a_verb_is_one_line(monkeypatch, capsys, error, said):
+    def refuse(**options):
+        raise error
+
+    monkeypatch.setattr(cli.scalenet, "main", refuse)
+    assert cli.main() == cli.FAULT
+    told = capsys.readouterr().err
+    assert said in told and len(told.splitlines()) == 1
+
+
+# --- the database ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _no_store(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+
+
+def refused(root: Path) -> str:
+    with pytest.raises(Unavailable) as error:
+        stores.connect(root)
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
+
+
+def test_a_database_that_is_none_is_named_with_a_remedy_that_helps(tmp_path):
+    database = tmp_path / "mlflow.db"
+    database.mkdir()
+    assert "mlflow.db: unable to open" in (said := refused(tmp_path)) and "move it away" in said
+    database.rmdir()
+    database.write_text("some text\n" * 99)
+    assert "move it away" in refused(tmp_path)
+    database.rename(tmp_path / "away")
+    stores.connect(tmp_path)
+
+
+def test_a_state_that_is_a_file_is_named(tmp_path):
+    (tmp_path / ".state").write_text("")
+    assert "remove the file .state" in refused(tmp_path)
+
+
+def test_nobody_else_may_read_the_database(tmp_path):
+    before = os.umask(0o022)
+    try:
+        stores.connect(tmp_path)
+    finally:
+        os.umask(before)
+    for file in tmp_path.glob("mlflow.db*"):
+        assert not file.stat().st_mode & 0o007, file
+
+
+def test_who_holds_the_database_is_to_be_waited_for(tmp_path, monkeypatch):
+    def held(database):
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(stores, "_ready", held)
+    assert "another process holds it" in refused(tmp_path)

@@ -1,0 +1,32 @@
+"""docs/reliability.md says what the results say, and a trial's damage is damage."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from bench.faults import report
+from bench.faults.damage import CLASSES, damaged
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_damage_always_changes_the_bytes(kind):
+    for seed in range(50):
+        content = random.Random(seed).randbytes(1 + seed % 9)
+        assert damaged(content, kind, random.Random(seed)) != content
+
+
+def test_the_page_counts_what_was_tried_and_names_what_was_lost(tmp_path):
+    one = {"trial": "kills:7", "commit": "0123456789ab", "seconds": 1, "promise": "bytes"}
+    found = [one | {"tried": 6, "lost": []}, one | {"tried": 4, "lost": ["dvc.lock"]}]
+    report.write(found, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    [row] = [line for line in page.splitlines() if line.startswith("| After any kill")]
+    assert row.endswith("| 10 | 1 |") and "- `kills:7` (bytes): dvc.lock" in page
+    assert "| not yet | not known |" in page, "what was not tried is not said to hold"
+
+
+def test_the_page_is_that_of_the_results(tmp_path):
+    report.write(report.read(), tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text() == report.PAGE.read_text()
