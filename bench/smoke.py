@@ -39,6 +39,8 @@ METHOD = [  # each finds what it shares with those before it
     f"bench.method.sampling {TOY}",
     "bench.method.tables --tables tables --seeds 2 --evaluations 20 --results results",
     "bench.method.report --results results --out results.md",
+    "bench.gpu --toy --work gpu",
+    "bench.gpu --status --work gpu",
     "bench.speed.family --preset tiny",
     # here so that both lists take as long
     "bench.speed.growth --repeats 1 --candidates 100 --most 100",

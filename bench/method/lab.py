@@ -183,7 +183,7 @@ class Lab:
         jobs = list(dict.fromkeys(jobs))
         todo = [job for job in jobs if not self._file(*job).exists()]
         if todo:
-            with ProcessPoolExecutor(self.workers, get_context("spawn"), _end_with_parent) as pool:
+            with ProcessPoolExecutor(self.workers, get_context("spawn"), end_with_parent) as pool:
                 done = [pool.submit(_train, self, *job) for job in todo]
                 for future in tqdm(done, desc="networks trained", disable=None):
                     future.result()
@@ -203,12 +203,14 @@ def _identity(of: Params) -> str:
 
 def revision() -> str:
     """Return the commit of the code, and whether it has been changed since."""
+    if not shutil.which("git"):
+        return "unknown: no git here"
     return subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
     ).stdout.strip()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this worker when the script that started it is killed."""
 
     def wait() -> None:
@@ -224,7 +226,7 @@ def _train(lab: Lab, network: Network, seed: int) -> None:
     All are trained for ``retrain.recipe.steps``: ``retrain.growth`` is not for comparisons.
     """
     on = device.prepare(lab.params.compute)
-    train, test = _images(lab, on)
+    train, test = images(lab, on)
     start = time.perf_counter()
     net = child.build(network, lab.task, torch.Generator().manual_seed(seed)).to(on)
     history = member.train(lab.params.retrain, net, train, seed, None, loop.ignore)
@@ -248,7 +250,7 @@ def _loaded(data: Path, on: torch.device) -> dict[str, Images]:
     return {name: on_device(split, info.mean, info.std, on) for name, split in splits.items()}
 
 
-def _images(lab: Lab, on: torch.device) -> tuple[Images, Images]:
+def images(lab: Lab, on: torch.device) -> tuple[Images, Images]:
     """Return what the family is trained on and what tests it."""
     images = _loaded(lab.home / "artifacts/data", on)
     return join(images["train"], images["select"]) if lab.params.retrain.use_select else images[

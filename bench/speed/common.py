@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,16 @@ def about(device: str) -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
         "machine": machine,
-        "versions": {p: version(p) for p in PACKAGES},
+        "versions": {p: installed(p) for p in PACKAGES},
     }
+
+
+def installed(package: str) -> str:
+    """Return a package's version; a bare machine with PyTorch lacks some."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def processor() -> str:

@@ -1,0 +1,58 @@
+"""Half an hour on a GPU: a CIFAR-10 family against EfficientNet's law, τ, and the speed rows.
+
+Run it on a machine with PyTorch and no network, as often as it takes: each call goes on where the
+last one stopped, and ends by itself after ``--seconds``. ``--wheels`` is a folder of wheels of what
+that machine lacks (docs/gpu.md lists them). The first call probes the device for a minute and
+chooses steps so that all of it takes about ``--minutes``. ``--status`` says what is done and runs
+nothing; ``--toy`` rehearses all of it on a CPU, on digits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+
+def options() -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=540, help="this call ends after them")
+    parser.add_argument("--minutes", type=float, default=25, help="for all calls together")
+    parser.add_argument("--work", type=Path, default=Path("bench/work/gpu"), help="what is made")
+    parser.add_argument("--wheels", type=Path, help="folder of wheels to import from")
+    parser.add_argument("--status", action="store_true", help="say what is done")
+    parser.add_argument("--toy", action="store_true", help="rehearse on a CPU")
+    return parser.parse_args()
+
+
+def unpack(wheels: Path, folder: Path) -> None:
+    """Unpack wheels, and import from there first, in the processes that are started too."""
+    files = sorted(wheels.glob("*.whl"))
+    if not files:
+        raise SystemExit(f"--wheels is {wheels}, where no *.whl is; docs/gpu.md says how to fetch")
+    for file in files:
+        with zipfile.ZipFile(file) as wheel:
+            wheel.extractall(folder)
+    sys.path.insert(0, str(folder.resolve()))
+    paths = [str(folder.resolve()), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
+def main() -> int:
+    """Make what is imported importable, then go on with what is not done."""
+    chosen = options()
+    chosen.until = time.monotonic() + chosen.seconds  # imports count
+    chosen.work /= "toy" if chosen.toy else "family"
+    if chosen.wheels:
+        unpack(chosen.wheels, chosen.work / "wheels")
+    from bench.method import halfhour  # needs what was unpacked
+
+    return halfhour.go_on(chosen)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,86 @@
+"""Half an hour on a GPU: what it plans fits the machine, and a call goes on where one stopped."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import gpu
+from bench.method import halfhour
+from scalenet.space import cost
+from scalenet.space.budget import Budget, Budgeted
+from scalenet.space.network import Task
+
+ROOT = Path(__file__).parents[1]
+
+
+def chosen(work: Path, **over) -> argparse.Namespace:
+    given = {"until": time.monotonic() + 60, "minutes": 25.0, "work": work}
+    return argparse.Namespace(**{**given, "status": False, "toy": True, **over})
+
+
+def test_every_searched_size_has_networks_within_its_budget(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    params, task = halfhour.base_params(toy=False), Task(3, 10)
+    budget = Budget(params.space, params.scaling, task)
+    for size, stage in enumerate(params.scaling.stages):
+        weights = tuple(float(i == size) for i in range(4))
+        draw = Budgeted(budget, weights, params.scaling.tries).draw
+        flops = [cost.flops(draw(np.random.default_rng(i)).network, task) for i in range(5)]
+        assert flops == pytest.approx([3e6 * 2**size] * 5, rel=stage.tolerance)
+    drawn = budget.draw(np.random.default_rng(0), params.scaling.tries)
+    assert all(len(budget.feasible(drawn, size)) >= 8 for size in (1, 2, 3))
+
+
+def test_steps_fit_the_time_that_is_given():
+    seconds, step, rate = 1500.0, 0.02, 400.0
+    steps = halfhour.chosen_steps(seconds, step, rate)
+    trained = halfhour.TRAININGS * steps["retrain"] / rate
+    assert steps["supernet"] * step + trained == pytest.approx(0.75 * seconds, rel=0.01)
+    twice = halfhour.chosen_steps(2 * seconds, step, rate)
+    assert twice["retrain"] == pytest.approx(2 * steps["retrain"], abs=1)
+
+
+def test_a_slow_machine_still_trains_a_few_hundred_steps():
+    assert set(halfhour.chosen_steps(60.0, 10.0, 0.1).values()) == {halfhour.STEPS[0]}
+
+
+def test_a_unit_on_file_is_not_run_again(tmp_path, monkeypatch):
+    ran = []
+
+    def named(name):
+        return lambda _: ran.append(name) or {"made": name}
+
+    monkeypatch.setattr(halfhour, "units", lambda _: {name: named(name) for name in "abc"})
+    monkeypatch.setattr(halfhour, "opened", lambda *_: None)
+    monkeypatch.setattr(halfhour, "base_params", lambda _: None)
+    (tmp_path / "gpu.json").write_text(json.dumps({"a": {"made": "before"}}))
+    assert halfhour.go_on(chosen(tmp_path)) == 0
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert ran == ["b", "c"]
+    assert [found[name]["made"] for name in "abc"] == ["before", "b", "c"]
+
+
+def test_without_a_gpu_it_says_how_to_rehearse(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(halfhour.torch.cuda, "is_available", lambda: False)
+    assert halfhour.go_on(chosen(tmp_path, toy=False)) == 2
+    assert "--toy" in capsys.readouterr().out
+
+
+def test_wheels_are_imported_from_in_processes_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "")
+    with zipfile.ZipFile(tmp_path / "carried-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("carried_here.py", "")
+    gpu.unpack(tmp_path, tmp_path / "unpacked")
+    command = [sys.executable, "-c", "import carried_here"]
+    assert subprocess.run(command, env=os.environ).returncode == 0
+    with pytest.raises(SystemExit, match=r"no \*.whl is"):
+        gpu.unpack(tmp_path / "unpacked", tmp_path)
