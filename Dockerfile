@@ -20,8 +20,10 @@ WORKDIR /home/scalenet/project
 # Dependencies first: this layer stays while only the code changes.
 COPY --chown=scalenet pyproject.toml ${CONSTRAINTS} ./
 RUN mkdir -p src/scalenet/config src/scalenet/space src/scalenet/laws src/scalenet/records \
-      src/scalenet/data src/scalenet/nets src/scalenet/training src/scalenet/search \
-      src/scalenet/report stages pipeline/cli presets \
+      src/scalenet/data src/scalenet/nets src/scalenet/training src/scalenet/baselines \
+      src/scalenet/search src/scalenet/export src/scalenet/report stages presets \
+      pipeline/cli pipeline/init pipeline/runs pipeline/watch pipeline/remember \
+      pipeline/models pipeline/doors \
  && python3 -m venv /home/scalenet/venv \
  && /home/scalenet/venv/bin/pip install --no-cache-dir --disable-pip-version-check ${PIP_OPTIONS} \
       --constraint "$(basename ${CONSTRAINTS})" --editable '.[test]'

@@ -18,8 +18,10 @@ from filelock import FileLock, Timeout
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import STATE, home, retired, status, workspaces
-from scalenet.pipeline.alone import is_held, key_of
+from scalenet.pipeline import STATE, home, status
+from scalenet.pipeline.models import retired
+from scalenet.pipeline.runs import workspaces
+from scalenet.pipeline.runs.alone import is_held, key_of
 from scalenet.stages import STAGES
 
 DAMAGED = ".damaged"  # what could not be used ends so: see `files.set_aside`

@@ -14,17 +14,10 @@ from packaging.requirements import Requirement
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import (
-    STATE,
-    Unavailable,
-    cache,
-    clean,
-    home,
-    masked,
-    servers,
-    stores,
-    workspaces,
-)
+from scalenet.pipeline import STATE, Unavailable, cache, clean, home, masked
+from scalenet.pipeline.doors import servers
+from scalenet.pipeline.remember import stores
+from scalenet.pipeline.runs import workspaces
 
 GIB = 2**30
 LEAST_FREE = 2 * GIB  # of disk: below it a full family may not fit

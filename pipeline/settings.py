@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from scalenet.config import yamlfile
 from scalenet.config.params import Params, parse, read_yaml
-from scalenet.pipeline.alone import Say
 from scalenet.pipeline.project import DEFAULTS, PRESETS
+from scalenet.pipeline.runs.alone import Say
 from scalenet.records.files import sha256, write_bytes
 from scalenet.stages import STAGES
 

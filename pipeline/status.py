@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import Unavailable, project, stores
-from scalenet.pipeline.alone import place
+from scalenet.pipeline import Unavailable, project
+from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Busy, Graph
+from scalenet.pipeline.runs.alone import place
 from scalenet.records import files
 
 UNKNOWN = -1.0  # seconds of a stage that nobody has timed

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from scalenet.pipeline import guard
 from scalenet.pipeline.cli import VERBS
+from scalenet.pipeline.doors import guard
 from scalenet.records.paths import Paths
 
 ROOT = Path(__file__).parent.parent

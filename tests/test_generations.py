@@ -17,10 +17,13 @@ from families import INFO, LABELS, answers, build
 from mlflow.exceptions import MlflowException
 
 from scalenet.config import params as config
-from scalenet.pipeline import clean, deployment, generations, registry, stores, workspaces
-from scalenet.pipeline.alone import alone, key_of
+from scalenet.pipeline import clean
 from scalenet.pipeline.cli import scalenet as verbs
 from scalenet.pipeline.cli.promote import deploy
+from scalenet.pipeline.models import deployment, generations, registry
+from scalenet.pipeline.remember import stores
+from scalenet.pipeline.runs import workspaces
+from scalenet.pipeline.runs.alone import alone, key_of
 from scalenet.pipeline.status import Standing
 from scalenet.records.paths import Paths
 

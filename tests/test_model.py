@@ -25,8 +25,9 @@ from scalenet.config import params as config
 from scalenet.data import store
 from scalenet.data.pixels import image_array
 from scalenet.export.served import Served, Stored
-from scalenet.pipeline import deployment, stores
 from scalenet.pipeline.cli import serve
+from scalenet.pipeline.models import deployment
+from scalenet.pipeline.remember import stores
 from scalenet.records.documents import Trained
 from scalenet.records.paths import Paths
 

@@ -15,8 +15,9 @@ import pytest
 from mlflow.artifacts import load_text
 
 from scalenet.config import params as config
-from scalenet.pipeline import notes, registry, stores, views
-from scalenet.pipeline.post import Post
+from scalenet.pipeline.models import registry
+from scalenet.pipeline.remember import notes, stores, views
+from scalenet.pipeline.remember.post import Post
 from scalenet.records import files
 from scalenet.records.documents import Candidate, Found
 from scalenet.records.paths import Paths

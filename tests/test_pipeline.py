@@ -224,7 +224,7 @@ import json
 from pathlib import Path
 from mlflow import MlflowClient
 from scalenet.config import params
-from scalenet.pipeline import remembered, stores
+from scalenet.pipeline.remember import remembered, stores
 root = Path.cwd()
 given = params.load(root / 'params.yaml')
 run = remembered.published(root, given)
@@ -260,7 +260,7 @@ FLOW_STATES = """
 import json
 from pathlib import Path
 from prefect.client.orchestration import get_client
-from scalenet.pipeline import servers
+from scalenet.pipeline.doors import servers
 with servers.prefect(), get_client(sync_client=True) as client:
     flows = {flow.id: flow.name for flow in client.read_flows()}
     runs = [run for run in client.read_flow_runs() if flows[run.flow_id] == 'family']
@@ -305,7 +305,8 @@ import json
 from threading import Barrier
 from prefect import Flow, Task
 from prefect.states import Completed, Failed
-from scalenet.pipeline import flows, servers
+from scalenet.pipeline.doors import servers
+from scalenet.pipeline.runs import flows
 needs = {"a": set(), "b": {"a"}, "c": {"a"}, "d": {"a"}, "e": {"b", "c", "d"}}
 meet, order = Barrier(2, timeout=100), []
 def task(name, most, wrong):
@@ -414,7 +415,7 @@ import json, os, subprocess
 from pathlib import Path
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
-from scalenet.pipeline import servers
+from scalenet.pipeline.doors import servers
 with servers.prefect(), get_client(sync_client=True) as client:
     known = {run.id for run in client.read_flow_runs()}
     settings = get_current_settings().api
@@ -434,7 +435,7 @@ import json, httpx
 from pathlib import Path
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
-from scalenet.pipeline import servers
+from scalenet.pipeline.doors import servers
 with servers.prefect(), get_client(sync_client=True) as client:
     client.read_flows()
     url = get_current_settings().api.url
@@ -450,7 +451,7 @@ import json, os, subprocess, sys
 from pathlib import Path
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
-from scalenet.pipeline import servers
+from scalenet.pipeline.doors import servers
 with servers.prefect(), get_client(sync_client=True) as client:
     api = get_current_settings().api
     environment = os.environ | {

@@ -8,9 +8,9 @@ from itertools import count
 import pytest
 from rich.console import Console
 
-from scalenet.pipeline.display import View
-from scalenet.pipeline.lines import Lines, about, clock, summary
-from scalenet.pipeline.progress import Progress, wall
+from scalenet.pipeline.watch.display import View
+from scalenet.pipeline.watch.lines import Lines, about, clock, summary
+from scalenet.pipeline.watch.progress import Progress, wall
 from scalenet.stages import declared
 from scalenet.stages import search as stage_search
 from scalenet.stages import supernet as stage_supernet

@@ -21,7 +21,8 @@ from mlflow.pytorch import _pickle_globals
 
 from scalenet.nets import child
 from scalenet.nets.deployed import Deployed
-from scalenet.pipeline import deployment, generations, program, registry, stores
+from scalenet.pipeline.models import deployment, generations, program, registry
+from scalenet.pipeline.remember import stores
 from scalenet.records.paths import Paths
 from scalenet.space.network import Network, Task
 

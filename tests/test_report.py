@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from scalenet.data import store
 from scalenet.laws import scores
-from scalenet.pipeline import remembered
+from scalenet.pipeline.remember import remembered
 from scalenet.records import files, predictions
 from scalenet.records.documents import (
     Baseline,

@@ -20,7 +20,7 @@ from PIL import Image
 
 import scalenet
 from scalenet.data import store
-from scalenet.pipeline import serving
+from scalenet.pipeline.doors import serving
 from scalenet.records.paths import Paths
 
 NOBODY = 65534  # another user of this machine

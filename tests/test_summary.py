@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from test_sources import data, find, images, picture, unpacked
 
-from scalenet.pipeline.lines import Lines
-from scalenet.pipeline.progress import Progress
+from scalenet.pipeline.watch.lines import Lines
+from scalenet.pipeline.watch.progress import Progress
 from scalenet.records.documents import Reading
 from scalenet.records.paths import Paths
 from scalenet.stages import __main__ as bare

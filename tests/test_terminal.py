@@ -18,7 +18,7 @@ import psutil
 import pyte
 import pytest
 
-from scalenet.pipeline import servers
+from scalenet.pipeline.doors import servers
 
 LONG = ("--set", "retrain.recipe.steps=200000", "--target", "retrain@S0")
 
@@ -156,7 +156,7 @@ def test_ctrl_c_leaves_the_terminal_as_it_was_and_says_what_is_not_done(first, p
 PAGES = """
 import json
 from prefect.client.orchestration import get_client
-from scalenet.pipeline import servers
+from scalenet.pipeline.doors import servers
 with servers.prefect(), get_client(sync_client=True) as client:
     bars = {a.key: a.data for a in client.read_artifacts() if a.type == "progress"}
     runs = sorted(client.read_flow_runs(), key=lambda run: run.created)

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 from mlflow.artifacts import load_dict
 
-from scalenet.pipeline import Unavailable, stores, tracking
-from scalenet.pipeline.candidates import METRICS, Candidates, Runs
-from scalenet.pipeline.post import Post
-from scalenet.pipeline.reports import waiting
+from scalenet.pipeline import Unavailable
+from scalenet.pipeline.remember import stores, tracking
+from scalenet.pipeline.remember.candidates import METRICS, Candidates, Runs
+from scalenet.pipeline.remember.post import Post
+from scalenet.pipeline.remember.reports import waiting
 from scalenet.records import files
 from scalenet.records.documents import Candidate, Found, Member, Reading, Trained
 from scalenet.records.journal import Journal
@@ -149,8 +150,8 @@ def test_a_search_killed_while_it_delivers_neither_loses_nor_repeats_a_candidate
     code = f"""
 from pathlib import Path
 from scalenet.config.params import parse
-from scalenet.pipeline import stores
-from scalenet.pipeline.candidates import Candidates
+from scalenet.pipeline.remember import stores
+from scalenet.pipeline.remember.candidates import Candidates
 root = Path({str(root)!r})
 candidates = Candidates(root, parse({named.model_dump(mode="json")!r}))
 candidates({{"event": "journal", "path": Path({str(journal)!r}), "key": "k1"}})
@@ -220,7 +221,7 @@ def test_a_project_that_was_moved_finds_its_artifacts(named, tmp_path, monkeypat
     code = f"""
 import sys
 from pathlib import Path
-from scalenet.pipeline import stores
+from scalenet.pipeline.remember import stores
 client = stores.connect(Path(sys.argv[1]))
 client.log_text({run!r}, "more", "more.txt")
 print(sorted(file.path for file in client.list_artifacts({run!r})))

@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from scalenet.config.params import Compute
-from scalenet.pipeline import settings, workers
-from scalenet.pipeline.workers import Killed, Workers
+from scalenet.pipeline import settings
+from scalenet.pipeline.runs import workers
+from scalenet.pipeline.runs.workers import Killed, Workers
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,7 +74,7 @@ def test_a_killed_process_is_named_once_and_another_takes_its_place(root):
 def test_processes_end_with_the_one_that_began_them():
     begin = """
 import time
-from scalenet.pipeline.workers import Workers
+from scalenet.pipeline.runs.workers import Workers
 pool = Workers()
 pool.warm()
 print(pool.begun[0].process.pid, flush=True)

@@ -11,10 +11,12 @@ from conftest import dvc
 from PIL import Image
 
 from scalenet.config import params as config
-from scalenet.pipeline import home, project, settings, stores, workspaces
+from scalenet.pipeline import home, project, settings
+from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Graph
-from scalenet.pipeline.scheduled import changes
-from scalenet.pipeline.workspaces import bring, found, remove, save, workspace
+from scalenet.pipeline.runs import workspaces
+from scalenet.pipeline.runs.scheduled import changes
+from scalenet.pipeline.runs.workspaces import bring, found, remove, save, workspace
 
 ROOT = Path(__file__).parent.parent
 

@@ -21,8 +21,8 @@ from bench.speed.step import stepper
 from scalenet.config.params import FamilyEntry, Params
 from scalenet.laws import plan, scores
 from scalenet.nets import child
-from scalenet.pipeline import stores
-from scalenet.pipeline.candidates import Runs
+from scalenet.pipeline.remember import stores
+from scalenet.pipeline.remember.candidates import Runs
 from scalenet.records import journal as journals
 from scalenet.records.documents import Baseline, Found, Member, Trained
 from scalenet.records.journal import Journal

@@ -17,9 +17,9 @@ from unittest.mock import patch
 from bench.speed.common import interleaved, options, ratio, show, spread, write
 from scalenet.config import params as stage_params
 from scalenet.config.params import Params
-from scalenet.pipeline import stores
-from scalenet.pipeline.post import Post
-from scalenet.pipeline.progress import Work
+from scalenet.pipeline.remember import stores
+from scalenet.pipeline.remember.post import Post
+from scalenet.pipeline.watch.progress import Work
 from scalenet.records.documents import Found
 from scalenet.records.paths import Paths
 from scalenet.search.finetuning import Finetuner

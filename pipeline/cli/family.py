@@ -24,7 +24,8 @@ def command(networks: bool) -> None:
     scalenet family --networks | less -S
     """
     from scalenet.config import params as config
-    from scalenet.pipeline import deployment, generations, remembered
+    from scalenet.pipeline.models import deployment, generations
+    from scalenet.pipeline.remember import remembered
     from scalenet.records.paths import Paths
     from scalenet.report import table
 

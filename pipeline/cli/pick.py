@@ -40,7 +40,7 @@ def command(
     """
     from scalenet.config import params as config
     from scalenet.laws.choice import Limits, choose
-    from scalenet.pipeline import generations, registry
+    from scalenet.pipeline.models import generations, registry
     from scalenet.records.paths import Paths
 
     root = Path.cwd()
@@ -79,7 +79,7 @@ def _why(trained: Any, within: int, limited: bool) -> str:
 
 
 def _milliseconds(root: Path, trained: Any) -> float:
-    from scalenet.pipeline import program
+    from scalenet.pipeline.models import program
     from scalenet.records.paths import Paths
 
     paths = Paths(root)

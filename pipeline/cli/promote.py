@@ -45,7 +45,8 @@ def command(generation: str | None, yes: bool, insist: bool, back: bool, listed:
 
 def deploy(root: Path, params: Any, name: str | None, yes: bool, insist: bool) -> None:
     """Say what deploying a generation changes, ask what is to be asked, and do it."""
-    from scalenet.pipeline import deployment, generations, promotion, stores
+    from scalenet.pipeline.models import deployment, generations, promotion
+    from scalenet.pipeline.remember import stores
 
     found, client = promotion.plan(root, params, name), stores.connect(root)
     if found.aliases == found.target:
@@ -90,7 +91,7 @@ def _ask(question: str, yes: bool) -> None:
 
 def _row(client: Any, change: Any) -> tuple[str, ...]:
     """Return the cells of a size: versions, accuracy on select, its difference, FLOPs."""
-    from scalenet.pipeline import promotion
+    from scalenet.pipeline.models import promotion
 
     sides = [version for version in (change.before, change.after) if version]
     numbers = [_numbers(client, version) for version in sides]
@@ -117,7 +118,7 @@ def _arrow(values: list[str]) -> str:
 
 
 def _numbers(client: Any, version: Any) -> dict[str, float]:
-    from scalenet.pipeline import evidence
+    from scalenet.pipeline.models import evidence
 
     return evidence.numbers(client, version)
 
@@ -128,7 +129,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _back(root: Path, params: Any) -> None:
-    from scalenet.pipeline import deployment
+    from scalenet.pipeline.models import deployment
 
     present, undone = deployment.back(root, params)
     before = undone["before"]
@@ -142,7 +143,8 @@ def _back(root: Path, params: Any) -> None:
 
 
 def _list(root: Path, params: Any) -> None:
-    from scalenet.pipeline import deployment, generations, registry, stores
+    from scalenet.pipeline.models import deployment, generations, registry
+    from scalenet.pipeline.remember import stores
 
     client, model = stores.connect(root), registry.model_name(params)
     found, here = generations.known(client, model), generations.here(root)

@@ -20,7 +20,8 @@ def command() -> None:
     dvc pull && scalenet register
     """
     from scalenet.config import params as config
-    from scalenet.pipeline import deployment, reports
+    from scalenet.pipeline.models import deployment
+    from scalenet.pipeline.remember import reports
 
     params = config.load(Path.cwd() / "params.yaml")
     for folder in reports.waiting(Path.cwd()):

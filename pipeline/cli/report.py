@@ -27,7 +27,7 @@ def command() -> None:
 def write(root: Path) -> Path:
     """Write the report of a project; return where its page lies, from there."""
     from scalenet.config import params as config
-    from scalenet.pipeline import remembered
+    from scalenet.pipeline.remember import remembered
     from scalenet.report import gathered, page
 
     params = config.load(root / "params.yaml")

@@ -12,7 +12,7 @@ import click
 
 from scalenet.pipeline import complete
 from scalenet.pipeline.cli import changes, overrides
-from scalenet.pipeline.progress import Progress
+from scalenet.pipeline.watch.progress import Progress
 
 
 @click.command(name="run")
@@ -41,14 +41,16 @@ def command(
     """
     if promote and target:
         raise ValueError("--promote was given with --target; a whole run ends with a family")
-    from scalenet.pipeline import lines, project, servers, settings
+    from scalenet.pipeline import project, settings
+    from scalenet.pipeline.doors import servers
+    from scalenet.pipeline.watch import lines
 
     chosen, progress = overrides(pairs), Progress()
     project.begin_if_empty(Path.cwd())
     settings.check(Path.cwd(), preset, chosen, target)
     try:
         with _told(progress, quiet), servers.prefect():
-            from scalenet.pipeline import flows  # seconds of imports, while the server starts
+            from scalenet.pipeline.runs import flows  # seconds of imports, while the server starts
 
             code = flows.run_family(progress, preset, chosen, target)
         if code == 0 and target in (None, "publish"):
@@ -65,7 +67,8 @@ def command(
 @contextmanager
 def _told(progress: Progress, quiet: bool) -> Iterator[None]:
     """Show the run while the body runs: in place on a terminal, in lines elsewhere."""
-    from scalenet.pipeline import display, lines, single
+    from scalenet.pipeline.runs import single
+    from scalenet.pipeline.watch import display, lines
 
     if quiet:
         yield
@@ -79,8 +82,8 @@ def _told(progress: Progress, quiet: bool) -> Iterator[None]:
 
 def _published(registering: bool, promote: bool, quiet: bool) -> None:
     """Write the report of the family and register it, unless MLflow is away, as was said."""
-    from scalenet.pipeline import reports
     from scalenet.pipeline.cli import report
+    from scalenet.pipeline.remember import reports
 
     root = Path.cwd()
     if reports.waiting(root):
@@ -95,8 +98,8 @@ def _published(registering: bool, promote: bool, quiet: bool) -> None:
 def _registered(root: Path, promote: bool) -> str:
     """Register the family and deploy it if told; return a line on which generation is deployed."""
     from scalenet.config import params as config
-    from scalenet.pipeline import deployment
     from scalenet.pipeline.cli.promote import deploy
+    from scalenet.pipeline.models import deployment
 
     params = config.load(root / "params.yaml")
     line = deployment.enter(root, params)  # a stage that DVC had made before registered nothing

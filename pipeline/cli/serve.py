@@ -26,7 +26,7 @@ def command(member: str | None, alias: str | None, port: int, host: str) -> None
     scalenet serve --alias production --port 8080
     curl -H "Authorization: Bearer SECRET" -F file=@photo.jpg http://127.0.0.1:8080/predict
     """
-    from scalenet.pipeline import serving
+    from scalenet.pipeline.doors import serving
 
     if (member is None) == (alias is None):
         raise ValueError("give a member, such as `scalenet serve s1`, or --alias NAME: one of them")
@@ -70,7 +70,7 @@ def registered(alias: str) -> tuple[Any, dict[str, Any]]:
     from mlflow import pyfunc
 
     from scalenet.config import params as config
-    from scalenet.pipeline import registry
+    from scalenet.pipeline.models import registry
 
     params = config.load(Path.cwd() / "params.yaml")
     version = registry.pointed(Path.cwd(), params, alias)

@@ -25,7 +25,8 @@ def command(name: str, member: str | None) -> None:
     scalenet stage prepare
     scalenet stage retrain S2
     """
-    from scalenet.pipeline import project, single
+    from scalenet.pipeline import project
+    from scalenet.pipeline.runs import single
     from scalenet.stages import STAGES
 
     if name not in (*STAGES, project.CHECK):

@@ -20,6 +20,6 @@ def command(mlflow_port: int, prefect_port: int) -> None:
     \b
     scalenet ui
     """
-    from scalenet.pipeline import pages
+    from scalenet.pipeline.doors import pages
 
     raise SystemExit(pages.serve(Path.cwd(), mlflow_port, prefect_port))

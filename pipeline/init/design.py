@@ -15,7 +15,6 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from scalenet.config.params import Params, parse, read_yaml
-from scalenet.pipeline import workers
 from scalenet.pipeline.init import recipes
 from scalenet.pipeline.init.estimate import Rates, seconds, wall
 from scalenet.pipeline.init.frame import Frame, frame_of
@@ -23,6 +22,7 @@ from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.recipes import Choice, Choices, Needs
 from scalenet.pipeline.init.sizes import FEWEST, LARGEST, TOLERANCE, Reach, scalings
 from scalenet.pipeline.project import DEFAULTS
+from scalenet.pipeline.runs import workers
 from scalenet.pipeline.settings import merge, nested
 from scalenet.space.network import Task
 

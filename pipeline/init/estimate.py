@@ -16,7 +16,7 @@ import numpy as np
 from scalenet.config.params import Params
 from scalenet.config.recipe import Recipe
 from scalenet.config.space import Scalings, Space
-from scalenet.pipeline import progress
+from scalenet.pipeline.watch import progress
 from scalenet.search.evolution import planned
 from scalenet.space.budget import Budget
 from scalenet.space.network import Task

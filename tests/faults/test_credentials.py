@@ -6,7 +6,9 @@ import socket
 
 import pytest
 
-from scalenet.pipeline import Unavailable, masked, servers, stores
+from scalenet.pipeline import Unavailable, masked
+from scalenet.pipeline.doors import servers
+from scalenet.pipeline.remember import stores
 
 PLANTED = "pa55:w0rd%40plant"
 

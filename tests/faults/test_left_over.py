@@ -14,15 +14,15 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from scalenet.pipeline import stores
-from scalenet.pipeline.alone import alone, is_held, place
-from scalenet.pipeline.post import Post
-from scalenet.pipeline.single import committed_before, forget
+from scalenet.pipeline.remember import stores
+from scalenet.pipeline.remember.post import Post
+from scalenet.pipeline.runs.alone import alone, is_held, place
+from scalenet.pipeline.runs.single import committed_before, forget
 from scalenet.records.paths import Paths
 from scalenet.training.loop import ignore
 
 STAGE = """
-from scalenet.pipeline import children
+from scalenet.pipeline.runs import children
 import os, time
 children.belong_to_dvc()
 print(os.getpid(), flush=True)

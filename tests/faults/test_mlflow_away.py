@@ -16,12 +16,12 @@ import pytest
 from mlflow import MlflowClient
 
 from scalenet.config import params as config
-from scalenet.pipeline import post as posts
-from scalenet.pipeline import stores
-from scalenet.pipeline.post import Post, check_store
-from scalenet.pipeline.progress import Progress
-from scalenet.pipeline.reports import deliver, waiting
-from scalenet.pipeline.single import Watchers, compute
+from scalenet.pipeline.remember import post as posts
+from scalenet.pipeline.remember import stores
+from scalenet.pipeline.remember.post import Post, check_store
+from scalenet.pipeline.remember.reports import deliver, waiting
+from scalenet.pipeline.runs.single import Watchers, compute
+from scalenet.pipeline.watch.progress import Progress
 from scalenet.records import files
 from scalenet.records.documents import Candidate, Found
 from scalenet.records.journal import Journal

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from scalenet import stages
-from scalenet.pipeline import Unavailable, cli, stores
+from scalenet.pipeline import Unavailable, cli
+from scalenet.pipeline.remember import stores
 from scalenet.records import files
 from scalenet.records.journal import Journal
 from scalenet.stages import run_stage

@@ -1,0 +1,1 @@
+"""The servers that are started here, and the secret before them."""

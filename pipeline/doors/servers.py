@@ -1,0 +1,133 @@
+"""Prefect's server: the one that is configured, or one of our own for as long as this process
+lives."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context
+from threading import Event
+
+import httpx
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    PREFECT_UI_URL,
+    get_current_settings,
+    temporary_settings,
+)
+
+from scalenet.pipeline import Unavailable, environment
+from scalenet.pipeline.runs import children
+
+PATIENCE = 30  # seconds that a configured server has for its first answer: it may be busy
+
+
+def configured() -> str | None:
+    """Return the Prefect server that the user configured, by environment or profile; None for
+    our own."""
+    return get_current_settings().api.url
+
+
+REST = ExitStack()  # of this process's life
+GONE = Event()  # the server went away, and Prefect's threads have things to tell it
+GLANCE = 5  # seconds that a server has when it is only asked whether it is still there
+
+
+@contextmanager
+def prefect() -> Iterator[None]:
+    """Have a Prefect server while the body runs; ``Unavailable`` if the configured one does not
+    answer."""
+    if url := configured():
+        check(url)
+        try:
+            yield
+        finally:
+            _deliver()
+        return
+    with _own() as settings, temporary_settings(settings):
+        yield
+
+
+def check(url: str) -> None:
+    """Refuse a server that does not answer as Prefect's API does, naming where its address
+    comes from."""
+    where = (
+        "PREFECT_API_URL" if os.environ.get("PREFECT_API_URL") else "the Prefect profile's API URL"
+    )
+    mend = f"start that server, or unset {where} to use a local one"
+    try:
+        answer = httpx.get(f"{url.rstrip('/')}/health", timeout=PATIENCE)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unavailable(f"{where} {url} does not answer ({error}); {mend}") from error
+    if answer.status_code != 200 or answer.text.strip() != "true":
+        hint = "" if url.rstrip("/").endswith("/api") else f"; did you mean {url.rstrip('/')}/api?"
+        raise Unavailable(
+            f"{where} {url} is no Prefect API (it answered {answer.status_code})"
+            f"{hint or '; ' + mend}"
+        )
+
+
+def answers() -> bool:
+    """Tell whether the server that is in use answers at all."""
+    try:
+        httpx.get(f"{PREFECT_API_URL.value()}/health", timeout=GLANCE)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+def stop_waiting() -> None:
+    """Have Prefect's client give up at once for the rest of this process: its server is away."""
+    GONE.set()
+    settings = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: GLANCE}
+    REST.enter_context(temporary_settings({**settings, PREFECT_LOGGING_TO_API_ENABLED: False}))
+
+
+@contextmanager
+def _own() -> Iterator[dict]:
+    """Run Prefect's server on a free loopback port, behind a secret; yield the settings that
+    reach it."""
+    secret = f"scalenet:{secrets.token_urlsafe(24)}"
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        port = listener.getsockname()[1]
+        server = get_context("spawn").Process(target=_serve, args=(listener,), daemon=True)
+        with environment({"PREFECT_SERVER_API_AUTH_STRING": secret, "PREFECT_UI_ENABLED": "0"}):
+            server.start()
+    try:
+        yield {
+            PREFECT_API_URL: f"http://127.0.0.1:{port}/api",
+            PREFECT_API_AUTH_STRING: secret,
+            PREFECT_UI_URL: "",  # no links to what ends with this process
+        }
+    finally:
+        _deliver()
+        server.terminate()
+        server.join(10)
+
+
+def _deliver() -> None:
+    """Wait until the server, if it is there, has what Prefect's threads still have to tell it."""
+    if not answers():
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=PATIENCE, at_exit=False)
+
+
+def _serve(listener: socket.socket) -> None:
+    """Be the server, until the process that wants it has gone."""
+    children.belong_to_parent()
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    app = create_app(ephemeral=True, final=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])

@@ -1,0 +1,157 @@
+"""What is known of a version in the registry: its numbers, its answers to select, its faults."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from scipy import special
+
+from scalenet.data import store
+from scalenet.laws import scores
+from scalenet.laws.verdict import against
+from scalenet.pipeline.models import registry
+from scalenet.records import files, predictions
+from scalenet.records.documents import DataInfo, Trained
+from scalenet.records.paths import Paths
+from scalenet.records.predictions import Predictions
+
+BATCH = 256  # images that a program is asked about at once
+TOLERANCE = 1e-3  # of accuracy: a program's last digits may differ from the training's
+
+
+def numbers(client: MlflowClient, version: ModelVersion) -> dict[str, float]:
+    """Return a version's numbers: its accuracies, FLOPs, parameters."""
+    model = client.get_logged_model(registry.model_id(version))
+    return {metric.key: metric.value for metric in model.metrics or ()}
+
+
+def answers(root: Path, client: MlflowClient, version: ModelVersion) -> Predictions:
+    """Return a version's answers to select: those recorded with it, else its program's to the
+    images that lie here.
+
+    ``ValueError`` says why there are none.
+    """
+    recorded = _recorded(client, registry.model_id(version))
+    if recorded is not None:
+        return recorded
+    info = Paths(root).data / "info.json"
+    if not info.exists() or DataInfo.read(info).digest != version.tags["data"]:
+        raise ValueError("its answers are not recorded, and its images do not lie here")
+    return _asked(root, version)
+
+
+def _recorded(client: MlflowClient, model: str) -> Predictions | None:
+    """Return the answers that lie beside a program; None if there are none."""
+    try:
+        place = client.get_logged_model(model).artifact_location
+        there = mlflow.artifacts.list_artifacts(artifact_uri=place)
+    except (MlflowException, OSError) as error:
+        raise ValueError(f"its program is gone ({_line(error)})") from error
+    if registry.ANSWERS not in {Path(file.path).name for file in there}:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        source = f"{place}/{registry.ANSWERS}"
+        path = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder)
+        [said] = predictions.read(Path(path)).values()
+    return said["select"]
+
+
+def _asked(root: Path, version: ModelVersion) -> Predictions:
+    """Ask a program, stored before answers were recorded with it: floats in 0…1 in, logits out."""
+    import torch
+
+    pixels, labels = store.read(Paths(root).data / "select.npz")
+    try:
+        program = mlflow.pytorch.load_model(version.source)
+    except (MlflowException, OSError) as error:
+        raise ValueError(f"its program cannot be loaded ({_line(error)})") from error
+    starts = range(0, len(labels), BATCH)
+    images = (torch.from_numpy(pixels[start : start + BATCH]) for start in starts)
+    with torch.no_grad():
+        parts = [program(part.float() / 255).softmax(1) for part in images]
+    shares, truth = torch.cat(parts), torch.from_numpy(labels)
+    probability, predicted = shares.max(1)
+    columns = (truth.int(), predicted.int(), probability, shares.gather(1, truth[:, None])[:, 0])
+    return Predictions(*(column.numpy() for column in columns))
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]
+
+
+# --- what must not be deployed --------------------------------------------------------------------
+
+
+def faults(
+    root: Path, client: MlflowClient, version: ModelVersion, confidence: float
+) -> Iterator[str]:
+    """Yield what is wrong with a version, whatever it is compared with; nothing of a sound one."""
+    yield from _program_faults(root, client, version)
+    try:
+        said = answers(root, client, version)
+    except ValueError as error:
+        yield f"cannot be judged: {error}"
+        return
+    share, told = scores.score(said).accuracy, version.tags.get("select")
+    if told is not None and abs(share - float(told)) > TOLERANCE:
+        yield f"answers {share:.1%} of select right, and is registered with {float(told):.1%}"
+    yield from answer_faults(said, confidence)
+
+
+def _program_faults(root: Path, client: MlflowClient, version: ModelVersion) -> Iterator[str]:
+    """Yield what is wrong with the weights of a version, as far as they are at hand."""
+    try:
+        model = client.get_logged_model(registry.model_id(version))
+    except MlflowException as error:
+        yield f"its program is gone ({_line(error)})"
+        return
+    if (
+        model.status != LoggedModelStatus.READY
+        or model.tags.get("weights") != version.tags["weights"]
+    ):
+        yield "its program is not that of its weights"
+    folder = Paths(root).member(version.tags["member"])
+    if not all((folder / name).exists() for name in ("trained.json", "weights.pt")):
+        return
+    mine = Trained.read(folder / "trained.json").weights == version.tags["weights"]
+    if mine and files.digest(folder / "weights.pt") != version.tags["weights"]:
+        yield "its weights have another digest than those that were tested: `dvc checkout`"
+
+
+def answer_faults(said: Predictions, confidence: float) -> Iterator[str]:
+    """Yield what makes answers worthless: not finite, all one class, no better than chance."""
+    if said.probability is not None and not np.isfinite(said.probability).all():
+        yield "its outputs are not finite"
+        return
+    if len(np.unique(said.predicted)) == 1 and len(np.unique(said.labels)) > 1:
+        yield "predicts one and the same class for every image of select"
+        return
+    often = np.bincount(said.labels).argmax()
+    majority = predictions.answers(said.labels, np.full_like(said.labels, often))
+    above, _ = against(said, majority, confidence)
+    if above.low <= 0 and not _tells_classes_apart(said, confidence):
+        yield (
+            f"{scores.score(said).accuracy:.1%} of select is not above the largest class's "
+            f"{scores.score(majority).accuracy:.1%} beyond noise"
+        )
+
+
+def _tells_classes_apart(said: Predictions, confidence: float) -> bool:
+    """Tell whether the mean recall of the classes is above chance beyond noise.
+
+    Where one class has most images, a good classifier may be right no more often than one that
+    names it always, whose mean recall is that of chance.
+    """
+    images, recalls = scores.recall(said, int(said.labels.max()) + 1)
+    images, recalls = images[images > 0], recalls[images > 0]
+    shares = (images * recalls + 1) / (images + 2)  # no recall of few images is certain
+    noise = np.sqrt((shares * (1 - shares) / images).sum()) / len(images)
+    return bool(recalls.mean() - special.ndtri((1 + confidence) / 2) * noise > 1 / len(images))

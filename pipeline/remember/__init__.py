@@ -1,0 +1,1 @@
+"""What MLflow is told, and where it keeps it: runs, candidates, pages."""

@@ -1,0 +1,283 @@
+"""What MLflow's pages say of a run, of an experiment and of the registered model: Markdown."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from scalenet.config.params import Params
+from scalenet.data import summary
+from scalenet.pipeline.remember import stores, views
+from scalenet.records.documents import (
+    FINALS,
+    Family,
+    Found,
+    Measurements,
+    Member,
+    Reading,
+    Tested,
+    Trained,
+)
+from scalenet.records.paths import Paths
+
+NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as a description
+REGISTERED = "mlflow.modelVersions"  # the tag by which a logged model's page knows its versions
+LONGEST = {"run": 7900, "experiment": 19000, "model": 4900}  # characters that MLflow takes
+MOST = 40  # rows of a table
+GAP = "&emsp;"  # MLflow's pages draw a table's columns without space between them
+
+
+class Place(NamedTuple):
+    """What a note speaks of: a stage (of a member), the documents, and its run in MLflow."""
+
+    paths: Paths
+    member: str | None
+    run: str
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+
+def of_run(client: MlflowClient, run: str, paths: Paths, stage: str, member: str | None) -> None:
+    """Describe a stage's run by what the stage wrote."""
+    client.set_tag(run, NOTE, cut(STAGES[stage](Place(paths, member, run)), "run"))
+
+
+def _prepare(place: Place) -> str:
+    read = Reading.read(place.paths.data / "read.json")
+    splits = list(read.taken)
+    classes = sorted({name for taken in read.taken.values() for name in taken})
+    rows = [(name, *(f"{read.taken[s].get(name, 0):,}" for s in splits)) for name in classes]
+    counts = table(("class", *splits), rows)
+    return "\n\n".join((f"{summary.line(read)}.", counts, figure("contact.png", place.run)))
+
+
+def _supernet(place: Place) -> str:
+    made = json.loads((place.paths.supernet / "metrics.json").read_bytes())
+    return (
+        f"One set of {made['parameters']:,} weights that holds every network of every size. "
+        "*Model metrics* has its loss, and the accuracy on select of a network of the first size "
+        "and of one of the last."
+    )
+
+
+def _search(place: Place) -> str:
+    found = Found.read(place.paths.search / "found.json")
+    head = ("size", "strategy", "FLOPs", "parameters", "accuracy on select, shared weights")
+    said = (
+        f"{found.measured:,} networks, measured with the super-supernet's weights, chose the base "
+        f"model `{found.base}` and a strategy for each size.",
+        table(head, _chosen(found, place.paths.search / "candidates.csv")),
+        figure("candidates.svg", place.run),
+        "*Artifacts* has the same as `candidates.html`, where a point says what it is.",
+    )
+    return "\n\n".join(said)
+
+
+def _chosen(found: Found, file: Path) -> Iterable[tuple[str, ...]]:
+    """Yield a row for each size: the candidate that the chain ended with, by shared weights."""
+    with file.open(newline="") as content:
+        rows = [row for row in csv.DictReader(content) if row["phase"] not in FINALS]
+    for size, strategy in enumerate(found.strategies):
+        wanted = (str(found.base), str(strategy), str(size))
+        for row in rows:
+            if (row["base"], row["scaling"], row["stage"]) == wanted:
+                numbers = (f"{int(row[name]):,}" for name in ("flops", "params"))
+                yield f"S{size}", f"`{strategy}`", *numbers, percent(float(row["accuracy"]))
+                break
+
+
+def _extrapolate(place: Place) -> str:
+    members = planned(place.paths)
+    head = ("size", "budget", "chosen by", "depth", "width", "px", "FLOPs", "parameters")
+    rows = [
+        (m.name, f"{m.multiple:g} x", "search" if m.origin == "searched" else "law",
+         f"{m.scaling.depth:g} x", f"{m.scaling.width:g} x", str(m.network.resolution),
+         f"{m.flops:,}", f"{m.params:,}")
+        for m in members
+    ]  # fmt: skip
+    return (
+        f"The family's {len(members)} sizes: searched, or by the laws of the budget.\n\n"
+        + table(head, rows)
+    )
+
+
+def planned(paths: Paths) -> list[Member]:
+    """Return the planned members, the smallest budget first."""
+    found = (Member.read(file) for file in paths.plan.glob("*.json"))
+    return sorted(found, key=lambda member: member.multiple)
+
+
+def _retrain(place: Place) -> str:
+    trained = Trained.read(place.paths.member(place.member) / "trained.json")
+    network = f"The network: `{trained.member.network}`"
+    return f"{_sentence(trained)}\n\n{members([trained])}\n\n{network}"
+
+
+def _baselines(place: Place) -> str:
+    made = Measurements.read(place.paths.baselines / "baselines.json").baselines
+    rows = [(b.about, _count(b.flops), _count(b.params), *_results(b)) for b in made]
+    head = ("baseline", "FLOPs", "parameters", *RESULTS)
+    return f"What the family should beat, on the same images.\n\n{table(head, rows)}"
+
+
+def _publish(place: Place) -> str:
+    from scalenet.report import confusion  # draws: matplotlib takes a second
+
+    family = Family.read(place.paths.family / "family.json")
+    shown = len(place.paths.info().classes) <= confusion.MOST
+    confused = [figure("confusion.svg", place.run)] if shown else []
+    return "\n\n".join([of_family(family, place.run), *confused])
+
+
+STAGES: dict[str, Callable[[Place], str]] = {
+    "prepare": _prepare,
+    "supernet": _supernet,
+    "search": _search,
+    "extrapolate": _extrapolate,
+    "retrain": _retrain,
+    "baselines": _baselines,
+    "publish": _publish,
+}
+
+
+# --- experiments and the registered model ---------------------------------------------------------
+
+
+def of_candidates(client: MlflowClient, root: Path, params: Params, run: str) -> None:
+    """Describe the experiment of the candidates by the search's run."""
+    experiment = stores.experiment_id(client, root, stores.candidate_experiment(params))
+    views.save(client, experiment, "candidates")
+    text = _search(Place(Paths(root), None, run))
+    link = f"[The search's run]({views.run(_experiment(client, run), run)})"
+    client.set_experiment_tag(experiment, NOTE, cut(f"{text}\n\n{link}", "experiment"))
+
+
+def of_project(client: MlflowClient, root: Path, params: Params, run: str, name: str) -> None:
+    """Describe the experiment of the stages, and the registered model ``name`` if there is one, by
+    the published family."""
+    experiment, family = _experiment(client, run), Family.read(Paths(root).family / "family.json")
+    views.save(client, experiment, "family")
+    other = client.get_experiment_by_name(stores.candidate_experiment(params))
+    pages = {
+        "the run that published it": views.run(experiment, run),
+        **({"the search's candidates": views.runs(other.experiment_id)} if other else {}),
+    }
+    text = of_family(family, run)
+    if client.search_registered_models(f"name = '{name}'", max_results=1):
+        home = {"all runs": views.runs(experiment), **pages}
+        client.update_registered_model(name, cut(f"{text}\n\n{_listed(home)}", "model"))
+        mark_registered(client, name)
+        pages |= {f"the registered model {name}": views.model(name)}
+    client.set_experiment_tag(experiment, NOTE, cut(f"{text}\n\n{_listed(pages)}", "experiment"))
+
+
+def mark_registered(client: MlflowClient, name: str) -> None:
+    """Tell logged models which versions of a registered model they are: their pages show it."""
+    known: dict[str, list[ModelVersion]] = defaultdict(list)
+    for version in client.search_model_versions(f"name = '{name}'", max_results=1000):
+        if version.source.startswith("models:/"):
+            known[version.source.removeprefix("models:/")].append(version)
+    for model, versions in known.items():
+        versions.sort(key=lambda version: int(version.version))
+        listed = json.dumps([{"name": name, "version": str(v.version)} for v in versions])
+        if client.get_logged_model(model).tags.get(REGISTERED) != listed:
+            note = versions[-1].description or ""
+            client.set_logged_model_tags(model, {REGISTERED: listed, NOTE: note})
+
+
+def _experiment(client: MlflowClient, run: str) -> str:
+    return client.get_run(run).info.experiment_id
+
+
+def _listed(pages: dict[str, str]) -> str:
+    return "See " + ", ".join(f"[{text}]({fragment})" for text, fragment in pages.items()) + "."
+
+
+# --- the family -----------------------------------------------------------------------------------
+
+
+RESULTS = ("select", "test", "interval")
+
+
+def of_family(family: Family, run: str) -> str:
+    """Describe a family; ``run`` published it and has its figure."""
+    first, last = family.members[0], family.members[-1]
+    names = first.member.name if first is last else f"{first.member.name}…{last.member.name}"
+    said = (
+        f"{family.name}, {names}: {percent(first.accuracy)} of {first.tested:,} test images right "
+        f"at {first.member.flops:,} FLOPs, {percent(last.accuracy)} at {last.member.flops:,}.",
+        members(family.members),
+        figure("family.svg", run),
+        *(f"*Warning*: {escaped(warning)}" for warning in family.warnings),
+    )
+    return "\n\n".join(said)
+
+
+def members(trained: Sequence[Trained]) -> str:
+    """Return the table of members."""
+    rows = [
+        (t.member.name, _count(t.member.flops), _count(t.member.params),
+         str(t.member.network.resolution), *_results(t))
+        for t in trained
+    ]  # fmt: skip
+    return table(("size", "FLOPs", "parameters", "px", *RESULTS), rows)
+
+
+def _sentence(trained: Trained) -> str:
+    return (
+        f"{trained.member.name} labels {percent(trained.accuracy)} of {trained.tested:,} test "
+        "images right, once, after its training. *Model metrics* has its loss and its accuracy on "
+        "select."
+    )
+
+
+def _results(tested: Tested) -> tuple[str, str, str]:
+    select = percent(tested.select.accuracy) if tested.select else "–"
+    return select, percent(tested.accuracy), f"{percent(tested.low)} to {percent(tested.high)}"
+
+
+def percent(share: float) -> str:
+    """Return a share as people read it."""
+    return f"{100 * share:.1f} %"
+
+
+def _count(number: int | None) -> str:
+    return "–" if number is None else f"{number:,}"
+
+
+# --- Markdown -------------------------------------------------------------------------------------
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; what is beyond ``MOST`` rows is counted."""
+    cells = [[escaped(cell) for cell in row] for row in rows]
+    more = [f"\n\nand {len(cells) - MOST:,} more"] if len(cells) > MOST else []
+    ruled = ["---"] * len(head)
+    lines = [f"{GAP} | ".join(line) for line in (head, *cells[:MOST])]
+    lines.insert(1, " | ".join(ruled))
+    return "\n".join(f"| {line} |" for line in lines) + "".join(more)
+
+
+def escaped(text: Any) -> str:
+    """Return a text that is no markup: a class may have any name."""
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+def figure(file: str, run: str) -> str:
+    """Return an image that MLflow's server hands out: a file of a run."""
+    return f"![{file}](get-artifact?path={file}&run_uuid={run})"
+
+
+def cut(text: str, kind: str) -> str:
+    """Return as many whole lines of a note as MLflow takes."""
+    if len(text) <= LONGEST[kind]:
+        return text
+    return text[: LONGEST[kind]].rpartition("\n")[0] + "\n\n…"

@@ -1,0 +1,1 @@
+"""How stages are run: the flows, one stage, the processes that compute, workspaces."""

@@ -1,0 +1,97 @@
+"""Prefect's runs of this folder: each ends in its page too, whatever happened to server or process.
+
+A run that begins leaves its number and its process in ``.state/prefect``. If the server was away
+when it ended, or its process was killed, the next run sets its last state.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+from httpx import HTTPError
+from prefect import State
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.runtime import flow_run
+from prefect.states import Crashed
+
+from scalenet.pipeline import STATE
+from scalenet.pipeline.doors import servers
+from scalenet.records import files
+
+AWAY = (HTTPError, PrefectException, OSError)  # what an absent server raises
+ENDED: ContextVar[State | None] = ContextVar("ended", default=None)  # how a flow ended
+GONE = "its server does not answer; computing goes on without it"
+
+
+def remember(root: Path, run: str, state: State | None = None) -> None:
+    """Leave word of a flow run that this process runs, and then of how it ended."""
+    process = psutil.Process()
+    content: dict[str, Any] = {"pid": process.pid, "began": process.create_time(), "state": None}
+    if state is not None:
+        content["state"] = {"type": state.type.value, "name": state.name, "message": state.message}
+    files.write_json(root / STATE / "prefect" / f"{run}.json", content)
+
+
+def ended(root: Path, state: State) -> State:
+    """Keep how the flow that runs here ended, for the case that its server does not hear of it."""
+    remember(root, flow_run.id, state)
+    ENDED.set(state)
+    if not servers.answers():
+        servers.stop_waiting()
+    return state
+
+
+def last_state(run: Callable[[], State], gone: Callable[[], None]) -> State:
+    """Run a flow and return how it ended, though its server be gone by then: tell ``gone``."""
+    logging.raiseExceptions = False  # no word in the terminal about log lines that have no server
+    try:
+        settle(Path.cwd())
+        return run()
+    except AWAY:
+        if ENDED.get() is None:  # nothing was computed
+            raise
+        gone()
+        return ENDED.get()
+
+
+def settle(root: Path) -> None:
+    """Set the last state of runs whose processes are gone, unless Prefect has it."""
+    left = [file for file in (root / STATE / "prefect").glob("*.json") if not _lives(file)]
+    if not left:
+        return
+    with get_client(sync_client=True) as client:
+        for file in left:
+            _settle(client, UUID(file.stem), files.read_json(file)["state"])
+            file.unlink()
+
+
+def _lives(file: Path) -> bool:
+    content = files.read_json(file)
+    try:
+        return psutil.Process(content["pid"]).create_time() == content["began"]
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _settle(client: SyncPrefectClient, run: UUID, ended: dict[str, str] | None) -> None:
+    try:
+        known = client.read_flow_run(run)
+    except ObjectNotFound:  # of another server, or deleted
+        return
+    crashed = Crashed(message="its process was ended")
+    if known.state is None or not known.state.is_final():
+        state = State(**ended | {"type": StateType(ended["type"])}) if ended else crashed
+        client.set_flow_run_state(run, state, force=True)
+    own = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
+    for task in client.read_task_runs(flow_run_filter=own):
+        if task.state is None or not task.state.is_final():
+            client.set_task_run_state(task.id, crashed, force=True)

@@ -1,0 +1,122 @@
+"""The flow that Prefect's workers run: a family, built in a workspace of its own.
+
+A worker imports this file to deploy, to start and to cancel a run: what takes seconds to import
+waits until a run needs it.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from prefect import State, flow, get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from scalenet.config.params import Params
+from scalenet.pipeline import settings
+from scalenet.stages import STAGES
+
+COMMITTED, EVERYTHING = "params.yaml as committed", "everything"
+
+# choices of the run form, which Prefect takes from these types when the flow is deployed
+Preset = Literal[(COMMITTED, *sorted(settings.presets(Path.cwd())))]
+Target = Literal[(EVERYTHING, *STAGES)]
+
+
+@flow(name="family")
+def family(
+    preset: Preset = COMMITTED,
+    overrides: str = "",
+    target: Target = EVERYTHING,
+    revision: str = "HEAD",
+    promote: bool = False,
+) -> State:
+    """Build a family in a workspace of its own, a clone of a revision; the checkout that was
+    deployed stays as it is.
+
+    The result is a DVC experiment, which the run's last line says how to apply; the members go to
+    the project's model registry. A workspace is removed after success and kept after failure or
+    cancellation. The next run of the same work goes on from where that stopped.
+
+    Args:
+        preset: Numbers to start from: those committed, or a preset's over the defaults. Images
+            (data) and machine (compute) stay the project's unless the preset names them.
+        overrides: Single keys of params.yaml, such as search.seed=1, one a line. Values are YAML.
+        target: The last stage wanted; retrain means every member.
+        revision: What to run: a branch, a tag or a commit. HEAD is what is checked out where this
+            was deployed, without changes that are not committed.
+        promote: Deploy the family that comes out, if no size is worse than what is deployed.
+    """
+    from scalenet.pipeline.runs import flows
+
+    flows.import_libraries()
+    try:
+        if promote and target != EVERYTHING:
+            raise ValueError(
+                f"promote was given with target {target}; only everything ends with a family"
+            )
+        return _run(Wanted(preset, overrides, target, revision, promote))
+    except ValueError as error:
+        return flows.failed(error)
+
+
+class Wanted(NamedTuple):
+    """What the run form says."""
+
+    preset: str
+    overrides: str
+    target: str
+    revision: str
+    promote: bool
+
+
+def _run(wanted: Wanted) -> State:
+    from scalenet.pipeline.runs import flows, published, workspaces
+
+    root, log = Path.cwd(), get_run_logger()
+    preset = None if wanted.preset == COMMITTED else wanted.preset
+    target = None if wanted.target == EVERYTHING else wanted.target
+    with workspaces.workspace(root, wanted.revision, str(flow_run.id)[:8]) as made:
+        log.info(f"workspace {made.root}, of {made.commit}")
+        os.chdir(made.root)  # where DVC looks; this process is the run's own
+        params = settings.apply(made.root, preset, changes(wanted.overrides), log.info)
+        published.name_run(params, " ".join(filter(None, (made.short, preset))))
+        workspaces.bring(root, made, params)
+        stages, needs = flows.graph(made.root, target)
+        state = flows.built(made.root, params, stages, needs)
+        if not state.is_completed():
+            log.info(f"workspace {made.name} is kept; `scalenet doctor` lists it")
+            return state
+        workspaces.save(root, made, list(needs))
+        said = [state.message, f"`dvc exp apply {made.name}` brings it into the checkout"]
+        refused = None if target else _deployed(made.root, params, wanted.promote, said)
+    os.chdir(root)
+    workspaces.drop(made.folder)
+    for line in said:
+        log.info(line)
+    return (
+        Failed(name="Refused", message=refused) if refused else Completed(message="; ".join(said))
+    )
+
+
+def _deployed(root: Path, params: Params, promote: bool, said: list[str]) -> str | None:
+    """Deploy the family if that is wanted, and add which one is deployed to what is said; return
+    why it was refused."""
+    from scalenet.pipeline.models import deployment
+    from scalenet.pipeline.remember import reports
+
+    if not promote and reports.waiting(root):
+        return None  # MLflow is away, as was said
+    try:
+        said.append(
+            deployment.promote(root, params) if promote else deployment.standing(root, params)
+        )
+    except ValueError as error:
+        return f"built, but not deployed: {error}; {said[-1]}"
+    return None
+
+
+def changes(text: str) -> dict[str, Any]:
+    """Read the form's overrides: KEY=VALUE, one a line."""
+    lines = (line.strip() for line in text.splitlines())
+    return settings.pairs((line for line in lines if line), "overrides")

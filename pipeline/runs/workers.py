@@ -1,0 +1,163 @@
+"""Stages are computed by processes beside this one, each one stage at a time.
+
+DVC, MLflow and Prefect stay in this process, which is told what happens in a stage, record by
+record. A process keeps what it has imported for the next stage.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from importlib import import_module
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Lock
+from typing import Any, Self
+
+from scalenet.config.params import Compute, Params
+from scalenet.pipeline import Killed
+from scalenet.pipeline.runs import children
+from scalenet.stages import Emit, run_stage
+
+Work = tuple[Path, str, str | None, Params | None]  # what stages.run_stage takes
+SPAWN = get_context("spawn")  # a forked copy of PyTorch's, Prefect's and SQLite's threads hangs
+FIRST = "scalenet.stages.retrain"  # what a process imports before it is asked for anything
+
+
+def count(compute: Compute) -> int:
+    """Return how many stages may run at once: ``compute.workers``; for ``auto`` one on CUDA,
+    else as many as this process has cores for their threads."""
+    from scalenet.training import device  # and torch
+
+    if compute.workers != "auto":
+        return compute.workers
+    if device.resolved(compute).startswith("cuda"):
+        return 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, cores // compute.threads)
+
+
+class Workers:
+    """Processes that compute stages: begun when all others are busy, ended with the ``with``."""
+
+    def __init__(self):
+        self.lock = Lock()
+        self.begun: list[Worker] = []
+        self.idle: list[Worker] = []
+        self.ended = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.ended = True
+        for worker in self.begun:
+            worker.end()
+
+    def run_stage(
+        self, root: Path, stage: str, member: str | None, emit: Emit, params: Params | None = None
+    ) -> None:
+        """Run a stage as ``stages.run_stage`` does, in another process; from any thread.
+
+        Its ``ValueError`` is raised here; ``Killed`` if that process ends before the stage does.
+        """
+        worker = self._take()
+        try:
+            worker.compute((root, stage, member, params), emit)
+        except BaseException:
+            worker.end()
+            raise
+        self._keep(worker)
+
+    def warm(self) -> None:
+        """Begin a process if none is idle, to import while this one does other things."""
+        self._keep(self._take())
+
+    def _take(self) -> Worker:
+        with self.lock:
+            if self.ended:
+                raise Killed("the run has ended")
+            if not self.idle:
+                self.begun.append(Worker())
+                return self.begun[-1]
+            return self.idle.pop()
+
+    def _keep(self, worker: Worker) -> None:
+        with self.lock:
+            self.idle.append(worker)
+
+
+class Worker:
+    """One such process, and the connection to it."""
+
+    def __init__(self):
+        self.connection, theirs = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=_serve, args=(theirs,))  # it may have its own
+        self.process.start()
+        theirs.close()  # so that this end learns when the process is gone
+        self.unwanted = False
+
+    def compute(self, work: Work, emit: Emit) -> None:
+        """Have a stage computed; tell ``emit`` what happens meanwhile."""
+        name = " ".join(filter(None, work[1:3]))
+        kind, content = self._answer(name, work)
+        while kind == "told":
+            emit(content)
+            kind, content = self._answer(name)
+        if kind == "refused":
+            raise ValueError(content)
+        if kind == "failed":
+            raise RuntimeError(f"{name}, in a process of its own:\n{content}")
+
+    def _answer(self, name: str, work: Any = None) -> tuple[str, Any]:
+        """Return what the process says next, after giving it work."""
+        try:
+            if work is not None:
+                self.connection.send(work)
+            return self.connection.recv()
+        except (EOFError, OSError) as error:
+            raise Killed(
+                f"{name}: {self._how()}; run it again, and it goes on from its last checkpoint"
+            ) from error
+
+    def _how(self) -> str:
+        """Say how the process ended."""
+        if self.unwanted:
+            return "ended with the run"
+        self.process.join()
+        code = self.process.exitcode
+        how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended (code {code})"
+        return f"its process {how}: if memory ran out, lower compute.workers"
+
+    def end(self) -> None:
+        """End the process, whatever it does: what it writes, it writes at once and whole."""
+        self.unwanted = True
+        self.process.kill()
+        self.process.join()
+
+
+# --- in the other process -------------------------------------------------------------------------
+
+
+def _serve(connection: Connection) -> None:
+    """Compute what is asked for, one stage after the other."""
+    children.belong_to_parent()
+    import_module(FIRST)  # while the other process says to DVC and MLflow that a stage begins
+    while True:
+        connection.send(_outcome(connection, connection.recv()))
+
+
+def _outcome(connection: Connection, work: Work) -> tuple[str, Any]:
+    """Run a stage, whose records are sent as they come; return how it ended."""
+    try:
+        root, stage, member, params = work
+        run_stage(root, stage, member, lambda told: connection.send(("told", told)), params)
+    except ValueError as error:
+        return "refused", str(error)
+    except Exception:
+        return "failed", traceback.format_exc()
+    return "done", None

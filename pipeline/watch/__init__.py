@@ -1,0 +1,1 @@
+"""How far a run is: its progress as data, and who shows it."""
