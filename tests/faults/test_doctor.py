@@ -93,10 +93,11 @@ def test_a_damaged_list_of_a_folder_is_named(project):
     assert found.path == one and found.files == (project / "images",)
 
 
-def test_an_output_that_was_damaged_is_made_again(project):
+def test_an_output_that_was_damaged_is_made_again(project, monkeypatch):
     """DVC's run cache has what the stage made, and would ask before it replaces other bytes."""
     (project / "dvc.yaml").write_text(GRAPH + "    deps: [params.yaml]\n")
     dvc(project, "repro", "-q")
+    monkeypatch.chdir(project)  # where DVC looks for a stage by its name
     stages = Graph(project)
     (project / "out.txt").unlink()
     assert stages.restored("made")
