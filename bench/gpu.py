@@ -1,4 +1,4 @@
-"""Half an hour on a GPU: a CIFAR-10 family against EfficientNet's law, τ, and the speed rows.
+"""Half an hour on a GPU: a CIFAR-10 family against EfficientNet's law, τ, and the speed row.
 
 Run it on a machine with PyTorch and no network, as often as it takes: each call goes on where the
 last one stopped, and ends by itself after ``--seconds``. ``--wheels`` is a folder of wheels of what
