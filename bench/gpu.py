@@ -1,4 +1,4 @@
-"""Half an hour on a GPU: a CIFAR-10 family against EfficientNet's law, τ, and the speed rows.
+"""Half an hour on a GPU: a CIFAR-10 family against EfficientNet's law, τ, and the speed row.
 
 Run it on a machine with PyTorch and no network, as often as it takes: each call goes on where the
 last one stopped, and ends by itself after ``--seconds``. ``--wheels`` is a folder of wheels of what
@@ -10,6 +10,7 @@ nothing; ``--toy`` rehearses all of it on a CPU, on digits.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 import time
@@ -34,11 +35,16 @@ def unpack(wheels: Path, folder: Path) -> None:
     files = sorted(wheels.glob("*.whl"))
     if not files:
         raise SystemExit(f"--wheels is {wheels}, where no *.whl is; docs/gpu.md says how to fetch")
-    for file in files:
-        with zipfile.ZipFile(file) as wheel:
-            wheel.extractall(folder)
-    sys.path.insert(0, str(folder.resolve()))
-    paths = [str(folder.resolve()), os.environ.get("PYTHONPATH", "")]
+    name = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    target = (folder / name).resolve()
+    if not target.exists():  # another call may be importing from it
+        part = folder / f"{name}.{os.getpid()}"
+        for file in files:
+            with zipfile.ZipFile(file) as wheel:
+                wheel.extractall(part)
+        part.replace(target)
+    sys.path.insert(0, str(target))
+    paths = [str(target), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 

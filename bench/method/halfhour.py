@@ -242,10 +242,7 @@ def ranking(lab: Lab, count: int) -> Results:
 
 
 def speed(lab: Lab, toy: bool) -> Results:
-    """Measure the super-supernet's rate against compiled children's, as docs/performance.md does.
-
-    The family's wall time, its other row, is the sum of what the units took.
-    """
+    """Measure the super-supernet's rate against compiled children's."""
     preset = "tiny" if toy else "cifar10"
     options = ["--device", "cpu", "--repeats", "1", "--steps", "1"] if toy else ["--repeats", "10"]
     command = [sys.executable, "-m", "bench.speed.gpu", "--preset", preset, *options]
