@@ -1,10 +1,14 @@
-"""Run a stage on a bare machine: ``python -m scalenet.stages search``, or ``… retrain S2``."""
+"""Run a stage on a bare machine: ``python -m scalenet.stages search``, or ``… retrain S2``.
+
+``torchrun --nproc-per-node 8 -m scalenet.stages supernet`` trains with a process a device.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from scalenet.nets import group
 from scalenet.stages import STAGES, run_stage
 
 USAGE = (
@@ -13,8 +17,13 @@ USAGE = (
 )
 
 
+TOGETHER = ("supernet", "retrain")  # what several processes can train
+
+
 def say(record) -> None:
-    """Print what was read, how far a training is, and what was damaged."""
+    """Print what was read, how far a training is, and what was damaged; one process does."""
+    if not group.is_first():
+        return
     if record["event"] == "read":
         print(record["summary"], file=sys.stderr)
     elif record["event"] == "notice":
@@ -30,7 +39,12 @@ def main(arguments: list[str]) -> int:
         return 2
     stage, member = [*arguments, None][:2]
     try:
-        run_stage(Path.cwd(), stage, member, say)
+        with group.joined():
+            if group.size() > 1 and stage not in TOGETHER:
+                raise ValueError(
+                    f"stage {stage} is one process's; several train {' or '.join(TOGETHER)}"
+                )
+            run_stage(Path.cwd(), stage, member, say)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ import torch
 
 from scalenet.data import store
 from scalenet.data.images import join, on_device
-from scalenet.nets import child, elastic
+from scalenet.nets import child, elastic, group
 from scalenet.nets.child import Child
 from scalenet.nets.elastic import Elastic
 from scalenet.records import files, predictions
@@ -67,17 +67,18 @@ def main(params: SimpleNamespace, paths: Paths, name: str, emit: Emit) -> None:
     """Read a member's plan and all splits; write weights, loss curve, test and answers."""
     info, member, out = paths.info(), Member.read(paths.plan / f"{name}.json"), paths.member(name)
     weights = [paths.supernet / "weights.pt"] if params.retrain.init == "supernet" else []
-    state = paths.state(name, state_key(params, paths, "retrain", name))
     inputs = RetrainInputs(info, member, store.splits(paths.data), *map(elastic.read, weights))
     seed, device = params.family[name].seed, devices.prepare(params.compute)
     made = run(
         params,
         inputs,
-        state=state,
+        state=paths.state(name, state_key(params, paths, "retrain", name)),
         generator=torch.Generator().manual_seed(seed),
         device=device,
         emit=emit,
     )
+    if not group.is_first():
+        return
     digest = child.write(out / "weights.pt", made.net)
     trained = training.tested(params.retrain, member, info, made.said, digest)
     files.write_table(out / "training.csv", columns(training.WATCHED), made.history)

@@ -11,7 +11,7 @@ import torch
 
 from scalenet.data import store
 from scalenet.data.images import on_device
-from scalenet.nets import elastic, inherit
+from scalenet.nets import elastic, group, inherit
 from scalenet.nets.elastic import Elastic
 from scalenet.records import files
 from scalenet.records.documents import DataInfo
@@ -69,13 +69,14 @@ def run(
 
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read train and select; write the weights, the loss curve, a histogram of what was sampled."""
-    start = inherit.read(params.supernet.init, paths.root)
     splits = (store.read(paths.data / f"{name}.npz") for name in ("train", "select"))
-    inputs = SupernetInputs(paths.info(), *splits, start)
+    inputs = SupernetInputs(paths.info(), *splits, inherit.read(params.supernet.init, paths.root))
     state = paths.state("supernet", state_key(params, paths, "supernet"))
     generator = torch.Generator().manual_seed(params.supernet.seed)
     device, out = devices.prepare(params.compute), paths.supernet
     made = run(params, inputs, state=state, generator=generator, device=device, emit=emit)
+    if not group.is_first():
+        return
     elastic.write(out / "weights.pt", made.elastic, params.supernet.coupling)
     files.write_table(out / "training.csv", columns(supernet.WATCHED), made.history)
     files.write_table(out / "sampled.csv", ("sampling", "stage", "flops"), made.sampled)

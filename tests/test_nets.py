@@ -388,7 +388,7 @@ def test_relu_and_drop_path_reach_the_residuals_only(params):
 
 
 def test_drop_path_keeps_the_mean_and_drops_whole_images():
-    drop = blocks.drop_path(0.4, torch.Generator().manual_seed(0))
+    drop = blocks.drop_path(0.4, torch.Generator().manual_seed(0), 20000)
     x = torch.ones(20000, 2, 1, 1)
     for position, rate in ((1.0, 0.4), (0.5, 0.2)):
         out = drop(x, position)
@@ -396,7 +396,7 @@ def test_drop_path_keeps_the_mean_and_drops_whole_images():
         assert sorted(out.unique().tolist()) == pytest.approx([0, 1 / (1 - rate)])
         assert out.mean().item() == pytest.approx(1, abs=0.02)
         assert (out == 0).float().mean().item() == pytest.approx(rate, abs=0.015)
-    assert blocks.drop_path(0.0, torch.Generator()) is None
+    assert blocks.drop_path(0.0, torch.Generator(), 4) is None
     assert drop(x.bfloat16(), 1.0).dtype is torch.bfloat16
 
 
@@ -406,7 +406,7 @@ def test_drop_path_draws_where_its_generator_lives(monkeypatch):
     monkeypatch.setattr(
         torch, "rand", lambda *a, **k: seen.append(k.get("device")) or rand(*a, **k)
     )
-    blocks.drop_path(0.5, torch.Generator())(torch.ones(4, 1, 1, 1, device="meta"), 1.0)
+    blocks.drop_path(0.5, torch.Generator(), 4)(torch.ones(4, 1, 1, 1, device="meta"), 1.0)
     assert seen in ([None], [CPU])
 
 

@@ -531,7 +531,7 @@ def test_step_generators_are_independent_of_the_past():
     assert torch.equal(draws[1, 1], torch.rand(4, generator=loop.step_generator(1, 1)))
 
 
-def test_gradients_are_reduced_once_a_step_before_anything_uses_them(params):
+def test_gradients_are_reduced_once_a_step_before_anything_uses_them(params, monkeypatch):
     """Two halves of a batch, averaged by a reducer, take the steps of the whole batch."""
     recipe = recipe_of(params, steps=6, warmup=0, clip=0.5, log=1, checkpoint=1)
     inputs = torch.randn(16, 4, generator=generator())
@@ -554,7 +554,9 @@ def test_gradients_are_reduced_once_a_step_before_anything_uses_them(params):
             calls.append(len(gradients))
             reduce(tensors["a/weight"], gradients[0])
 
-        loop.train(tensors, recipe, backward, reduce=counted)
+        with monkeypatch.context() as patch:
+            patch.setattr(loop.group, "add_up", counted)
+            loop.train(tensors, recipe, backward)
         assert calls == [1] * 6, "once a step, and no gradient that this process does not have"
         return tensors["a/weight"].detach()
 

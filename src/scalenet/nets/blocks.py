@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalenet.nets import group
 from scalenet.space.cost import se_width
 from scalenet.space.network import Network, Task
 
@@ -127,12 +128,16 @@ def _dense(weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
     return F.linear(x, weights[f"{name}/weight"].flatten(1), weights[f"{name}/bias"])
 
 
-def drop_path(rate: float, generator: torch.Generator) -> Drop | None:
-    """Return stochastic depth that reaches ``rate`` in the last layer; None for rate 0."""
+def drop_path(rate: float, generator: torch.Generator, batch: int) -> Drop | None:
+    """Return stochastic depth that reaches ``rate`` in the last layer; None for rate 0.
+
+    It draws for a batch of images, and is for this process's part of them.
+    """
+    mine = group.part(batch)
 
     def drop(x: Tensor, position: float) -> Tensor:
         keep = 1 - rate * position
-        mask = torch.rand(x.shape[0], 1, 1, 1, generator=generator) < keep
+        mask = torch.rand(batch, 1, 1, 1, generator=generator)[mine] < keep
         return x * (mask / keep).to(x)
 
     return drop if rate else None

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalenet.nets import group
 from scalenet.nets.blocks import Norm
 
 EPS = 1e-5
@@ -20,14 +21,29 @@ Statistics = dict[str, tuple[Tensor, Tensor]]  # norm name -> (mean, variance) p
 
 
 def on_batch(weights: Mapping[str, Tensor]) -> Norm:
-    """Normalise by the statistics of the batch itself: training."""
+    """Normalise by the statistics of the batch itself, all processes' parts of it: training."""
 
     def norm(name: str, x: Tensor) -> Tensor:
-        return F.batch_norm(
-            x, None, None, weights[f"{name}/weight"], weights[f"{name}/bias"], True, 0.0, EPS
-        )
+        weight, bias = weights[f"{name}/weight"], weights[f"{name}/bias"]
+        if group.size() > 1:
+            return _on_parts(x, weight, bias)
+        return F.batch_norm(x, None, None, weight, bias, True, 0.0, EPS)
 
     return norm
+
+
+def _on_parts(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Normalise a part (n, C, H, W) of a batch by the statistics of the whole batch.
+
+    The mean first, then the variance around it: their difference in one pass would cancel.
+    """
+    channels, floats = x.shape[1], x.float()
+    count = floats.new_tensor([x.numel() / channels])
+    sums = group.total(torch.cat([floats.sum((0, 2, 3)), count]))
+    centred = floats - (sums[:-1] / sums[-1]).view(1, -1, 1, 1)
+    variance = group.total(centred.square().sum((0, 2, 3))) / sums[-1]
+    scale = weight * torch.rsqrt(variance + EPS)
+    return torch.addcmul(bias.view(1, -1, 1, 1), centred, scale.view(1, -1, 1, 1)).to(x.dtype)
 
 
 def on_statistics(weights: Mapping[str, Tensor], statistics: Statistics) -> Norm:

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from scalenet.config.recipe import Recipe
-from scalenet.data.augmentation import augment, class_weights
+from scalenet.data.augmentation import class_weights
 from scalenet.data.images import Batches, Images, Order, chunks, resize
+from scalenet.nets import group
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.classifier import Classifier
 from scalenet.records.predictions import Predictions
-from scalenet.training import loop
+from scalenet.training import loop, views
 
 
 def train(
@@ -28,15 +29,16 @@ def train(
 
     The seed draws the order and the views of the images. ``state`` and ``emit`` are loop.train's.
     """
-    batches = Batches(images, Order(len(images), recipe.batch, seed), recipe.steps)
+    order = Order(len(images), recipe.batch, seed)
+    batches, share = Batches(images, order, recipe.steps), group.share(order.batch)
     weights = class_weights(images.labels, recipe.balance)
 
     def backward(step: int) -> float:
         generator, resolution = loop.step_generator(seed, step), net.resolution
-        view, targets = augment(*batches.at(step), resolution, recipe.augment, generator)
+        view, targets = views.of_step(*batches.at(step), resolution, recipe.augment, generator)
         with loop.autocast(recipe, images.device):
-            logits = net(view, drop_path(recipe.drop_path, generator))
-        loss = targets.loss(logits, recipe.label_smoothing, weights)
+            logits = net(view, drop_path(recipe.drop_path, generator, order.batch))
+        loss = targets.loss(logits, recipe.label_smoothing, weights) * share
         loss.backward()
         return loss.item()
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from scalenet.config.recipe import Recipe
+from scalenet.nets import group
 from scalenet.nets.weights import decayed
 from scalenet.records import tensors as tensor_files
 from scalenet.records.files import set_aside
@@ -21,15 +22,10 @@ CHECKPOINT = "checkpoint.pt"  # in the folder of a training's state
 Backward = Callable[[int], float]  # step -> loss, leaving gradients in the parameters
 History = list[tuple[int, float, float]]  # (step, mean loss since the last entry, learning rate)
 Emit = Callable[[Mapping[str, Any]], None]  # told what happens in a training
-Reduce = Callable[[list[Tensor]], None]  # averages gradients over all processes, in place
 
 
 def ignore(record: Mapping[str, Any]) -> None:
     """Tell nobody."""
-
-
-def alone(gradients: list[Tensor]) -> None:
-    """Leave the gradients as they are: this process is the only one."""
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -65,13 +61,13 @@ class Average:
 class Training:
     """What a checkpoint holds: weights, their average, the optimiser and the loss curve so far."""
 
-    def __init__(self, tensors: nn.ParameterDict, recipe: Recipe, reduce: Reduce = alone):
+    def __init__(self, tensors: nn.ParameterDict, recipe: Recipe):
         with_decay, without = decayed(tensors)
         groups = [
             {"params": with_decay, "weight_decay": recipe.weight_decay},
             {"params": without, "weight_decay": 0.0},
         ]
-        self.tensors, self.recipe, self.reduce = tensors, recipe, reduce
+        self.tensors, self.recipe = tensors, recipe
         self.optimizer = torch.optim.SGD(
             groups, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0, foreach=True
         )
@@ -79,12 +75,12 @@ class Training:
         self.history: History = []
 
     def step(self, backward: Backward, step: int) -> float:
-        """Take one optimiser step and return its loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, step)
+        """Take one optimiser step and return its loss: this process's part of the whole."""
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = learning_rate(self.recipe, step)
         self.optimizer.zero_grad(set_to_none=True)
         loss = backward(step)
-        self.reduce([t.grad for t in self.tensors.values() if t.grad is not None])
+        group.add_up([t.grad for t in self.tensors.values() if t.grad is not None])
         clip_grad_norm_(self.tensors.values(), self.recipe.clip)
         self.optimizer.step()
         self.average.update(self.tensors, step)
@@ -92,7 +88,7 @@ class Training:
 
     def note(self, step: int, losses: list[float]) -> None:
         """Add the mean of the latest losses to the curve; ``ValueError`` if training diverged."""
-        mean = sum(losses) / len(losses)
+        mean = self._over_processes(sum(losses) / len(losses))
         if not math.isfinite(mean):
             raise ValueError(
                 f"training diverged by step {step}: the loss is {mean}; "
@@ -137,6 +133,13 @@ class Training:
         self._copy(self.average.tensors)
         return self.history
 
+    def _over_processes(self, loss: float) -> float:
+        """Return the whole loss, of which each process has its part."""
+        device = next(iter(self.tensors.values())).device
+        if group.size() == 1:
+            return loss
+        return group.total(torch.tensor([loss], device=device)).item()
+
     @torch.no_grad()
     def _copy(self, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in self.tensors.items():
@@ -149,20 +152,20 @@ def train(
     backward: Backward,
     state: Path | None = None,
     emit: Emit = ignore,
-    reduce: Reduce = alone,
 ) -> History:
     """Train tensors in place for ``recipe.steps``; leave their moving average, return the curve.
 
-    ``backward`` computes a step's gradients, ``reduce`` averages those of several processes (each
-    must train the same tensors in a step). ``emit`` is told from which step it begins, of each
-    entry of the loss curve, and of each checkpoint and the end: there with the averaged weights,
-    which it may read.
+    ``backward`` computes a step's gradients: of several processes (nets/group.py) each those of its
+    part of the loss, for the same tensors; they are summed. ``emit`` is told
+    from which step it begins, of each entry of the loss curve, and of each checkpoint and the end:
+    there with the averaged weights, which it may read.
 
     ``state`` is a folder for this work alone. With a checkpoint there, training continues exactly
     as if it had never stopped: what a step draws depends on its number alone.
     """
-    training, checkpoint = Training(tensors, recipe, reduce), state and state / CHECKPOINT
+    training, checkpoint = Training(tensors, recipe), state and state / CHECKPOINT
     first = training.resume(checkpoint, emit) if checkpoint else 0
+    group.agree(first, next(iter(tensors.values())).device)
     if first:
         emit({"event": "notice", "text": f"goes on from step {first} of {recipe.steps}"})
     emit({"event": "training", "step": first, "steps": recipe.steps})
@@ -178,7 +181,7 @@ def train(
             losses = []
         if last or marked:
             emit({"event": "checkpoint", **place, "weights": training.average.tensors})
-        if checkpoint and marked and not last:
+        if checkpoint and marked and not last and group.is_first():
             training.save(checkpoint, step + 1)
     return training.finish()
 

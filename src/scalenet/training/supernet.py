@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalenet.config.params import Params
-from scalenet.data.augmentation import augment, class_weights
+from scalenet.data.augmentation import class_weights
 from scalenet.data.images import Batches, Images, Order
+from scalenet.nets import group
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.elastic import Elastic
 from scalenet.space import cost
@@ -20,7 +21,7 @@ from scalenet.space.network import Network, Task
 from scalenet.space.sampling import Sample, Sampler
 from scalenet.space.scale import largest, smallest
 from scalenet.space.scaling import all_strategies
-from scalenet.training import loop, watch
+from scalenet.training import loop, views, watch
 
 SAMPLINGS = ("budgeted", "hierarchical", "uniform")
 HISTOGRAM = 2000  # steps whose networks' FLOPs are written down, for every way of sampling
@@ -82,7 +83,8 @@ def train(
 ) -> loop.History:
     """Train in place; a step runs its networks on the same images, each at its own resolution."""
     section, recipe = params.supernet, params.supernet.recipe
-    batches = Batches(images, Order(len(images), recipe.batch, section.seed), recipe.steps)
+    order = Order(len(images), recipe.batch, section.seed)
+    batches, share = Batches(images, order, recipe.steps), group.share(order.batch)
     draw = sampler(params, net.task, section.sampling)
     weights = class_weights(images.labels, recipe.balance)
 
@@ -91,15 +93,15 @@ def train(
         chosen = draws(params, draw, step)
         for network, _ in chosen:
             generator = loop.step_generator(section.seed, step)  # the same view for every network
-            view, targets = augment(*seen, network.resolution, recipe.augment, generator)
-            drop = drop_path(recipe.drop_path, generator)
+            view, targets = views.of_step(*seen, network.resolution, recipe.augment, generator)
+            drop = drop_path(recipe.drop_path, generator, order.batch)
             with loop.autocast(recipe, images.device):
                 logits = net(view, network, net.sides[step % len(net.sides)], drop)
                 if teacher is None:
                     loss = targets.loss(logits, recipe.label_smoothing, weights)
                 else:
                     loss = _soft(logits, teacher)
-                loss = loss / len(chosen)
+                loss = loss * share / len(chosen)
             loss.backward()
             total += loss.item()
             if section.distill and teacher is None:

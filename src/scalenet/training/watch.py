@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from scalenet.data.images import Images, chunks
+from scalenet.nets import group
 from scalenet.records import files
 from scalenet.space.network import Network
 from scalenet.training.loop import Emit, History
@@ -39,7 +40,7 @@ class Watch:
     def __call__(self, record: Mapping[str, Any]) -> None:
         if record["event"] != "checkpoint":
             self.emit(record)
-        elif self.judge is not None:
+        elif self.judge is not None and group.is_first():
             step, row = record["step"], self.judge(record["weights"])
             self.rows[step] = row
             if self.file:

@@ -1,0 +1,113 @@
+"""Processes that train one network together, one a device, begun by torchrun; or one alone.
+
+A step's batch is cut into parts, one for each process in the order of their ranks. What of a step
+depends on the whole batch is summed over the processes here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class GroupSum(torch.autograd.Function):
+    """A sum over all processes; each process's loss depends on it, so gradients sum too."""
+
+    @staticmethod
+    def forward(_ctx, x: Tensor) -> Tensor:
+        whole = x.clone()
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(_ctx, gradient: Tensor) -> Tensor:
+        whole = gradient.clone()
+        dist.all_reduce(whole)
+        return whole
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Belong to torchrun's group, if it began this process; gloo sums on CPUs, NCCL on GPUs.
+
+    ``ValueError`` if there are more processes on this machine than CUDA devices.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield
+        return
+    local, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if devices and local >= devices:
+        raise ValueError(
+            f"torchrun began {os.environ['LOCAL_WORLD_SIZE']} processes here, but there are "
+            f"{devices} CUDA devices; give --nproc-per-node {devices} or less"
+        )
+    if devices:
+        torch.cuda.set_device(local)
+    dist.init_process_group()
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def size() -> int:
+    """Return how many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Say whether this process is the one that writes and tells: rank 0, or alone."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def part(count: int) -> slice:
+    """Return which of a batch's ``count`` images are this process's; ``ValueError`` if none are.
+
+    Parts differ by one image at most.
+    """
+    processes, rank = size(), 0 if is_first() else dist.get_rank()
+    if count < processes:
+        raise ValueError(
+            f"a batch of {count} images cannot be shared by {processes} processes; "
+            "raise recipe.batch, or begin fewer"
+        )
+    return slice(count * rank // processes, count * (rank + 1) // processes)
+
+
+def share(count: int) -> float:
+    """Return this process's part of a batch of ``count`` images, in 0…1."""
+    mine = part(count)
+    return (mine.stop - mine.start) / count
+
+
+def total(x: Tensor) -> Tensor:
+    """Return the sum over all processes; gradients pass through it."""
+    return GroupSum.apply(x) if size() > 1 else x
+
+
+def add_up(tensors: list[Tensor]) -> None:
+    """Sum tensors of one type over all processes, in place, in one exchange."""
+    if size() == 1:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    for tensor, summed in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(summed.view_as(tensor))
+
+
+def agree(number: int, device: torch.device) -> None:
+    """Refuse to begin at different steps: the folder of checkpoints must be one for all."""
+    if size() == 1:
+        return
+    highest = torch.tensor([number, -number], device=device)
+    dist.all_reduce(highest, dist.ReduceOp.MAX)
+    if int(highest.sum()):
+        raise ValueError(
+            f"one process would begin at step {-int(highest[1])}, another at {int(highest[0])}; "
+            "all must see the same project folder, with its .state"
+        )

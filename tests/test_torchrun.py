@@ -1,0 +1,104 @@
+"""Training under torchrun: as one process would, and on from a checkpoint if one is killed."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from scalenet.pipeline import settings
+from scalenet.records import tensors
+from scalenet.records.documents import Member
+from scalenet.records.paths import Paths
+from scalenet.space import cost
+from scalenet.space.network import Network, Task
+from scalenet.stages import run_stage
+from scalenet.training import loop
+
+ROOT = Path(__file__).parent.parent
+NETWORK = Network.parse(
+    "r8-stem_k3_s1_c4-ir_k3_s1_e1_c4-ir_k3_s2_e3_c8-head_c16-se0.25e-hard_swish"
+)
+HARD = {  # all that looks at the whole batch; 33 images are no two equal parts
+    f"{section}.recipe.{name}": value
+    for section in ("supernet", "retrain")
+    for name, value in {
+        "batch": 33, "drop_path": 0.2, "augment.mixup": 0.2, "augment.cutmix": 1.0, "balance": 0.5,
+        "log": 1,
+    }.items()
+}  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "project"
+    shutil.copytree(ROOT / "data", root / "data")
+    shutil.copy2(ROOT / "params.yaml", root / "params.yaml")
+    settings.apply(root, "tiny", HARD)
+    run_stage(root, "prepare", None, loop.ignore)
+    task = Task(1, 10)
+    Member(
+        name="S0", multiple=1, budget=2e4, origin="searched", base="k3e1-3e3", scaling="d1-w1-r8",
+        network=NETWORK, flops=cost.flops(NETWORK, task), params=cost.parameters(NETWORK, task),
+    ).write(Paths(root).plan / "S0.json")  # fmt: skip
+    return root
+
+
+def torchrun(root, *arguments, restarts=0):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    options = ["--nproc-per-node", "2", "--max-restarts", str(restarts), "-m", "scalenet.stages"]
+    return subprocess.Popen(
+        [*command, *options, *arguments], cwd=root, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def curve(folder):
+    with (folder / "training.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("work", [("supernet",), ("retrain", "S0")])
+def test_two_processes_train_as_one_does(root, work):
+    other = shutil.copytree(root, root.parent / "other")
+    process = torchrun(other, *work)
+    run_stage(root, work[0], work[1] if len(work) > 1 else None, loop.ignore)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, said
+    assert said.count("step 20 of 20") == 1, "one of them tells"
+    one, two = (Paths(r).member("S0") if "S0" in work else Paths(r).supernet for r in (root, other))
+    assert curve(two) == pytest.approx(curve(one), rel=1e-4)
+    weights, same = (tensors.read(folder / "weights.pt")[0] for folder in (one, two))
+    for name, tensor in weights.items():
+        torch.testing.assert_close(same[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_a_killed_process_is_started_again_and_all_go_on_from_the_checkpoint(root):
+    settings.apply(root, "tiny", {**HARD, "supernet.recipe.steps": 200_000})
+    process = torchrun(root, "supernet", restarts=1)
+    try:
+        end = time.monotonic() + 90
+        while not list(root.glob(".state/supernet/*/checkpoint.pt")):
+            assert time.monotonic() < end and process.poll() is None, "no checkpoint came"
+            time.sleep(0.05)
+        psutil.Process(process.pid).children()[-1].kill()
+        for line in process.stdout:
+            if "goes on from step" in line:
+                break
+        else:
+            pytest.fail("it did not go on")
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def test_what_is_one_process_s_is_refused_to_several(root):
+    said = torchrun(root, "search").communicate(timeout=120)[0]
+    assert "stage search is one process's; several train supernet or retrain" in said
