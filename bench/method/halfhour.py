@@ -29,6 +29,7 @@ from bench.speed.common import about
 from bench.speed.gpu import step_of
 from scalenet.config import params
 from scalenet.config.params import Params
+from scalenet.data import store
 from scalenet.data.images import on_device
 from scalenet.nets import child, elastic
 from scalenet.pipeline import settings
@@ -169,7 +170,7 @@ def supernet_seconds(lab: Lab) -> float:
     generator, section = torch.Generator().manual_seed(0), lab.params
     coupling = section.supernet.coupling
     net = elastic.build(section.space, section.scaling, lab.task, coupling, generator).to(on)
-    split = files.read_split(lab.paths.data / "train.npz")
+    split = store.read(lab.paths.data / "train.npz")
     images = on_device(split, lab.info.mean, lab.info.std, on)
     step = step_of(supernet.train, section, net, images, None, loop.ignore)
     for number in range(PROBED):  # kernels are chosen and loaded
