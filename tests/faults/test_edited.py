@@ -107,7 +107,9 @@ STAGE = ("scalenet", "stage", "supernet")
 def begin(root: Path, *command: str) -> subprocess.Popen[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = kept | {"HOME": str(root / ".state/home"), "PATH": path, "OMP_NUM_THREADS": "1"}
+    home = root.with_name("home")
+    home.mkdir(exist_ok=True)
+    environment = kept | {"HOME": str(home), "PATH": path, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=root, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -129,7 +131,12 @@ def locked(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("door", "edit"),
-    [(REPRO, edit_params), (RUN, edit_params), (STAGE, edit_params), (REPRO, edit_input)],
+    [
+        (REPRO, edit_params),
+        pytest.param(RUN, edit_params, marks=pytest.mark.long),
+        pytest.param(STAGE, edit_params, marks=pytest.mark.long),
+        pytest.param(REPRO, edit_input, marks=pytest.mark.long),
+    ],
 )
 def test_no_door_certifies_what_was_not_used(locked, tmp_path, door, edit):
     root = shutil.copytree(locked, tmp_path / "project", symlinks=True)
