@@ -473,7 +473,8 @@ with servers.prefect(), get_client(sync_client=True) as client:
     runs = {run.parameters["overrides"]: run for run in runs}
     done, wrong, kept = (runs[change] for change in changes)
     tasks = {t.name: t.state_name for t in client.read_task_runs() if t.flow_run_id == done.id}
-    shown = [a.data for a in client.read_artifacts() if a.flow_run_id == done.id]
+    shown = [a.data for a in client.read_artifacts()
+             if a.flow_run_id == done.id and a.type == "markdown"]
 form = deployment.parameter_openapi_schema["properties"]
 print(json.dumps([form, [done.state_name, done.name, done.state.message],
                   [wrong.state_name, wrong.state.message],
