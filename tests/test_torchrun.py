@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import psutil
 import pytest
 import torch
 
+from scalenet.nets import group
 from scalenet.pipeline import settings
 from scalenet.records import tensors
 from scalenet.records.documents import Member
@@ -51,12 +53,13 @@ def root(tmp_path):
     return root
 
 
-def torchrun(root, *arguments, restarts=0):
+def torchrun(root, *arguments, restarts=0, own_store=True):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     options = ["--nproc-per-node", "2", "--max-restarts", str(restarts), "-m", "scalenet.stages"]
     return subprocess.Popen(
         [*command, *options, *arguments], cwd=root, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, group.OWN_STORE: str(int(own_store))},
     )  # fmt: skip
 
 
@@ -89,11 +92,10 @@ def test_a_killed_process_is_started_again_and_all_go_on_from_the_checkpoint(roo
             assert time.monotonic() < end and process.poll() is None, "no checkpoint came"
             time.sleep(0.05)
         psutil.Process(process.pid).children()[-1].kill()
-        for line in process.stdout:
-            if "goes on from step" in line:
-                break
-        else:
-            pytest.fail("it did not go on")
+        said = []
+        while "goes on from step" not in (line := process.stdout.readline()):
+            said.append(line)
+            assert line, "it ended and did not go on:\n" + "".join(said[-60:])
     finally:
         process.terminate()
         process.communicate(timeout=60)
@@ -102,3 +104,10 @@ def test_a_killed_process_is_started_again_and_all_go_on_from_the_checkpoint(roo
 def test_what_is_one_process_s_is_refused_to_several(root):
     said = torchrun(root, "search").communicate(timeout=120)[0]
     assert "stage search is one process's; several train supernet or retrain" in said
+
+
+def test_restarts_that_could_meet_old_addresses_are_refused(root):
+    process = torchrun(root, "supernet", restarts=1, own_store=False)
+    assert (
+        "begin it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in process.communicate(timeout=120)[0]
+    )

@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # 1: processes started again get a new store
+
 
 class GroupSum(torch.autograd.Function):
     """A sum over all processes; each process's loss depends on it, so gradients sum too."""
@@ -35,7 +37,8 @@ class GroupSum(torch.autograd.Function):
 def joined() -> Iterator[None]:
     """Belong to torchrun's group, if it began this process; gloo sums on CPUs, NCCL on GPUs.
 
-    ``ValueError`` if there are more processes on this machine than CUDA devices.
+    ``ValueError`` if there are more processes on this machine than CUDA devices, or if processes
+    started again could meet the addresses of those before them: PyTorch keeps both in one store.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
@@ -45,6 +48,11 @@ def joined() -> Iterator[None]:
         raise ValueError(
             f"torchrun began {os.environ['LOCAL_WORLD_SIZE']} processes here, but there are "
             f"{devices} CUDA devices; give --nproc-per-node {devices} or less"
+        )
+    if os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0" and os.environ.get(OWN_STORE) != "1":
+        raise ValueError(
+            f"torchrun may start processes again, but {OWN_STORE} is not 1, without which they may "
+            f"not find each other; begin it with {OWN_STORE}=1, or without --max-restarts"
         )
     if devices:
         torch.cuda.set_device(local)
