@@ -37,6 +37,7 @@ COMPUTED = re.compile(
 RUN = ("scalenet.pipeline", "run")
 ALONE = (*RUN, "--set", "compute.workers=1")
 REPRO = ("dvc", "repro")
+HEARD = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}  # each stage's end, with its seconds
 
 
 def project(folder: Path) -> Path:
@@ -101,7 +102,8 @@ def built(parent: Path, preset: str, command: tuple[str, ...]) -> tuple[float, d
     """Build in a new folder; return the seconds, those computed, and those of nothing to do."""
     folder = project(parent / "project")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # dvc.yaml: `scalenet`
-    environment = os.environ | {"PREFECT_HOME": f"{parent}/prefect", "PYTHONPATH": "", "PATH": path}
+    own = {"PREFECT_HOME": f"{parent}/prefect", "PYTHONPATH": "", "PATH": path}
+    environment = os.environ | HEARD | own
     if preset:
         chosen = [sys.executable, "-m", "scalenet.pipeline", "params", "--preset", preset]
         subprocess.run(chosen, cwd=folder, env=environment, check=True)

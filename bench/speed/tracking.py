@@ -82,7 +82,7 @@ def tracked_search(paths: Paths, params: Params) -> None:
     As ``scalenet stage search`` does, but to an experiment of this search's own.
     """
     shutil.rmtree(paths.state("search"), ignore_errors=True)
-    section = params.data.model_copy(update={"name": f"search {time.time()}"})
+    section = params.data.model_copy(update={"name": f"search-{time.time_ns()}"})
     params, work = params.model_copy(update={"data": section}), Work("search")
     with Post(paths.root, print) as post:
         with post.stage(params, "search", None, {}) as report:
