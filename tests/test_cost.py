@@ -1,6 +1,7 @@
 """Cost: the description's FLOPs and parameters against the real module and against EfficientNet."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from scalenet.space import cost
 from scalenet.space.network import Network, Task
 from scalenet.space.sampling import sample_base
 from scalenet.space.scale import contains, scale
-from scalenet.space.scaling import BaseModel, Scaling, all_strategies, strategies
+from scalenet.space.scaling import BaseBlock, BaseModel, Scaling, all_strategies, strategies
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "efficientnet.json").read_text())["members"]
 BASE = BaseModel.parse("k3e1-3.3e6-5.5e6-3.3.3e6-5.5.5e6-5.5.5.5e6-3e6")  # B0's
@@ -205,3 +206,29 @@ def test_a_table_of_a_large_space_is_small(params):
     expected = [cost.flops(network, Task(1, 3)), cost.parameters(network, Task(1, 3))]
     codes = table.encode([(base, by)])
     assert codes.size == 32 and table.costs(codes).tolist() == [expected]
+
+
+@pytest.mark.parametrize("kernels", [[3, 5], [5, 7]])
+def test_the_fewest_and_the_most_flops_are_those_of_every_base_model(params, kernels):
+    blocks = [
+        {"width": 8, "depth": 2, "stride": 2, "expands": [1, 3], "kernels": kernels},
+        {"width": 12, "depth": 2, "stride": 1, "expands": [2], "kernels": [3, 5]},
+    ]
+    space = Space.model_validate(params.space.model_dump() | {"stages": blocks})
+    task = Task(1, 10)
+    table = cost.Table(space, all_strategies(params.scaling), task)
+    for strategy in all_strategies(params.scaling)[::5]:
+        parts = [
+            [
+                BaseBlock(ks, expand)
+                for expand in block["expands"]
+                for layers in (1, 2)
+                for ks in itertools.product(block["kernels"], repeat=layers)
+            ]
+            for block in blocks
+        ]
+        counts = [
+            cost.flops(scale(space, BaseModel(base), strategy), task)
+            for base in itertools.product(*parts)
+        ]
+        assert table.ends(strategy) == (min(counts), max(counts))

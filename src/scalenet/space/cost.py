@@ -176,10 +176,16 @@ class Table:
 
     def ends(self, strategy: Scaling) -> tuple[int, int]:
         """Return the fewest and the most FLOPs of a network that a strategy makes."""
-        row = self._strategy[strategy]
-        flops = [terms[row, :, 0] for terms in self._terms]
-        rest = int(self._rest[row, 0])
-        return rest + sum(int(f.min()) for f in flops), rest + sum(int(f.max()) for f in flops)
+        number = self._strategy[strategy]
+        least = most = int(self._rest[0, number])
+        for terms, offered in zip(self._terms, self._space.stages, strict=True):
+            count = _choices(offered)
+            values, *slopes = terms[:, 0, number * count : (number + 1) * count]
+            # a term only grows with a kernel, and absent layers have no slope
+            low, high = (k * k - 9 for k in (min(offered.kernels), max(offered.kernels)))
+            least += int((values + low * sum(slopes)).min())
+            most += int((values + high * sum(slopes)).max())
+        return least, most
 
 
 def _choices(block: SpaceBlock) -> int:
