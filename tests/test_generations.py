@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,13 @@ def aliases(root: Path) -> dict[str, str]:
     return {name: str(version) for name, version in found.items()}
 
 
+def shown(root: Path) -> tuple[str, list[str]]:
+    """Return what the model's page says is deployed, and what lies beside it."""
+    page = stores.connect(root).get_registered_model(MODEL).description
+    [deployed] = re.findall(r"Generation (\w+) is deployed", page)
+    return deployed, re.findall(r"Generation (\w+) is there too", page)
+
+
 def program_folder(client, version) -> Path:
     model = client.get_logged_model(registry.model_id(version))
     return Path(model.artifact_location.removeprefix("file://"))
@@ -83,8 +91,10 @@ def test_a_good_generation_stays_beside_the_old_until_all_aliases_move_to_it(roo
     line = deployment.enter(root, params)
     assert f"(versions 4, 5 of {MODEL}) beside {old}, which stays deployed" in line
     assert aliases(root) == FIRST
+    assert shown(root) == (old, [generations.here(root)])
     said = promoted(root, params, capsys)
     assert aliases(root) == {"s0": "4", "s2": "5"}
+    assert shown(root) == (generations.here(root), [old])
     lines = {line.split()[0]: line for line in said.splitlines()}
     assert "version 1 → 4" in lines["S0"] and "select 75.0 → 77.5 %" in lines["S0"]
     assert "+2.5 points" in lines["S0"] and "FLOPs" in lines["S0"]
@@ -104,6 +114,7 @@ def test_back_restores_the_aliases_exactly_and_goes_further_back_each_time(root,
     client = stores.connect(root)
     deployment.back(root, params)
     assert aliases(root) == {"s0": "4", "s2": "5"} and deployment.current(client, MODEL) == names[1]
+    assert shown(root) == (names[1], [names[0], names[2]])
     deployment.back(root, params)
     assert aliases(root) == FIRST and deployment.current(client, MODEL) == names[0]
     with pytest.raises(ValueError, match="nothing was deployed before"):

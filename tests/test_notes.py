@@ -15,11 +15,11 @@ import pytest
 from mlflow.artifacts import load_text
 
 from scalenet.config import params as config
-from scalenet.pipeline.models import registry
+from scalenet.pipeline.models import generations, page, registry
 from scalenet.pipeline.remember import notes, stores, views
 from scalenet.pipeline.remember.post import Post
 from scalenet.records import files
-from scalenet.records.documents import Candidate, Found
+from scalenet.records.documents import Candidate, Found, Trained
 from scalenet.records.paths import Paths
 from scalenet.space import cost, scale
 
@@ -100,19 +100,28 @@ def test_a_run_says_what_came_out(told, work, said):
     assert run_of(told, work).data.tags["mlflow.source.name"] == f"scalenet stage {work}"
 
 
-def test_the_pages_of_experiments_and_model_show_the_family_and_lead_on(told):
+def test_the_experiments_page_shows_the_family_and_leads_on(told):
     root, params = told
     client = stores.connect(root)
     publish, name = run_of(told, "publish").info, registry.model_name(params)
     home = client.get_experiment(publish.experiment_id).tags[notes.NOTE]
-    model = client.get_registered_model(name).description
     candidates = client.get_experiment_by_name(stores.candidate_experiment(params))
-    for text in (home, model):
-        assert text.startswith("digits, S0…S1: ") and "| S1&emsp; |" in text
-        assert views.runs(candidates.experiment_id) in text and publish.run_id in text
-    assert views.model(name) in home and views.runs(publish.experiment_id) in model
+    assert home.startswith("digits, S0…S1: ") and "| S1&emsp; |" in home
+    assert views.runs(candidates.experiment_id) in home and publish.run_id in home
+    assert views.model(name) in home
     assert "candidates.svg" in candidates.tags[notes.NOTE]
     assert views.TAG in candidates.tags
+
+
+def test_the_registered_model_shows_what_is_deployed_and_leads_on(told):
+    root, params = told
+    client, publish = stores.connect(root), run_of(told, "publish").info
+    model = client.get_registered_model(registry.model_name(params)).description
+    assert model.startswith(f"Generation {generations.here(root)} is deployed")
+    member = Trained.read(Paths(root).member("S1") / "trained.json").member
+    assert f"| S1&emsp; | 2&emsp; | {member.flops:,}&emsp; |" in model
+    assert notes.figure("family.svg", publish.run_id) in model
+    assert views.runs(publish.experiment_id) in model
 
 
 def test_a_logged_model_knows_its_versions(told):
@@ -120,7 +129,7 @@ def test_a_logged_model_knows_its_versions(told):
     client, name = stores.connect(root), registry.model_name(params)
     for version in client.search_model_versions(f"name = '{name}'"):
         logged = client.get_logged_model(version.source.removeprefix("models:/"))
-        listed = json.loads(logged.tags[notes.REGISTERED])
+        listed = json.loads(logged.tags[page.REGISTERED])
         assert listed == [{"name": name, "version": str(version.version)}]
         assert "test images right" in logged.tags[notes.NOTE]
 
@@ -216,7 +225,7 @@ def test_the_links_open_the_training_view_and_its_pages_show_it(told, links):
         for column in ("accuracy", "flops", "params", "select"):
             page.get_by_role("columnheader", name=column).first.wait_for()
         opened(page, links["registry"])
-        page.get_by_text("S0…S1").first.wait_for()
+        page.get_by_text("is deployed; an alias").first.wait_for()
         image = page.locator("img[src*='family.svg']")
         image.wait_for()
         assert image.evaluate("async at => { await at.decode(); return at.naturalWidth }") > 300

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from scalenet.config.params import Params
-from scalenet.pipeline.models import generations, promotion, registry
+from scalenet.pipeline.models import generations, page, promotion, registry
 from scalenet.pipeline.models.generations import Generation
 from scalenet.pipeline.models.promotion import Promotion
 from scalenet.pipeline.remember import stores
@@ -88,6 +88,7 @@ def _move(client: MlflowClient, model: str, target: dict[str, str], generation: 
     for alias in present.keys() - target.keys():
         client.delete_registered_model_alias(model, alias)
     client.set_registered_model_tag(model, CURRENT, generation)
+    page.write(client, model)
 
 
 def current(client: MlflowClient, model: str) -> str:
@@ -147,6 +148,7 @@ def enter(root: Path, params: Params) -> str:
         return "; ".join([standing(root, params), *first.faults])
     if aliases == promotion.target(generation):  # so before there were generations
         client.set_registered_model_tag(model, CURRENT, generation.name)
+    page.write(client, model)
     return standing(root, params)
 
 

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from scalenet.config.params import Params
 from scalenet.pipeline import home
-from scalenet.pipeline.models import deployment, generations, registry
+from scalenet.pipeline.models import deployment, generations, page, registry
 from scalenet.pipeline.remember import stores
 
 
@@ -92,6 +92,7 @@ def free(root: Path, params: Params, wanted: Retired) -> str:
             shutil.rmtree(folder, ignore_errors=True)
         for version in wanted.versions:
             client.delete_model_version(model, version)
+        page.write(client, model)
     return ""
 
 

@@ -1,16 +1,14 @@
-"""What MLflow's pages say of a run, of an experiment and of the registered model: Markdown."""
+"""What MLflow's pages say of a run and of an experiment: Markdown."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
 
 from scalenet.config.params import Params
 from scalenet.data import summary
@@ -28,7 +26,6 @@ from scalenet.records.documents import (
 from scalenet.records.paths import Paths
 
 NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as a description
-REGISTERED = "mlflow.modelVersions"  # the tag by which a logged model's page knows its versions
 LONGEST = {"run": 7900, "experiment": 19000, "model": 4900}  # characters that MLflow takes
 MOST = 40  # rows of a table
 GAP = "&emsp;"  # MLflow's pages draw a table's columns without space between them
@@ -148,7 +145,7 @@ STAGES: dict[str, Callable[[Place], str]] = {
 }
 
 
-# --- experiments and the registered model ---------------------------------------------------------
+# --- experiments ----------------------------------------------------------------------------------
 
 
 def of_candidates(client: MlflowClient, root: Path, params: Params, run: str) -> None:
@@ -161,43 +158,26 @@ def of_candidates(client: MlflowClient, root: Path, params: Params, run: str) ->
 
 
 def of_project(client: MlflowClient, root: Path, params: Params, run: str, name: str) -> None:
-    """Describe the experiment of the stages, and the registered model ``name`` if there is one, by
-    the published family."""
+    """Describe the experiment of the stages by the published family; ``name`` is the registered
+    model's."""
     experiment, family = _experiment(client, run), Family.read(Paths(root).family / "family.json")
     views.save(client, experiment, "family")
     other = client.get_experiment_by_name(stores.candidate_experiment(params))
     pages = {
         "the run that published it": views.run(experiment, run),
         **({"the search's candidates": views.runs(other.experiment_id)} if other else {}),
+        f"the registered model {name}": views.model(name),
     }
-    text = of_family(family, run)
-    if client.search_registered_models(f"name = '{name}'", max_results=1):
-        home = {"all runs": views.runs(experiment), **pages}
-        client.update_registered_model(name, cut(f"{text}\n\n{_listed(home)}", "model"))
-        mark_registered(client, name)
-        pages |= {f"the registered model {name}": views.model(name)}
-    client.set_experiment_tag(experiment, NOTE, cut(f"{text}\n\n{_listed(pages)}", "experiment"))
-
-
-def mark_registered(client: MlflowClient, name: str) -> None:
-    """Tell logged models which versions of a registered model they are: their pages show it."""
-    known: dict[str, list[ModelVersion]] = defaultdict(list)
-    for version in client.search_model_versions(f"name = '{name}'", max_results=1000):
-        if version.source.startswith("models:/"):
-            known[version.source.removeprefix("models:/")].append(version)
-    for model, versions in known.items():
-        versions.sort(key=lambda version: int(version.version))
-        listed = json.dumps([{"name": name, "version": str(v.version)} for v in versions])
-        if client.get_logged_model(model).tags.get(REGISTERED) != listed:
-            note = versions[-1].description or ""
-            client.set_logged_model_tags(model, {REGISTERED: listed, NOTE: note})
+    text = f"{of_family(family, run)}\n\n{listed(pages)}"
+    client.set_experiment_tag(experiment, NOTE, cut(text, "experiment"))
 
 
 def _experiment(client: MlflowClient, run: str) -> str:
     return client.get_run(run).info.experiment_id
 
 
-def _listed(pages: dict[str, str]) -> str:
+def listed(pages: dict[str, str]) -> str:
+    """Return a line of links; ``pages`` are fragments by what they show."""
     return "See " + ", ".join(f"[{text}]({fragment})" for text, fragment in pages.items()) + "."
 
 

@@ -212,9 +212,8 @@ def deliver(root: Path, folder: Path) -> str:
             tracking.log_stage(client, folder, params, run, (stage, member))
         client.set_terminated(run, content["status"], content["ended"])
         if stage == "publish" and content["status"] == "FINISHED":
-            said = _registered(root, folder, params)
-            name = registry.model_name(params)  # it says which versions there are now
-            notes.of_project(client, folder, params, run, name)
+            said = _registered(client, run, root, folder, params)
+            notes.of_project(client, folder, params, run, registry.model_name(params))
         delivered = folder.rename(folder.with_name(f".{folder.name}"))
         shutil.rmtree(delivered)
         return said
@@ -229,12 +228,13 @@ def _deliver_candidates(
     candidates.check()
 
 
-def _registered(root: Path, folder: Path, params: Params) -> str:
+def _registered(client: MlflowClient, run: str, root: Path, folder: Path, params: Params) -> str:
     """Register the members of the family that was published, unless another one is there by now;
     say what is deployed."""
-    from scalenet.pipeline.models import deployment
+    from scalenet.pipeline.models import deployment, generations, page
 
     published, there = (Paths(place).family / "family.json" for place in (folder, root))
     if not there.exists() or there.read_bytes() != published.read_bytes():
         return f"{folder.name}: another family lies here by now; this one is not registered"
+    client.set_tag(run, page.GENERATION, generations.here(root))
     return deployment.enter(root, params)

@@ -1,0 +1,83 @@
+"""What the registered model's page says: which generation is deployed, and which lie beside it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from scalenet.pipeline.models import evidence, generations, registry
+from scalenet.pipeline.models.generations import Generation
+from scalenet.pipeline.remember import notes, views
+
+HEAD = ("size", "version", "FLOPs", "parameters", "px", "select", "test", "interval")
+GENERATION = "generation"  # the tag of the run that published it
+REGISTERED = "mlflow.modelVersions"  # the tag by which a logged model's page knows its versions
+
+
+def write(client: MlflowClient, model: str) -> None:
+    """Describe a registered model by what is deployed, and tell its programs their versions."""
+    _mark(client, model)
+    known = generations.known(client, model)
+    aliases = generations.deployed(client, model)
+    parts = list(_deployed(client, known, set(aliases.values())))
+    client.update_registered_model(model, notes.cut("\n\n".join(parts), "model"))
+
+
+def _deployed(
+    client: MlflowClient, known: Mapping[str, Generation], numbers: set[str]
+) -> Iterator[str]:
+    """Yield the paragraphs; ``numbers`` are the versions that members' aliases point at."""
+    beside = dict(known)
+    for name, generation in known.items():
+        if numbers and numbers <= set(generation.numbers.values()):
+            beside.pop(name)
+            yield f"Generation {name} is deployed; an alias such as `s0` points at each member."
+            yield notes.table(HEAD, (_row(client, *each) for each in generation.versions.items()))
+            yield from _links(client, generation)
+            break
+    for name, generation in beside.items():
+        versions = ", ".join(generation.numbers.values())
+        yield f"Generation {name} is there too: versions {versions}; `scalenet promote {name}`."
+
+
+def _row(client: MlflowClient, member: str, version: ModelVersion) -> tuple[str, ...]:
+    found = evidence.numbers(client, version)
+
+    def said(name: str, form: Callable[[float], str]) -> str:
+        return form(found[name]) if name in found else "–"
+
+    counts = (said(name, "{:,.0f}".format) for name in ("flops", "params", "resolution"))
+    select, test, low, high = (
+        said(name, notes.percent) for name in ("select", "accuracy", "low", "high")
+    )
+    return member, str(version.version), *counts, select, test, f"{low} to {high}"
+
+
+def _links(client: MlflowClient, generation: Generation) -> Iterator[str]:
+    """Yield the figure of a generation, if its publishing is on record here, and where to look."""
+    first, *_ = generation.versions.values()
+    experiment = client.get_run(first.run_id).info.experiment_id
+    wanted = f"tags.stage = 'publish' and tags.{GENERATION} = '{generation.name}'"
+    runs = client.search_runs([experiment], wanted, max_results=1)
+    pages = {"all runs": views.runs(experiment)}
+    for run in runs:
+        yield notes.figure("family.svg", run.info.run_id)
+        pages["the run that published it"] = views.run(experiment, run.info.run_id)
+    yield notes.listed(pages)
+
+
+def _mark(client: MlflowClient, name: str) -> None:
+    """Tell logged models which versions of a registered model they are: their pages show it."""
+    known: dict[str, list[ModelVersion]] = defaultdict(list)
+    for version in registry.all_versions(client, name):
+        if version.source.startswith("models:/"):
+            known[registry.model_id(version)].append(version)
+    for model, versions in known.items():
+        listed = json.dumps([{"name": name, "version": str(v.version)} for v in versions])
+        if client.get_logged_model(model).tags.get(REGISTERED) != listed:
+            note = versions[-1].description or ""
+            client.set_logged_model_tags(model, {REGISTERED: listed, notes.NOTE: note})
