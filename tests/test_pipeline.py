@@ -335,6 +335,22 @@ def test_stages_that_are_ready_run_side_by_side_and_a_failure_lets_the_others_en
     assert "e" not in failed[1]
 
 
+LAST_WORDS = """
+import json
+from prefect import Flow, get_client, get_run_logger
+from scalenet.pipeline.doors import servers
+with servers.prefect():
+    state = Flow(lambda: get_run_logger().info("the last word"), name="brief")(return_state=True)
+with servers.prefect(), get_client(sync_client=True) as client:
+    found = client.request("POST", "/logs/filter", json={}).json()
+    print(json.dumps([log["message"] for log in found]))
+"""
+
+
+def test_what_a_run_says_last_is_with_prefect_before_its_server_ends(project):
+    assert "the last word" in project.ask(LAST_WORDS)
+
+
 def test_a_member_that_fails_lets_the_one_beside_it_be_committed(project):
     before = yaml.safe_load(project.read("dvc.lock"))["stages"]
     with FileLock(project.folder / ".state/S3/lock"):

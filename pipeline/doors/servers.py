@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from multiprocessing import get_context
 from threading import Event
 
@@ -46,13 +46,12 @@ def prefect() -> Iterator[None]:
     answer."""
     if url := configured():
         check(url)
+    server = nullcontext({}) if url else _own()
+    with server as settings, temporary_settings(settings):
         try:
             yield
         finally:
             _deliver()
-        return
-    with _own() as settings, temporary_settings(settings):
-        yield
 
 
 def check(url: str) -> None:
@@ -107,7 +106,6 @@ def _own() -> Iterator[dict]:
             PREFECT_UI_URL: "",  # no links to what ends with this process
         }
     finally:
-        _deliver()
         server.terminate()
         server.join(10)
 
