@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from dvc.config import NotDvcRepoError
+from dvc.dependency import ParamsDependency
 from dvc.dvcfile import LOCK_FILE
 from dvc.exceptions import ConfirmRemoveError, DvcException
 from dvc.lock import LockError
@@ -25,6 +26,8 @@ from dvc.scm import SCMError
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.utils.serialize import load_yaml, modify_yaml
 from networkx import descendants, lexicographical_topological_sort
+
+from scalenet.pipeline import settings
 
 
 class Busy(ValueError):
@@ -79,7 +82,8 @@ class Graph:
         """
         with self._opened() as repo:
             found = repo.status(targets=[name]).get(name, [])
-        return [line for entry in found for line in _reasons(entry)]
+            keys = dict(_edited(_stage(repo, name)))
+        return [line for entry in found for line in _reasons(entry, keys)]
 
     def commit(self, name: str) -> None:
         """Have DVC lock a stage as it is."""
@@ -163,17 +167,31 @@ class Graph:
             yield repo
 
 
-def _reasons(entry: Any) -> Iterator[str]:
-    """Yield what one entry of DVC's status says, as ``search.population: modified``."""
+def _reasons(entry: Any, keys: Mapping[str, list[str]]) -> Iterator[str]:
+    """Yield what one entry of DVC's status says; of a param it says ``search: modified``, and
+    ``keys`` which of its keys."""
     if not isinstance(entry, dict):
         yield str(entry)
         return
     for files in entry.values():
         for name, how in files.items() if isinstance(files, dict) else ():
             if isinstance(how, dict):
-                yield from (f"{key}: {change}" for key, change in how.items())
+                for key, change in how.items():
+                    yield from keys.get(key) or [f"{key}: {change}"]
             else:
                 yield f"{name}: {how}"
+
+
+def _edited(stage: Any) -> Iterator[tuple[str, list[str]]]:
+    """Yield the params of a stage, each with its keys that differ from dvc.lock's, as
+    ``search.population: 8 -> 16``."""
+    for dep in stage.deps:
+        if isinstance(dep, ParamsDependency) and dep.hash_info.value:
+            now = dep.read_params()
+            for key, locked in dep.hash_info.value.items():
+                if key in now:
+                    changes = settings.changed(locked, now[key], key)
+                    yield key, [settings.line(*change) for change in changes]
 
 
 def _stage(repo: Repo, name: str) -> Any:

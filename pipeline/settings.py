@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from scalenet.stages import STAGES
 
 OWNED = ("data", "compute")  # which images, and where it runs, is the project's to say
 FEW = 4  # keys that a line names
+LONGEST = 40  # characters of a value in a line
 
 
 def apply(
@@ -36,7 +38,8 @@ def apply(
     if plain != before:
         write_bytes(root / "params.yaml", text.encode())
         if preset is not None and say is not None:
-            say(_told(preset, list(changed(before, plain)), kept))
+            keys = [key for key, *_ in changed(before, plain)]
+            say(_told(preset, keys, kept))
     return params
 
 
@@ -101,14 +104,25 @@ def pairs(lines: Iterable[str], name: str) -> dict[str, Any]:
     return read
 
 
-def changed(before: Any, after: Any, name: str = "") -> Iterator[str]:
-    """Yield the dotted keys at which two contents differ."""
+def changed(before: Any, after: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted keys at which two contents differ, each with its two values; None where
+    one has not the key."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in dict.fromkeys([*before, *after]):
             inside = f"{name}.{key}" if name else str(key)
             yield from changed(before.get(key), after.get(key), inside)
     elif before != after:
-        yield name
+        yield name, before, after
+
+
+def line(key: str, before: Any, after: Any) -> str:
+    """Say how a key changed: ``search.population: 8 -> 16``."""
+    return f"{key}: {_short(before)} -> {_short(after)}"
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _told(preset: str, keys: list[str], kept: list[str]) -> str:

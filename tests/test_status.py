@@ -12,7 +12,7 @@ from scalenet.pipeline.status import standings
 GRAPH = """stages:
   first:
     cmd: python -c "open('a.txt', 'w').write('a')"
-    params: [one]
+    params: [one, some]
     outs: [a.txt]
   second:
     cmd: python -c "open('b.txt', 'w').write('b')"
@@ -26,7 +26,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dvc(tmp_path, "init", "-q", "--no-scm")
     (tmp_path / "dvc.yaml").write_text(GRAPH)
-    (tmp_path / "params.yaml").write_text("one: 1\n")
+    (tmp_path / "params.yaml").write_text("one: 1\nsome: {a: 1, b: {c: [1, 2]}}\n")
     dvc(tmp_path, "repro", "-q")
     return tmp_path
 
@@ -38,8 +38,8 @@ def test_what_is_up_to_date_has_no_reason(project):
 
 def test_reasons_name_the_param_and_the_file(project):
     graph = Graph(project)
-    (project / "params.yaml").write_text("one: 2\n")
-    assert graph.reasons("first") == ["one: modified"]
+    (project / "params.yaml").write_text("one: 2\nsome: {a: 1, b: {c: [1, 3], d: null}}\n")
+    assert graph.reasons("first") == ["one: 1 -> 2", "some.b.c: [1, 2] -> [1, 3]"]
     (project / "a.txt").write_text("changed by hand")
     assert "a.txt: modified" in graph.reasons("second")
     assert "a.txt: modified" in graph.reasons("first")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from scalenet.pipeline.cli import changes, overrides
 
-MOST, LONGEST = 12, 40  # changed keys that are listed, letters of a value
+MOST = 12  # changed keys that are listed
 
 
 @click.command(name="params")
@@ -36,28 +33,15 @@ def command(preset: str | None, pairs: tuple[str, ...]) -> None:
     root = Path.cwd()
     if project.begin(root):
         click.echo("begun: params.yaml and dvc.yaml for the bundled digits")
-    before = _flat(read_yaml(root / "params.yaml"))
+    before = read_yaml(root / "params.yaml")
     project.refresh(root)
     settings.apply(root, preset, overrides(pairs))
-    after = _flat(read_yaml(root / "params.yaml"))
-    changed = [key for key in after | before if before.get(key) != after.get(key)]
-    for key in changed[:MOST]:
-        click.echo(f"{key}: {before.get(key, 'none')} -> {after.get(key, 'none')}")
+    changed = list(settings.changed(before, read_yaml(root / "params.yaml")))
+    for change in changed[:MOST]:
+        click.echo(settings.line(*change))
     if changed[MOST:]:
         click.echo(f"and {len(changed) - MOST} more keys")
     if changed:
         click.echo("`scalenet status` says what that runs again")
     elif preset or pairs:
         click.echo("params.yaml is so already")
-
-
-def _flat(content: Mapping[str, Any], above: str = "") -> dict[str, str]:
-    """Return nested keys as dotted ones, ``search.seed``, and their values on a line each."""
-    flat: dict[str, str] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{above}{key}.")
-        else:
-            text = json.dumps(value, ensure_ascii=False)
-            flat[f"{above}{key}"] = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-    return flat
