@@ -37,7 +37,8 @@ def command() -> None:
         more = f" and {len(stage.reasons) - MOST} more" if len(stage.reasons) > MOST else ""
         click.echo(f"{stage.name:14} {cost}  {', '.join(stage.reasons[:MOST])}{more}")
     if total:
-        more = f", and {untimed} stages that were never timed" if untimed else ""
+        some = f"{untimed} stage{'s' if untimed > 1 else ''} never timed"
+        more = f", and {some}" if untimed else ""
         click.echo(f"in all {total / 60:.1f} minutes, one after the other{more}")
     elif untimed:
         click.echo("how long is not known: none of these was timed here or planned by init")
