@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from scalenet.records.documents import (
 )
 from scalenet.records.paths import Paths
 from scalenet.records.predictions import Predictions
-from scalenet.report import gathered, marks, mistakes, page, table
+from scalenet.report import figure, gathered, marks, mistakes, page, table
 from scalenet.report.gathered import Remembered
 from scalenet.stages import run_stage
 from scalenet.training.loop import ignore
@@ -239,6 +240,25 @@ def test_the_page_says_what_it_is_and_needs_no_network(usual, browser):
     assert charts.count() == charts.locator("svg.marks").count() == 13
     assert visit.page.locator(".images:visible img").count() > 12
     visit.close()
+
+
+def test_names_of_baselines_that_are_as_good_lie_beside_each_other(usual, browser):
+    family = Family.read(Paths(usual.parents[1]).family / "family.json")
+    equal = [
+        family.baselines[-1].model_copy(update={"about": f"rival {n}", "flops": flops})
+        for n, flops in enumerate((60_000, 60_000, None, None, None))
+    ]
+    view = browser.new_page()
+    view.set_content(figure.svg(family.model_copy(update={"baselines": equal})))
+    boxes = view.locator("svg text").evaluate_all(
+        "all => all.filter(e => e.textContent.startsWith('rival ')).map(e => {"
+        " const r = e.getBoundingClientRect(); return [r.left, r.right, r.top, r.bottom] })"
+    )
+    view.close()
+    assert len(boxes) == len(equal)
+    for (left, right, top, bottom), other in combinations(boxes, 2):
+        beside = right <= other[0] or other[1] <= left
+        assert beside or bottom <= other[2] + 2 or other[3] <= top + 2  # a box has some air
 
 
 def test_hovering_tells_and_clicking_shows_the_network(usual, browser):

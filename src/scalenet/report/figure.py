@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import altair as alt
@@ -20,6 +21,9 @@ COLOURS = dict(zip(SHAPES, [style.BLUE, style.RED, style.GREEN, style.GREY, styl
 
 
 NAMED = {"fontSize": 10, "limit": {"expr": "0.55 * width"}}  # of baselines
+LINE = 13  # px from one name to the next
+PADDING = 24  # px from the frame to the first and the last point
+BESIDE_FIRST, BESIDE_LAST = PADDING + 12, alt.ExprRef(f"width - {PADDING + 12}")
 
 
 class Axis(NamedTuple):
@@ -64,7 +68,8 @@ def chart(
         (candidates, [scored.mark_point(size=18, filled=True, opacity=0.4, clip=True)]),
         (law["line"], [_law(law["line"], layout)]),
         (shown, [_lines(shown)]),
-        (networks, _networks(networks, layout)),
+        (networks, [_points(networks, layout).mark_point(size=70, strokeWidth=2, clip=True)]),
+        ([*networks, *shown], _names(networks, shown, layout)),
         (law["next"], _members(law["next"], layout)),
         (members, _members(members, layout)),
     ]
@@ -143,10 +148,12 @@ def _domain(members: style.Rows, others: Iterable[float], lines: style.Rows) -> 
 
 
 class Layout(NamedTuple):
-    """What the layers of a figure share: the cost, its middle, both axes, colours and shapes."""
+    """What the layers of a figure share: the cost, its middle, the accuracies that are shown, both
+    axes, colours and shapes."""
 
     axis: Axis
     middle: float
+    domain: list[float]
     x: alt.X
     y: alt.Y
     colour: alt.Color
@@ -166,7 +173,8 @@ def _layout(axis: Axis, domain: list[float], content: style.Rows) -> Layout:
     return Layout(
         axis,
         math.sqrt(min(costs) * max(costs)),
-        x.scale(type="log", nice=False, padding=24),
+        domain,
+        x.scale(type="log", nice=False, padding=PADDING),
         y.scale(domain=domain, nice=False, zero=False),
         alt.Color("series:N", scale=colours, legend=legend),
         alt.Shape("series:N", scale=shapes, legend=legend),
@@ -190,21 +198,6 @@ def _points(content: style.Rows, layout: Layout) -> alt.Chart:
     return alt.Chart(style.data(list(content))).encode(x=layout.x, y=layout.y, **keys)
 
 
-def _networks(content: style.Rows, layout: Layout) -> list[alt.Chart]:
-    """Draw baselines that have such a cost, named towards the middle."""
-    layers = [_points(content, layout).mark_point(size=70, strokeWidth=2, clip=True)]
-    for right, place in ((True, {"dx": -9, "align": "right"}), (False, {"dx": 9, "align": "left"})):
-        named = [
-            row | {"words": f"{row['name']}: {100 * row['test']:.1f} %"}
-            for row in content
-            if (row[layout.axis.field] > layout.middle) == right
-        ]
-        if named:
-            text = alt.Chart(style.data(named)).mark_text(**place, **NAMED)
-            layers.append(text.encode(x=layout.x, y=layout.y, text="words:N"))
-    return layers
-
-
 def _members(content: style.Rows, layout: Layout) -> list[alt.Chart]:
     """Draw intervals, points and names; hollow where another is as cheap and as good."""
     held = alt.condition("datum.pareto", alt.value(1), alt.value(0))
@@ -225,12 +218,38 @@ def _law(line: style.Rows, layout: Layout) -> alt.Chart:
     return drawn.encode(x=layout.x, y=layout.y)
 
 
-def _lines(content: style.Rows) -> alt.LayerChart:
-    """Draw what has no such cost as lines, named at alternating ends."""
+def _lines(content: style.Rows) -> alt.Chart:
+    """Draw what has no such cost as lines."""
     rules = alt.Chart(style.data(content)).mark_rule(strokeDash=[3, 3], color=style.GREEN)
-    layers = [rules.encode(y="y:Q")]
-    for rows, place, end in ((content[::2], "right", "width"), (content[1::2], "left", 4)):
-        if rows:
-            text = alt.Chart(style.data(rows)).mark_text(align=place, dy=-6, **NAMED)
-            layers.append(text.encode(x=alt.value(end), y="y:Q", text="about:N"))
-    return alt.layer(*layers)
+    return rules.encode(y="y:Q")
+
+
+def _names(networks: style.Rows, lines: style.Rows, layout: Layout) -> list[alt.Chart]:
+    """Name baselines, networks towards the middle and lines at alternating ends; no name lies on
+    another of its side."""
+    low, high = layout.domain
+    line, cost = LINE * (high - low) / style.HEIGHT, layout.axis.field
+    layers = []
+    for side, dx, end in (("right", -9, BESIDE_LAST), ("left", 9, BESIDE_FIRST)):
+        points = [
+            {"words": f"{row['name']}: {100 * row['test']:.1f} %", "at": row["test"],
+             cost: row[cost]}
+            for row in networks if (row[cost] > layout.middle) == (side == "right")
+        ]  # fmt: skip
+        ends = [{"words": row["about"], "at": row["y"] + line / 2} for row in lines]
+        ends = ends[side == "left" :: 2]
+        _part([*points, *ends], line)
+        if points:
+            text = alt.Chart(style.data(points)).mark_text(align=side, dx=dx, **NAMED)
+            layers.append(text.encode(x=layout.x, y="at:Q", text="words:N"))
+        if ends:
+            text = alt.Chart(style.data(ends)).mark_text(align=side, **NAMED)
+            layers.append(text.encode(x=alt.value(end), y="at:Q", text="words:N"))
+    return layers
+
+
+def _part(names: style.Rows, line: float) -> None:
+    """Move names up until each is a line of text above the one below it."""
+    ordered = sorted(names, key=lambda name: name["at"])
+    for below, name in pairwise(ordered):
+        name["at"] = max(name["at"], below["at"] + line)
