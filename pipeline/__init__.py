@@ -50,6 +50,10 @@ class Killed(ValueError):
     """The process that computed a stage was ended from outside, by hand or for lack of memory."""
 
 
+class Stopped(Killed):
+    """A stage was ended with its run, as by Ctrl-C."""
+
+
 def home(root: Path) -> Path:
     """Return where tracking and servers live: the project, also for a copy of it made for one run.
 

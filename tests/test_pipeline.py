@@ -377,6 +377,9 @@ def test_ctrl_c_ends_what_runs_side_by_side_and_their_checkpoints_are_kept(proje
         run.send_signal(signal.SIGINT)
         said = run.communicate(timeout=100)[1]
     assert run.returncode == 130 and "Traceback" not in said
+    for name in ("S2", "S3"):
+        assert len(re.findall(rf"retrain@{name}: stopped after .* from its last", said)) == 1
+    assert "failed" not in said
     alive = psutil.wait_procs(children, timeout=10)[1]
     assert len(children) >= 3 and all(child.status() == ZOMBIE for child in alive)
     assert len(list(state.glob("S*/*/checkpoint.pt"))) == 2

@@ -21,7 +21,7 @@ from prefect.states import Completed, Failed
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import Killed, Unavailable, project, settings
+from scalenet.pipeline import Killed, Stopped, Unavailable, project, settings
 from scalenet.pipeline import status as standing
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember.post import Post, check_store
@@ -82,7 +82,7 @@ def _exit_code(state: State, prefix: str = "") -> int:
 
 def failed(error: ValueError) -> State:
     """Return the state of what was refused, or of what an absent server or a kill stopped."""
-    names = {Unavailable: "Unavailable", Killed: "Killed"}
+    names = {Unavailable: "Unavailable", Killed: "Killed", Stopped: "Killed"}
     return Failed(name=names.get(type(error), "Refused"), message=str(error))
 
 

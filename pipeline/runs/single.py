@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scalenet.config import params as config
-from scalenet.pipeline import REFUSED, UNAVAILABLE, project, share_state
+from scalenet.pipeline import REFUSED, UNAVAILABLE, Stopped, project, share_state
 from scalenet.pipeline.runs import children
 from scalenet.pipeline.runs.alone import Say, alone, is_held, key_of
 from scalenet.pipeline.watch.lines import Lines
-from scalenet.pipeline.watch.progress import DONE, FAILED, Progress
+from scalenet.pipeline.watch.progress import DONE, FAILED, STOPPED, Progress
 from scalenet.records.paths import Paths
 from scalenet.stages import Emit, check, run_stage, unchanged
 
@@ -124,7 +124,8 @@ def compute(
             run(post.root, stage, member or None, emit, params)
             report.seconds = time.perf_counter() - start
     except BaseException as error:
-        progress.tell(name, {"event": "ended", "state": FAILED, "why": str(error)})
+        state = STOPPED if isinstance(error, Stopped | KeyboardInterrupt) else FAILED
+        progress.tell(name, {"event": "ended", "state": state, "why": str(error)})
         raise
     return report
 

@@ -17,13 +17,14 @@ from threading import Lock
 from typing import Any, Self
 
 from scalenet.config.params import Compute, Params
-from scalenet.pipeline import Killed
+from scalenet.pipeline import Killed, Stopped
 from scalenet.pipeline.runs import children
 from scalenet.stages import Emit, run_stage
 
 Work = tuple[Path, str, str | None, Params | None]  # what stages.run_stage takes
 SPAWN = get_context("spawn")  # a forked copy of PyTorch's, Prefect's and SQLite's threads hangs
 FIRST = "scalenet.stages.retrain"  # what a process imports before it is asked for anything
+GOES_ON = "it goes on from its last checkpoint"
 
 
 def count(compute: Compute) -> int:
@@ -80,7 +81,7 @@ class Workers:
     def _take(self) -> Worker:
         with self.lock:
             if self.ended:
-                raise Killed("the run has ended")
+                raise Stopped("the run has ended")
             if not self.idle:
                 self.begun.append(Worker())
                 return self.begun[-1]
@@ -120,14 +121,12 @@ class Worker:
                 self.connection.send(work)
             return self.connection.recv()
         except (EOFError, OSError) as error:
-            raise Killed(
-                f"{name}: {self._how()}; run it again, and it goes on from its last checkpoint"
-            ) from error
+            if self.unwanted:
+                raise Stopped(f"{name}: stopped with the run; later {GOES_ON}") from error
+            raise Killed(f"{name}: {self._how()}; run it again, and {GOES_ON}") from error
 
     def _how(self) -> str:
         """Say how the process ended."""
-        if self.unwanted:
-            return "ended with the run"
         self.process.join()
         code = self.process.exitcode
         how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended (code {code})"

@@ -17,14 +17,23 @@ from rich.table import Table
 from rich.text import Text
 
 from scalenet.pipeline.watch import lines
-from scalenet.pipeline.watch.progress import CACHED, DONE, FAILED, RUNNING, WAITING, Progress, Work
+from scalenet.pipeline.watch.progress import (
+    CACHED,
+    DONE,
+    FAILED,
+    RUNNING,
+    STOPPED,
+    WAITING,
+    Progress,
+    Work,
+)
 
 PER_SECOND = 4  # redrawings
 PATIENCE = 2  # seconds that the last lines of other processes may take
 BAR = 10  # columns of a bar
 MIDDLE = 64  # columns from which on there is room for a bar
 MARKS = {WAITING: ("·", "dim"), RUNNING: ("▸", "cyan"), DONE: ("✓", "green"), CACHED: ("✓", "dim"),
-         FAILED: ("✗", "red")}  # fmt: skip
+         FAILED: ("✗", "red"), STOPPED: ("■", "yellow")}  # fmt: skip
 SPOKEN = ("read", "notice")  # events whose texts are said above the display
 
 
@@ -77,7 +86,7 @@ class View:
         works = list(self.progress.works.values())
         if len(works) <= max(most, 4):
             return works, 0
-        rank = {RUNNING: 0, FAILED: 1, WAITING: 2, DONE: 3, CACHED: 4}
+        rank = {RUNNING: 0, FAILED: 1, STOPPED: 1, WAITING: 2, DONE: 3, CACHED: 4}
         chosen = sorted(works, key=lambda work: rank[work.state])[: max(most - 1, 4)]
         kept = [work for work in works if work in chosen]
         return kept, len(works) - len(kept)
@@ -122,6 +131,8 @@ class View:
             return Text("up to date", "dim")
         if work.state == FAILED:
             return Text(work.why.partition("\n")[0], "red")
+        if work.state == STOPPED:
+            return Text(lines.ended(work), "yellow")
         found = lines.reached(work) if work.state == DONE else lines.figures(work)
         left = work.left(self.progress.clock()) if work.state == RUNNING else None
         found += [] if left is None else [f"{lines.about(left)} left"]

@@ -6,7 +6,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scalenet.pipeline.watch.progress import CACHED, DONE, FAILED, RUNNING, Progress, Work
+from scalenet.pipeline.watch.progress import (
+    CACHED,
+    DONE,
+    FAILED,
+    RUNNING,
+    STOPPED,
+    WAITING,
+    Progress,
+    Work,
+)
 
 PATIENCE = 30  # seconds between two lines about a stage that runs
 Say = Callable[[str], None]
@@ -65,6 +74,8 @@ def ended(work: Work) -> str:
         return "up to date"
     if work.state == FAILED:
         return f"failed after {clock(work.seconds)}: {work.why}"
+    if work.state == STOPPED:
+        return f"stopped after {clock(work.seconds)}; a run goes on from its last checkpoint"
     return ", ".join([f"done in {clock(work.seconds)}", *reached(work)])
 
 
@@ -100,8 +111,8 @@ class Lines:
 def summary(progress: Progress) -> str:
     """Return the last line of a run: what was done, and in what time."""
     states = [work.state for work in progress.works.values()]
-    done, cached, failed = (states.count(state) for state in (DONE, CACHED, FAILED))
-    parts = [f"{done} computed", f"{cached} up to date"]
-    parts += [f"{failed} failed"] if failed else []
-    parts += [f"{rest} not done"] if (rest := len(states) - done - cached - failed) else []
+    parts = [f"{states.count(DONE)} computed", f"{states.count(CACHED)} up to date"]
+    parts += [f"{states.count(s)} {s}" for s in (FAILED, STOPPED) if s in states]
+    rest = states.count(WAITING) + states.count(RUNNING)
+    parts += [f"{rest} not done"] if rest else []
     return f"{len(states)} stages: {', '.join(parts)}; {clock(progress.passed())} in all"

@@ -11,7 +11,8 @@ from typing import Any
 
 from scalenet.records.documents import FINALS
 
-WAITING, RUNNING, DONE, CACHED, FAILED = "waiting", "running", "done", "cached", "failed"
+WAITING, RUNNING, DONE, CACHED = "waiting", "running", "done", "cached"
+FAILED, STOPPED = "failed", "stopped"  # of itself, or with its run
 TRUSTED = 0.2  # share of a stage after which its own pace says when it ends, not what it cost last
 MOST = 0.99  # share of a search that may be done while it runs: how many it measures is a guess
 
@@ -160,6 +161,8 @@ class Progress:
         """Change a stage by a record, then tell everybody."""
         with self.lock:
             now, work = self.clock(), self.works.setdefault(name, Work(name))
+            if record["event"] == "ended" and work.state in (DONE, FAILED, STOPPED):
+                return  # who hears of it later has nothing to add
             if record["event"] == "began":
                 work = self.works[name] = Work(name, work.expected, RUNNING, began=now)
             work.take(record, now)
