@@ -277,7 +277,14 @@ def test_the_plan_is_plain_text_and_warns():
 
 @pytest.mark.parametrize(
     "data, name",
-    [("trashnet.tar", "trashnet"), ("a/my photos.tar.gz", "my-photos"), ("x/set.v2", "set")],
+    [
+        ("trashnet.tar", "trashnet"),
+        ("a/my photos.tar.gz", "my-photos"),
+        ("x/set.v2", "set"),
+        ("Mes photos d'été.zip", "Mes-photos-d-ete"),
+        ("写真", "family"),
+        ("x" * 200, "x" * 60),
+    ],
 )
 def test_a_project_is_called_as_its_data(data, name):
     assert write.name_of(data) == name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import textwrap
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from scalenet.records import files
 
 RECORD = f"{project.CODE}/init.json"  # what was planned, and the hash of the params.yaml written
 WIDTH = 98  # columns of a comment
+LONGEST = 60  # letters of a name that is made here
 EXPLAINED = "A line `init: …` says why the number below it was chosen."
 
 
 def name_of(data: str) -> str:
     """Return a project's name for a path: its last part without suffixes, in plain letters."""
     stem = re.sub(r"(\.tar)?\.\w+$", "", Path(data).resolve().name)
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "family"
+    parts = unicodedata.normalize("NFKD", stem)  # é is e and an accent
+    letters = "".join(part for part in parts if not unicodedata.combining(part))
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", letters).strip("-_")[:LONGEST] or "family"
 
 
 def check(root: Path) -> None:
