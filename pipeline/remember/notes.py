@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from mlflow import MlflowClient
 from scalenet.config.params import Params
 from scalenet.data import summary
 from scalenet.pipeline.remember import stores, views
+from scalenet.records import files
 from scalenet.records.documents import (
     FINALS,
     Family,
@@ -80,8 +80,7 @@ def _search(place: Place) -> str:
 
 def _chosen(found: Found, file: Path) -> Iterable[tuple[str, ...]]:
     """Yield a row for each size: the candidate that the chain ended with, by shared weights."""
-    with file.open(newline="") as content:
-        rows = [row for row in csv.DictReader(content) if row["phase"] not in FINALS]
+    rows = [row for row in files.read_table(file) if row["phase"] not in FINALS]
     for size, strategy in enumerate(found.strategies):
         wanted = (str(found.base), str(strategy), str(size))
         for row in rows:

@@ -3,7 +3,6 @@ small files."""
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import subprocess
@@ -215,7 +214,7 @@ def _curve(file: Path, now: int) -> list[Metric]:
     """Read a training.csv: every column but ``step`` is a metric over the steps."""
     return [
         Metric(metric_name(name), float(value), now, int(row["step"]))
-        for row in (_rows(file) if file.exists() else ())
+        for row in (files.read_table(file) if file.exists() else ())
         for name, value in row.items()
         if name != "step" and value  # an accuracy is judged now and then
     ]
@@ -256,10 +255,7 @@ def log_candidates(client: MlflowClient, run: str, paths: Paths) -> None:
     run, and as a figure of all of them, which its own charts are not."""
     from scalenet.report import candidates  # altair takes a second
 
-    rows = [
-        {name: _typed(value) for name, value in row.items()}
-        for row in _rows(paths.search / "candidates.csv")
-    ]
+    rows = files.read_numbers(paths.search / "candidates.csv")
     names = list(rows[0]) if rows else []
     columns = {name: [row[name] for row in rows] for name in names}
     if not any(file.path == "candidates.json" for file in client.list_artifacts(run)):
@@ -267,18 +263,3 @@ def log_candidates(client: MlflowClient, run: str, paths: Paths) -> None:
     drawn = candidates.chart(rows, client.get_run(run).info.run_name.partition(" · ")[0])
     client.log_text(run, candidates.html(drawn), "candidates.html")
     client.log_text(run, candidates.svg(drawn), "candidates.svg")
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as content:
-        return list(csv.DictReader(content))
-
-
-def _typed(cell: str) -> Any:
-    """Return a cell of a table as the number that it is, if it is one."""
-    for kind in (int, float):
-        try:
-            return kind(cell)
-        except ValueError:
-            continue
-    return cell or None

@@ -109,6 +109,26 @@ def read_table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(_bytes(path).decode())))
 
 
+def read_numbers(path: Path) -> list[dict[str, Any]]:
+    """Read a CSV table with cells that are numbers as numbers, and empty ones as None.
+
+    Names of classes stay text, whatever they look like.
+    """
+    return [
+        {name: cell if name == "class" else _typed(cell) for name, cell in row.items()}
+        for row in read_table(path)
+    ]
+
+
+def _typed(cell: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(cell)
+        except ValueError:
+            continue
+    return cell or None
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as .npz; equal arrays give equal bytes."""
     buffer = io.BytesIO()

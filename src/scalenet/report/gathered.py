@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,51 +64,24 @@ def gather(root: Path, remembered: Remembered) -> Gathered:
     paths = Paths(root)
     family = paths.published()
     names = [t.member.name for t in family.members]
-    rows = read(paths.law / "law.csv")
+    rows = files.read_numbers(paths.law / "law.csv")
     laws = files.read_json(paths.law / "law.json")["laws"].items()
     counts = confusion.read(paths.family / "confusion.csv")
-    recalls = read(paths.family / "recall.csv")
+    recalls = files.read_numbers(paths.family / "recall.csv")
     return Gathered(
         family=family,
         info=paths.info(),
         remembered=remembered,
-        candidates=_candidates(read(paths.search / "candidates.csv")),
+        candidates=_candidates(files.read_numbers(paths.search / "candidates.csv")),
         laws={name: _law(rows, name, of) for name, of in laws},
         growth={name: of["growth"] | {"efficientnet": of["efficientnet"]} for name, of in laws},
-        sampled=histogram(read(paths.supernet / "sampled.csv")),
+        sampled=histogram(files.read_numbers(paths.supernet / "sampled.csv")),
         curves=_curves(paths, names),
         counts={name: [c[1:] for c in counts if c[0] == name] for name in names},
         recall={name: [r for r in recalls if r["member"] == name] for name in names},
         answers={name: _answers(paths, name) for name in names},
         pixels=_pixels(paths),
     )
-
-
-def read(path: Path) -> Rows:
-    """Read a table: cells that are numbers as numbers, empty ones as None.
-
-    Names of classes stay text, whatever they look like.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as content:
-            rows = list(csv.DictReader(content))
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error.strerror}); run `dvc repro` or `dvc pull`"
-        ) from error
-    return [
-        {name: cell if name == "class" else _typed(cell) for name, cell in row.items()}
-        for row in rows
-    ]
-
-
-def _typed(cell: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(cell)
-        except ValueError:
-            continue
-    return cell or None
 
 
 def _answers(paths: Paths, name: str) -> dict[str, Predictions]:
@@ -170,8 +142,8 @@ def _law(rows: Rows, dimension: str, of: Mapping[str, Any]) -> Rows:
 
 def _curves(paths: Paths, names: Sequence[str]) -> dict[str, Rows]:
     """Return what trainings logged, by what is drawn together: a training, step and value a row."""
-    members = {name: read(paths.member(name) / "training.csv") for name in names}
-    supernet = read(paths.supernet / "training.csv")
+    members = {name: files.read_numbers(paths.member(name) / "training.csv") for name in names}
+    supernet = files.read_numbers(paths.supernet / "training.csv")
     parts = {"select_first": "smallest network", "select_last": "largest network"}
     return {
         "member-loss": [r for n, rows in members.items() for r in _curve(rows, "loss", n)],
