@@ -69,8 +69,11 @@ class Training:
         ]
         self.tensors, self.recipe = tensors, recipe
         self.optimizer = torch.optim.SGD(
-            groups, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0, foreach=True
+            groups, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0, fused=True
         )
+        if recipe.momentum:  # of all at once: the fused step takes none that comes later
+            for tensor in tensors.values():
+                self.optimizer.state[tensor]["momentum_buffer"] = torch.zeros_like(tensor)
         self.average = Average(tensors, recipe.ema)
         self.history: History = []
 
