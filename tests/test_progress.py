@@ -171,9 +171,12 @@ def test_side_by_side_takes_longer_by_what_is_measured():
 def test_a_thing_is_said_once():
     told = []
     progress = Progress([lambda work, record: told.append((work.name, record["text"]))])
+    for name in ("mlflow", "mlflow", "prefect", "mlflow", "prefect"):
+        progress.note(name, "away")
+    assert told == [("mlflow", "away"), ("prefect", "away")]
+    progress.note("mlflow", "back")
     progress.note("mlflow", "away")
-    progress.note("mlflow", "away")
-    assert told == [("mlflow", "away")]
+    assert told[2:] == [("mlflow", "back"), ("mlflow", "away")]
 
 
 # --- lines ----------------------------------------------------------------------------------------

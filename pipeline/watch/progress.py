@@ -146,7 +146,7 @@ class Progress:
         self.works: dict[str, Work] = {}
         self.needs: Mapping[str, set[str]] = {}
         self.workers = 1
-        self.noted = ("", "")
+        self.noted: dict[str, str] = {}  # the last note of each name
         self.closing = ""  # what is done when all stages are
         self.lock = RLock()
 
@@ -183,9 +183,9 @@ class Progress:
     def note(self, name: str, text: str) -> None:
         """Tell everybody something that is about no stage; once, if it is said again."""
         with self.lock:
-            if (name, text) == self.noted:
+            if self.noted.get(name) == text:
                 return
-            self.noted = (name, text)
+            self.noted[name] = text
             for listener in self.listeners:
                 listener(Work(name), {"event": "notice", "text": text})
 
