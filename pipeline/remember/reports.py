@@ -68,8 +68,7 @@ class Report:
 
     def _work(self) -> None:
         """Tell MLflow what there is, again and again, until the stage is over."""
-        if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)  # a thread's own, on Linux
+        step_back()
         while True:
             try:
                 if client := self.post.client():
@@ -116,6 +115,15 @@ class Report:
         content |= {"began": self.began, "ended": _now(), "key": self.candidates.key}
         content |= {"params": self.params.model_dump(mode="json"), "tags": self.tags}
         files.write_json(whole / CONTENT, content | {"metrics": metrics})
+
+
+def step_back() -> None:
+    """Have this thread wait for those that compute; one that is nicer than that already stays so,
+    since only root may take it back."""
+    if sys.platform == "linux":  # where it is a thread's own
+        thread = get_native_id()
+        nice = max(NICE, os.getpriority(os.PRIO_PROCESS, thread))
+        os.setpriority(os.PRIO_PROCESS, thread, nice)
 
 
 def figures(work: Work, record: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
