@@ -20,11 +20,18 @@ def command() -> None:
     dvc pull && scalenet register
     """
     from scalenet.config import params as config
+    from scalenet.pipeline import Unavailable
     from scalenet.pipeline.models import deployment
-    from scalenet.pipeline.remember import reports
+    from scalenet.pipeline.remember import reports, stores
 
     params = config.load(Path.cwd() / "params.yaml")
-    for folder in reports.waiting(Path.cwd()):
-        reports.deliver(Path.cwd(), folder)
-        click.echo(f"{folder.name}  delivered to MLflow")
-    click.echo(deployment.enter(Path.cwd(), params))
+    try:
+        for folder in reports.waiting(Path.cwd()):
+            reports.deliver(Path.cwd(), folder)
+            click.echo(f"{folder.name}  delivered to MLflow")
+        click.echo(deployment.enter(Path.cwd(), params))
+    except stores.AWAY as error:
+        raise Unavailable(
+            f"MLflow could not be told everything ({stores.why(error)}); nothing is lost: mend "
+            "that, and `scalenet register` goes on"
+        ) from error

@@ -12,6 +12,8 @@ from multiprocessing import get_context
 from threading import Event
 
 import httpx
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_REQUEST_TIMEOUT,
@@ -71,6 +73,32 @@ def check(url: str) -> None:
             f"{where} {url} is no Prefect API (it answered {answer.status_code})"
             f"{hint or '; ' + mend}"
         )
+    _admit(f"{where} {url}")
+
+
+def _admit(server: str) -> None:
+    """Refuse a server that does not take our credentials, or that has no database."""
+    try:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(sync_client=True) as client,
+        ):
+            client.read_flows(limit=1)
+    except PrefectHTTPStatusError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            raise ValueError(
+                f"{server} refuses PREFECT_API_AUTH_STRING (it answered {status}); give the "
+                "USER:SECRET that it was started with as PREFECT_SERVER_API_AUTH_STRING"
+            ) from error
+        raise Unavailable(
+            f"{server} answers, but cannot work (it answered {status}): its database is away, full "
+            "or refuses it, as its log says; mend that and run it again"
+        ) from error
+    except httpx.HTTPError as error:
+        raise Unavailable(
+            f"{server} stopped answering ({error!r}); see that it runs, and run it again"
+        ) from error
 
 
 def answers() -> bool:

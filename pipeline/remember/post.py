@@ -13,7 +13,7 @@ from typing import Self
 from mlflow import MlflowClient
 
 from scalenet.config.params import Params
-from scalenet.pipeline import Killed, Unavailable, masked
+from scalenet.pipeline import Killed, Unavailable
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.remember.reports import Report, deliver, folder_of, waiting
 
@@ -69,8 +69,6 @@ class Post:
                     self.known = stores.connect(self.root)
                 except ValueError as error:
                     self._lost(error)
-                else:
-                    self._back()
             return self.known
 
     def lost(self, error: Exception) -> None:
@@ -81,14 +79,18 @@ class Post:
 
     def _lost(self, error: Exception) -> None:
         if not self.away:
-            why = masked(str(error)).splitlines()[0][:200]
-            self.say(f"MLflow cannot be told ({why}); computing goes on, and it is told later")
+            self.say(
+                f"MLflow cannot be told ({stores.why(error)}); computing goes on, and it is told "
+                "later"
+            )
         self.away = True
 
-    def _back(self) -> None:
-        if self.away:
-            self.say("MLflow answers again")
-        self.away = False
+    def _took(self) -> None:
+        """Say that a report was delivered again: an answer alone is not enough for that."""
+        with self.lock:
+            if self.away:
+                self.say("MLflow takes reports again")
+            self.away = False
 
     @contextmanager
     def stage(
@@ -144,4 +146,5 @@ class Post:
         except (Unavailable, *stores.AWAY) as error:
             self.lost(error)
             return False
+        self._took()
         return True

@@ -4,6 +4,7 @@ project."""
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,17 +14,21 @@ import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from scalenet.config.params import Params
 from scalenet.pipeline import Unavailable, environment, home, masked
 
 AWAY = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # what an absent store raises
+REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")  # of a server that does not take our secret
 PATIENCE = {  # of the first contact with a server, so that a wrong address is told in seconds
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    "PGCONNECT_TIMEOUT": "4",
 }
 CONNECTING = Lock()  # one thread at a time: MLflow's address and patience are the process's
 PLACES = {  # columns in which MLflow's database keeps absolute paths
@@ -64,9 +69,10 @@ def _connect(root: Path) -> MlflowClient:
     try:
         if database:
             _ready(database)
-        use(address)
-        client = MlflowClient(address, address)
         with environment(PATIENCE):
+            _reach(address)
+            use(address)
+            client = MlflowClient(address, address)
             client.search_experiments(max_results=1)
     except ModuleNotFoundError as error:
         raise ValueError(
@@ -77,11 +83,42 @@ def _connect(root: Path) -> MlflowClient:
         reason = str(error).splitlines()[0][:300]
         if database:
             raise Unavailable(f"{database}: {reason}; {_remedy(database, reason)}") from error
+        if getattr(error, "error_code", None) in REFUSALS:
+            raise ValueError(
+                f"the MLflow server at {masked(address)} refuses MLFLOW_TRACKING_TOKEN; give it "
+                "the secret that the server was started with, or MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD"
+            ) from error
+        start = "start it" if address.startswith("http") else "see that it runs and takes that user"
         raise Unavailable(
-            f"MLflow cannot be reached at {address} ({reason}); start that server, give another "
+            f"MLflow cannot be reached at {address} ({reason}); {start}, give another "
             "MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project's folder"
         ) from error
     return client
+
+
+def _reach(address: str) -> None:
+    """Connect once to a database given by its address: MLflow tries ten times, for minutes."""
+    kind = address.partition("://")[0].partition("+")[0]
+    if kind in DATABASE_ENGINES and kind != "sqlite":
+        engine = create_engine(address)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+
+
+def why(error: Exception) -> str:
+    """Say in a line why MLflow could not be told, without secrets.
+
+    A server that takes runs, but not their files, answers 500 to what it should keep.
+    """
+    if "/mlflow-artifacts/" in str(error) and re.search(r"\b500\b", str(error)):
+        return (
+            "its server cannot keep files: the artifact store behind it is full, away or refuses "
+            "it, as the server's log says"
+        )
+    return masked(str(error)).splitlines()[0][:200]
 
 
 def _remedy(database: Path, reason: str) -> str:
