@@ -4,7 +4,6 @@ remembers."""
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,22 +30,6 @@ LOOPBACK = ("127.0.0.1", "localhost")  # never behind a proxy, whatever HTTP_PRO
 REFUSED, UNAVAILABLE = 2, 3  # exit codes: wrong input, not worth another try; a server that is away
 STATE = ".state"  # what survives an interruption, unknown to DVC
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
-
-
-_USER = re.compile(r"(://)[^/\s'\"]*@")
-_SECRET = re.compile(r"((?:password|passwd|token|secret)=)[^&\s'\"]+", re.IGNORECASE)
-
-
-def masked(text: str) -> str:
-    """Return a text with the credentials of its addresses hidden: ``http://***@host/``."""
-    return _SECRET.sub(r"\1***", _USER.sub(r"\1***@", text))
-
-
-class Unavailable(ValueError):
-    """A server that a stage needs does not answer: worth another try, unlike wrong input."""
-
-    def __init__(self, message: str):
-        super().__init__(masked(message))  # it goes to the terminal, to logs and to databases
 
 
 class Killed(ValueError):

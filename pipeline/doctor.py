@@ -13,8 +13,9 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 from scalenet.config import params as config
+from scalenet.config.away import Unavailable, masked
 from scalenet.config.params import Params
-from scalenet.pipeline import STATE, Unavailable, cache, clean, home, masked
+from scalenet.pipeline import STATE, cache, clean, home
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.runs import workspaces

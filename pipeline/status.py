@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scalenet.config import params as config
+from scalenet.config.away import Unavailable
 from scalenet.config.params import Params
-from scalenet.pipeline import Unavailable, project
+from scalenet.pipeline import project
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Busy, Graph
 from scalenet.pipeline.runs.alone import place

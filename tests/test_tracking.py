@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from mlflow.artifacts import load_dict
 
-from scalenet.pipeline import Unavailable
+from scalenet.config.away import Unavailable
 from scalenet.pipeline.remember import stores, tracking
 from scalenet.pipeline.remember.candidates import METRICS, Candidates, Runs
 from scalenet.pipeline.remember.post import Post

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from scalenet import __version__
-from scalenet.pipeline import INTERRUPTED, REFUSED, UNAVAILABLE, Unavailable, _missing, complete
+from scalenet.config.away import Unavailable
+from scalenet.pipeline import INTERRUPTED, REFUSED, UNAVAILABLE, _missing, complete
 
 FAULT = 1  # exit code: the machine refused, not the input
 UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}

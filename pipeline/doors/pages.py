@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scalenet.config import params as config
-from scalenet.pipeline import masked
+from scalenet.config.away import masked
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.doors.guard import TOKEN
 from scalenet.pipeline.models.registry import model_name

@@ -25,7 +25,8 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from scalenet.pipeline import Unavailable, environment
+from scalenet.config.away import Unavailable
+from scalenet.pipeline import environment
 from scalenet.pipeline.runs import children
 
 PATIENCE = 30  # seconds that a configured server has for its first answer: it may be busy

@@ -17,8 +17,8 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 
+from scalenet.config.away import Unavailable
 from scalenet.config.params import Params
-from scalenet.pipeline import Unavailable
 from scalenet.pipeline.remember import stores
 from scalenet.records import journal
 from scalenet.records.documents import FINALS

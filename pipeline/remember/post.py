@@ -12,8 +12,9 @@ from typing import Self
 
 from mlflow import MlflowClient
 
+from scalenet.config.away import Unavailable
 from scalenet.config.params import Params
-from scalenet.pipeline import Killed, Unavailable
+from scalenet.pipeline import Killed
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.remember.reports import Report, deliver, folder_of, waiting
 

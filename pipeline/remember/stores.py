@@ -18,8 +18,9 @@ from mlflow.store.db.db_types import DATABASE_ENGINES
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from scalenet.config.away import Unavailable, masked
 from scalenet.config.params import Params
-from scalenet.pipeline import Unavailable, environment, home, masked
+from scalenet.pipeline import environment, home
 
 AWAY = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # what an absent store raises
 REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")  # of a server that does not take our secret

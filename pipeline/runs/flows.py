@@ -20,8 +20,9 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from scalenet.config import params as config
+from scalenet.config.away import Unavailable
 from scalenet.config.params import Params
-from scalenet.pipeline import Killed, Stopped, Unavailable, project, settings
+from scalenet.pipeline import Killed, Stopped, project, settings
 from scalenet.pipeline import status as standing
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember.post import Post, check_store

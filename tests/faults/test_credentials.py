@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from scalenet.pipeline import Unavailable, masked
+from scalenet.config.away import Unavailable, masked
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import stores
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from scalenet import stages
-from scalenet.pipeline import Unavailable, cli
+from scalenet.config.away import Unavailable
+from scalenet.pipeline import cli
 from scalenet.pipeline.remember import stores
 from scalenet.records import files
 from scalenet.records.journal import Journal
