@@ -197,9 +197,10 @@ def check_counts(params: config.Params, counts: Mapping[str, int]) -> None:
 
 
 def declared(params: config.Params, stage: str, member: str | None = None) -> SimpleNamespace:
-    """Return the sections that a stage declares, and ``compute``: its device and its threads.
+    """Return the sections that a stage declares, and ``compute``: where it computes, but not how
+    many others run beside it.
 
-    No stage reads what DVC does not know of, nor how many others run beside it.
+    No other thing is read that DVC does not know of.
     """
     chosen: dict[str, Any] = {}
     for name in STAGES[stage].params:
@@ -210,13 +211,17 @@ def declared(params: config.Params, stage: str, member: str | None = None) -> Si
         elif part:
             value = SimpleNamespace(**{part: getattr(value, part)})
         chosen[section] = value
-    compute = SimpleNamespace(device=params.compute.device, threads=params.compute.threads)
+    where = params.compute
+    compute = SimpleNamespace(device=where.device, threads=where.threads, scoring=where.scoring)
     return SimpleNamespace(compute=compute, **chosen)
 
 
 def work_key(params: SimpleNamespace, stage: str, *inputs: Any) -> str:
-    """Return the hash of what a result depends on: the stage's code, params, inputs, device."""
-    sections = [plain(section) for _, section in sorted(vars(params).items())]
+    """Return the hash of what a result depends on: the stage's code, params, inputs, device; not
+    who scores candidates, which are scored alike."""
+    arithmetic = SimpleNamespace(device=params.compute.device, threads=params.compute.threads)
+    content = vars(params) | {"compute": arithmetic}
+    sections = [plain(section) for _, section in sorted(content.items())]
     return files.digest(code_digest(stage), sections, *inputs)
 
 

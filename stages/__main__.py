@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from scalenet.config.away import Unavailable
 from scalenet.nets import group
 from scalenet.stages import STAGES, run_stage
 
@@ -33,7 +34,8 @@ def say(record) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one stage in the current folder; 0, or 2 with one message for bad input."""
+    """Run one stage in the current folder; 0, or, with one message, 2 for bad input and 3 for a
+    server that is away."""
     if not 1 <= len(arguments) <= 2:
         print(USAGE, file=sys.stderr)
         return 2
@@ -47,7 +49,7 @@ def main(arguments: list[str]) -> int:
             run_stage(Path.cwd(), stage, member, say)
     except ValueError as error:
         print(error, file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, Unavailable) else 2
     return 0
 
 

@@ -8,31 +8,25 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from scalenet.data import store
-from scalenet.data.images import on_device
-from scalenet.nets import elastic
-from scalenet.nets.elastic import Elastic
+from scalenet.config import params as config
 from scalenet.records import files
 from scalenet.records.documents import Candidate, DataInfo, Found
 from scalenet.records.journal import Journal
 from scalenet.records.paths import Paths
-from scalenet.search.finetuning import Finetuner
+from scalenet.search import measuring
+from scalenet.search.cluster import NamedCall
 from scalenet.search.memory import Memory
 from scalenet.search.run import find, planned, summary
-from scalenet.search.scoring import Measures, Scorer
-from scalenet.stages import Emit, state_key
-from scalenet.training import device as devices
+from scalenet.search.scoring import Measures
+from scalenet.stages import LOADED, Emit, declared, state_key
 
 
 class SearchInputs(NamedTuple):
-    """What ``search`` reads."""
+    """What ``search`` reads: what the images are, and what measures networks with their help."""
 
     info: DataInfo
-    train: files.Split
-    select: files.Split
-    elastic: Elastic
+    measures: Measures
 
 
 class SearchOutputs(NamedTuple):
@@ -48,11 +42,10 @@ def run(
     *,
     state: Path,
     generator: np.random.Generator,
-    device: torch.device,
+    device: None,
     emit: Emit,
 ) -> SearchOutputs:
     """Search on a journal in ``state``, named by its key: what it holds is not measured again."""
-    measures = measures_of(params, inputs, device)
     with closing(Journal(state / "candidates.jsonl", state.name)) as journal:
         emit({"event": "journal", "path": journal.path, "key": state.name})
         if journal.damaged:
@@ -63,34 +56,37 @@ def run(
         count = planned(params, inputs.info.task)
         emit({"event": "planned", "candidates": count, "known": len(journal.records)})
         memory = Memory(journal, emit)
-        remembered = memory.recalling(measures)
+        remembered = memory.recalling(inputs.measures)
         made = find(params, inputs.info.task, generator, remembered, memory.record)
     return SearchOutputs(*made)
 
 
-def measures_of(params: SimpleNamespace, inputs: SearchInputs, device: torch.device) -> Measures:
-    """Return what measures networks here: shared weights, and what finalists are measured by.
-
-    That is fine-tuning, if it has steps, or all of select, if others see only a part of it.
-    """
-    info, splits, search = inputs.info, (inputs.train, inputs.select), params.search
-    images = [on_device(split, info.mean, info.std, device) for split in splits]
-    shared = Scorer(inputs.elastic, *images, search, search.images)
-    if search.finetune.steps:
-        return Measures(shared, Finetuner(inputs.elastic, *images, params))
-    if 0 < search.images < len(images[1]):
-        return Measures(shared, Scorer(inputs.elastic, *images, search))
-    return Measures(shared)
+def read_there(root: str, code: str, key: str) -> Measures:
+    """Return what measures networks in another process than the search's; ``ValueError`` unless
+    it would measure the same."""
+    project = Paths(Path(root))
+    if LOADED["search"] != code:
+        raise ValueError(
+            "it runs another scalenet than the search; install the same, and start it anew"
+        )
+    params = declared(config.load(project.root / "params.yaml"), "search")
+    if state_key(params, project, "search") != key:
+        raise ValueError(
+            f"it finds other params or documents in {root} than the search: all must see one "
+            "folder at that path, which stays as it is while they score"
+        )
+    return measuring.read(params, project)
 
 
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
-    """Read train, select and the super-supernet; write the find, the candidates and the metrics."""
-    device, weights = devices.prepare(params.compute), paths.supernet / "weights.pt"
-    splits = (store.read(paths.data / f"{name}.npz") for name in ("train", "select"))
-    inputs = SearchInputs(paths.info(), *splits, elastic.read(weights, device))
-    state = paths.state("search", state_key(params, paths, "search"))
-    generator, out = np.random.default_rng(params.search.seed), paths.search
-    made = run(params, inputs, state=state, generator=generator, device=device, emit=emit)
+    """Search with what train, select and the super-supernet say; write the find, the candidates
+    and the metrics."""
+    key, out = state_key(params, paths, "search"), paths.search
+    there = NamedCall(__name__, "read_there", (str(paths.root.resolve()), LOADED["search"], key))
+    with measuring.measuring(params, paths, there, emit) as measures:
+        inputs, state = SearchInputs(paths.info(), measures), paths.state("search", key)
+        generator = np.random.default_rng(params.search.seed)
+        made = run(params, inputs, state=state, generator=generator, device=None, emit=emit)
     rows = [candidate.plain() for candidate in made.candidates]
     files.write_table(out / "candidates.csv", rows[0], [row.values() for row in rows])
     made.found.write(out / "found.json")

@@ -37,6 +37,7 @@ EXTRA = {  # imported where they are asked for
     "page.py": {"altair", "vl_convert", "jinja2"},
     "transfer.py": {"timm", "safetensors"},
     "arrow.py": {"pyarrow"},
+    "cluster.py": {"distributed"},
 }
 FORM = ["params", "inputs", "state", "generator", "device", "emit"]
 CODE = [*SRC.rglob("*.py"), *(ROOT / "stages").rglob("*.py"), *(ROOT / "pipeline").rglob("*.py")]

@@ -342,6 +342,8 @@ def test_the_state_of_other_work_is_not_resumed(params, make_params, tmp_path):
     retrain = declared(params, "retrain", "S0")
     key = work_key(retrain, "retrain", "inputs")
     assert key == work_key(other, "retrain", "inputs"), "what it does not read changes nothing"
+    spread = declared(make_params({"compute": {"scoring": "local"}}), "retrain", "S0")
+    assert key == work_key(spread, "retrain", "inputs"), "who scores changes no score"
     keys = {
         key,
         work_key(declared(more, "retrain", "S0"), "retrain", "inputs"),

@@ -94,5 +94,5 @@ time.sleep(600)
 )
 def test_stages_at_once_are_as_many_as_the_cores_bear(monkeypatch, device, threads, asked, found):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
-    compute = Compute(device=device, threads=threads, workers=asked)
+    compute = Compute(device=device, threads=threads, workers=asked, scoring=None)
     assert workers.count(compute) == found

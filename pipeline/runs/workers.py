@@ -6,7 +6,6 @@ record. A process keeps what it has imported for the next stage.
 
 from __future__ import annotations
 
-import os
 import signal
 import traceback
 from importlib import import_module
@@ -16,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
+from scalenet.config.away import Unavailable
 from scalenet.config.params import Compute, Params
 from scalenet.pipeline import Killed, Stopped
 from scalenet.pipeline.runs import children
@@ -28,17 +28,13 @@ GOES_ON = "it goes on from its last checkpoint"
 
 
 def count(compute: Compute) -> int:
-    """Return how many stages may run at once: ``compute.workers``; for ``auto`` one on CUDA,
-    else as many as this process has cores for their threads."""
-    from scalenet.training import device  # and torch
-
+    """Return how many stages may run at once: ``compute.workers``; for ``auto`` as many as this
+    machine has room for."""
     if compute.workers != "auto":
         return compute.workers
-    if device.resolved(compute).startswith("cuda"):
-        return 1
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, cores // compute.threads)
+    from scalenet.training import device  # and torch
+
+    return device.room(compute)
 
 
 class Workers:
@@ -109,6 +105,8 @@ class Worker:
         while kind == "told":
             emit(content)
             kind, content = self._answer(name)
+        if kind == "away":
+            raise Unavailable(content)
         if kind == "refused":
             raise ValueError(content)
         if kind == "failed":
@@ -155,6 +153,8 @@ def _outcome(connection: Connection, work: Work) -> tuple[str, Any]:
     try:
         root, stage, member, params = work
         run_stage(root, stage, member, lambda told: connection.send(("told", told)), params)
+    except Unavailable as error:
+        return "away", str(error)
     except ValueError as error:
         return "refused", str(error)
     except Exception:

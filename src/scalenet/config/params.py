@@ -23,6 +23,7 @@ from scalenet.config.numbers import (
     Name,
     Pattern,
     Positive,
+    Scorers,
     Seed,
     Share,
     Side,
@@ -41,6 +42,7 @@ class Compute(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     threads: Few
     workers: AutoOrCount
+    scoring: Scorers | None
 
 
 class ImageTable(Section):

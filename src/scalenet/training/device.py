@@ -41,6 +41,16 @@ def resolved(compute: Compute) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def room(compute: Compute) -> int:
+    """Return how many processes can compute side by side here: one on CUDA, else as many as this
+    process has cores for their threads."""
+    if resolved(compute).startswith("cuda"):
+        return 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, cores // compute.threads)
+
+
 def _keep_memory() -> None:
     """Let glibc keep what tensors free for those that come.
 
