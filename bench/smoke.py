@@ -59,6 +59,7 @@ SPEED = [
     "scalenet.stages prepare",
     "scalenet.stages supernet",
     "bench.speed.scoring --repeats 1",
+    "bench.speed.cluster --repeats 1 --candidates 4 --seconds 0.05",
     "bench.speed.tracking --repeats 1",
     "bench.speed.tracking --repeats 1 --slow 0.05",
 ]
