@@ -6,6 +6,7 @@ params.yaml it reads, which folders of scalenet it runs, and which documents it 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -22,6 +23,7 @@ Emit = Callable[[Mapping[str, Any]], None]  # told what happens inside a stage: 
 
 PACKAGE, HERE = Path(scalenet.__file__).parent, Path(__file__).parent
 FEW = 4  # changes that a line names
+TOGETHER = ("supernet", "retrain")  # what several processes can train
 MEMORY = (
     "memory ran out; raise the limit on it (`ulimit -v`) or lower compute.workers, the recipe's "
     "batch or data.size; what was done is kept, and the next run goes on from there"
@@ -89,11 +91,27 @@ def run_stage(
     check(params, stage, member)
     if stage != "prepare":
         check_counts(params, Paths(root).info().counts)
+    with unchanged(root, params, stage, member):
+        if params.compute.processes > 1 and stage in TOGETHER and not _is_begun_together():
+            launch = import_module("scalenet.training.launch")
+            arguments = (root.resolve(), stage, member, params)
+            launch.together(params.compute.processes, compute, arguments, emit)
+        else:
+            compute(emit, root, stage, member, params)
+
+
+def compute(emit: Emit, root: Path, stage: str, member: str | None, params: config.Params) -> None:
+    """Run a stage in this process, which may be one of several that train a network."""
     names = [] if member is None else [member]
-    with unchanged(root, params, stage, member), _enough_memory(stage):
+    with _enough_memory(stage):
         import_module(f"scalenet.stages.{stage}").main(
             declared(params, stage, member), Paths(root), *names, emit
         )
+
+
+def _is_begun_together() -> bool:
+    """Tell whether torchrun, or a stage, began this process as one of several."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 @contextmanager

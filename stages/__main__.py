@@ -10,15 +10,12 @@ from pathlib import Path
 
 from scalenet.config.away import Unavailable
 from scalenet.nets import group
-from scalenet.stages import STAGES, run_stage
+from scalenet.stages import STAGES, TOGETHER, run_stage
 
 USAGE = (
     f"usage: python -m scalenet.stages {{{','.join(STAGES)}}} [MEMBER], "
     "in the folder that holds params.yaml"
 )
-
-
-TOGETHER = ("supernet", "retrain")  # what several processes can train
 
 
 def say(record) -> None:

@@ -72,8 +72,8 @@ def read_there(root: str, code: str, key: str) -> Measures:
     params = declared(config.load(project.root / "params.yaml"), "search")
     if state_key(params, project, "search") != key:
         raise ValueError(
-            f"it finds other params or documents in {root} than the search: all must see one "
-            "folder at that path, which stays as it is while they score"
+            f"it finds other params, documents or code by {root} than the search: all must see "
+            "one folder at that path, which stays as it is while they score"
         )
     return measuring.read(params, project)
 

@@ -210,7 +210,7 @@ def test_a_scheduler_that_goes_away_is_one_line_and_what_was_measured_is_kept(bu
     ("code", "key", "said"),
     [
         ("other", "", "runs another scalenet than the search"),
-        (None, "0" * 16, "finds other params"),
+        (None, "0" * 16, "finds other params, documents or code"),
     ],
 )
 def test_a_worker_that_would_score_otherwise_is_named(root, workers, code, key, said):

@@ -36,8 +36,16 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long  # tests/test_torchrun.py has a short version
+def test_params_have_two_processes_train(folder):
+    [block] = [block for block in BLOCKS if "compute.processes" in block]
+    assert "supernet: done" in typed(folder, block)
+    assert "'supernet' didn't change" in typed(folder, "dvc repro supernet")
+
+
 def test_a_training_by_two_processes_is_what_dvc_locks(folder):
     [block] = [block for block in BLOCKS if "torchrun" in block]
+    typed(folder, "scalenet params --set supernet.seed=1 --set compute.processes=1")
     assert "step 20 of 20" in typed(folder, block.replace("-node 8", "-node 2"))
     assert "'supernet' didn't change" in typed(folder, "dvc repro supernet")
 

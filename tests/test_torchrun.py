@@ -83,6 +83,51 @@ def test_two_processes_train_as_one_does(root, work):
         torch.testing.assert_close(same[name], tensor, rtol=1e-3, atol=1e-4)
 
 
+def test_params_say_how_many_train_together(root, capfd):
+    """The same by the parameter alone, and told of here."""
+    other, told = shutil.copytree(root, root.parent / "other"), []
+    run_stage(root, "supernet", None, loop.ignore)
+    settings.apply(other, None, {"compute.processes": 2})
+    run_stage(other, "supernet", None, told.append)
+    steps = [record["step"] for record in told if record["event"] == "step"]
+    assert steps == list(range(1, 21)), "one of them tells, each step once"
+    one, two = (Paths(folder).supernet for folder in (root, other))
+    assert curve(two) == pytest.approx(curve(one), rel=1e-4)
+    keys = [[path.name for path in folder.glob(".state/supernet/*")] for folder in (root, other)]
+    assert keys[0] == keys[1], "either goes on from the other's checkpoint"
+    settings.apply(other, None, {"supernet.recipe.batch": 2, "compute.processes": 3})
+    with pytest.raises(ValueError, match="batch of 2 images cannot be shared by 3 processes"):
+        run_stage(other, "supernet", None, loop.ignore)
+    said = capfd.readouterr()
+    assert "Traceback" not in said.out + said.err
+
+
+def test_a_killed_one_of_those_that_params_asked_for_is_named(root):
+    settings.apply(root, None, {"compute.processes": 2, "supernet.recipe.steps": 200_000})
+    killed = []
+
+    def emit(record):
+        if list(root.glob(".state/supernet/*/checkpoint.pt")) and not killed:
+            killed.append(psutil.Process().children()[-1])
+            killed[0].kill()
+
+    with pytest.raises(ValueError, match=r"process \d of 2 was killed \(SIGKILL\); run it again"):
+        run_stage(root, "supernet", None, emit)
+    assert list(root.glob(".state/supernet/*/checkpoint.pt")), "its checkpoint is kept"
+
+
+def test_those_that_train_together_end_with_the_one_that_began_them(root):
+    settings.apply(root, None, {"compute.processes": 2, "supernet.recipe.steps": 200_000})
+    command = [sys.executable, "-m", "scalenet.stages", "supernet"]
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
+        assert "step " in process.stderr.readline()
+        theirs = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert len(theirs) >= 2
+    _, left = psutil.wait_procs(theirs, timeout=30)
+    assert not left
+
+
 def test_a_killed_process_is_started_again_and_all_go_on_from_the_checkpoint(root):
     settings.apply(root, "tiny", {**HARD, "supernet.recipe.steps": 200_000})
     process = torchrun(root, "supernet", restarts=1)

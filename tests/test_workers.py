@@ -13,11 +13,13 @@ from threading import Thread
 
 import psutil
 import pytest
+import torch
 
 from scalenet.config.params import Compute
 from scalenet.pipeline import settings
 from scalenet.pipeline.runs import workers
 from scalenet.pipeline.runs.workers import Killed, Workers
+from scalenet.training import device as devices
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,5 +96,42 @@ time.sleep(600)
 )
 def test_stages_at_once_are_as_many_as_the_cores_bear(monkeypatch, device, threads, asked, found):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
-    compute = Compute(device=device, threads=threads, workers=asked, scoring=None)
+    compute = Compute(device=device, threads=threads, workers=asked, processes=1, scoring=None)
     assert workers.count(compute) == found
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "each", "found"),
+    [
+        ("auto", None, 1, ["0", "1", "2", "3"]),
+        ("cuda", None, 2, ["0,1", "2,3"]),
+        ("cuda", None, 3, ["0,1,2"]),
+        ("auto", "2,GPU-7", 1, ["2", "GPU-7"]),
+        ("cuda:1", None, 1, []),
+        ("cpu", None, 1, []),
+    ],
+)
+def test_stages_side_by_side_share_the_devices(monkeypatch, device, visible, each, found):
+    """Of a machine that would have four."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    compute = Compute(device=device, threads=1, workers="auto", processes=each, scoring=None)
+    assert devices.shares(compute, each) == found
+    if device != "cpu":
+        assert workers.count(compute) == max(1, len(found))
+
+
+def test_a_process_sees_its_share_of_the_devices_and_another_takes_over_a_lost_ones():
+    def seen():
+        living = [worker.process.pid for worker in pool.begun if not worker.unwanted]
+        return [psutil.Process(pid).environ().get("CUDA_VISIBLE_DEVICES") for pid in living]
+
+    with Workers(["5", "7"]) as pool:
+        _, second, _ = pool._take(), pool._take(), pool._take()
+        wait_for(lambda: seen() == ["5", "7", "5"])
+        second.end()
+        pool._take()
+        wait_for(lambda: seen() == ["5", "5", "7"])

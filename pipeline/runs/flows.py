@@ -32,7 +32,7 @@ from scalenet.pipeline.runs import flowruns, published, single
 from scalenet.pipeline.runs.alone import alone, key_of
 from scalenet.pipeline.runs.exports import Exports
 from scalenet.pipeline.runs.single import Watchers
-from scalenet.pipeline.runs.workers import Workers, count
+from scalenet.pipeline.runs.workers import Workers, count, for_machine
 from scalenet.pipeline.watch import percent
 from scalenet.pipeline.watch.progress import CACHED, DONE, FAILED, Progress
 
@@ -149,7 +149,7 @@ def built(root: Path, params: Params, stages: Graph, needs: dict[str, set[str]])
     workers_at_once = count(params.compute)
     progress.plan(needs, standing.expected(root, params, needs), workers_at_once)
     post = Post(root, partial(progress.note, "mlflow"))
-    with post, Workers() as workers, Exports(root) as exports:
+    with post, for_machine(params.compute) as workers, Exports(root) as exports:
         tools = Tools(stages, workers, exports, Watchers(progress, post))
         tasks = {name: _task(tools, name) for name in ordered}
         ended = _side_by_side(tasks, needs, workers_at_once)

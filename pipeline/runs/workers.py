@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import traceback
+from collections.abc import Sequence
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -17,7 +18,7 @@ from typing import Any, Self
 
 from scalenet.config.away import Unavailable
 from scalenet.config.params import Compute, Params
-from scalenet.pipeline import Killed, Stopped
+from scalenet.pipeline import Killed, Stopped, environment
 from scalenet.pipeline.runs import children
 from scalenet.stages import Emit, run_stage
 
@@ -29,18 +30,29 @@ GOES_ON = "it goes on from its last checkpoint"
 
 def count(compute: Compute) -> int:
     """Return how many stages may run at once: ``compute.workers``; for ``auto`` as many as this
-    machine has room for."""
+    machine has room for, each with its ``compute.processes``."""
     if compute.workers != "auto":
         return compute.workers
     from scalenet.training import device  # and torch
 
-    return device.room(compute)
+    return device.room(compute, compute.processes)
+
+
+def for_machine(compute: Compute) -> Workers:
+    """Return processes that share this machine's CUDA devices, if it has any, among themselves."""
+    from scalenet.training import device
+
+    return Workers(device.shares(compute, compute.processes))
 
 
 class Workers:
-    """Processes that compute stages: begun when all others are busy, ended with the ``with``."""
+    """Processes that compute stages: begun when all others are busy, ended with the ``with``.
 
-    def __init__(self):
+    Where there are ``shares`` of CUDA devices, each process sees the one that fewest others do.
+    """
+
+    def __init__(self, shares: Sequence[str] = ()):
+        self.shares = shares
         self.lock = Lock()
         self.begun: list[Worker] = []
         self.idle: list[Worker] = []
@@ -79,9 +91,13 @@ class Workers:
             if self.ended:
                 raise Stopped("the run has ended")
             if not self.idle:
-                self.begun.append(Worker())
+                self.begun.append(Worker(self._share()))
                 return self.begun[-1]
             return self.idle.pop()
+
+    def _share(self) -> str | None:
+        taken = [worker.share for worker in self.begun if not worker.unwanted]
+        return min(self.shares, key=taken.count, default=None)
 
     def _keep(self, worker: Worker) -> None:
         with self.lock:
@@ -89,12 +105,14 @@ class Workers:
 
 
 class Worker:
-    """One such process, and the connection to it."""
+    """One such process, and the connection to it; of CUDA devices it sees its share, if any."""
 
-    def __init__(self):
+    def __init__(self, share: str | None = None):
+        self.share = share
         self.connection, theirs = SPAWN.Pipe()
         self.process = SPAWN.Process(target=_serve, args=(theirs,))  # it may have its own
-        self.process.start()
+        with environment({} if share is None else {"CUDA_VISIBLE_DEVICES": share}):
+            self.process.start()
         theirs.close()  # so that this end learns when the process is gone
         self.unwanted = False
 

@@ -42,6 +42,7 @@ class Compute(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     threads: Few
     workers: AutoOrCount
+    processes: Few
     scoring: Scorers | None
 
 

@@ -32,7 +32,8 @@ def measuring(
         yield read(params, paths)
         return
     finals = judged_again(params.search, paths.info())
-    with cluster.connected(compute.scoring, devices.room(compute)) as client:
+    processes = 1 if devices.resolved(compute).startswith("cuda") else devices.room(compute)
+    with cluster.connected(compute.scoring, processes) as client:
         emit({"event": "notice", "text": cluster.standing(client, compute.scoring)})
         yield cluster.measures(client, compute.scoring, there, finals)
 

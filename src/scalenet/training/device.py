@@ -41,14 +41,24 @@ def resolved(compute: Compute) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def room(compute: Compute) -> int:
-    """Return how many processes can compute side by side here: one on CUDA, else as many as this
-    process has cores for their threads."""
+def room(compute: Compute, each: int = 1) -> int:
+    """Return how many things that take so many processes each can be computed side by side here:
+    by CUDA devices, a process each, or by cores for their threads."""
     if resolved(compute).startswith("cuda"):
-        return 1
+        return max(1, len(shares(compute, each)))
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, cores // compute.threads)
+    return max(1, cores // (compute.threads * each))
+
+
+def shares(compute: Compute, each: int) -> list[str]:
+    """Return the CUDA devices of those side by side, as CUDA_VISIBLE_DEVICES has them; none where
+    ``compute.device`` leaves no choice."""
+    if resolved(compute) != "cuda":
+        return []
+    known = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = known.split(",") if known else [str(i) for i in range(torch.cuda.device_count())]
+    return [",".join(names[i : i + each]) for i in range(0, len(names) - each + 1, each)]
 
 
 def _keep_memory() -> None:
