@@ -20,7 +20,7 @@ def command() -> None:
     dvc pull && scalenet register
     """
     from scalenet.config import params as config
-    from scalenet.pipeline import Unavailable
+    from scalenet.config.away import Unavailable
     from scalenet.pipeline.models import deployment
     from scalenet.pipeline.remember import reports, stores
 
