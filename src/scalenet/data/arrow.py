@@ -28,7 +28,7 @@ except ImportError as error:
         "`pip install pyarrow`, or give a folder of class folders or a .csv as data.table"
     ) from error
 
-BROKEN = (pa.ArrowException, OSError)
+BROKEN = (pa.ArrowException, OSError, UnicodeError)
 BATCH = 256  # rows in memory at a time
 LABELS = ("label", "labels", "class")  # columns that are a label where no feature says so
 ELSEWHERE = "the data set holds its path, {}, and not its bytes: save it with the images inside"
@@ -37,7 +37,7 @@ ELSEWHERE = "the data set holds its path, {}, and not its bytes: save it with th
 def rows_of(content: bytes, table: ImageTable) -> list[Row]:
     """Read the columns of a Parquet table."""
     try:
-        file = parquet.ParquetFile(io.BytesIO(content))
+        file = parquet.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
         check_columns(file.schema_arrow.names, table)
         wanted = [table.path, table.label, table.split, table.group]
         found = file.read(columns=[name for name in wanted if name])
@@ -130,9 +130,13 @@ def _bytes(image: Any) -> bytes | OSError:
 def _schema(file: Path) -> pa.Schema:
     try:
         if file.suffix == ".parquet":
-            return parquet.read_schema(file)
-        with pa.memory_map(str(file)) as source:
-            return _arrow(source).schema
+            schema = parquet.read_schema(file)
+        else:
+            with pa.memory_map(str(file)) as source:
+                schema = _arrow(source).schema
+        if not schema.names:  # reading them refuses what is no text
+            raise pa.ArrowInvalid("it has no columns")
+        return schema
     except BROKEN as error:
         raise unreadable(file, error) from error
 
@@ -150,7 +154,8 @@ def _cells(file: Path, columns: list[str | None]) -> Iterator[tuple[Any, ...]]:
 
 def _batches(file: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     if file.suffix == ".parquet":
-        yield from parquet.ParquetFile(file).iter_batches(BATCH, columns=columns)
+        opened = parquet.ParquetFile(file, page_checksum_verification=True)  # where there are any
+        yield from opened.iter_batches(BATCH, columns=columns)
         return
     with pa.memory_map(str(file)) as source:
         reader = _arrow(source)

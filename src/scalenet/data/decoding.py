@@ -9,7 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from scalenet.config.params import Data
-from scalenet.data.listing import BROKEN, IGNORED, UNREADABLE, Files, no_image, unreadable
+from scalenet.data.listing import (
+    BROKEN,
+    IGNORED,
+    UNPACK,
+    UNREADABLE,
+    Files,
+    no_image,
+    unreadable,
+)
 from scalenet.data.names import SUFFIXES, few
 from scalenet.data.source import Source, groups_of
 from scalenet.data.summary import too_many
@@ -99,7 +107,7 @@ def contents(
         for name, content in files.read(set(place)):
             yield place[name], content
     except BROKEN as error:
-        raise unreadable(files.origin, error) from error
+        raise unreadable(files.origin, error, UNPACK) from error
 
 
 class Faults(dict[str, str]):

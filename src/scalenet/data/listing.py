@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import os
+import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from scalenet.data.names import HEAD, HIDDEN, NOTE, UNKNOWN, needs_head, reason, seen, shown
 
 LARGEST = 2**28  # bytes of one file that are read at most: an archive may claim anything
+LONGEST_END = 2**16 + 2**10  # bytes at a zip archive's end that tell of the whole of it
+UNPACK = ", or unpack it into a folder"
 TOO_LARGE = f"larger than {LARGEST >> 20} MiB"
 SPECIAL = "no file but a device, a pipe or a socket"
 LOOP = "a link back to a folder around it"
@@ -22,6 +28,7 @@ LOOSE = "in no class folder"
 UNREADABLE = "not a readable image"
 UNLISTED = "not in the table"
 TWICE = "rows that say the same again"
+LONGEST_REASON = 200  # characters of what a library says of damage
 IGNORED = (HIDDEN, NOTE, LOOP, LOOSE, UNLISTED, TWICE)  # reasons that nobody needs to mend
 
 # what a broken archive raises
@@ -127,18 +134,36 @@ def _content(file: Path) -> bytes | OSError:
 
 
 def zipped(path: Path) -> Files:
-    """List a zip archive's files."""
+    """List a zip archive's files; one with more or fewer than its end says is damaged."""
     with zipfile.ZipFile(path) as archive:
-        entries = {clean(_text(entry)): entry for entry in archive.infolist()}
-        files = {name: entry for name, entry in entries.items() if not entry.is_dir()}
-        reasons = {name: _why_zipped(archive, name, entry) for name, entry in files.items()}
+        if (found := len(archive.infolist())) != (count := _counted(path)):
+            raise zipfile.BadZipFile(f"its list has {found:,} entries, its end says {count:,}")
+        entries, reasons = {}, {}
+        for entry in archive.infolist():
+            name = clean(_text(entry))
+            entries[name], why = entry, _why_zipped(archive, name, entry)
+            if not entry.is_dir():
+                reasons[name] = why
 
     def read(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(wanted):
-                yield name, archive.read(entries[name])
+                with archive.open(entries[name]) as opened:
+                    yield name, unpacked(opened)
 
-    return sorted_out(path, reasons, set(entries) - set(files), read)
+    return sorted_out(path, reasons, set(entries) - set(reasons), read)
+
+
+def _counted(path: Path) -> int:
+    """Return how many entries a zip archive has by its end, with which Python compares nothing."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LONGEST_END))
+        tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    large = tail.rfind(b"PK\6\6", 0, end)  # of an archive with 65,535 entries and more, or GiB
+    if tail[end - 20 : end - 16] == b"PK\6\7" and large >= 0:
+        return struct.unpack_from("<Q", tail, large + 32)[0]
+    return struct.unpack_from("<H", tail, end + 10)[0]
 
 
 def _text(entry: zipfile.ZipInfo) -> str:
@@ -154,11 +179,16 @@ def _text(entry: zipfile.ZipInfo) -> str:
 def _why_zipped(archive: zipfile.ZipFile, name: str, entry: zipfile.ZipInfo) -> str:
     if stat.S_ISLNK(entry.external_attr >> 16):
         refuse_packed_link(Path(archive.filename), name, reason(name, b""))
-    if not needs_head(name):
-        why = reason(name, b"")
-        return TOO_LARGE if not why and entry.file_size > LARGEST else why
-    with archive.open(entry) as opened:
-        return reason(name, opened.read(HEAD))
+    with archive.open(entry) as opened:  # which compares its name in the list and at its content
+        why = reason(name, opened.read(HEAD) if needs_head(name) else b"")
+    return TOO_LARGE if not why and entry.file_size > LARGEST else why
+
+
+def unpacked(file: IO[bytes]) -> bytes:
+    """Return a member's bytes; archives would hold them two or three times while they read."""
+    content = io.BytesIO()
+    shutil.copyfileobj(file, content, 2**20)
+    return content.getvalue()
 
 
 def refuse_packed_link(path: Path, name: str, why: str) -> None:
@@ -179,11 +209,11 @@ def clean(name: str) -> str:
 # --- messages -------------------------------------------------------------------------------------
 
 
-def unreadable(path: Path, error: Exception) -> ValueError:
-    """Say that an archive breaks off."""
+def unreadable(path: Path, error: Exception, also: str = "") -> ValueError:
+    """Say that a file of images is damaged or breaks off, and what else than replacing it helps."""
+    why = " ".join(str(error).split())[:LONGEST_REASON]  # libraries quote what is damaged
     return ValueError(
-        f"data.source: {path} cannot be read to its end ({error}); "
-        "replace it, or unpack it into a folder"
+        f"data.source: {path} cannot be read to its end ({why}); replace it by a whole copy{also}"
     )
 
 

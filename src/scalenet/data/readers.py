@@ -15,7 +15,7 @@ from PIL import Image
 
 from scalenet.config.params import Data
 from scalenet.data.folders import labelled
-from scalenet.data.listing import BROKEN, Files, folder, unreadable, zipped
+from scalenet.data.listing import BROKEN, UNPACK, Files, folder, unreadable, zipped
 from scalenet.data.pixels import as_array
 from scalenet.data.source import Source, groups_of
 from scalenet.data.tables import by_table
@@ -75,7 +75,7 @@ def listed(path: Path) -> Files:
         if tarfile.is_tarfile(path):
             return tarred(path)
     except BROKEN as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path, error, UNPACK) from error
     raise ValueError(f"data.source: {path} is neither a folder nor an archive; {WANTED}")
 
 

@@ -23,6 +23,7 @@ from scalenet.data.listing import (
     clean,
     refuse_packed_link,
     sorted_out,
+    unpacked,
 )
 from scalenet.data.names import HEAD, NOTE, needs_head, reason
 
@@ -62,7 +63,7 @@ def tarred(path: Path) -> Files:
     def read(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
         for archive, member in _members(path):
             if member.isfile() and clean(member.name) in wanted:
-                yield clean(member.name), archive.extractfile(member).read()
+                yield clean(member.name), unpacked(archive.extractfile(member))
 
     return sorted_out(path, reasons, folders, read)
 
