@@ -9,7 +9,6 @@ import re
 import secrets
 import socket
 import sys
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -160,8 +159,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(app: FastAPI, listener: socket.socket, token: str) -> NoReturn:
     """Serve, until Ctrl-C ends this process, to those who know the secret."""
-    Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow warns above it, and refuses above twice it
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses above twice it
     torch.set_num_threads(1)  # of one image at a time, more threads wait for each other
     settings = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": 1}
     server = uvicorn.Server(uvicorn.Config(guarded(app, token), lifespan="off", **settings))

@@ -31,6 +31,7 @@ from scalenet.data.store import FilePixels, Square
 
 MOST = 2**23  # bytes of files, or of pixels, that a process is given at a time
 IMAGES = 256  # the same, in images
+LARGE = 2**25  # bytes of a file that no other process is given: it would be in memory thrice
 ALONE = 1.0  # seconds that this process works before it starts others
 WAITING = 3  # batches a process, done or to be done
 PROCESSES = 32  # at most: this one reads the files for them
@@ -112,16 +113,22 @@ def _looked(params: Data, source: Source) -> Iterator[tuple]:
         yield look(form, keep, batch)
         if processes > 1 and time.monotonic() > began + ALONE:
             break
+    most = WAITING * processes
     with ExitStack() as stack:
         pool: Executor | None = None
-        waiting: deque = deque()
+        waiting: deque = deque()  # of each batch its bytes, and what will be found
         for batch in batches:
+            size = _size(batch)
+            room = most * MOST - size if size <= LARGE else -1
+            while waiting and (len(waiting) == most or sum(s for s, _ in waiting) > room):
+                yield _result(waiting.popleft()[1].result)
+            if size > LARGE:
+                yield look(form, keep, batch)
+                continue
             pool = pool or stack.enter_context(_pool(processes))
-            waiting.append(pool.submit(look, form, keep, batch))
-            if len(waiting) > WAITING * processes:
-                yield _result(waiting.popleft().result)
+            waiting.append((size, pool.submit(look, form, keep, batch)))
         while waiting:
-            yield _result(waiting.popleft().result)
+            yield _result(waiting.popleft()[1].result)
 
 
 def _cores() -> int:
@@ -134,12 +141,17 @@ def _batches(source: Source, most: int) -> Iterator[Batch]:
     batch, size = [], 0
     for i, content in source.read(np.arange(len(source.labels))):
         batch.append((i, content))
-        size += len(content) if isinstance(content, bytes) else 0
+        size += _size(batch[-1:])
         if len(batch) == most or size > MOST:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
+
+
+def _size(batch: Batch) -> int:
+    """Return the bytes of the files in a batch."""
+    return sum(len(content) for _, content in batch if isinstance(content, bytes))
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:
@@ -201,8 +213,10 @@ def _decoded(form: Square, content: Content) -> np.ndarray | str:
         return image_array(form, content)
     except UnidentifiedImageError:
         return "its content is of no known kind"
+    except MemoryError:
+        return "memory ran out"
     except DAMAGED as error:
-        return str(error)
+        return getattr(error, "strerror", None) or str(error)
 
 
 def sums(images: np.ndarray) -> np.ndarray:

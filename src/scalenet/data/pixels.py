@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,8 @@ DAMAGED = (
     *(ArithmeticError, RuntimeError, struct.error, MemoryError, Image.DecompressionBombError),
 )
 MOST_ASPECT = 100  # longer side / shorter side
+MOST_PIXELS = 2**26  # that are decoded of an image: of some kinds they then take a GB of memory
+PLAIN = ("1", "L", "P", "RGB", "YCbCr", "CMYK")  # kinds that take less than half of that
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -57,11 +60,17 @@ def image_array(form: Form, content: bytes | OSError) -> np.ndarray:
 
 
 def _read(form: Form, content: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(content)) as image:
+    with warnings.catch_warnings():  # of what is too large below
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(io.BytesIO(content))
+    with image:
         check_shape(image, form.size)
         # a JPEG far larger than that is decoded at 1/2, 1/4 or 1/8
         image.draft(None, (form.size, form.size))
-        return as_array(upright(image), form)
+        check_count(image)
+        decoded = upright(image)
+        check_count(decoded)  # an icon says how large it is only then
+        return as_array(decoded, form)
 
 
 def as_array(image: Image.Image, form: Form) -> np.ndarray:
@@ -90,8 +99,17 @@ def check_shape(image: Image.Image, size: int) -> None:
             f"{image.width}x{image.height} pixels; one side is more than {MOST_ASPECT} times "
             "the other"
         )
-    if long / short * size**2 > Image.MAX_IMAGE_PIXELS:
+    if long / short * size**2 > MOST_PIXELS:
         raise ValueError(f"{image.width}x{image.height} pixels are too many, {size} px high")
+
+
+def check_count(image: Image.Image) -> None:
+    """Refuse what would take GBs of memory; a transparent or deep pixel takes twice a plain one."""
+    plain = image.mode in PLAIN and not image.has_transparency_data
+    most = MOST_PIXELS if plain else MOST_PIXELS // 2
+    if image.width * image.height > most:
+        kind = "" if plain else " of this kind"
+        raise ValueError(f"{image.width}x{image.height} pixels{kind} are more than {most:,}")
 
 
 def upright(image: Image.Image) -> Image.Image:
