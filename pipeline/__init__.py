@@ -60,6 +60,28 @@ def share_state(root: Path) -> None:
         (root / STATE).symlink_to(there / STATE, target_is_directory=True)
 
 
+def make_prefect_home() -> None:
+    """Make the folder of Prefect's own database, its user's alone, before Prefect is imported.
+
+    ``ValueError`` where there can be none; a server that the environment names needs none.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        return
+    name = "PREFECT_HOME" if os.environ.get("PREFECT_HOME") else "HOME"
+    folder = Path(os.environ.get("PREFECT_HOME") or "~/.prefect")
+    try:
+        folder = folder.expanduser()
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+        why = "" if os.access(folder, os.W_OK | os.X_OK) else "not to be written"
+    except (OSError, RuntimeError) as error:  # the latter: this user has no home at all
+        why = getattr(error, "strerror", None) or str(error)
+    if why:
+        raise ValueError(
+            f"{folder}: Prefect cannot keep its database there ({why}); set {name} to a folder "
+            "that you may write" + (", or PREFECT_HOME" if name == "HOME" else "")
+        )
+
+
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables while the body runs."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from scalenet.pipeline import make_prefect_home
 from scalenet.pipeline.cli import InProject
 
 
@@ -20,6 +21,7 @@ def command(mlflow_port: int, prefect_port: int) -> None:
     \b
     scalenet ui
     """
+    make_prefect_home()
     from scalenet.pipeline.doors import pages
 
     raise SystemExit(pages.serve(Path.cwd(), mlflow_port, prefect_port))

@@ -70,7 +70,8 @@ def _run(commands: list[list[str]], root: Path, environment: dict[str, str]) -> 
     """Run servers until one of them ends, Ctrl-C or SIGTERM; return the code of the one that
     failed, if any."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    started = {"env": environment, "cwd": root, "start_new_session": True}
+    mask = servers.no_others()
+    started = {"env": environment, "cwd": root, "start_new_session": True, "umask": mask}
     processes = [subprocess.Popen(command, **started) for command in commands]
     try:
         while processes and all(process.poll() is None for process in processes):

@@ -3,12 +3,15 @@ lives."""
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from threading import Event
 
 import httpx
@@ -19,6 +22,7 @@ from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_HOME,
     PREFECT_LOGGING_TO_API_ENABLED,
     PREFECT_UI_URL,
     get_current_settings,
@@ -122,18 +126,24 @@ def stop_waiting() -> None:
 def _own() -> Iterator[dict]:
     """Run Prefect's server on a free loopback port, behind a secret; yield the settings that
     reach it."""
-    secret = f"scalenet:{secrets.token_urlsafe(24)}"
+    secret, spawned = f"scalenet:{secrets.token_urlsafe(24)}", get_context("spawn")
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         port = listener.getsockname()[1]
-        server = get_context("spawn").Process(target=_serve, args=(listener,), daemon=True)
+        said, say = spawned.Pipe(duplex=False)
+        server = spawned.Process(target=_serve, args=(listener, say), daemon=True)
         with environment({"PREFECT_SERVER_API_AUTH_STRING": secret, "PREFECT_UI_ENABLED": "0"}):
             server.start()
+        say.close()
     try:
         yield {
             PREFECT_API_URL: f"http://127.0.0.1:{port}/api",
             PREFECT_API_AUTH_STRING: secret,
             PREFECT_UI_URL: "",  # no links to what ends with this process
         }
+    except (RuntimeError, httpx.TransportError) as error:  # of a client that reached nobody
+        if server.is_alive() or GONE.is_set():
+            raise
+        raise Unavailable(_no_start(said)) from error
     finally:
         server.terminate()
         server.join(10)
@@ -150,11 +160,46 @@ def _deliver() -> None:
         worker.drain_all(timeout=PATIENCE, at_exit=False)
 
 
-def _serve(listener: socket.socket) -> None:
+def _no_start(said: Connection) -> str:
+    """Say why our own server did not start."""
+    lines = said.recv().splitlines() if said.poll() else ["it was ended from outside"]
+    told = [line for line in lines if re.match(r"[\w.]+: ", line)] or lines  # of a traceback
+    return (
+        f"Prefect's own server did not start ({told[-1][:200]}); its database is "
+        f"{PREFECT_HOME.value()}/prefect.db: make room and the right to write there, or move it "
+        "away and a new one is made; PREFECT_HOME names another folder"
+    )
+
+
+def no_others() -> int:
+    """Return the umask of this process without any right for other users of the machine."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask | 0o007
+
+
+def _serve(listener: socket.socket, say: Connection) -> None:
     """Be the server, until the process that wants it has gone."""
     children.belong_to_parent()
+    os.umask(no_others())  # its database tells what was run, and with what
     import uvicorn
     from prefect.server.api.server import create_app
 
-    app = create_app(ephemeral=True, final=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
+    app = _telling(create_app(ephemeral=True, final=True), say)
+    uvicorn.Server(uvicorn.Config(app, log_level="critical")).run(sockets=[listener])
+
+
+def _telling(app: Callable, say: Connection) -> Callable:
+    """Return an application that says why it cannot start, rather than to log it."""
+
+    async def told(scope: dict, receive: Callable, send: Callable) -> None:
+        async def start(message: dict) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+            elif message["type"] == "lifespan.startup.failed":
+                say.send(message.pop("message", ""))
+            await send(message)
+
+        await app(scope, receive, start if scope["type"] == "lifespan" else send)
+
+    return told

@@ -15,7 +15,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
-from sqlalchemy import create_engine
+from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from scalenet.config.away import Unavailable, masked
@@ -50,12 +50,16 @@ def uri(root: Path) -> str:
     database = local_database(root)
     if database is None:
         return os.environ["MLFLOW_TRACKING_URI"]
-    if "?" in str(database):
-        raise ValueError(
-            f"{database.parent}: a folder's name with '?' cannot hold MLflow's database; "
-            "rename the folder, or set MLFLOW_TRACKING_URI"
-        )
-    return f"sqlite:///{database}"
+    return _address(database)
+
+
+def _address(database: Path) -> str:
+    """Return the URI of an SQLite file, whatever its folders are called."""
+    plain = f"sqlite:///{database}"
+    if make_url(plain).database == str(database):
+        return plain
+    # with the driver's name MLflow makes no folder that is called as the quoted path
+    return URL.create("sqlite+pysqlite", database=str(database)).render_as_string()
 
 
 def connect(root: Path) -> MlflowClient:
@@ -161,7 +165,7 @@ def _create(database: Path, state: Path) -> None:
     """Make the database beside its place and rename it: one that is half made never opens again."""
     begun = state / "mlflow.db.tmp"
     begun.unlink(missing_ok=True)
-    MlflowClient(f"sqlite:///{begun}").search_experiments(max_results=1)
+    MlflowClient(_address(begun)).search_experiments(max_results=1)
     with closing(sqlite3.connect(begun)) as connection:
         default = (database.parent / "mlruns" / "0").as_uri()
         connection.execute("UPDATE experiments SET artifact_location = ?", (default,))

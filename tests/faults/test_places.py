@@ -15,7 +15,7 @@ import pytest
 
 from scalenet import stages
 from scalenet.config.away import Unavailable
-from scalenet.pipeline import cli
+from scalenet.pipeline import cli, make_prefect_home
 from scalenet.pipeline.remember import stores
 from scalenet.records import files
 from scalenet.records.journal import Journal
@@ -180,6 +180,20 @@ def test_a_database_that_is_none_is_named_with_a_remedy_that_helps(tmp_path):
     stores.connect(tmp_path)
 
 
+def test_the_folder_of_a_project_may_be_called_anything(tmp_path):
+    """MLflow's address of it is a URI, where some letters mean something else."""
+    root = tmp_path / "a b #1? %25 ü 字;&$x @y:z"
+    root.mkdir()
+    client = stores.connect(root)
+    experiment = stores.experiment_id(client, root, "digits/candidates")
+    run = client.create_run(experiment).info.run_id
+    client.log_text(run, "hello", "note.txt")
+    assert [file.path for file in client.list_artifacts(run)] == ["note.txt"]
+    [note] = root.rglob("note.txt")
+    assert note.is_relative_to(root / "mlruns/digits/candidates")
+    assert [path.name for path in tmp_path.iterdir()] == [root.name], "and no folder beside it"
+
+
 def test_a_state_that_is_a_file_is_named(tmp_path):
     (tmp_path / ".state").write_text("")
     assert "remove the file .state" in refused(tmp_path)
@@ -201,3 +215,57 @@ def test_who_holds_the_database_is_to_be_waited_for(tmp_path, monkeypatch):
 
     monkeypatch.setattr(stores, "_ready", held)
     assert "another process holds it" in refused(tmp_path)
+
+
+# --- Prefect's own server -------------------------------------------------------------------------
+
+START = """
+from prefect.client.orchestration import get_client
+from scalenet.pipeline.doors import servers
+with servers.prefect(), get_client(sync_client=True) as client:
+    print(client.hello().json())
+"""
+
+
+def started(**changed: str) -> subprocess.CompletedProcess:
+    """Start Prefect's own server in a process with another environment, and greet it."""
+    environment = {n: v for n, v in os.environ.items() if not n.startswith("PREFECT_")} | changed
+    command = [sys.executable, "-c", START]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, umask=0o022
+    )
+
+
+def test_nobody_else_may_read_what_our_own_server_keeps(tmp_path):
+    done = started(PREFECT_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    databases = list(tmp_path.glob("prefect.db*"))
+    assert databases and not any(file.stat().st_mode & 0o007 for file in databases)
+
+
+def test_our_own_server_that_cannot_start_says_why(tmp_path):
+    (tmp_path / "prefect.db").mkdir()
+    done = started(PREFECT_HOME=str(tmp_path))
+    [*_, last] = done.stderr.splitlines()
+    assert last.startswith("scalenet.config.away.Unavailable: Prefect's own server did not start (")
+    assert f"unable to open database file); its database is {tmp_path}/prefect.db" in last
+    assert "ERROR" not in done.stderr, "the server itself says nothing"
+
+
+@pytest.mark.parametrize("name", ["HOME", "PREFECT_HOME"])
+def test_a_home_that_cannot_be_is_one_line_that_names_it(tmp_path, monkeypatch, capsys, name):
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    monkeypatch.setenv(name, str(tmp_path / "file/of/mine"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=rf"file/of/mine.* \(Not a directory\); set {name} to a"):
+        cli.scalenet.main(["run"], standalone_mode=False)
+
+
+def test_a_home_that_is_not_there_is_made_for_its_user_alone(tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "not/yet"))
+    make_prefect_home()
+    assert (tmp_path / "not/yet/.prefect").stat().st_mode & 0o777 == 0o700
