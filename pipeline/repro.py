@@ -28,6 +28,7 @@ from dvc.utils.serialize import load_yaml, modify_yaml
 from networkx import descendants, lexicographical_topological_sort
 
 from scalenet.pipeline import settings
+from scalenet.records import files
 
 
 class Busy(ValueError):
@@ -173,8 +174,8 @@ def _reasons(entry: Any, keys: Mapping[str, list[str]]) -> Iterator[str]:
     if not isinstance(entry, dict):
         yield str(entry)
         return
-    for files in entry.values():
-        for name, how in files.items() if isinstance(files, dict) else ():
+    for named in entry.values():
+        for name, how in named.items() if isinstance(named, dict) else ():
             if isinstance(how, dict):
                 for key, change in how.items():
                     yield from keys.get(key) or [f"{key}: {change}"]
@@ -243,3 +244,5 @@ def _said() -> Iterator[None]:
         raise Busy(f"DVC: {error}") from error
     except DvcException as error:
         raise ValueError(f"DVC: {error}") from error
+    except OSError as error:
+        raise ValueError(files.unwritable(error.filename or "DVC's cache", error)) from error

@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 
 from scalenet import stages
 from scalenet.config.away import Unavailable
-from scalenet.pipeline import cli, make_prefect_home
+from scalenet.pipeline import cli, make_prefect_home, project
 from scalenet.pipeline.remember import stores
+from scalenet.pipeline.repro import Graph
 from scalenet.records import files
 from scalenet.records.journal import Journal
 from scalenet.stages import run_stage
@@ -102,6 +104,19 @@ def test_a_folder_that_may_not_be_written(tmp_path):
     assert done.returncode == 2 and "Traceback" not in done.stderr
     [*_, last] = done.stderr.splitlines()
     assert "artifacts/data" in last and "(Permission denied); make its folder" in last
+
+
+def test_what_the_disk_refuses_dvc_is_a_line_too(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / ".dvc/cache"))
+
+    monkeypatch.chdir(tmp_path)
+    project.begin(tmp_path)
+    monkeypatch.setattr(Repo, "commit", refuse)
+    with pytest.raises(
+        ValueError, match=r"\.dvc/cache: cannot be written \(Permission denied\); mak"
+    ):
+        Graph(tmp_path).commit("prepare")
 
 
 # --- memory ---------------------------------------------------------------------------------------
