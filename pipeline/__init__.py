@@ -28,6 +28,7 @@ DEFAULTS = {
 LOOPBACK = ("127.0.0.1", "localhost")  # never behind a proxy, whatever HTTP_PROXY says
 
 REFUSED, UNAVAILABLE = 2, 3  # exit codes: wrong input, not worth another try; a server that is away
+LEAST = 2**31  # bytes of addresses that PyTorch, MLflow, Prefect and DVC need together
 STATE = ".state"  # what survives an interruption, unknown to DVC
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 

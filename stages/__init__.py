@@ -7,6 +7,7 @@ params.yaml it reads, which folders of scalenet it runs, and which documents it 
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -24,6 +25,7 @@ Emit = Callable[[Mapping[str, Any]], None]  # told what happens inside a stage: 
 PACKAGE, HERE = Path(scalenet.__file__).parent, Path(__file__).parent
 FEW = 4  # changes that a line names
 TOGETHER = ("supernet", "retrain")  # what several processes can train
+LEAST = 2**30  # bytes of addresses that PyTorch and a stage need
 MEMORY = (
     "memory ran out; raise the limit on it (`ulimit -v`) or lower compute.workers, the recipe's "
     "batch or data.size; what was done is kept, and the next run goes on from there"
@@ -112,6 +114,16 @@ def compute(emit: Emit, root: Path, stage: str, member: str | None, params: conf
 def _is_begun_together() -> bool:
     """Tell whether torchrun, or a stage, began this process as one of several."""
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def check_limit(least: int) -> None:
+    """Refuse a limit on this process's memory (bytes) in which not even the libraries fit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < least:
+        raise ValueError(
+            f"memory is limited to {limit >> 20:,} MiB (`ulimit -v`), and {least >> 20:,} are the "
+            "least; raise the limit (`ulimit -v unlimited`)"
+        )
 
 
 @contextmanager

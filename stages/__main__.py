@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 from scalenet.config.away import Unavailable
-from scalenet.nets import group
-from scalenet.stages import STAGES, TOGETHER, run_stage
+from scalenet.stages import LEAST, STAGES, TOGETHER, check_limit, run_stage
 
 USAGE = (
     f"usage: python -m scalenet.stages {{{','.join(STAGES)}}} [MEMBER], "
@@ -20,6 +19,8 @@ USAGE = (
 
 def say(record) -> None:
     """Print what was read, how far a training is, and what was damaged; one process does."""
+    from scalenet.nets import group
+
     if not group.is_first():
         return
     if record["event"] == "read":
@@ -38,6 +39,9 @@ def main(arguments: list[str]) -> int:
         return 2
     stage, member = [*arguments, None][:2]
     try:
+        check_limit(LEAST)
+        from scalenet.nets import group  # and PyTorch
+
         with group.joined():
             if group.size() > 1 and stage not in TOGETHER:
                 raise ValueError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from scalenet.pipeline import complete, make_prefect_home
+from scalenet.pipeline import LEAST, complete, make_prefect_home
 from scalenet.pipeline.cli import changes, overrides
 from scalenet.pipeline.watch.progress import Progress
 
@@ -41,6 +41,9 @@ def command(
     """
     if promote and target:
         raise ValueError("--promote was given with --target; a whole run ends with a family")
+    from scalenet.stages import check_limit
+
+    check_limit(LEAST)
     make_prefect_home()
     from scalenet.pipeline import project, settings
     from scalenet.pipeline.doors import servers

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from scalenet.pipeline import complete
+from scalenet.pipeline import LEAST, complete
 from scalenet.pipeline.cli import InProject
 
 
@@ -25,9 +25,11 @@ def command(name: str, member: str | None) -> None:
     scalenet stage prepare
     scalenet stage retrain S2
     """
+    from scalenet.stages import STAGES, check_limit
+
+    check_limit(LEAST)
     from scalenet.pipeline import project
     from scalenet.pipeline.runs import single
-    from scalenet.stages import STAGES
 
     if name not in (*STAGES, project.CHECK):
         raise ValueError(f"{name!r} is no stage; there are {', '.join(STAGES)}")

@@ -1,5 +1,5 @@
-"""Places that cannot be written, databases that are none, too little memory: one line each, and
-nothing that was there is lost."""
+"""Places that cannot be written, databases that are none: one line each, and nothing that was there
+is lost."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Graph
 from scalenet.records import files
 from scalenet.records.journal import Journal
-from scalenet.stages import run_stage
-from scalenet.training.loop import ignore
 
 ROOT = Path(__file__).parents[2]
 LIMITED = """
@@ -117,37 +115,6 @@ def test_what_the_disk_refuses_dvc_is_a_line_too(tmp_path, monkeypatch):
         ValueError, match=r"\.dvc/cache: cannot be written \(Permission denied\); mak"
     ):
         Graph(tmp_path).commit("prepare")
-
-
-# --- memory ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
-        RuntimeError("CUDA out of memory. Tried to allocate 9 GiB"),
-    ],
-)
-def test_memory_that_runs_out_is_a_line_that_says_what_to_lower(tmp_path, monkeypatch, error):
-    def main(*arguments):
-        raise error
-
-    shutil.copy2(ROOT / "params.yaml", tmp_path / "params.yaml")
-    monkeypatch.setattr("scalenet.stages.prepare.main", main)
-    with pytest.raises(ValueError, match=r"^prepare: memory ran out; .* lower compute\.workers"):
-        run_stage(tmp_path, "prepare", None, ignore)
-
-
-def test_another_fault_of_a_stage_keeps_its_traceback(tmp_path, monkeypatch):
-    def main(*arguments):
-        raise RuntimeError("a fault of ours")
-
-    shutil.copy2(ROOT / "params.yaml", tmp_path / "params.yaml")
-    monkeypatch.setattr("scalenet.stages.prepare.main", main)
-    with pytest.raises(RuntimeError, match="a fault of ours"):
-        run_stage(tmp_path, "prepare", None, ignore)
 
 
 @pytest.mark.parametrize(
