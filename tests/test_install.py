@@ -4,14 +4,18 @@ any folder."""
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from scalenet.stages import STAGES
 
@@ -90,6 +94,32 @@ def installed(wheel, tmp_path_factory):
     environment = Environment(tmp_path_factory.mktemp("environment"))
     environment.install(str(wheel))
     return environment
+
+
+def pins(text: str) -> dict[str, str]:
+    """Return the versions that a file of requirements pins, by canonical name."""
+    lines = [line.split(" ")[0].partition("==") for line in text.splitlines()]
+    return {canonicalize_name(name): version for name, sign, version in lines if sign and name}
+
+
+def test_the_lock_pins_by_content_what_was_tested_together():
+    """`make lock` is to be run again when pyproject.toml or constraints.txt changes."""
+    lock = (ROOT / "requirements.lock").read_text()
+    locked, tested = pins(lock), pins((ROOT / "constraints.txt").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["parquet"], *extras["pipeline"], *extras["export"]]
+    for requirement in map(Requirement, wanted):
+        name = canonicalize_name(requirement.name)
+        if name != canonicalize_name(project["name"]):
+            assert name in locked and requirement.specifier.contains(locked[name]), name
+    assert {n: v for n, v in locked.items() if n in tested} == {
+        n: v for n, v in tested.items() if n in locked
+    }
+    entries = re.split(r"\n(?=\S)", lock.split("make lock\n")[1])
+    assert len(entries) == len(locked) > 200
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry) for entry in entries)
+    assert "://" not in lock, "it names no place to take packages from"
 
 
 def test_the_wheel_holds_scalenet_alone(wheel):
