@@ -169,7 +169,8 @@ def model(registered):
 
 @pytest.fixture(scope="module")
 def test_split(built):
-    return store.read(Paths(built).data / "test.npz")
+    pixels, labels = store.read(Paths(built).data / "test.npz")
+    return np.asarray(pixels), labels
 
 
 ELSEWHERE = """
