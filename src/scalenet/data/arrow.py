@@ -16,8 +16,8 @@ from typing import Any
 from scalenet.config.params import Data, ImageTable
 from scalenet.data.decoding import source_of
 from scalenet.data.listing import Files, unreadable
+from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, ordered
 from scalenet.data.source import OWN_SPLITS, Source
-from scalenet.data.tables import NO_LABEL, Row, as_rows, check_columns, ordered
 
 try:
     import pyarrow as pa

@@ -8,31 +8,21 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from scalenet.config.params import Data, ImageTable
-from scalenet.data.decoding import Rows, source_of
+from scalenet.data.decoding import source_of
 from scalenet.data.listing import IGNORED, TWICE, UNLISTED, Files
-from scalenet.data.names import few, printable, shown
-from scalenet.data.source import OWN_SPLITS, Source, val_is_test
+from scalenet.data.names import few, shown
+from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, ordered
+from scalenet.data.source import Source
 
 SEPARATORS = (",", ";", "\t", "|")
 MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"))
 NO_PATH = "a row without a path"
-NO_LABEL = "a row without a label"
 RAGGED = "a row with more or fewer cells than there are columns"
 ABSENT = "in the table, but not in the source"
 OUTSIDE = "outside of the source, where DVC does not look"
 DISAGREE = "listed twice, with two labels, splits or groups"
-
-
-class Row(NamedTuple):
-    """A row of a table as text, "" for what is not there."""
-
-    path: str
-    label: str
-    split: str
-    group: str
 
 
 def by_table(params: Data, files: Files, table: ImageTable) -> Source:
@@ -51,26 +41,6 @@ def by_table(params: Data, files: Files, table: ImageTable) -> Source:
     return source_of(
         params, files, as_rows(rows, table), ordered(rows), ignored | unlisted | others
     )
-
-
-def as_rows(rows: dict[str, Row], table: ImageTable | None) -> Rows:
-    """Return named rows as images; ``ValueError`` for a word that is no split."""
-    words = {row.split for row in rows.values()} - {""}
-    if odd := sorted(word for word in words if word.lower() not in OWN_SPLITS):
-        raise ValueError(
-            f"data.table.split: {table.split!r} holds {few(odd)}; splits are called "
-            f"{', '.join(OWN_SPLITS)}: rename them, or set data.table.split to null"
-        )
-    splits = val_is_test({word: OWN_SPLITS[word.lower()] for word in words}) | {"": ""}
-    given, labels = [splits[row.split] for row in rows.values()], [r.label for r in rows.values()]
-    groups = [row.group for row in rows.values()] if table and table.group else None
-    return Rows(list(rows), labels, given, groups)
-
-
-def ordered(rows: dict[str, Row]) -> list[str]:
-    """Return the classes in order: as numbers, if all of them are."""
-    classes = {row.label for row in rows.values()}
-    return sorted(classes, key=int if all(name.isdecimal() for name in classes) else None)
 
 
 # --- which image a row means ----------------------------------------------------------------------
@@ -151,18 +121,6 @@ def _row(line: list[str], places: list[int | None], count: int) -> Row | None:
     if len(line) != count:
         return None
     return Row(*("" if place is None else line[place].strip() for place in places))
-
-
-def check_columns(columns: list[str], table: ImageTable) -> None:
-    """Refuse a column that is not there; ``ValueError`` lists those there are."""
-    for key in ("path", "label", "split", "group"):
-        name = getattr(table, key)
-        if name is not None and name not in columns:
-            there = ", ".join(printable(column) for column in columns) or "none"
-            raise ValueError(
-                f"data.table.{key}: {name!r} is no column of {table.file or 'the images'}; its "
-                f"columns are {there}"
-            )
 
 
 def _lines(text: str, table: ImageTable) -> list[list[str]]:

@@ -1,0 +1,53 @@
+"""Rows that name images: what tables and files of many images have in common."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from scalenet.config.params import ImageTable
+from scalenet.data.decoding import Rows
+from scalenet.data.names import few, printable
+from scalenet.data.source import OWN_SPLITS, val_is_test
+
+NO_LABEL = "a row without a label"
+
+
+class Row(NamedTuple):
+    """A row of a table as text, "" for what is not there."""
+
+    path: str
+    label: str
+    split: str
+    group: str
+
+
+def as_rows(rows: dict[str, Row], table: ImageTable | None) -> Rows:
+    """Return named rows as images; ``ValueError`` for a word that is no split."""
+    words = {row.split for row in rows.values()} - {""}
+    if odd := sorted(word for word in words if word.lower() not in OWN_SPLITS):
+        raise ValueError(
+            f"data.table.split: {table.split!r} holds {few(odd)}; splits are called "
+            f"{', '.join(OWN_SPLITS)}: rename them, or set data.table.split to null"
+        )
+    splits = val_is_test({word: OWN_SPLITS[word.lower()] for word in words}) | {"": ""}
+    given, labels = [splits[row.split] for row in rows.values()], [r.label for r in rows.values()]
+    groups = [row.group for row in rows.values()] if table and table.group else None
+    return Rows(list(rows), labels, given, groups)
+
+
+def ordered(rows: dict[str, Row]) -> list[str]:
+    """Return the classes in order: as numbers, if all of them are."""
+    classes = {row.label for row in rows.values()}
+    return sorted(classes, key=int if all(name.isdecimal() for name in classes) else None)
+
+
+def check_columns(columns: list[str], table: ImageTable) -> None:
+    """Refuse a column that is not there; ``ValueError`` lists those there are."""
+    for key in ("path", "label", "split", "group"):
+        name = getattr(table, key)
+        if name is not None and name not in columns:
+            there = ", ".join(printable(column) for column in columns) or "none"
+            raise ValueError(
+                f"data.table.{key}: {name!r} is no column of {table.file or 'the images'}; its "
+                f"columns are {there}"
+            )
