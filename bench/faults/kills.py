@@ -1,18 +1,21 @@
 """A family whose run is killed again and again, at random instants, and finished in the end.
 
 A trial is one family: ``scalenet run`` or ``dvc repro`` is begun, one of its processes is killed
-(SIGKILL, or Ctrl-C to the first), and it is begun again, until it ends or was killed ``MOST``
-times; then it runs to its end. Which door, which process, when and how are drawn from the trial's
-seed. The instants are of a clock, so that a replay meets the same draws, not the same instruction.
+(SIGKILL, or Ctrl-C to all of its group, as a terminal does), and it is begun again, until it ends
+or was killed ``MOST`` times; then it runs to its end. Which door, which process, when and how are
+drawn from the trial's seed. The instants are of a clock, so that a replay meets the same draws, not
+the same instruction.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +45,7 @@ class Outcome(NamedTuple):
     promise: str
     tried: int
     lost: list[str]
+    met: Sequence[str] = ()  # by the kills: the process and the stages under way
 
 
 def reference(folder: Path) -> Reference:
@@ -66,16 +70,18 @@ def trial(folder: Path, seed: int, whole: Reference) -> list[Outcome]:
     door = REPRO if draws.random() < 0.25 else RUN
     if failed := projects.finish(folder, *PARAMS):
         return [Outcome("finishes", 1, [failed])]
-    kills, left = 0, []
-    while kills < MOST:
-        killed, remain = _killed(projects.start(folder, *door), draws, whole.seconds)
-        kills, left = kills + killed, left + remain
-        if not killed:
+    met: list[str] = []
+    left: list[str] = []
+    while len(met) < MOST:
+        if not (victim := _killed(folder, door, draws, whole.seconds)):
             break
+        met.append(victim.met)
+        left += victim.left
+    kills = len(met)
     stuck = projects.finish(folder, *door)
     outcomes = [
         Outcome("finishes", kills, [stuck] if stuck else []),
-        Outcome("alone", kills, left),
+        Outcome("alone", kills, left, met),
     ]
     if not stuck:
         outcomes += [
@@ -88,23 +94,47 @@ def trial(folder: Path, seed: int, whole: Reference) -> list[Outcome]:
     return outcomes
 
 
+class Victim(NamedTuple):
+    """What was killed while which stages were under way, and what of its run went on afterwards."""
+
+    met: str
+    left: list[str]
+
+
 def _killed(
-    process: subprocess.Popen, draws: random.Random, seconds: float
-) -> tuple[int, list[str]]:
-    """Kill one process of a run at a random instant; return 1, or 0 if it had ended before, and
-    name what goes on after the run itself is gone."""
+    folder: Path, door: tuple[str, ...], draws: random.Random, seconds: float
+) -> Victim | None:
+    """Begin a run, and kill one process of it at a random instant; None if it ended before."""
+    process = projects.start(folder, *door)
     instant, place, gently = SOON * draws.random() * seconds, draws.random(), draws.random() < 0.2
     with suppress(subprocess.TimeoutExpired):
         process.wait(instant)
-        return 0, []
+        return None
     first = psutil.Process(process.pid)
     tree = [first, *first.children(recursive=True)]
     victim = first if gently else tree[int(place * len(tree))]
-    with suppress(psutil.NoSuchProcess):
-        victim.send_signal(signal.SIGINT if gently else signal.SIGKILL)
+    stages = " and ".join(projects.under_way(folder)) or "no stage"
+    how = "Ctrl-C" if gently else _named(victim)
+    with suppress(psutil.NoSuchProcess, ProcessLookupError):
+        if gently:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            victim.kill()
     with suppress(subprocess.TimeoutExpired):
         process.wait(LEAVE if victim == first else 20 * seconds)
-    return 1, _left(process, tree)
+    return Victim(f"{how}, {stages}", _left(process, tree))
+
+
+def _named(process: psutil.Process) -> str:
+    """Say what a process of a run is."""
+    try:
+        words = " ".join(process.cmdline())
+    except psutil.Error:
+        return "a process that just ended"
+    if " stage " in words:
+        return "scalenet stage"
+    known = {"spawn_main": "worker", "resource_tracker": "tracker", "dvc repro": "dvc repro"}
+    return next((name for word, name in known.items() if word in words), "scalenet run")
 
 
 def _left(process: subprocess.Popen, tree: list[psutil.Process]) -> list[str]:

@@ -23,14 +23,33 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def start(folder: Path, *command: str) -> subprocess.Popen[str]:
-    """Start a command in a folder's project; what it says goes to a file beside it."""
+    """Start a command in a folder's project, as the first of a group of processes; what it says
+    goes to a file beside it."""
     root = folder / "project"
     root.mkdir(parents=True, exist_ok=True)
     (folder / "home").mkdir(exist_ok=True)
     with (folder / "said.txt").open("w") as said:
         return subprocess.Popen(
-            command, cwd=root, env=environment(folder), stdout=said, stderr=said, text=True
+            command,
+            cwd=root,
+            env=environment(folder),
+            stdout=said,
+            stderr=said,
+            text=True,
+            process_group=0,
         )
+
+
+def under_way(folder: Path) -> list[str]:
+    """Name the stages that a command said to have begun, and not to have ended."""
+    found: dict[str, None] = {}
+    for line in (folder / "said.txt").read_text().splitlines():
+        name, _, what = line.partition(": ")
+        if what == "begins":
+            found[name] = None
+        elif what.startswith("done"):
+            found.pop(name, None)
+    return list(dict.fromkeys(name.partition("@")[0] for name in found))
 
 
 def finish(folder: Path, *command: str, seconds: float = 900) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,17 @@ def write(results: Iterable[Mapping[str, Any]], page: Path = PAGE) -> None:
         + ("\n".join(losses) if losses else "Nothing of what was tried.")
         + "\n"
     )
-    page.write_text(text + _known())
+    page.write_text(text + _met(results) + _known())
+
+
+def _met(results: list[Mapping[str, Any]]) -> str:
+    """Tabulate what the kills met: processes by stages that were under way."""
+    met = Counter(tuple(one.split(", ")) for r in results for one in r.get("met", ()))
+    rows = [f"| {how} | {stages} | {count} |\n" for (how, stages), count in sorted(met.items())]
+    return (
+        f"\n## What {met.total()} kills met\n\n"
+        "| killed | while under way | kills |\n|---|---|---:|\n" + "".join(rows)
+    )
 
 
 def _known() -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 from contextlib import suppress
 from multiprocessing import parent_process
+from pathlib import Path
 from typing import Any
 
 POLL = 0.5  # seconds between two looks at a process that is no parent
+TRIES = 40  # reads of a lock that others write
 
 
 def belong_to_parent() -> None:
@@ -24,34 +27,48 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-def belong_to_dvc() -> None:
-    """End when the DVC that started this process ends; nothing if it was started otherwise.
+def belong_to_dvc(root: Path) -> None:
+    """End when the DVC that started this process ends, or a shell between them; nothing if it was
+    started otherwise. ``ValueError`` if that DVC is gone already.
 
-    A killed DVC leaves its stage running, which could overwrite what the next one makes.
+    A killed DVC leaves its stage running, which could overwrite what the next one makes. DVC names
+    itself in its lock on what a stage writes, so an orphan is known however early it became one.
     """
     if "DVC_STAGE" not in os.environ:
         return
     import psutil
 
+    parent = os.getppid()
+    writers = _writers(root)
     for ancestor in psutil.Process().parents():
-        if "DVC_STAGE" not in _environment(ancestor):
-            threading.Thread(target=_end_with, args=(ancestor,), daemon=True).start()
+        if ancestor.pid in writers:
+            threading.Thread(target=_end_with, args=(ancestor, parent), daemon=True).start()
             return
+    raise ValueError(
+        f"the DVC that started stage {os.environ['DVC_STAGE']} has ended; run `dvc repro` again"
+    )
 
 
-def _environment(process: Any) -> dict[str, str]:
-    import psutil
+def _writers(root: Path) -> set[int]:
+    """Return the processes that DVC's locks name as computing stages of a folder."""
+    folder = next((place for place in (root, *root.parents) if (place / ".dvc").is_dir()), root)
+    file = folder / ".dvc" / "tmp" / "rwlock"
+    for _ in range(TRIES):
+        with suppress(ValueError):  # another DVC is writing it
+            holders = json.loads(file.read_text()).get("write", {})
+            return {holder["pid"] for holder in holders.values()}
+        time.sleep(POLL / 10)
+    raise ValueError(f"{file} cannot be read, though DVC runs; remove it when no DVC runs any more")
 
-    try:
-        return process.environ()
-    except psutil.Error:  # another user's, so none that DVC started here
-        return {}
 
-
-def _end_with(process: Any) -> None:
+def _end_with(process: Any, parent: int) -> None:
     import psutil
 
     with suppress(psutil.NoSuchProcess):  # it ended between two questions
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        while (
+            os.getppid() == parent
+            and process.is_running()
+            and process.status() != psutil.STATUS_ZOMBIE
+        ):
             time.sleep(POLL)
     os._exit(1)

@@ -42,7 +42,7 @@ def run(root: Path, stage: str, member: str | None) -> int:
     params = config.load(root / "params.yaml")
     check(params, stage, member)
     project.check_code(root)
-    children.belong_to_dvc()
+    children.belong_to_dvc(root)
     share_state(root)
     for work in committed_before(params, stage):
         key = key_of(root, params, work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import suppress
 
 import psutil
 import pytest
+from dvc.repo import Repo
 from filelock import FileLock
 
 from scalenet.pipeline.remember import stores
@@ -22,30 +24,58 @@ from scalenet.records.paths import Paths
 from scalenet.training.loop import ignore
 
 STAGE = """
+import os, sys, time
+from pathlib import Path
+Path("pid.tmp").write_text(str(os.getpid()))
+Path("pid.tmp").rename("pid")
+while not Path("go").exists():
+    time.sleep(0.05)
 from scalenet.pipeline.runs import children
-import os, time
-children.belong_to_dvc()
-print(os.getpid(), flush=True)
+children.belong_to_dvc(Path.cwd())
+Path("bound").touch()
 time.sleep(60)
 """
-DVC = f"""
-import os, subprocess, sys
-stage = [sys.executable, "-c", {STAGE!r}]
-subprocess.run(["sh", "-c", '"$@"; true', "sh", *stage], env=os.environ | {{"DVC_STAGE": "search"}})
-"""
 
 
-def test_a_stage_ends_with_a_killed_dvc():
-    environment = {name: v for name, v in os.environ.items() if name != "DVC_STAGE"}
-    dvc = subprocess.Popen([sys.executable, "-c", DVC], stdout=subprocess.PIPE, env=environment)
-    stage = psutil.Process(int(dvc.stdout.readline()))
-    dvc.kill()
+def _appears(file):
+    deadline = time.monotonic() + 30
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return file.exists()
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """Begin ``dvc repro`` of a stage that looks for its DVC when told; yield both processes."""
+    Repo.init(str(tmp_path), no_scm=True).close()
+    (tmp_path / "stage.py").write_text(STAGE)
+    command = f"'{sys.executable}' stage.py; true"  # so that a shell stays between
+    stage = {"cmd": command, "outs": ["made"]}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": {"search": stage}}))
+    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q"], cwd=tmp_path)
+    assert _appears(tmp_path / "pid")
+    stage = psutil.Process(int((tmp_path / "pid").read_text()))
+    yield dvc, stage
+    for process in (dvc, stage):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     dvc.wait()
-    deadline = time.monotonic() + 20
-    while stage.is_running() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not stage.is_running()
-    dvc.stdout.close()
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before it looks", "after it looked"])
+@pytest.mark.parametrize("killed", ["DVC", "the shell between"])
+def test_a_stage_ends_with_a_killed_dvc(tmp_path, begun, early, killed):
+    """An orphan that goes on could write over what the next run makes."""
+    dvc, stage = begun
+    victim = dvc if killed == "DVC" else stage.parent()
+    if not early:
+        (tmp_path / "go").touch()
+        assert _appears(tmp_path / "bound"), "a stage whose DVC lives goes on"
+    victim.kill()
+    victim.wait()
+    (tmp_path / "go").touch()
+    gone, _ = psutil.wait_procs([stage], 20)
+    assert gone and (tmp_path / "bound").exists() != early
 
 
 def test_who_computes_a_stage_is_named(tmp_path):
