@@ -7,6 +7,7 @@ one thread at a time.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,14 +18,15 @@ from typing import Any
 
 from dvc.config import NotDvcRepoError
 from dvc.dependency import ParamsDependency
-from dvc.dvcfile import LOCK_FILE
+from dvc.dvcfile import LOCK_FILE, Lockfile
 from dvc.exceptions import ConfirmRemoveError, DvcException
-from dvc.lock import LockError
-from dvc.repo import Repo
-from dvc.rwlock import rwlock
+from dvc.lock import LockError, make_lock
+from dvc.repo import Repo, lock_repo
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, rwlock
 from dvc.scm import SCMError
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.utils.serialize import load_yaml, modify_yaml
+from dvc.utils.strictyaml import merge_conflict_marker
 from networkx import descendants, lexicographical_topological_sort
 
 from scalenet.pipeline import settings
@@ -70,6 +72,15 @@ class Graph:
         locked = load_yaml(lock).get("stages", {}) if lock.exists() else {}
         self.new = [name for name in found if name not in locked]
         return found
+
+    def mend(self) -> list[str]:
+        """Set aside what a DVC that was killed left half written; return a line on each.
+
+        It writes dvc.lock, and its list of locks, in place.
+        """
+        with self._opened() as repo, lock_repo(repo):
+            lines = [_mended_locks(repo), _mended_lockfile(repo, self.root / LOCK_FILE)]
+        return [line for line in lines if line]
 
     def changed(self, name: str) -> bool:
         """Tell whether a stage must run."""
@@ -130,15 +141,16 @@ class Graph:
     def _commit(self, repo: Repo, name: str) -> None:
         """Commit a stage; those that follow it in order follow it in dvc.lock, though they be done
         before."""
-        stage = repo.commit(name, force=True)[0]
-        with _remembered(stage):
-            repo.stage_cache.save(stage)
-        self.committed.add(name)
-        following = self.new[self.new.index(name) + 1 :] if name in self.new else []
-        if done := [other for other in following if other in self.committed]:
-            with modify_yaml(self.root / LOCK_FILE) as data:
-                for other in done:
-                    data["stages"][other] = data["stages"].pop(other)
+        with lock_repo(repo):  # nobody reads dvc.lock half written
+            stage = repo.commit(name, force=True)[0]
+            with _remembered(stage):
+                repo.stage_cache.save(stage)
+            self.committed.add(name)
+            following = self.new[self.new.index(name) + 1 :] if name in self.new else []
+            if done := [other for other in following if other in self.committed]:
+                with modify_yaml(self.root / LOCK_FILE) as data:
+                    for other in done:
+                        data["stages"][other] = data["stages"].pop(other)
 
     def _lock(self, repo: Repo, stage: Any) -> ExitStack:
         """Take the locks that ``dvc repro`` holds while it runs a stage; return those on its
@@ -166,6 +178,36 @@ class Graph:
         logging.getLogger("dvc").setLevel(logging.WARNING)
         with self.turn, _said(), Repo(str(self.root)) as repo:
             yield repo
+
+
+def _mended_locks(repo: Repo) -> str:
+    """Remove DVC's list of locks if it cannot be read."""
+    file = Path(repo.tmp_dir) / RWLOCK_FILE
+    hard = repo.config["core"].get("hardlink_lock", False)
+    with make_lock(str(file.with_name(RWLOCK_LOCK)), tmp_dir=repo.tmp_dir, hardlink_lock=hard):
+        try:
+            if file.exists():
+                json.loads(file.read_text())
+        except ValueError:
+            file.unlink()
+            return "DVC was killed while it wrote its list of locks, which is begun anew"
+    return ""
+
+
+def _mended_lockfile(repo: Repo, file: Path) -> str:
+    """Set a dvc.lock aside that DVC cannot read, unless git merges it."""
+    try:
+        Lockfile(repo, str(file)).load()
+    except DvcException:
+        if merge_conflict_marker.search(file.read_text(errors="replace")):
+            return ""
+        aside = file.with_name(f"{LOCK_FILE}.cut")
+        file.replace(aside)
+        return (
+            f"{LOCK_FILE} is not whole, as after a kill while DVC wrote it; it is {aside.name} "
+            "now, and what it locked is brought from DVC's cache or made again"
+        )
+    return ""
 
 
 def _reasons(entry: Any, keys: Mapping[str, list[str]]) -> Iterator[str]:

@@ -30,7 +30,7 @@ def main() -> None:
     wanted = [given.only] if given.only else _trials(given.tries, given.seed)
     if left := [trial for trial in wanted if given.only or trial not in tried]:
         whole = kills.reference(work / "whole")
-        print(f"an uninterrupted family takes {whole.seconds:.0f} s", flush=True)
+        print(f"an uninterrupted family uses {whole.seconds:.0f} s of a core", flush=True)
         for trial in left:
             known += _noted(trial, work, whole, given.results)
             report.write(known, given.page)

@@ -3,18 +3,19 @@
 A trial is one family: ``scalenet run`` or ``dvc repro`` is begun, one of its processes is killed
 (SIGKILL, or Ctrl-C to all of its group, as a terminal does), and it is begun again, until it ends
 or was killed ``MOST`` times; then it runs to its end. Which door, which process, when and how are
-drawn from the trial's seed. The instants are of a clock, so that a replay meets the same draws, not
-the same instruction.
+drawn from the trial's seed. The instants are of the processor time that the run has used, so that
+they lie anywhere in its work on a busy machine too; a replay meets the same draws, not the same
+instruction.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,14 +27,16 @@ from bench.faults import projects
 from scalenet.records import files
 
 MOST = 10  # kills of one family
-SOON = 0.3  # of an uninterrupted run's time: the latest instant of a kill
+SOON = 0.5  # of an uninterrupted run's processor time: the latest instant of a kill
+POLL = 0.1  # seconds between two looks at the time that a run has used
+PATIENCE = 900  # seconds in which a run ends, or uses that time
 LEAVE = 30  # seconds in which what belongs to a killed process ends
 RUN, REPRO = ("scalenet", "run"), ("dvc", "repro")
 PARAMS = ("scalenet", "params", "--preset", "tiny")
 
 
 class Reference(NamedTuple):
-    """What an uninterrupted run makes, and its seconds on this machine, as busy as it is."""
+    """What an uninterrupted run makes, and the processor's seconds that it uses."""
 
     content: dict[str, str]
     seconds: float
@@ -54,11 +57,13 @@ def reference(folder: Path) -> Reference:
     if known.exists():
         return Reference(**files.read_json(known))
     shutil.rmtree(folder, ignore_errors=True)
-    begin = time.perf_counter()
     for command in (PARAMS, RUN):
+        begin = resource.getrusage(resource.RUSAGE_CHILDREN)
         if failed := projects.finish(folder, *command):
             raise ValueError(failed)
-    whole = Reference(projects.content(folder), time.perf_counter() - begin)
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
+    whole = Reference(projects.content(folder), seconds)
     files.write_json(known, whole._asdict())
     return whole
 
@@ -107,10 +112,11 @@ def _killed(
     """Begin a run, and kill one process of it at a random instant; None if it ended before."""
     process = projects.start(folder, *door)
     instant, place, gently = SOON * draws.random() * seconds, draws.random(), draws.random() < 0.2
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(instant)
-        return None
     first = psutil.Process(process.pid)
+    while _used(first) < instant:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL)
+            return None
     tree = [first, *first.children(recursive=True)]
     victim = first if gently else tree[int(place * len(tree))]
     stages = " and ".join(projects.under_way(folder)) or "no stage"
@@ -121,8 +127,18 @@ def _killed(
         else:
             victim.kill()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(LEAVE if victim == first else 20 * seconds)
+        process.wait(LEAVE if victim == first else PATIENCE)
     return Victim(f"{how}, {stages}", _left(process, tree))
+
+
+def _used(first: psutil.Process) -> float:
+    """Return the processor's seconds that a run has used, with those of its processes that it saw
+    end."""
+    seconds = 0.0
+    for process in (first, *first.children(recursive=True)):
+        with suppress(psutil.Error):  # just ended
+            seconds += sum(process.cpu_times()[:4])
+    return seconds
 
 
 def _named(process: psutil.Process) -> str:

@@ -91,6 +91,8 @@ def _known() -> str:
         "- `dvc repro` reads params and inputs once more after a stage has ended. A stage compares "
         "them as its last act; what is edited in the milliseconds between is locked as if it had "
         "been used. `scalenet run` has no such gap but its own commit's.\n"
+        "- DVC writes `dvc.lock` and its list of locks in place: a kill within such a write leaves "
+        "a file that `dvc` refuses from then on. `scalenet run` sets it aside and goes on.\n"
         "- A file that is edited and put back with its size and time of change is not seen: DVC "
         "knows files by these, too.\n"
         "- A replay of a seed meets the same draws; the instruction that a kill meets is the "

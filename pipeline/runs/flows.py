@@ -139,6 +139,8 @@ def graph(root: Path, target: str | None) -> tuple[Graph, dict[str, set[str]]]:
     """Return the stages of a project and, for a target, those that it needs."""
     project.refresh(root)
     stages = Graph(root)
+    for line in stages.mend():
+        _said(line, "dvc")
     return stages, project.settled(root, stages, stages.needs(target))
 
 
@@ -165,11 +167,11 @@ def built(root: Path, params: Params, stages: Graph, needs: dict[str, set[str]])
     return Completed(message=f"{len(ended)} stages are up to date")
 
 
-def _said(line: str) -> None:
-    """Say something about the params, here and in Prefect's log."""
+def _said(line: str, about: str = "params") -> None:
+    """Say something about the params, or DVC, here and in Prefect's log."""
     get_run_logger().info(line)
     if progress := PROGRESS.get():
-        progress.note("params", line)
+        progress.note(about, line)
 
 
 def _largest_first(needs: dict[str, set[str]], params: Params) -> list[str]:

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.remember.post import Post
+from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.runs.alone import alone, is_held, place
 from scalenet.pipeline.runs.single import committed_before, forget
 from scalenet.records.paths import Paths
@@ -176,3 +177,43 @@ def test_state_is_kept_until_dvc_has_what_was_made(params, tmp_path):
     for work in committed_before(params, "extrapolate"):
         forget(tmp_path, work, "key")
     assert not state.exists()
+
+
+@pytest.fixture
+def locked(tmp_path, monkeypatch):
+    """Return a project of DVC's with a stage that was run."""
+    monkeypatch.chdir(tmp_path)  # DVC looks for a stage there
+    Repo.init(str(tmp_path), no_scm=True).close()
+    stage = {"cmd": "cp given made", "deps": ["given"], "outs": ["made"]}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": {"search": stage}}))
+    for name in ("given", "made"):
+        (tmp_path / name).write_text("a")
+    graph = Graph(tmp_path)
+    graph.commit("search")
+    assert not graph.mend() and not graph.changed("search"), "what is whole stays"
+    return tmp_path
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9])
+def test_what_a_killed_dvc_left_half_written_is_set_aside(locked, share):
+    """DVC writes both files in place, and refuses them for ever when they are cut."""
+    lock, whole = locked / "dvc.lock", (locked / "dvc.lock").read_text()
+    cut = whole[: int(share * len(whole))]
+    lock.write_text(cut)
+    (locked / ".dvc/tmp/rwlock").write_text('{"write": {"/a')
+    said = Graph(locked).mend()
+    assert len(said) == 2 or share
+    assert "list of locks" in said[0]
+    if len(said) == 2:  # else it was cut where the rest can be read
+        assert (locked / "dvc.lock.cut").read_text() == cut and not lock.exists()
+    graph = Graph(locked)
+    assert graph.changed("search") and (graph.restored("search") or share)
+    graph.commit("search")
+    assert lock.read_text() == whole and not graph.changed("search")
+
+
+def test_a_lockfile_that_git_merges_stays(locked):
+    (locked / "dvc.lock").write_text("<<<<<<< HEAD\nschema: '2.0'\n=======\n>>>>>>> other\n")
+    assert not Graph(locked).mend() and "<<<<<<< HEAD" in (locked / "dvc.lock").read_text()
+    with pytest.raises(ValueError, match=r"dvc\.lock"):
+        Graph(locked).changed("search")
