@@ -26,8 +26,8 @@ import psutil
 from bench.faults import projects
 from scalenet.records import files
 
-MOST = 10  # kills of one family
-SOON = 0.5  # of an uninterrupted run's processor time: the latest instant of a kill
+MOST = 15  # kills of one family
+SOON = 0.25  # of an uninterrupted run's processor time: the latest instant of a kill
 POLL = 0.1  # seconds between two looks at the time that a run has used
 PATIENCE = 900  # seconds in which a run ends, or uses that time
 LEAVE = 30  # seconds in which what belongs to a killed process ends

@@ -26,11 +26,12 @@ CURRENT = "promoted"  # its tag that names the generation that is deployed
 
 
 def apply(root: Path, wanted: Promotion) -> None:
-    """Move all aliases, and remember where they pointed; ``ValueError`` if another moved them."""
+    """Move all aliases, and remember where they pointed; ``ValueError`` if another moved them, but
+    for who moves them to the same generation at this moment."""
     client, model = stores.connect(root), wanted.model
     with registry.locked(root):
         present = generations.deployed(client, model)
-        if present not in (wanted.aliases, wanted.target):
+        if not _is_between(present, wanted.aliases, wanted.target):
             raise ValueError(f"the aliases of {model} were moved meanwhile; run the command again")
         if present != wanted.target and not _is_begun(client, wanted):
             entry = {
@@ -63,9 +64,13 @@ def _is_begun(client: MlflowClient, wanted: Promotion) -> bool:
     last = entries[-1] if entries else {}
     if "undone" in last or last.get("after") != wanted.target:
         return False
-    ways = (last["before"], last["after"])
-    names = {*ways[0], *ways[1], *wanted.aliases}
-    return all(wanted.aliases.get(name) in {way.get(name) for way in ways} for name in names)
+    return _is_between(wanted.aliases, last["before"], last["after"])
+
+
+def _is_between(aliases: dict[str, str], *ways: dict[str, str]) -> bool:
+    """Tell whether each alias points where it did before or where it does after."""
+    names = {*aliases}.union(*ways)
+    return all(aliases.get(name) in {way.get(name) for way in ways} for name in names)
 
 
 def history(client: MlflowClient, model: str) -> list[dict[str, Any]]:
