@@ -201,8 +201,7 @@ def _mended_lockfile(repo: Repo, file: Path) -> str:
     except DvcException:
         if merge_conflict_marker.search(file.read_text(errors="replace")):
             return ""
-        aside = file.with_name(f"{LOCK_FILE}.cut")
-        file.replace(aside)
+        aside = files.set_aside(file)
         return (
             f"{LOCK_FILE} is not whole, as after a kill while DVC wrote it; it is {aside.name} "
             "now, and what it locked is brought from DVC's cache or made again"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ KINDS = {"kills": kills.trial, "damage": damage.trial}
 def main() -> None:
     """Try, note each outcome, and write the page."""
     given = _options()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # `nohup … &` would have it ignored
     work = given.work or Path(tempfile.mkdtemp(prefix="faults-"))
     known = report.read(given.results)
     tried = {result["trial"] for result in known}

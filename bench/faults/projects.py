@@ -28,6 +28,7 @@ def start(folder: Path, *command: str) -> subprocess.Popen[str]:
     root = folder / "project"
     root.mkdir(parents=True, exist_ok=True)
     (folder / "home").mkdir(exist_ok=True)
+    (folder / "said.txt").unlink(missing_ok=True)  # the last words of a killed one go with it
     with (folder / "said.txt").open("w") as said:
         return subprocess.Popen(
             command,

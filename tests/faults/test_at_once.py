@@ -81,23 +81,6 @@ def test_two_clones_register_at_once(clones):
     }
 
 
-@pytest.mark.parametrize("member", ["S0", "S1"])
-def test_the_version_that_came_second_is_withdrawn(clones, params, monkeypatch, member):
-    """Whoever looked before the other one registered makes a version that is there by then."""
-    create = registry.create_version
-
-    def beaten(store, trained, paths, belongs):
-        if trained.member.name == member and paths.root == clones[0]:
-            generations.register(clones[1], params)
-        return create(store, trained, paths, belongs)
-
-    monkeypatch.setattr(registry, "create_version", beaten)
-    found = generations.register(clones[0], params)
-    members, _, known = registered(clones[0])
-    assert members == ["S0", "S1"] and len(found.numbers) == 2
-    assert all(known[int(version)] == name for name, version in found.numbers.items())
-
-
 def test_who_deploys_what_another_clone_is_just_deploying_goes_on(clones, params):
     generation = generations.register(clones[0], params)
     client, wanted = stores.connect(clones[0]), promotion.plan(clones[0], params)

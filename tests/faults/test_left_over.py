@@ -205,7 +205,7 @@ def test_what_a_killed_dvc_left_half_written_is_set_aside(locked, share):
     assert len(said) == 2 or share
     assert "list of locks" in said[0]
     if len(said) == 2:  # else it was cut where the rest can be read
-        assert (locked / "dvc.lock.cut").read_text() == cut and not lock.exists()
+        assert (locked / "dvc.lock.damaged").read_text() == cut and not lock.exists()
     graph = Graph(locked)
     assert graph.changed("search") and (graph.restored("search") or share)
     graph.commit("search")
