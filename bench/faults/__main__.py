@@ -1,6 +1,7 @@
 """Try what is promised of faults, and write docs/reliability.md.
 
     python -m bench.faults [--tries 20] [--seed 0] [--only kills:7] [--work FOLDER]
+    python -m bench.faults.soak [--minutes 60]
 
 Trials that have a result are not tried again, so an interrupted run goes on where it was.
 """
@@ -8,9 +9,7 @@ Trials that have a result are not tried again, so an interrupted run goes on whe
 from __future__ import annotations
 
 import argparse
-import json
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -67,18 +66,16 @@ def _noted(trial: str, work: Path, whole: Reference, file: Path) -> list[dict]:
         sys.exit(f"--only {trial}: give one of {', '.join(KINDS)} and a seed, such as kills:7")
     begin = time.perf_counter()
     outcomes: list[Outcome] = KINDS[kind](work / f"{kind}-{seed}", int(seed), whole)
-    about = {"trial": trial, "commit": _commit(), "seconds": round(time.perf_counter() - begin)}
+    about = {
+        "trial": trial,
+        "commit": report.commit(),
+        "seconds": round(time.perf_counter() - begin),
+    }
     results = [about | outcome._asdict() for outcome in outcomes]
-    with file.open("a") as lines:
-        lines.writelines(json.dumps(result) + "\n" for result in results)
+    report.note(results, file)
     for outcome in outcomes:
         print(trial, outcome.promise, outcome.tried, *outcome.lost[:3], flush=True)
     return results
-
-
-def _commit() -> str:
-    command = ["git", "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -58,14 +58,18 @@ def reference(folder: Path) -> Reference:
         return Reference(**files.read_json(known))
     shutil.rmtree(folder, ignore_errors=True)
     for command in (PARAMS, RUN):
-        begin = resource.getrusage(resource.RUSAGE_CHILDREN)
+        begin = processor_time()
         if failed := projects.finish(folder, *command):
             raise ValueError(failed)
-    end = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
-    whole = Reference(projects.content(folder), seconds)
+    whole = Reference(projects.content(folder), processor_time() - begin)
     files.write_json(known, whole._asdict())
     return whole
+
+
+def processor_time() -> float:
+    """Return the processor's seconds of all that this process started and saw end."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def trial(folder: Path, seed: int, whole: Reference) -> list[Outcome]:

@@ -18,6 +18,7 @@ def environment(folder: Path) -> dict[str, str]:
     """Return an environment in which nothing of this user's homes is seen or changed."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "DVC"))}
     homes = {"HOME": str(folder / "home"), "PREFECT_HOME": str(folder / "prefect")}
+    homes["TMPDIR"] = str(folder / "temporary")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return kept | homes | {"PATH": path, "OMP_NUM_THREADS": "1"}
 
@@ -27,7 +28,8 @@ def start(folder: Path, *command: str) -> subprocess.Popen[str]:
     goes to a file beside it."""
     root = folder / "project"
     root.mkdir(parents=True, exist_ok=True)
-    (folder / "home").mkdir(exist_ok=True)
+    for name in ("home", "temporary"):
+        (folder / name).mkdir(exist_ok=True)
     (folder / "said.txt").unlink(missing_ok=True)  # the last words of a killed one go with it
     with (folder / "said.txt").open("w") as said:
         return subprocess.Popen(

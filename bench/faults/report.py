@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,6 +27,11 @@ PROMISES = {  # by the name that trials give: the promise, and the short test of
         "faults/test_mlflow_away.py, faults/test_left_over.py",
     ),
     "torn": ("Nothing half written is left in the artifacts", "faults/test_left_over.py"),
+    "flat": (
+        "A family uses what those before it in the project used: processor time, memory, handles, "
+        "processes, files, and nothing is left over",
+        "faults/test_promises.py",
+    ),
     "cache": (
         "A flipped bit in DVC's cache is named by `scalenet doctor --deep`",
         "faults/test_doctor.py",
@@ -72,7 +78,7 @@ def write(results: Iterable[Mapping[str, Any]], page: Path = PAGE) -> None:
         + ("\n".join(losses) if losses else "Nothing of what was tried.")
         + "\n"
     )
-    page.write_text(text + _met(results) + _known())
+    page.write_text(text + _met(results) + _soaked(results) + _known())
 
 
 def _met(results: list[Mapping[str, Any]]) -> str:
@@ -83,6 +89,20 @@ def _met(results: list[Mapping[str, Any]]) -> str:
         f"\n## What {met.total()} kills met\n\n"
         "| killed | while under way | kills |\n|---|---|---:|\n" + "".join(rows)
     )
+
+
+def _soaked(results: list[Mapping[str, Any]]) -> str:
+    """Tabulate what the first and the last families of each soak used."""
+    text = ""
+    for result in results:
+        if used := result.get("used"):
+            rows = [f"| {name} | {one:,} | {other:,} |\n" for name, (one, other) in used.items()]
+            text += (
+                f"\n## {result['tried']} families in a row, {result['seconds'] / 60:.0f} minutes\n"
+                "\n| at most, of a family | first third | last third |\n|---|---:|---:|\n"
+                + "".join(rows)
+            )
+    return text
 
 
 def _known() -> str:
@@ -98,6 +118,18 @@ def _known() -> str:
         "- A replay of a seed meets the same draws; the instruction that a kill meets is the "
         "machine's.\n"
     )
+
+
+def commit() -> str:
+    """Return the commit that is tried."""
+    command = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def note(results: Iterable[Mapping[str, Any]], file: Path = RESULTS) -> None:
+    """Add results to those there are."""
+    with file.open("a") as lines:
+        lines.writelines(json.dumps(result) + "\n" for result in results)
 
 
 def read(file: Path = RESULTS) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from bench.faults import report
+from bench.faults import report, soak
 from bench.faults.damage import CLASSES, damaged
 
 
@@ -30,3 +30,23 @@ def test_the_page_counts_what_was_tried_and_names_what_was_lost(tmp_path):
 def test_the_page_is_that_of_the_results(tmp_path):
     report.write(report.read(), tmp_path / "page.md")
     assert (tmp_path / "page.md").read_text() == report.PAGE.read_text()
+
+
+@pytest.mark.parametrize(
+    ("last", "grown"),
+    [
+        ({"memory": 540}, []),
+        ({"memory": 630}, ["memory: 500, then 630"]),
+        ({"left": 1}, ["left: 0, then 1"]),
+    ],
+)
+def test_a_soak_names_what_grew(last, grown):
+    """A tenth more is noise; one process that is left over is not."""
+    first = soak.Used(30, 500, 90, 4, 120, 0, 0)
+    found = soak.outcome([first] * 4 + [first._replace(**last)] * 2)
+    assert found.tried == 6 and found.lost == grown
+
+
+def test_a_soak_of_a_few_families_says_nothing():
+    found = soak.outcome([soak.Used(30, 500, 90, 4, 120, 0, 0)] * 5)
+    assert found.tried == 0 and "5 families" in found.lost[0]
