@@ -106,8 +106,10 @@ def _files(folder: Path) -> int:
 
 
 def thirds(used: list[Used]) -> dict[str, tuple[float, float]]:
-    """Return the medians of the first and of the last third of the families."""
+    """Return the medians of the first and of the last third of the families; nothing of none."""
     third = max(1, len(used) // 3)
+    if not used:
+        return {}
     return {
         name: (
             round(statistics.median(getattr(one, name) for one in used[:third]), 1),

@@ -23,6 +23,7 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from scalenet.config.away import Unavailable
 from scalenet.pipeline import STATE
 from scalenet.pipeline.doors import servers
 from scalenet.records import files
@@ -51,14 +52,23 @@ def ended(root: Path, state: State) -> State:
 
 
 def last_state(run: Callable[[], State], gone: Callable[[], None]) -> State:
-    """Run a flow and return how it ended, though its server be gone by then: tell ``gone``."""
+    """Run a flow and return how it ended, though its server be gone by then: tell ``gone``.
+
+    ``Unavailable`` if the flow itself did not say how it ended.
+    """
     logging.raiseExceptions = False  # no word in the terminal about log lines that have no server
     try:
         settle(Path.cwd())
         return run()
-    except AWAY:
-        if ENDED.get() is None:  # nothing was computed
-            raise
+    except AWAY as error:
+        if ENDED.get() is None:
+            if not isinstance(error, HTTPError):
+                raise
+            servers.stop_waiting()
+            raise Unavailable(
+                f"Prefect's server ended before the run did ({error}); what is done stays done: "
+                "run it again"
+            ) from error
         gone()
         return ENDED.get()
 

@@ -11,14 +11,18 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import httpx
 import psutil
 import pytest
 from dvc.repo import Repo
 from filelock import FileLock
 
+from scalenet.config.away import Unavailable
+from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.remember.post import Post
 from scalenet.pipeline.repro import Graph
+from scalenet.pipeline.runs import flowruns
 from scalenet.pipeline.runs.alone import alone, is_held, place
 from scalenet.pipeline.runs.single import committed_before, forget
 from scalenet.records.paths import Paths
@@ -177,6 +181,19 @@ def test_state_is_kept_until_dvc_has_what_was_made(params, tmp_path):
     for work in committed_before(params, "extrapolate"):
         forget(tmp_path, work, "key")
     assert not state.exists()
+
+
+def test_a_server_that_ends_before_its_run_is_told_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given_up = []
+    monkeypatch.setattr(servers, "stop_waiting", lambda: given_up.append(True))
+
+    def run():
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(Unavailable, match=r"server ended .*refused.*run it again"):
+        flowruns.last_state(run, lambda: pytest.fail("the run had not ended"))
+    assert given_up, "nothing waits for it any more"
 
 
 @pytest.fixture
