@@ -25,8 +25,9 @@ class DamagedObject(NamedTuple):
 def damaged(root: Path) -> list[DamagedObject]:
     """Return every damaged object of a project's cache; reads all of it."""
     with Repo(str(root)) as repo:
-        folder, used = Path(repo.cache.local.path), _used(repo)
-    found = [path for path in _objects(folder) if _md5(path) != _name(path)]
+        folder = Path(repo.cache.local.path)
+        found = [path for path in _objects(folder) if _md5(path) != _name(path)]
+        used = _used(repo, {_name(path) for path in found})
     return [DamagedObject(path, tuple(used.get(_name(path), ()))) for path in found]
 
 
@@ -56,13 +57,16 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-def _used(repo: Repo) -> dict[str, list[Path]]:
-    """Return the files of the workspace by the MD5 sum that dvc.lock and .dvc files give them."""
+def _used(repo: Repo, unreadable: set[str]) -> dict[str, list[Path]]:
+    """Return the files of the workspace by the MD5 sum that dvc.lock and .dvc files give them; not
+    those in a folder whose list is unreadable."""
     used: dict[str, list[Path]] = {}
     for out in repo.index.outs:
         if out.hash_info and out.hash_info.value:
             place = Path(out.fs_path)
-            used.setdefault(out.hash_info.value.removesuffix(".dir"), []).append(place)
-            for parts, _, info in (out.get_obj() or ()) if out.hash_info.isdir else ():
+            name = out.hash_info.value.removesuffix(".dir")
+            used.setdefault(name, []).append(place)
+            listed = out.hash_info.isdir and name not in unreadable
+            for parts, _, info in (out.get_obj() or ()) if listed else ():
                 used.setdefault(info.value, []).append(place.joinpath(*parts))
     return used

@@ -86,9 +86,13 @@ def test_looking_makes_nothing(project):
     ]
 
 
-def test_a_damaged_list_of_a_folder_is_named(project):
+@pytest.mark.parametrize("said", ["relpath", "md5", "["])
+def test_a_damaged_list_of_a_folder_is_named(project, said):
+    """A list that is still JSON, but not of DVC's form, is a list that cannot be read, too."""
     [one] = (project / ".dvc/cache/files/md5").glob("??/*.dir")
-    spoil(one)
+    one.chmod(0o644)
+    one.write_text(one.read_text().replace(said, "x" * len(said)))
+    one.chmod(0o444)
     [found] = cache.damaged(project)
     assert found.path == one and found.files == (project / "images",)
 
