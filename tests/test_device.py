@@ -9,7 +9,7 @@ STEPS = """
 import resource, torch
 from scalenet.config.params import Compute
 from scalenet.training import device
-device.prepare(Compute(device="cpu", threads=1, workers=1))
+device.prepare(Compute(device="cpu", threads=1, workers=1, processes=1, scoring=None))
 def step():
     torch.empty(2**24).fill_(1.0).mul(2.0)
 for _ in range(20):

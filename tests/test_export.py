@@ -43,7 +43,7 @@ def photographs(built, tmp_path_factory):
     """Every test image as a PNG, in the order of the split."""
     folder = tmp_path_factory.mktemp("photos")
     pixels, labels = store.read(Paths(built).data / "test.npz")
-    for i, image in enumerate(pixels[:, 0]):
+    for i, image in enumerate(np.asarray(pixels)[:, 0]):
         Image.fromarray(image).save(folder / f"{i:04}.png")
     return folder, labels
 
