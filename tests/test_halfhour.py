@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -66,6 +67,16 @@ def test_a_unit_on_file_is_not_run_again(tmp_path, monkeypatch):
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert ran == ["b", "c"]
     assert [found[name]["made"] for name in "abc"] == ["before", "b", "c"]
+
+
+def test_a_call_ends_at_its_time_unless_it_is_done(tmp_path, monkeypatch):
+    ended = Event()
+    monkeypatch.setattr(halfhour, "stop", lambda file: ended.set())
+    with halfhour.ended_at(time.monotonic() + 0.1, tmp_path):
+        pass
+    assert not ended.wait(0.5)
+    with halfhour.ended_at(time.monotonic() + 0.1, tmp_path):
+        assert ended.wait(10)
 
 
 def test_without_a_gpu_it_says_how_to_rehearse(tmp_path, monkeypatch, capsys):

@@ -11,8 +11,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -59,19 +60,29 @@ def go_on(chosen: argparse.Namespace) -> int:
     if not (chosen.toy or torch.cuda.is_available()):
         print("no CUDA device is here; run this on a GPU, or rehearse it with --toy")
         return 2
-    timer = Timer(chosen.until - time.monotonic(), stop, [file])
-    timer.daemon = True  # an error, or the end of the work, does not wait for it
-    timer.start()
-    base = base_params(chosen.toy)
-    for name, unit in units(chosen).items():
-        if name in results:
-            continue
-        start = time.perf_counter()
-        content = unit(opened(base, chosen.work, results))
-        results[name] = content | {"unit_seconds": round(time.perf_counter() - start, 2)}
-        files.write_json(file, results)
-        print(f"done: {name} ({results[name]['unit_seconds']} s)", flush=True)
+    with ended_at(chosen.until, file):
+        base = base_params(chosen.toy)
+        for name, unit in units(chosen).items():
+            if name in results:
+                continue
+            start = time.perf_counter()
+            content = unit(opened(base, chosen.work, results))
+            results[name] = content | {"unit_seconds": round(time.perf_counter() - start, 2)}
+            files.write_json(file, results)
+            print(f"done: {name} ({results[name]['unit_seconds']} s)", flush=True)
     return status(results)
+
+
+@contextmanager
+def ended_at(until: float, file: Path) -> Iterator[None]:
+    """End this process at a time of the monotonic clock, unless the body is done by then."""
+    timer = Timer(until - time.monotonic(), stop, [file])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def stop(file: Path) -> None:
