@@ -159,7 +159,7 @@ def test_the_report_shows_members_baselines_and_warnings(built):
 
 
 def test_bytes_floats_arrays_and_tensors_are_one(built):
-    net, (pixels, _) = scalenet.load(built, "S0"), store.splits(Paths(built).data)["test"]
+    net, pixels = scalenet.load(built, "S0"), np.asarray(store.splits(Paths(built).data)["test"][0])
     expected = scalenet.predict(net, pixels)
     for images in (
         torch.from_numpy(pixels),

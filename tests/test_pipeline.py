@@ -643,10 +643,11 @@ def test_the_guides_snippet_picks_the_best_deployed_member_that_fits(project):
     )[1]
     code = code.replace("500000", "40000")  # the tiny members' FLOPs
     given = "import numpy as np\nimages = np.zeros((3, 1, 8, 8), dtype=np.float32)\n"
-    shape, member = project.ask(
-        f"import json\n{given}{code}\nprint(json.dumps([logits.shape, fits[0].tags['member']]))"
+    columns, rows, member = project.ask(
+        f"import json\n{given}{code}\n"
+        "print(json.dumps([list(said), len(said), fits[0].tags['member']]))"
     )
-    assert (shape, member) == ([3, 10], "S0")
+    assert (columns, rows, member) == (["class", "probability", "probabilities"], 3, "S0")
 
 
 def test_the_same_images_at_another_path_train_nothing_anew(project, tmp_path):
