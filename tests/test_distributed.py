@@ -50,6 +50,7 @@ def test_a_training_by_two_processes_is_what_dvc_locks(folder):
     assert "'supernet' didn't change" in typed(folder, "dvc repro supernet")
 
 
+@pytest.mark.long  # tests/test_cluster.py has a short version
 def test_candidates_are_scored_by_a_cluster_begun_by_hand(folder):
     [block] = [block for block in BLOCKS if "dask scheduler" in block]
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -178,6 +178,7 @@ def up_to_date(said: str) -> set[str]:
     return set(re.findall(r"^(\w+): up to date$", said, re.MULTILINE))
 
 
+@pytest.mark.long  # test_pipeline.py asks the same of a clone
 def test_the_tiny_family_in_an_empty_folder_by_both_doors(installed, tmp_path):
     """The family by one door, and begun by the other: equal locks, and neither repeats a stage."""
     one, other = tmp_path / "one", tmp_path / "other"

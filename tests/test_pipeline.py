@@ -249,8 +249,8 @@ def test_the_report_holds_what_mlflow_remembers_and_lies_beside_the_publishing_r
 def test_metrics_and_plots_show(project):
     shown = project.run("dvc", "metrics", "show", "--json")
     assert list(json.loads(shown)[""]["data"]) == ["artifacts/family/metrics.json"]
-    project.run("dvc", "plots", "show", "--out", "plots")
-    page = project.read("plots/index.html")
+    project.run("dvc", "plots", "show")
+    page = project.read("dvc_plots/index.html")
     assert "candidates of the search" in page and "artifacts_family_family_csv" in page
     assert "FLOPs, log scale" in page and '"row": {"field": "rev"' in page
     assert 'src="http' not in page  # it opens offline
