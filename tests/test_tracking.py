@@ -239,12 +239,12 @@ def test_a_database_that_was_half_made_is_made_again(tmp_path, monkeypatch):
     assert stores.connect(tmp_path).search_experiments() and (tmp_path / "mlflow.db").exists()
 
 
-def test_a_folder_that_sqlite_would_misread_is_refused(tmp_path, monkeypatch):
+def test_the_database_lies_in_a_folder_whose_name_looks_like_an_address(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "what?").mkdir()
-    with pytest.raises(ValueError, match=r"'\?'.*rename the folder"):
-        stores.connect(tmp_path / "what?")
-    assert [path.name for path in tmp_path.iterdir()] == ["what?"]
+    (tmp_path / "what?#%25").mkdir()
+    assert stores.connect(tmp_path / "what?#%25").search_experiments()
+    assert [path.name for path in tmp_path.iterdir()] == ["what?#%25"]
+    assert (tmp_path / "what?#%25/mlflow.db").exists()
 
 
 # ---- stages
