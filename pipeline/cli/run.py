@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,8 @@ def command(
     if servers.GONE.is_set():
         sys.stderr.flush()
         os._exit(code)  # Prefect's threads would wait for its server, for each thing to tell it
+    if "colorama" in sys.modules:  # tqdm begins it, and it would end with a control sequence
+        atexit.unregister(sys.modules["colorama"].initialise.reset_all)
     raise SystemExit(code)
 
 
