@@ -19,7 +19,7 @@ from scalenet.pipeline.models import generations, page, registry
 from scalenet.pipeline.remember import notes, stores, views
 from scalenet.pipeline.remember.post import Post
 from scalenet.records import files
-from scalenet.records.documents import Candidate, Found, Trained
+from scalenet.records.documents import Candidate, Family, Found, Trained
 from scalenet.records.paths import Paths
 from scalenet.space import cost, scale
 
@@ -121,7 +121,11 @@ def test_the_registered_model_shows_what_is_deployed_and_leads_on(told):
     member = Trained.read(Paths(root).member("S1") / "trained.json").member
     assert f"| S1&emsp; | 2&emsp; | {member.flops:,}&emsp; |" in model
     assert notes.figure("family.svg", publish.run_id) in model
-    assert views.runs(publish.experiment_id) in model
+    candidates = client.get_experiment_by_name(stores.candidate_experiment(params))
+    for page_of in (publish.experiment_id, candidates.experiment_id):
+        assert views.runs(page_of) in model
+    warned = Family.read(Paths(root).family / "family.json").warnings
+    assert warned and model.count(notes.WARNING) == len(warned)
 
 
 def test_a_logged_model_knows_its_versions(told):

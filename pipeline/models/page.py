@@ -11,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from scalenet.pipeline.models import evidence, generations, registry
 from scalenet.pipeline.models.generations import Generation
-from scalenet.pipeline.remember import notes, views
+from scalenet.pipeline.remember import notes, stores, views
 
 HEAD = ("size", "version", "FLOPs", "parameters", "px", "select", "test", "interval")
 GENERATION = "generation"  # the tag of the run that published it
@@ -58,15 +58,21 @@ def _row(client: MlflowClient, member: str, version: ModelVersion) -> tuple[str,
 
 
 def _links(client: MlflowClient, generation: Generation) -> Iterator[str]:
-    """Yield the figure of a generation, if its publishing is on record here, and where to look."""
+    """Yield the figure of a generation and its warnings, if its publishing is on record here, and
+    where to look."""
     first, *_ = generation.versions.values()
     experiment = client.get_run(first.run_id).info.experiment_id
+    beside = stores.candidates_beside(client.get_experiment(experiment).name)
     wanted = f"tags.stage = 'publish' and tags.{GENERATION} = '{generation.name}'"
     runs = client.search_runs([experiment], wanted, max_results=1)
     pages = {"all runs": views.runs(experiment)}
     for run in runs:
         yield notes.figure("family.svg", run.info.run_id)
+        said = run.data.tags.get(notes.NOTE, "").split("\n\n")
+        yield from (part for part in said if part.startswith(notes.WARNING))
         pages["the run that published it"] = views.run(experiment, run.info.run_id)
+    if other := client.get_experiment_by_name(beside):
+        pages["the search's candidates"] = views.runs(other.experiment_id)
     yield notes.listed(pages)
 
 

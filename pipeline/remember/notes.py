@@ -28,6 +28,7 @@ from scalenet.records.paths import Paths
 NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as a description
 LONGEST = {"run": 7900, "experiment": 19000, "model": 4900}  # characters that MLflow takes
 MOST = 40  # rows of a table
+WARNING = "*Warning*: "  # begins a paragraph that is one
 GAP = "&emsp;"  # MLflow's pages draw a table's columns without space between them
 
 
@@ -195,7 +196,7 @@ def of_family(family: Family, run: str) -> str:
         f"at {first.member.flops:,} FLOPs, {percent(last.accuracy)} at {last.member.flops:,}.",
         members(family.members),
         figure("family.svg", run),
-        *(f"*Warning*: {escaped(warning)}" for warning in family.warnings),
+        *(f"{WARNING}{escaped(warning)}" for warning in family.warnings),
     )
     return "\n\n".join(said)
 

@@ -204,7 +204,12 @@ def stage_experiment(params: Params) -> str:
 def candidate_experiment(params: Params) -> str:
     """Name the experiment of the candidates: flat runs of their own, so that MLflow charts them
     at once."""
-    return f"{params.data.name}/candidates"
+    return candidates_beside(stage_experiment(params))
+
+
+def candidates_beside(experiment: str) -> str:
+    """Name the experiment of the candidates by that of the stages."""
+    return f"{experiment}/candidates"
 
 
 def experiment_id(client: MlflowClient, root: Path, name: str) -> str:

@@ -6,16 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scalenet.pipeline.watch.progress import (
-    CACHED,
-    DONE,
-    FAILED,
-    RUNNING,
-    STOPPED,
-    WAITING,
-    Progress,
-    Work,
-)
+from scalenet.pipeline.watch.progress import CACHED, DONE, FAILED, RUNNING, STOPPED, Progress, Work
 
 PATIENCE = 30  # seconds between two lines about a stage that runs
 Say = Callable[[str], None]
@@ -113,6 +104,6 @@ def summary(progress: Progress) -> str:
     states = [work.state for work in progress.works.values()]
     parts = [f"{states.count(DONE)} computed", f"{states.count(CACHED)} up to date"]
     parts += [f"{states.count(s)} {s}" for s in (FAILED, STOPPED) if s in states]
-    rest = states.count(WAITING) + states.count(RUNNING)
+    rest = sum(state not in (DONE, CACHED, FAILED, STOPPED) for state in states)
     parts += [f"{rest} not done"] if rest else []
     return f"{len(states)} stages: {', '.join(parts)}; {clock(progress.passed())} in all"
