@@ -157,6 +157,8 @@ def registered(built, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         deployment.enter(root, config.load(built / "params.yaml"))
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            patch.setenv(name, stores.uri(root))  # MLflow sets them, too, and leaves them so
         mlflow.set_tracking_uri(stores.uri(root))
         mlflow.set_registry_uri(stores.uri(root))
         yield root

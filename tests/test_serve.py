@@ -236,7 +236,9 @@ def test_the_page_names_what_is_dropped_chosen_or_pasted(
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(server[1])
     page.get_by_role("heading", name="S0").wait_for()
+    page.bring_to_front()
     page.keyboard.press("Tab")  # keys alone reach the only button
+    page.locator("#drop:focus").wait_for()
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files([tmp_path / "0.png", tmp_path / "1.png", tmp_path / "<b>bold<b>.txt"])

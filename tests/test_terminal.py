@@ -8,11 +8,14 @@ import os
 import pty
 import select
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
 import termios
 import time
+from contextlib import closing
+from pathlib import Path
 
 import psutil
 import pyte
@@ -165,6 +168,18 @@ print(json.dumps([bars, [run.state_name for run in runs], tasks]))
 """
 
 
+def until_its_bar_is_begun(database):
+    """Wait until Prefect's server has kept a share of S0's training that is not all of it."""
+    asked = "SELECT data FROM artifact WHERE key = 'progress-retrain-s0'"
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            if any(float(share) < 100 for (share,) in connection.execute(asked)):
+                return
+        time.sleep(0.2)
+    raise AssertionError("no bar within 100 s")
+
+
 def test_prefect_shows_a_bar_and_a_killed_run_is_marked_at_the_next_start(first, place):
     folder, environment = place
     command = scalenet("run", *LONG)
@@ -172,7 +187,7 @@ def test_prefect_shows_a_bar_and_a_killed_run_is_marked_at_the_next_start(first,
         for line in run.stderr:
             if line.startswith("retrain@S0: begins"):
                 break
-        time.sleep(8)  # for two updates of its bar
+        until_its_bar_is_begun(Path(environment["PREFECT_HOME"]) / "prefect.db")
         children = psutil.Process(run.pid).children()
         run.kill()
         psutil.wait_procs(children, timeout=20)

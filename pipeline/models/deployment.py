@@ -81,7 +81,7 @@ def history(client: MlflowClient, model: str) -> list[dict[str, Any]]:
 
 
 def _remember(client: MlflowClient, model: str, number: int, entry: dict[str, Any]) -> None:
-    client.set_registered_model_tag(model, f"{HISTORY}{number}", json.dumps(entry))
+    stores.insist(client.set_registered_model_tag, model, f"{HISTORY}{number}", json.dumps(entry))
 
 
 def _move(client: MlflowClient, model: str, target: dict[str, str], generation: str) -> None:
@@ -89,10 +89,10 @@ def _move(client: MlflowClient, model: str, target: dict[str, str], generation: 
     present = generations.deployed(client, model)
     for alias, number in target.items():
         if present.get(alias) != number:
-            client.set_registered_model_alias(model, alias, number)
+            stores.insist(client.set_registered_model_alias, model, alias, number)
     for alias in present.keys() - target.keys():
         client.delete_registered_model_alias(model, alias)
-    client.set_registered_model_tag(model, CURRENT, generation)
+    stores.insist(client.set_registered_model_tag, model, CURRENT, generation)
     page.write(client, model)
 
 
@@ -152,7 +152,7 @@ def enter(root: Path, params: Params) -> str:
         apply(root, first)
         return "; ".join([standing(root, params), *first.faults])
     if aliases == promotion.target(generation):  # so before there were generations
-        client.set_registered_model_tag(model, CURRENT, generation.name)
+        stores.insist(client.set_registered_model_tag, model, CURRENT, generation.name)
     page.write(client, model)
     return standing(root, params)
 

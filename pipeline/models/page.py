@@ -86,4 +86,5 @@ def _mark(client: MlflowClient, name: str) -> None:
         listed = json.dumps([{"name": name, "version": str(v.version)} for v in versions])
         if client.get_logged_model(model).tags.get(REGISTERED) != listed:
             note = versions[-1].description or ""
-            client.set_logged_model_tags(model, {REGISTERED: listed, notes.NOTE: note})
+            told = {REGISTERED: listed, notes.NOTE: note}
+            stores.insist(client.set_logged_model_tags, model, told)

@@ -251,7 +251,8 @@ def adopt(registry: Registry, version: ModelVersion, paths: Paths, belongs: dict
 def _belong(registry: Registry, model: str, member: str, paths: Paths, generation: str) -> None:
     """Tell a logged model, which may be of many generations, that it is of this one, and record
     the answers that a later one is compared with."""
-    registry.client.set_logged_model_tags(model, {f"generation_{generation}": member})
+    belongs = {f"generation_{generation}": member}
+    stores.insist(registry.client.set_logged_model_tags, model, belongs)
     if (answers := paths.member(member) / ANSWERS).exists():
         registry.client.log_model_artifact(model, str(answers))
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import mlflow
 from filelock import FileLock
@@ -135,6 +137,15 @@ def _remedy(database: Path, reason: str) -> str:
     if (database.parent / ".state").is_file():
         return "remove the file .state, which should be a folder"
     return "free space on that disk, and make the folder one that you may write; then run it again"
+
+
+def insist(change: Callable[..., None], *what: Any) -> None:
+    """Set a tag or an alias, twice if need be: MLflow inserts what it did not find, and fails if
+    somebody else inserted it meanwhile."""
+    try:
+        change(*what)
+    except MlflowException:
+        change(*what)
 
 
 def use(address: str) -> None:
