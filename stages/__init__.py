@@ -131,10 +131,10 @@ def _enough_memory(stage: str) -> Iterator[None]:
     """Turn what an allocator refuses into a line."""
     try:
         yield
-    except MemoryError as error:
-        raise ValueError(f"{stage}: {MEMORY}") from error
-    except RuntimeError as error:  # torch has its own words, and a class of it on CUDA alone
-        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        from scalenet.nets.memory import ran_out  # and torch, which a stage has loaded
+
+        if not ran_out(error):
             raise
         raise ValueError(f"{stage}: {MEMORY}") from error
 

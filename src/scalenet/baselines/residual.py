@@ -14,7 +14,7 @@ from scalenet.baselines.measured import Measured
 from scalenet.config.baselines import Baselines, ResidualSteps
 from scalenet.config.params import Retrain
 from scalenet.data.images import Images
-from scalenet.nets import blocks, weights
+from scalenet.nets import blocks, memory, weights
 from scalenet.nets.classifier import Classifier
 from scalenet.space.cost import Layer, halve
 from scalenet.space.network import Task
@@ -85,11 +85,15 @@ class ResidualNet(Classifier):
         x = F.relu(blocks.conv(named, "stem", images, normalise, self.stride))
         x = x.contiguous(memory_format=torch.channels_last)
         for done, part in enumerate(parts(self.width), start=1):
-            y = F.relu(blocks.conv(named, f"{part.name}/spatial", x, normalise, part.stride))
-            y = blocks.conv(named, f"{part.name}/project", y, normalise)
+            y = memory.layer(self._branch, part, x, normalise)
             y = drop(y, done / (GROUPS * BLOCKS)) if drop else y
             x = F.relu(y + self._shortcut(part, x, normalise))
         return F.linear(x.mean((2, 3)), named["classifier/weight"], named["classifier/bias"])
+
+    def _branch(self, part: Part, x: Tensor, normalise: blocks.Norm) -> Tensor:
+        named = self.weights
+        x = F.relu(blocks.conv(named, f"{part.name}/spatial", x, normalise, part.stride))
+        return blocks.conv(named, f"{part.name}/project", x, normalise)
 
     def _shortcut(self, part: Part, x: Tensor, normalise: blocks.Norm) -> Tensor:
         if not part.changes:

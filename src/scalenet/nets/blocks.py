@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalenet.nets import group
+from scalenet.nets import group, memory
 from scalenet.space.cost import se_width
 from scalenet.space.network import Network, Task
 
@@ -83,7 +83,7 @@ def forward(
     for i, block in enumerate(network.blocks):
         for j in range(len(block.kernels)):
             stride = block.stride if j == 0 else 1
-            y = _residual(weights, f"stages/{i}/{j}", x, norm, act, stride)
+            y = memory.layer(_residual, weights, f"stages/{i}/{j}", x, norm, act, stride)
             done += 1
             if stride == 1 and x.shape[1] == y.shape[1]:
                 y = x + (drop(y, done / depth) if drop else y)

@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from scalenet.config.recipe import Recipe
-from scalenet.nets import group
+from scalenet.nets import group, memory
 from scalenet.nets.weights import decayed
 from scalenet.records import tensors as tensor_files
 from scalenet.records.files import set_aside
 
 CHECKPOINT = "checkpoint.pt"  # in the folder of a training's state
+FRUGAL = (
+    "memory ran out at step {step}: from here on the activations of layers are computed twice, not "
+    "kept, with the same result, more slowly; a smaller recipe.batch would need less"
+)
 Backward = Callable[[int], float]  # step -> loss, leaving gradients in the parameters
 History = list[tuple[int, float, float]]  # (step, mean loss since the last entry, learning rate)
 Emit = Callable[[Mapping[str, Any]], None]  # told what happens in a training
@@ -172,7 +176,7 @@ def train(
     if first:
         emit({"event": "notice", "text": f"goes on from step {first} of {recipe.steps}"})
     emit({"event": "training", "step": first, "steps": recipe.steps})
-    losses: list[float] = []
+    backward, losses = _within_memory(training, backward, emit), []
     for step in range(first, recipe.steps):
         losses.append(training.step(backward, step))
         last, marked = step + 1 == recipe.steps, (step + 1) % recipe.checkpoint == 0
@@ -187,6 +191,34 @@ def train(
         if checkpoint and marked and not last and group.is_first():
             training.save(checkpoint, step + 1)
     return training.finish()
+
+
+def _within_memory(training: Training, backward: Backward, emit: Emit) -> Backward:
+    """Return ``backward``, which from the first step that memory does not hold computes layers
+    twice, and says so. Of several processes each would have to: they fail as they did."""
+    frugal = False
+
+    def attempt(step: int) -> float | None:
+        try:
+            return backward(step)
+        except (MemoryError, RuntimeError) as error:
+            if group.size() > 1 or not memory.ran_out(error):
+                raise
+            return None  # without the error, which holds all activations
+
+    def within(step: int) -> float:
+        nonlocal frugal
+        if not frugal:
+            if (loss := attempt(step)) is not None:
+                return loss
+            frugal = True
+            emit({"event": "notice", "text": FRUGAL.format(step=step)})
+            training.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+        with memory.frugal():
+            return backward(step)
+
+    return within
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

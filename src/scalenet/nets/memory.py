@@ -1,0 +1,47 @@
+"""Less memory for a training step: layers whose activations are computed again, not kept.
+
+Of such a layer only its input waits for the backward pass, which computes the layer a second time
+(Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost). Losses and gradients are the
+same: a layer draws nothing, and its norms see the whole batch both times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+WORDS = (  # of PyTorch's allocators, and of oneDNN, which has no better ones
+    "allocate memory",
+    "out of memory",
+    "could not create a primitive",
+)
+_FRUGAL = ContextVar("frugal", default=False)
+
+
+@contextmanager
+def frugal() -> Iterator[None]:
+    """Compute layers again in the backward passes of what the body computes."""
+    token = _FRUGAL.set(True)
+    try:
+        yield
+    finally:
+        _FRUGAL.reset(token)
+
+
+def layer(compute: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    """Apply a layer, which must draw nothing at random, and keep its activations if they may be."""
+    if not _FRUGAL.get():
+        return compute(*arguments)
+    return checkpoint(compute, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out; PyTorch has a class for CUDA's alone."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in WORDS)
+    return isinstance(error, MemoryError)
