@@ -189,7 +189,7 @@ def verbs() -> Iterator[str]:
     """Yield the verbs: what their help prints."""
     yield "## The command"
     yield "It ends with " + "; ".join(f"**{code}**: {what}" for code, what in EXITS.items()) + "."
-    home = click.Context(scalenet, info_name="scalenet")
+    home = click.Context(scalenet, info_name="scalenet", **scalenet.context_settings)
     for name, line in VERBS.items():
         command = scalenet.get_command(home, name)
         context = click.Context(command, home, name, terminal_width=WIDTH, max_content_width=WIDTH)

@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.faults import damage, kills, report
+from bench.faults import damage, kills, report, rows
 from bench.faults.kills import Outcome, Reference
 
-KINDS = {"kills": kills.trial, "damage": damage.trial}
+KINDS = {"kills": kills.trial, "damage": damage.trial, "rows": rows.trial}
 
 
 def main() -> None:
@@ -50,8 +50,8 @@ def _options() -> argparse.Namespace:
 
 
 def _trials(tries: int, seed: int) -> list[str]:
-    """Name the trials: a family with damage after every third with kills."""
-    named = []
+    """Name the trials: the tests, then a family with damage after every third with kills."""
+    named = ["rows:0"] if seed == 0 else []
     for number in range(seed, seed + tries):
         named.append(f"kills:{number}")
         if number % 3 == 0:

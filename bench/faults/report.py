@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.faults import rows
+
 RESULTS = Path(__file__).parent / "results.jsonl"
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 PROMISES = {  # by the name that trials give: the promise, and the short test of it
@@ -45,6 +47,7 @@ PROMISES = {  # by the name that trials give: the promise, and the short test of
         "A damaged checkpoint or journal is set aside and never changes a result",
         "faults/test_damage.py",
     ),
+    **{name: (text, ", ".join(tests)) for name, (text, tests) in rows.ROWS.items()},
 }
 HEAD = """\
 # Reliability
@@ -52,9 +55,10 @@ HEAD = """\
 What is promised of faults, how often it was tried, and how often it did not hold. Written by
 `python -m bench.faults` (preset tiny, one thread a process) from `bench/faults/results.jsonl`,
 which names the seed and the commit of every trial; `--only kills:7` tries one again, and
-`--tries N` tries more.
+`--tries N` tries more. The last rows count the cases of the tests themselves, their long versions
+included.
 
-| promise | short test | tried | lost |
+| promise | tests | tried | lost |
 |---|---|---:|---:|
 """
 
@@ -62,17 +66,17 @@ which names the seed and the commit of every trial; `--only kills:7` tries one a
 def write(results: Iterable[Mapping[str, Any]], page: Path = PAGE) -> None:
     """Write the page of all results."""
     results = list(results)
-    rows, losses = [], []
+    table, losses = [], []
     for promise, (text, test) in PROMISES.items():
         mine = [r for r in results if r["promise"] == promise]
         lost = [r for r in mine if r["lost"]]
         tried = sum(r["tried"] for r in mine)
         count = f"{tried:,} | {len(lost)}" if tried else "not yet | not known"
-        rows.append(f"| {text} | {test} | {count} |")
+        table.append(f"| {text} | {test} | {count} |")
         losses += [f"- `{r['trial']}` ({promise}): {'; '.join(r['lost'])[:400]}" for r in lost]
     commits = ", ".join(f"`{c}`" for c in dict.fromkeys(r["commit"][:9] for r in results))
     tried_on = f"Tried on {commits}." if results else "Nothing was tried yet."
-    text = HEAD + "\n".join(rows) + f"\n\n{tried_on}\n"
+    text = HEAD + "\n".join(table) + f"\n\n{tried_on}\n"
     text += (
         "\n## What was lost\n\n"
         + ("\n".join(losses) if losses else "Nothing of what was tried.")

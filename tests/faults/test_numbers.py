@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scalenet.config.params import Params, parse, read_yaml
@@ -40,9 +40,16 @@ def places(content: Any, path: tuple = ()) -> list[tuple]:
 
 
 PLACES = places(COMMITTED)[1:]
+DOCUMENTS = 1000  # that are tried
 
 
-@settings(max_examples=1000)
+@pytest.fixture
+def counted(record_property):
+    record_property("tried", DOCUMENTS)
+
+
+@pytest.mark.usefixtures("counted")
+@settings(max_examples=DOCUMENTS, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(PLACES), NASTY)
 def test_any_value_anywhere_is_taken_or_told_in_lines(place, value):
     content = deepcopy(COMMITTED)
