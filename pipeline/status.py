@@ -13,7 +13,6 @@ from scalenet.config.params import Params
 from scalenet.pipeline import project
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Busy, Graph
-from scalenet.pipeline.runs.alone import place
 from scalenet.records import files
 
 UNKNOWN = -1.0  # seconds of a stage that nobody has timed
@@ -77,10 +76,8 @@ def last(root: Path, params: Params) -> dict[str, float]:
     experiment = client.get_experiment_by_name(stores.stage_experiment(params))
     if experiment is None:
         return {}
-    here = f"attributes.status = 'FINISHED' and tags.place = '{place(root)}'"
-    newest = ["attributes.start_time DESC"]
     found: dict[str, float] = {}
-    for run in client.search_runs([experiment.experiment_id], here, order_by=newest):
+    for run in stores.own_runs(client, root, experiment.experiment_id, "FINISHED"):
         work = run.data.tags.get("member") or run.data.tags["stage"]
         found.setdefault(work, (run.info.end_time - run.info.start_time) / 1000)
     return found

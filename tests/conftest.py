@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import traceback
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from hypothesis import settings
+from tiny import Project, build
 
 from scalenet.config import params as params_module
 from scalenet.config.params import Params
@@ -216,3 +219,22 @@ def built(make_params, tmp_path_factory):
     run_stage(folder, "baselines", None, ignore)
     run_stage(folder, "publish", None, ignore)
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """Build the tiny project once, for all processes that run tests; nobody changes it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "whole"
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "first.txt").exists():
+            build(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(whole, tmp_path_factory):
+    """Return a copy of the built tiny project, for the tests of one file."""
+    folder = tmp_path_factory.mktemp("tiny") / "copy"
+    shutil.copytree(whole, folder, symlinks=True)
+    return Project(folder)

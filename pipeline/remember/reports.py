@@ -26,7 +26,7 @@ from scalenet.pipeline import STATE
 from scalenet.pipeline.models import registry
 from scalenet.pipeline.remember import notes, stores, tracking
 from scalenet.pipeline.remember.candidates import Candidates
-from scalenet.pipeline.runs.alone import is_held, place
+from scalenet.pipeline.runs.alone import is_held
 from scalenet.pipeline.watch.progress import Work
 from scalenet.records import files
 from scalenet.records.paths import Paths
@@ -186,8 +186,7 @@ def end_abandoned(client: MlflowClient, root: Path, params: Params, own: str | N
     ``own`` is the key whose lock this process holds.
     """
     experiment = stores.experiment_id(client, root, stores.stage_experiment(params))
-    wanted = f"attributes.status = 'RUNNING' and tags.place = '{place(root)}'"
-    for run in client.search_runs([experiment], wanted):
+    for run in stores.own_runs(client, root, experiment, "RUNNING"):
         work = run.data.tags.get("member") or run.data.tags.get("stage")
         key, report = run.data.tags.get("key"), run.data.tags.get("report", "none")
         if not work or not key or (folder_of(root) / report).exists():

@@ -15,6 +15,7 @@ from typing import Any
 import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from sqlalchemy import URL, create_engine, make_url
@@ -23,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scalenet.config.away import Unavailable, masked
 from scalenet.config.params import Params
 from scalenet.pipeline import environment, home
+from scalenet.pipeline.runs.alone import place
 
 AWAY = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # what an absent store raises
 REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")  # of a server that does not take our secret
@@ -221,6 +223,16 @@ def candidate_experiment(params: Params) -> str:
 def candidates_beside(experiment: str) -> str:
     """Name the experiment of the candidates by that of the stages."""
     return f"{experiment}/candidates"
+
+
+def own_runs(client: MlflowClient, root: Path, experiment: str, status: str) -> list[Run]:
+    """Return the runs of a project's stages, the newest first.
+
+    Its own database holds no other's, wherever it was moved from; a server may.
+    """
+    whose = "LIKE '%'" if local_database(root) else f"= '{place(root)}'"
+    wanted = f"attributes.status = '{status}' and tags.place {whose}"
+    return client.search_runs([experiment], wanted, order_by=["attributes.start_time DESC"])
 
 
 def experiment_id(client: MlflowClient, root: Path, name: str) -> str:
