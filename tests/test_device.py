@@ -1,9 +1,14 @@
-"""Where tensors are computed: memory that is not handed back between steps."""
+"""Where tensors are computed: a device a process, memory that is not handed back between steps."""
 
 import subprocess
 import sys
 
 import pytest
+import torch
+
+from scalenet.config.params import Compute
+from scalenet.nets import group
+from scalenet.training import device
 
 STEPS = """
 import resource, torch
@@ -25,3 +30,40 @@ def test_memory_that_tensors_free_is_kept_for_the_next():
     """Pages handed back fault again, one by one: a third of a large network's step."""
     run = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
     assert int(run.stdout) < 1000, "of 32,768 pages"
+
+
+@pytest.fixture
+def second_of_three(monkeypatch):
+    """Be one of three processes that train together, on a machine with two CUDA devices; return
+    those that it took."""
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(group, "size", lambda: 3)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which it would set for all tests
+    return taken
+
+
+def compute(name):
+    return Compute(device=name, threads=1, workers="auto", processes=1, scoring=None)
+
+
+@pytest.mark.parametrize(("name", "taken"), [("auto", [1]), ("cuda", [1]), ("cpu", [])])
+def test_of_those_that_train_together_each_computes_on_a_device_of_its_own(
+    second_of_three, name, taken
+):
+    assert device.prepare(compute(name)).type == ("cpu" if name == "cpu" else "cuda")
+    assert second_of_three == taken
+
+
+def test_more_of_them_than_devices_and_one_device_for_all_are_refused(monkeypatch, second_of_three):
+    with pytest.raises(ValueError, match=r"compute\.device is cuda:0, which 3 processes cannot"):
+        device.prepare(compute("cuda:0"))
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match="takes a CUDA device, and 2 are here; begin 2 or fewer"):
+        device.prepare(compute("auto"))
+    device.prepare(compute("cpu"))  # where devices do not matter
+    assert not second_of_three

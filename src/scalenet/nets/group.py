@@ -37,25 +37,17 @@ class GroupSum(torch.autograd.Function):
 def joined() -> Iterator[None]:
     """Belong to torchrun's group, if it began this process; gloo sums on CPUs, NCCL on GPUs.
 
-    ``ValueError`` if there are more processes on this machine than CUDA devices, or if processes
-    started again could meet the addresses of those before them: PyTorch keeps both in one store.
+    ``ValueError`` if processes started again could meet the addresses of those before them: PyTorch
+    keeps both in one store.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
         return
-    local, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-    if devices and local >= devices:
-        raise ValueError(
-            f"torchrun began {os.environ['LOCAL_WORLD_SIZE']} processes here, but there are "
-            f"{devices} CUDA devices; give --nproc-per-node {devices} or less"
-        )
     if os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0" and os.environ.get(OWN_STORE) != "1":
         raise ValueError(
             f"torchrun may start processes again, but {OWN_STORE} is not 1, without which they may "
             f"not find each other; begin it with {OWN_STORE}=1, or without --max-restarts"
         )
-    if devices:
-        torch.cuda.set_device(local)
     dist.init_process_group()
     try:
         yield
@@ -66,6 +58,11 @@ def joined() -> Iterator[None]:
 def size() -> int:
     """Return how many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def place() -> int:
+    """Return the number of this process among those of this machine: 0, or torchrun's."""
+    return int(os.environ["LOCAL_RANK"]) if size() > 1 else 0
 
 
 def is_first() -> bool:

@@ -9,6 +9,7 @@ import sys
 import torch
 
 from scalenet.config.params import Compute
+from scalenet.nets import group
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, MOST = -1, -4, 2**31 - 1  # of glibc's malloc.h
 
@@ -24,6 +25,8 @@ def prepare(compute: Compute) -> torch.device:
                 f"compute.device is {compute.device!r}, but {count} CUDA devices are here; "
                 "use auto or cpu"
             )
+        if group.size() > 1:
+            _take_one(name, count)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     else:
         _keep_memory()
@@ -32,6 +35,21 @@ def prepare(compute: Compute) -> torch.device:
     # nothing here reads memory that it has not written
     torch.utils.deterministic.fill_uninitialized_memory = False
     return torch.device(name)
+
+
+def _take_one(name: str, count: int) -> None:
+    """Have this process, of several that train together, compute on a CUDA device of its own."""
+    if name != "cuda":
+        raise ValueError(
+            f"compute.device is {name}, which {group.size()} processes cannot share; "
+            "use auto, for a device each, or compute.processes: 1"
+        )
+    if group.place() >= count:
+        raise ValueError(
+            f"each of the processes that train together takes a CUDA device, and {count} are here; "
+            f"begin {count} or fewer (compute.processes, or torchrun's --nproc-per-node)"
+        )
+    torch.cuda.set_device(group.place())
 
 
 def resolved(compute: Compute) -> str:
