@@ -79,10 +79,13 @@ class Images(ABC):
         """Return images (n, C, H, W) in 0…1 as ``floats`` gives them."""
         return (pixels - self.mean) / self.std
 
-    def resized(self, resolution: int, batch: int, count: int | None = None) -> Iterator[Tensor]:
-        """Yield the first ``count`` images (all by default) at a resolution in px, in batches."""
-        index = torch.arange(min(count or len(self), len(self)))
-        parts = index.split(batch)
+    def resized(
+        self, resolution: int, batch: int, count: int | None = None, start: int = 0
+    ) -> Iterator[Tensor]:
+        """Yield ``count`` images (all by default) from ``start`` on, as far as there are so many,
+        at a resolution in px, in batches."""
+        index = torch.arange(len(self))[start:][:count]
+        parts = index.split(batch) if len(index) else ()
         stream = self.coming(parts) if self.far(len(index)) else map(self.pixels, parts)
         for pixels in stream:
             yield resize(self._floats(pixels), resolution)

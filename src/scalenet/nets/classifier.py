@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Classifier(nn.Module, ABC):
         return self.compute(images, norm.on_statistics(self.weights, self.statistics()), None)
 
     @torch.no_grad()
-    def calibrate(self, batches: list[Tensor]) -> None:
+    def calibrate(self, batches: Iterable[Tensor]) -> None:
         """Measure the norms' statistics on batches (N, C, R, R) of equal size."""
 
         def apply(images: Tensor, normalise: blocks.Norm) -> Tensor:

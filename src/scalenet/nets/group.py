@@ -1,13 +1,14 @@
 """Processes that train one network together, one a device, begun by torchrun; or one alone.
 
-A step's batch is cut into parts, one for each process in the order of their ranks. What of a step
-depends on the whole batch is summed over the processes here, and nowhere else.
+A step's batch is cut into parts, one for each process in the order of their ranks; images that a
+network is evaluated on are dealt in whole batches. What depends on all of either is exchanged here,
+and nowhere else.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -75,13 +76,12 @@ def part(count: int) -> slice:
 
     Parts differ by one image at most.
     """
-    processes, rank = size(), 0 if is_first() else dist.get_rank()
-    if count < processes:
+    if count < size():
         raise ValueError(
-            f"a batch of {count} images cannot be shared by {processes} processes; "
+            f"a batch of {count} images cannot be shared by {size()} processes; "
             "raise recipe.batch, or begin fewer"
         )
-    return slice(count * rank // processes, count * (rank + 1) // processes)
+    return slice(*_cut(count))
 
 
 def share(count: int) -> float:
@@ -90,19 +90,50 @@ def share(count: int) -> float:
     return (mine.stop - mine.start) / count
 
 
+def dealt(count: int, batch: int) -> range:
+    """Return which of ``count`` images this process evaluates, ``batch`` at a time; perhaps none.
+
+    They are cut between the batches that one process would make of them, so that each image is
+    computed with those that it is with there, and rounded alike.
+    """
+    first, end = _cut(-(-count // batch))
+    return range(min(first * batch, count), min(end * batch, count))
+
+
+def _cut(count: int) -> tuple[int, int]:
+    """Return the first of this process's part of so many things, and the first of the next's."""
+    processes, rank = size(), 0 if is_first() else dist.get_rank()
+    return count * rank // processes, count * (rank + 1) // processes
+
+
 def total(x: Tensor) -> Tensor:
     """Return the sum over all processes; gradients pass through it."""
     return GroupSum.apply(x) if size() > 1 else x
 
 
+def total_of(number: float, device: torch.device) -> float:
+    """Return the sum of a number over all processes, which exchange on a device."""
+    return number if size() == 1 else total(torch.tensor([number], device=device)).item()
+
+
 def add_up(tensors: list[Tensor]) -> None:
     """Sum tensors of one type over all processes, in place, in one exchange."""
+    _exchange(tensors, dist.all_reduce)
+
+
+def from_first(tensors: list[Tensor]) -> None:
+    """Give all processes the first's tensors, of one type, in place, in one exchange."""
+    _exchange(tensors, lambda flat: dist.broadcast(flat, 0))
+
+
+@torch.no_grad()
+def _exchange(tensors: list[Tensor], how: Callable[[Tensor], object]) -> None:
     if size() == 1:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
-    dist.all_reduce(flat)
-    for tensor, summed in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-        tensor.copy_(summed.view_as(tensor))
+    how(flat)
+    for tensor, whole in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(whole.view_as(tensor))
 
 
 def agree(number: int, device: torch.device) -> None:

@@ -86,7 +86,27 @@ def calibrate(
 
     The law of total variance joins them.
     ``apply(images, norm)`` is a network's forward pass; each batch runs on its own statistics.
+    Of several processes the first measures: a norm sees what those before it made of all images, so
+    parts would be joined with other rounding than one process's.
     """
+    if group.is_first():
+        statistics = _measured(apply, weights, batches)
+    else:
+        norms = [name for name in weights if name.endswith("/norm/weight")]
+        statistics = {
+            name.removesuffix("/weight"): tuple(torch.empty_like(weights[name]) for _ in range(2))
+            for name in norms
+        }
+    group.from_first([tensor for name in sorted(statistics) for tensor in statistics[name]])
+    return statistics
+
+
+def _measured(
+    apply: Callable[[Tensor, Norm], Tensor],
+    weights: Mapping[str, Tensor],
+    batches: Iterable[Tensor],
+) -> Statistics:
+    """Measure the statistics in this process."""
     moments: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def record(name: str, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from scalenet.config.recipe import Recipe
 from scalenet.data.augmentation import class_weights
-from scalenet.data.images import Batches, Images, Order, chunks, resize
+from scalenet.data.images import Batches, Images, Order, resize
 from scalenet.nets import group
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.classifier import Classifier
@@ -47,18 +47,32 @@ def train(
 
 
 def calibrate(net: Classifier, images: Images, count: int, seed: int) -> None:
-    """Measure the norms' statistics on ``count`` images drawn by a seed: ready for evaluation."""
+    """Measure the norms' statistics on ``count`` images drawn by a seed: ready for evaluation.
+
+    Of several processes all then have the first's network, to the last bit.
+    """
     first = torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:count])
-    net.calibrate([resize(images.floats(first), net.resolution)])
+    net.calibrate(resize(images.floats(i), net.resolution) for i in first.split(count))
+    group.from_first(list(net.weights.values()))
     net.eval()
 
 
 @torch.no_grad()
 def predict(net: Classifier, images: Images, batch: int) -> Predictions:
-    """Return what a calibrated network says of images, ``batch`` of them at a time."""
-    parts = []
-    for x, y in chunks(images.resized(net.resolution, batch), images.labels):
-        shares = net(x).softmax(1)
+    """Return what a calibrated network says of images, ``batch`` of them at a time.
+
+    Several processes answer a part each, and all return the whole, as one process would.
+    """
+    labels, mine = images.labels, group.dealt(len(images), batch)
+    # predicted class, its probability, the true class's; sums with zeros change none of them
+    said = torch.zeros(3, len(images), device=images.device)
+    start = mine.start
+    for x in images.resized(net.resolution, batch, len(mine), start):
+        shares, end = net(x).softmax(1), start + len(x)
         probability, predicted = shares.max(1)
-        parts.append((y.int(), predicted.int(), probability, shares.gather(1, y[:, None])[:, 0]))
-    return Predictions(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
+        true = shares.gather(1, labels[start:end, None])[:, 0]
+        said[:, start:end] = torch.stack([predicted, probability, true])
+        start = end
+    predicted, probability, true = group.total(said).cpu()
+    answers = labels.int().cpu(), predicted.int(), probability.float(), true.float()
+    return Predictions(*(column.numpy() for column in answers))

@@ -95,7 +95,8 @@ class Training:
 
     def note(self, step: int, losses: list[float]) -> None:
         """Add the mean of the latest losses to the curve; ``ValueError`` if training diverged."""
-        mean = self._over_processes(sum(losses) / len(losses))
+        device = next(iter(self.tensors.values())).device
+        mean = group.total_of(sum(losses) / len(losses), device)
         if not math.isfinite(mean):
             raise ValueError(
                 f"training diverged by step {step}: the loss is {mean}; "
@@ -139,13 +140,6 @@ class Training:
         """Leave the moving average in the weights and return the loss curve."""
         self._copy(self.average.tensors)
         return self.history
-
-    def _over_processes(self, loss: float) -> float:
-        """Return the whole loss, of which each process has its part."""
-        device = next(iter(self.tensors.values())).device
-        if group.size() == 1:
-            return loss
-        return group.total(torch.tensor([loss], device=device)).item()
 
     @torch.no_grad()
     def _copy(self, tensors: Mapping[str, Tensor]) -> None:

@@ -19,6 +19,7 @@ from scalenet.records import files
 from scalenet.space.network import Network
 from scalenet.training.loop import Emit, History
 
+JUDGED = 64  # images that are judged at a time, a batch of one process or another
 Judge = Callable[[Mapping[str, Tensor]], list[float]]  # averaged weights -> accuracies (0…1)
 # (network, weights, batches that calibrate its norms) -> its function images -> logits
 Evaluator = Callable[[Network, Mapping[str, Tensor], list[Tensor]], Callable[[Tensor], Tensor]]
@@ -40,10 +41,10 @@ class Watch:
     def __call__(self, record: Mapping[str, Any]) -> None:
         if record["event"] != "checkpoint":
             self.emit(record)
-        elif self.judge is not None and group.is_first():
+        elif self.judge is not None:
             step, row = record["step"], self.judge(record["weights"])
             self.rows[step] = row
-            if self.file:
+            if self.file and group.is_first():
                 files.write_json(self.file, self.rows)
             reached = dict(zip(self.names, row, strict=True))
             self.emit({"event": "judged", "step": step, "steps": record["steps"], **reached})
@@ -67,17 +68,19 @@ def judge_of(
 ) -> Judge | None:
     """Return what judges networks by their top-1 on the first ``count`` images of select.
 
-    Norms are measured on as many of train. None for 0 images.
+    Norms are measured on as many of train. None for 0 images. Several processes judge a part each,
+    and all get the same.
     """
+    count, most = min(count, len(select)), count
 
     @torch.no_grad()
     def accuracy(weights: Mapping[str, Tensor], network: Network) -> float:
-        calibration = list(train.resized(network.resolution, count, count))
+        calibration = list(train.resized(network.resolution, most, most))
         logits_of = evaluator(network, weights, calibration)
-        right = sum(
-            int((logits_of(x).argmax(1) == y).sum())
-            for x, y in chunks(select.resized(network.resolution, count, count), select.labels)
-        )
-        return right / min(count, len(select))
+        mine = group.dealt(count, JUDGED)
+        batches = select.resized(network.resolution, JUDGED, len(mine), mine.start)
+        pairs = chunks(batches, select.labels[mine.start : mine.stop])
+        right = sum(int((logits_of(x).argmax(1) == y).sum()) for x, y in pairs)
+        return group.total_of(right, select.device) / count
 
-    return (lambda weights: [accuracy(weights, one) for one in networks]) if count else None
+    return (lambda weights: [accuracy(weights, one) for one in networks]) if most else None
