@@ -26,6 +26,7 @@ from scalenet.records.documents import (
     Family,
     Measurements,
     Member,
+    Reading,
     Trained,
 )
 from scalenet.records.paths import Paths
@@ -52,6 +53,14 @@ class Case:
     one_class: bool = False
     side: int = 8
     remembered: Remembered = field(default_factory=Remembered)
+
+
+def reading(**changes) -> Reading:
+    """Return what was read of images of which nothing is odd."""
+    counted = dict.fromkeys(("unused", "dropped", "groups", "torn"), 0) | {"brightest": 255}
+    kinds = {key: {} for key in ("taken", "skipped", "ignored", "duplicates", "repeated")}
+    about = {"name": "odd", "source": "odd.tar", "first": [], "conflicting": []}
+    return Reading(**counted, **kinds, **about, **changes)
 
 
 def say(case: Case, good: float, seed: int) -> Predictions:
@@ -92,6 +101,7 @@ def make(built, make_params, tmp_path_factory) -> Callable[[Case], Path]:
             std=[0.2] * case.channels,
             digest=DIGEST,
         ).write(paths.data / "info.json")
+        reading().write(paths.data / "read.json")
         for split in ("test", "select"):
             shape = (TESTED, case.channels, case.side, case.side)
             pixels = rng.integers(0, 255, shape).astype(np.uint8)
@@ -358,6 +368,12 @@ def test_unusual_families_are_reported_too(name, make, browser):
     visit.close()
     if name == "one answer":
         assert "one and the same class" in file.read_text()
+
+
+def test_what_may_be_wrong_with_the_images_is_said(make):
+    folder = make(Case(members=1))
+    reading(unmarked=True).write(folder / "artifacts/data/read.json")
+    assert "no end mark, so it may have been cut" in page_alone(folder).read_text()
 
 
 def test_a_large_family_makes_a_page_that_opens(make, browser):

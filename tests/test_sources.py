@@ -171,13 +171,28 @@ def test_a_wrong_checksum_at_the_end_is_found(tmp_path):
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
 @pytest.mark.parametrize("blocks", [1, 2, 3, 4, 5])
 def test_an_archive_with_fewer_images_than_it_had_is_found(tmp_path, suffix, blocks):
-    """Cut between two files it looks whole, but for the end mark."""
+    """Cut between two files it looks whole, but for the end mark: a plain one may lack it."""
     path = tarball(tmp_path / "whole.tar", images("ant", "bee"))
     content = path.read_bytes()[: 1024 * 5 + 512 * blocks]
     cut = tmp_path / f"cut{suffix}"
     cut.write_bytes(gzip.compress(content) if suffix == ".tar.gz" else content)
+    if suffix == ".tar" and blocks % 2 == 0:
+        source = find(cut)
+        assert source.files.unmarked and len(source.labels) == 5 + blocks // 2
+        return
     with pytest.raises(ValueError, match="cannot be read to its end"):
         find(cut)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 20])
+def test_an_archive_without_its_end_mark_is_read_and_known(tmp_path, blocks):
+    """What appends to archives leaves the mark out; every file is there."""
+    path = tarball(tmp_path / "a.tar", images("ant", "bee"))
+    path.write_bytes(path.read_bytes()[: 1024 * 10 + 512 * blocks])
+    source = find(path)
+    assert source.files.unmarked == (blocks == 0)
+    assert np.array_equal(decoded(source, np.arange(10)), decoded(find(path), np.arange(10)))
+    assert len(source.labels) == 10
 
 
 @pytest.mark.parametrize("change", [b"\0" * 512, b"\1" * 512])

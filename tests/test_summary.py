@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from test_sources import data, find, images, picture, unpacked
+from test_sources import data, find, images, picture, tarball, unpacked
 
+from scalenet.pipeline.init.look import look
 from scalenet.pipeline.watch.lines import Lines
 from scalenet.pipeline.watch.progress import Progress
 from scalenet.records.documents import Reading
@@ -208,6 +209,17 @@ def test_a_thousand_classes_with_odd_names_are_read_and_written(tmp_path):
     (path / "train" / names[7] / "0.png").unlink()
     with pytest.raises(ValueError, match=r"0007.* has none in its train split"):
         prepared(path)
+
+
+def test_an_archive_without_its_end_mark_is_a_warning_at_every_door(tmp_path):
+    path = tarball(tmp_path / "a.tar", images("ant", "bee", count=20))
+    assert "end mark" not in prepared(path)[1][0]["summary"]
+    path.write_bytes(path.read_bytes()[: 1024 * 38])
+    made, told = prepared(path)
+    assert made.read.unmarked and sum(made.info.counts.values()) == 38
+    assert "38 images" in told[0]["summary"]
+    assert "warning: the archive has no end mark, so it may have been cut" in told[0]["summary"]
+    assert look(str(path)).unmarked
 
 
 def test_the_summary_is_the_same_every_time(damaged):

@@ -38,6 +38,7 @@ class Seen:
     ``counts`` are the images of each class, ``given`` those of the splits that it comes with,
     ``sides`` (n) the shorter sides of a sample in px, ``sample`` uint8 (m, C, H, W) some images
     with their ``labels`` (m), and ``decode`` the seconds that reading one image takes.
+    ``unmarked`` is an archive from which files may be missing.
     """
 
     classes: list[str]
@@ -47,6 +48,7 @@ class Seen:
     sample: np.ndarray
     labels: np.ndarray
     decode: float
+    unmarked: bool = False
 
     @property
     def images(self) -> int:
@@ -177,4 +179,5 @@ def _seen(
         sample=sample,
         labels=found.labels[list(shown)],
         decode=decode,
+        unmarked=found.files is not None and found.files.unmarked,
     )

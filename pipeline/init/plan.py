@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from scalenet.data.listing import UNMARKED
 from scalenet.pipeline.init.design import Design, Wish, slowed
 from scalenet.pipeline.init.estimate import Rates
 from scalenet.pipeline.init.look import Seen
@@ -66,6 +67,8 @@ def warnings(seen: Seen, design: Design, rates: Rates) -> Iterator[str]:
     params, counts = design.params, design.counts
     last = max(s.resolution for s in all_strategies(params.scaling))
     smaller = float(np.mean(seen.sides < last))
+    if seen.unmarked:
+        yield UNMARKED
     if last > seen.side:
         yield (
             f"the largest resolution, {last} px, exceeds what the images hold ({seen.side} px): "

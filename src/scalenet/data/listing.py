@@ -31,6 +31,11 @@ TWICE = "rows that say the same again"
 LONGEST_REASON = 200  # characters of what a library says of damage
 IGNORED = (HIDDEN, NOTE, LOOP, LOOSE, UNLISTED, TWICE)  # reasons that nobody needs to mend
 
+UNMARKED = (
+    "the archive has no end mark, so it may have been cut between two files, and what followed is "
+    "missing: compare the counts with what was packed, or pack it again"
+)
+
 # what a broken archive raises
 BROKEN = (
     *(OSError, EOFError, RuntimeError, UnicodeError),
@@ -44,6 +49,7 @@ class Files:
 
     ``read`` yields (name, bytes) of the names asked for, in any order; the bytes may be the error
     that one file met. ``others`` maps the remaining files to the reason why they are no images.
+    ``unmarked`` is an archive that nothing tells from one cut between two of its files.
     """
 
     origin: Path
@@ -51,6 +57,7 @@ class Files:
     folders: set[str]
     others: dict[str, str]
     read: Callable[[set[str]], Iterator[tuple[str, bytes | OSError]]]
+    unmarked: bool = False
 
 
 def sorted_out(origin: Path, reasons: dict[str, str], folders: set[str], read) -> Files:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from scalenet.config.params import Data
+from scalenet.data.listing import UNMARKED
 from scalenet.data.names import few, shown
 from scalenet.data.source import Source
 from scalenet.data.splits import Cut
@@ -53,6 +54,7 @@ def reading(params: Data, source: Source, made: Cut) -> Reading:
         groups=len(together),
         torn=sum(len(splits) > 1 for splits in together.values()),
         brightest=max(int(made.facts.brightest[i].max()) for i in made.places.values()),
+        unmarked=source.files is not None and source.files.unmarked,
     )
 
 
@@ -96,26 +98,32 @@ def line(read: Reading) -> str:
     sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     parts = [f"{sum(counts.values()):,} images of {classes:,} classes taken ({sizes})"]
     parts += _left_out(read)
+    return "; ".join([*parts, *(f"warning: {sentence}" for sentence in warnings(read))])
+
+
+def warnings(read: Reading) -> list[str]:
+    """Say in sentences what may be wrong with what was read."""
+    found = [UNMARKED] if read.unmarked else []
     shared = {name: count for name, count in read.duplicates.items() if count}
     if shared:
         said = ", ".join(f"{count:,} of {name}" for name, count in shared.items())
-        parts.append(
-            f"warning: the same images in two splits: {said}; data.duplicates: drop leaves them out"
+        found.append(
+            f"the same images in two splits: {said}; data.duplicates: drop leaves them out"
         )
     if read.conflicting:
         said = f"{len(read.conflicting):,} images are there under two classes"
-        parts.append(f"warning: {said} ({few(read.conflicting)})")
+        found.append(f"{said} ({few(read.conflicting)})")
     if read.torn:
-        parts.append(f"warning: {read.torn:,} groups are in two of the source's own splits")
+        found.append(f"{read.torn:,} groups are in two of the source's own splits")
     for split, counts in read.taken.items():
         if lacking := [name for name, count in counts.items() if not count]:
-            parts.append(f"warning: {split} has no image of {few(lacking)}")
+            found.append(f"{split} has no image of {few(lacking)}")
     if read.brightest < DARK:
-        parts.append(
-            f"warning: no pixel is brighter than {read.brightest} of 255; 12 bits in 16 "
-            "look so: scale them to 0…65535"
+        found.append(
+            f"no pixel is brighter than {read.brightest} of 255; 12 bits in 16 look so: scale "
+            "them to 0…65535"
         )
-    return "; ".join(parts)
+    return found
 
 
 def _left_out(read: Reading) -> list[str]:

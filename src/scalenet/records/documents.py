@@ -91,7 +91,7 @@ class Reading(Document):
     ``repeated`` those that their split has already; ``conflicting`` names those of more than one
     class; ``dropped`` counts those left out, if data.duplicates is drop. Of ``groups``, ``torn``
     are in more than one split, by the source's own; ``brightest`` is the highest level of all
-    pixels, 0…255.
+    pixels, 0…255. ``unmarked`` is a source that lacks its end mark, so that files may be missing.
     """
 
     format: Literal[1] = 1
@@ -109,6 +109,7 @@ class Reading(Document):
     groups: int
     torn: int
     brightest: int
+    unmarked: bool = False
 
 
 class Candidate(Document):

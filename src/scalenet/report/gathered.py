@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from scalenet.data import store
+from scalenet.data import store, summary
 from scalenet.records import files, predictions
-from scalenet.records.documents import FINALS, DataInfo, Family
+from scalenet.records.documents import FINALS, DataInfo, Family, Reading
 from scalenet.records.paths import Paths
 from scalenet.records.predictions import Predictions
 from scalenet.report import confusion
@@ -43,7 +43,8 @@ class Remembered:
 
 @dataclass(frozen=True)
 class Gathered:
-    """A built family with everything around it, read and in order."""
+    """A built family with everything around it, read and in order; ``warnings`` of it and of its
+    images."""
 
     family: Family
     info: DataInfo
@@ -57,6 +58,7 @@ class Gathered:
     recall: dict[str, Rows]
     answers: dict[str, dict[str, Predictions]]
     pixels: dict[str, np.ndarray]
+    warnings: list[str]
 
 
 def gather(root: Path, remembered: Remembered) -> Gathered:
@@ -81,6 +83,7 @@ def gather(root: Path, remembered: Remembered) -> Gathered:
         recall={name: [r for r in recalls if r["member"] == name] for name in names},
         answers={name: _answers(paths, name) for name in names},
         pixels=_pixels(paths),
+        warnings=summary.warnings(Reading.read(paths.data / "read.json")) + family.warnings,
     )
 
 
