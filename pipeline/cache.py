@@ -1,6 +1,7 @@
 """DVC's cache, looked at byte by byte.
 
-DVC trusts an object of its cache that is still read-only, and the file it was checked out to.
+DVC trusts an object of its cache that is still read-only, and the file it was checked out to. The
+list of a folder's files, an object too, it takes for whole if it is JSON.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvc.repo import Repo
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.tree import Tree
 
 from scalenet.records.files import set_aside
 
@@ -38,6 +41,44 @@ def mend(found: list[DamagedObject]) -> None:
             if file.is_file() and _md5(file) != _name(item.path):
                 set_aside(file)
         set_aside(item.path)
+
+
+def mended_lists(repo: Repo) -> str:
+    """Set damaged lists of folders aside; return a line on them, if there were any."""
+    if found := _damaged_lists(repo):
+        named = ", ".join(str(set_aside(path)) for path in found)
+        return (
+            f"damaged in DVC's cache: {named}, as it is called now; the folder that it lists is "
+            "made again, or `dvc pull` brings it"
+        )
+    return ""
+
+
+def refuse_damaged_lists(repo: Repo) -> None:
+    """``ValueError`` names the damaged lists of folders, which DVC does not survive reading."""
+    if found := _damaged_lists(repo):
+        raise ValueError(
+            f"damaged in DVC's cache: {', '.join(map(str, found))}; `scalenet run`, or `scalenet "
+            "doctor --deep --mend`, sets it aside"
+        )
+
+
+def _damaged_lists(repo: Repo) -> list[Path]:
+    lists = sorted(Path(repo.cache.local.path).glob("??/*.dir"))
+    return [path for path in lists if _md5(path) != _name(path)]
+
+
+def holds(repo: Repo, path: Path) -> bool:
+    """Tell whether a cache has a file, or a folder, under the sum of its bytes: what was checked
+    out of a damaged object is under another."""
+    if not path.is_dir():
+        return repo.cache.local.exists(_md5(path))
+    tree = Tree()
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            tree.add(file.relative_to(path).parts, None, HashInfo("md5", _md5(file)))
+    tree.digest()
+    return repo.cache.local.exists(tree.hash_info.value)
 
 
 def _objects(folder: Path) -> Iterator[Path]:

@@ -29,7 +29,7 @@ from dvc.utils.serialize import load_yaml, modify_yaml
 from dvc.utils.strictyaml import merge_conflict_marker
 from networkx import descendants, lexicographical_topological_sort
 
-from scalenet.pipeline import settings
+from scalenet.pipeline import cache, settings
 from scalenet.records import files
 
 
@@ -52,6 +52,7 @@ class Graph:
         """Return the stages that a target needs (all by default), each after those that it needs
         itself, with their names."""
         with self._opened() as repo:
+            cache.refuse_damaged_lists(repo)
             stages = {stage.addressing: stage for stage in repo.index.stages}
             needs = repo.index.graph  # edges point from a stage to what it needs
         chosen = [
@@ -74,12 +75,14 @@ class Graph:
         return found
 
     def mend(self) -> list[str]:
-        """Set aside what a DVC that was killed left half written; return a line on each.
+        """Set aside what a DVC that was killed left half written, and damaged lists of folders;
+        return a line on each.
 
         It writes dvc.lock, and its list of locks, in place.
         """
         with self._opened() as repo, lock_repo(repo):
             lines = [_mended_locks(repo), _mended_lockfile(repo, self.root / LOCK_FILE)]
+            lines.append(cache.mended_lists(repo))
         return [line for line in lines if line]
 
     def changed(self, name: str) -> bool:
@@ -130,13 +133,17 @@ class Graph:
 
     def restored(self, name: str) -> bool:
         """Bring what a stage makes from DVC's cache, if it was made before from equal params, code
-        and inputs, in any copy of the project; tell whether that was so."""
+        and inputs, in any copy of the project; tell whether that was so. What the cache has
+        damaged is set aside, and not brought."""
         with self._opened() as repo, repo.lock, _remembered(_stage(repo, name)) as stage:
             try:
                 repo.stage_cache.restore(stage)
             except (RunCacheNotFoundError, ConfirmRemoveError):
                 return False  # a damaged output, which DVC would not replace: a stage does
-        return True
+            whole = all(cache.holds(repo, Path(out.fs_path)) for out in stage.outs)
+        if not whole:
+            cache.mend(cache.damaged(self.root))
+        return whole
 
     def _commit(self, repo: Repo, name: str) -> None:
         """Commit a stage; those that follow it in order follow it in dvc.lock, though they be done

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, dvc
+from dvc.repo import Repo
 
 from scalenet.pipeline import cache, doctor
 from scalenet.pipeline.repro import Graph
@@ -95,6 +97,65 @@ def test_a_damaged_list_of_a_folder_is_named(project, said):
     one.chmod(0o444)
     [found] = cache.damaged(project)
     assert found.path == one and found.files == (project / "images",)
+
+
+def test_a_damaged_object_is_not_brought_for_what_a_stage_makes(project, monkeypatch):
+    """DVC trusts it, and would lock what was brought as what the stage makes."""
+    (project / "dvc.yaml").write_text(GRAPH + "    deps: [params.yaml]\n")
+    dvc(project, "repro", "-q")
+    monkeypatch.chdir(project)
+    whole = (project / "out.txt").read_bytes()
+    [one] = [p for p in (project / ".dvc/cache/files/md5").glob("??/*") if p.read_bytes() == whole]
+    spoil(one)
+    (project / "out.txt").unlink()
+    stages = Graph(project)
+    assert stages.changed("made") and not stages.restored("made")
+    assert not one.exists() and not (project / "out.txt").exists()
+    (project / "out.txt").write_bytes(whole)  # as the stage does
+    stages.commit("made")
+    assert not stages.changed("made") and cache.damaged(project) == []
+
+
+LISTS = {
+    "a key": lambda said: said.replace(b"relpath", b"relqath", 1),
+    "a name": lambda said: said.replace(b'"1"', b'"3"', 1),
+    "no sum": lambda said: said.replace(b'"md5": "', b'"md5": null, "md": "', 1),
+    "cut": lambda said: said[:40],
+    "numbers": lambda said: b"[1, 2]",
+    "deep": lambda said: b"[" * 100_000,
+}
+
+
+def test_a_damaged_list_of_what_a_stage_made_is_named_and_made_again(tmp_path, monkeypatch):
+    """DVC ends with a traceback, or makes other files, wherever it reads such a list."""
+    monkeypatch.chdir(tmp_path)
+    Repo.init(str(tmp_path), no_scm=True).close()
+    (tmp_path / "given").write_text("a")
+    stage = {"cmd": "make out", "deps": ["given"], "outs": ["out"]}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": {"made": stage}}))
+    graph, out = Graph(tmp_path), tmp_path / "out"
+
+    def make() -> None:
+        out.mkdir(exist_ok=True)
+        for i in (1, 2):
+            (out / str(i)).write_text("w" * i)
+        graph.commit("made")
+
+    make()
+    for number, (kind, damage) in enumerate(LISTS.items()):
+        [one] = (tmp_path / ".dvc/cache/files/md5").glob("??/*.dir")
+        one.chmod(0o644)
+        one.write_bytes(damage(one.read_bytes()))
+        one.chmod(0o444)
+        if number % 2:
+            shutil.rmtree(out)
+        with pytest.raises(ValueError, match=rf"damaged in DVC's cache: {one}; `scalenet run`"):
+            graph.needs(None)
+        [line] = graph.mend()
+        assert f"{one}.damaged" in line and "\n" not in line, kind
+        assert graph.changed("made"), kind
+        make()
+        assert not graph.changed("made") and sorted(p.name for p in out.iterdir()) == ["1", "2"]
 
 
 def test_an_output_that_was_damaged_is_made_again(project, monkeypatch):
