@@ -20,6 +20,7 @@ from scalenet.stages import STAGES
 
 OWNED = ("data", "compute")  # which images, and where it runs, is the project's to say
 FEW = 4  # keys that a line names
+ABSENT = object()  # what stands for a key that is not there, where null is a value
 LONGEST = 40  # characters of a value in a line
 
 
@@ -105,23 +106,23 @@ def pairs(lines: Iterable[str], name: str) -> dict[str, Any]:
 
 
 def changed(before: Any, after: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted keys at which two contents differ, each with its two values; None where
-    one has not the key."""
+    """Yield the dotted keys at which two contents differ, each with its two values; ``ABSENT``
+    where one has not the key."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in dict.fromkeys([*before, *after]):
             inside = f"{name}.{key}" if name else str(key)
-            yield from changed(before.get(key), after.get(key), inside)
+            yield from changed(before.get(key, ABSENT), after.get(key, ABSENT), inside)
     elif before != after:
         yield name, before, after
 
 
 def line(key: str, before: Any, after: Any) -> str:
-    """Say how a key changed: ``search.population: 8 -> 16``."""
+    """Say how a key changed: ``search.population: 8 -> 16``, ``family.S6: absent -> …``."""
     return f"{key}: {_short(before)} -> {_short(after)}"
 
 
 def _short(value: Any) -> str:
-    text = "none" if value is None else json.dumps(value, ensure_ascii=False)
+    text = "absent" if value is ABSENT else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 

@@ -68,7 +68,7 @@ def test_changed_params_are_told_and_the_same_ones_too(tmp_path):
     change = ["params", "--set", "search.seed=7", "--set", "family.S6={multiple: 64, seed: 0}"]
     said = scalenet(*change, cwd=tmp_path).stdout.decode()
     assert "search.seed: 0 -> 7" in said
-    assert 'family.S6: none -> {"multiple": 64, "seed": 0}' in said
+    assert 'family.S6: absent -> {"multiple": 64, "seed": 0}' in said
     assert "so already" in scalenet(*change, cwd=tmp_path).stdout.decode()
 
 

@@ -39,7 +39,8 @@ def test_what_is_up_to_date_has_no_reason(project):
 def test_reasons_name_the_param_and_the_file(project):
     graph = Graph(project)
     (project / "params.yaml").write_text("one: 2\nsome: {a: 1, b: {c: [1, 3], d: null}}\n")
-    assert graph.reasons("first") == ["one: 1 -> 2", "some.b.c: [1, 2] -> [1, 3]"]
+    said = ["one: 1 -> 2", "some.b.c: [1, 2] -> [1, 3]", "some.b.d: absent -> null"]
+    assert graph.reasons("first") == said
     (project / "a.txt").write_text("changed by hand")
     assert "a.txt: modified" in graph.reasons("second")
     assert "a.txt: modified" in graph.reasons("first")
