@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,8 +18,10 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
+from scalenet.config import params as config
 from scalenet.config.away import Unavailable
 from scalenet.pipeline import settings
+from scalenet.pipeline.runs import flows
 from scalenet.pipeline.runs.workers import Workers
 from scalenet.records.journal import Journal
 from scalenet.search import cluster
@@ -165,6 +168,45 @@ def test_no_scheduler_is_one_line_and_exit_3(root, monkeypatch, capsys):
         other.shutdown()
     with Workers() as pool, pytest.raises(Unavailable, match="no Dask scheduler answers"):
         pool.run_stage(root, "search", None, ignore)
+
+
+NEEDS = {"prepare": set(), "supernet": {"prepare"}, "search": {"supernet"}, "S0": {"search"}}
+
+
+class Stages:
+    """A project of which these stages must run."""
+
+    def __init__(self, *changed):
+        self.changed = changed.__contains__
+
+
+def test_a_run_refuses_an_absent_scheduler_before_it_trains(root, monkeypatch):
+    """Only if there is a search to come: a run without one needs nobody who scores."""
+    monkeypatch.setattr(cluster, "PATIENCE", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        scored_by(root, place)
+        params = config.load(root / "params.yaml")
+        for changed in (["prepare", "supernet", "search"], ["prepare"], ["search"]):
+            with pytest.raises(Unavailable, match=f"no Dask scheduler answers at {place}"):
+                flows.check_scorers(params, Stages(*changed), NEEDS)
+        flows.check_scorers(params, Stages("S0"), NEEDS)
+        only = {name: NEEDS[name] for name in ("prepare", "supernet")}
+        flows.check_scorers(params, Stages("supernet"), only)
+
+
+@pytest.mark.long
+def test_a_run_says_at_once_that_no_scheduler_answers(tmp_path):
+    begun = [sys.executable, "-m", "scalenet.pipeline", "params", "--preset", "tiny"]
+    subprocess.run(begun, cwd=tmp_path, check=True, capture_output=True)
+    run = [sys.executable, "-m", "scalenet.pipeline", "run", "--set"]
+    done = subprocess.run(
+        [*run, "compute.scoring=tcp://127.0.0.1:9"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 3
+    said = [line for line in done.stderr.splitlines() if "compute.scoring" in line]
+    assert said == [line for line in said if "no Dask scheduler answers" in line] and said
+    assert not (tmp_path / "artifacts/data").exists()
 
 
 def test_without_dask_what_to_install_is_said(root, monkeypatch):

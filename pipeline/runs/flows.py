@@ -147,6 +147,7 @@ def graph(root: Path, target: str | None) -> tuple[Graph, dict[str, set[str]]]:
 def built(root: Path, params: Params, stages: Graph, needs: dict[str, set[str]]) -> State:
     """Have every stage done that must be; return how the run ended."""
     check_store(root, params)
+    check_scorers(params, stages, needs)
     progress, ordered = PROGRESS.get() or Progress(), _largest_first(needs, params)
     workers_at_once = count(params.compute)
     progress.plan(needs, standing.expected(root, params, needs), workers_at_once)
@@ -165,6 +166,20 @@ def built(root: Path, params: Params, stages: Graph, needs: dict[str, set[str]])
     if "publish" in ended and servers.answers() and post.client():
         published.show(root, params)
     return Completed(message=f"{len(ended)} stages are up to date")
+
+
+def check_scorers(params: Params, stages: Graph, needs: dict[str, set[str]]) -> None:
+    """Refuse a scheduler that does not answer before what a search needs is trained for hours, if
+    there is a search to come."""
+    if params.compute.scoring is None or "search" not in needs:
+        return
+    before, found = {"search"}, set()
+    while before:
+        found |= before
+        before = set().union(*(needs[name] for name in before)) - found
+    if any(stages.changed(name) for name in found):
+        cluster = import_module("scalenet.search.cluster")  # and Dask, which others do without
+        cluster.check(params.compute.scoring)
 
 
 def _said(line: str, about: str = "params") -> None:

@@ -48,20 +48,15 @@ def connected(place: str, processes: int) -> Iterator[Client]:
 
     ``Unavailable`` if no scheduler answers.
     """
-    try:
-        from distributed import Client
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{KEY} is {place!r}, which needs Dask: pip install 'scalenet-pipeline[dask]', "
-            "or set it to null"
-        ) from error
+    check(place)
+    from distributed import Client
+
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what it logs, an error says
     if place == LOCAL:
         with _begun(processes) as cluster, Client(cluster, set_as_default=False) as client:
             yield client
         return
-    _check(place)
     with Client(place, timeout=PATIENCE, set_as_default=False) as client:
         yield client
 
@@ -83,11 +78,19 @@ def _begun(processes: int) -> LocalCluster:
     )
 
 
-def _check(place: str) -> None:
+def check(place: str) -> None:
     """Refuse an address at which no scheduler of Dask's answers; its client would wait for ever
-    for some other server there."""
-    from distributed import Security
-    from distributed.core import connect
+    for some other server there. ``ValueError`` if Dask is not installed."""
+    try:
+        from distributed import Security
+        from distributed.core import connect
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{KEY} is {place!r}, which needs Dask: pip install 'scalenet-pipeline[dask]', "
+            "or set it to null"
+        ) from error
+    if place == LOCAL:
+        return
 
     async def reach() -> None:
         connection = Security().get_connection_args("client")
