@@ -246,10 +246,15 @@ def test_what_was_registered_before_there_were_generations_is_compared_by_its_pr
     build(root, BETTER)
     deployment.enter(root, params)
     assert aliases(root) == FIRST
+    older = "What is deployed is no generation: `s0` is version 1, from before there were"
+    page = client.get_registered_model(MODEL).description
+    assert page.startswith(older) and f"Generation {generations.here(root)} is there too" in page
     said = promoted(root, params, capsys)
+    assert shown(root) == (generations.here(root), [])
     assert "points" in said and aliases(root) == {"s0": "4", "s1": "5", "s2": "6"}
     deployment.back(root, params)
     assert aliases(root) == FIRST
+    assert client.get_registered_model(MODEL).description.startswith(older)
     build(root, GOOD)  # it comes to lie here again, and becomes a generation
     assert "is deployed: versions 1 to 3" in deployment.enter(root, params)
 

@@ -23,15 +23,15 @@ def write(client: MlflowClient, model: str) -> None:
     _mark(client, model)
     known = generations.known(client, model)
     aliases = generations.deployed(client, model)
-    parts = list(_deployed(client, known, set(aliases.values())))
+    parts = list(_deployed(client, known, aliases))
     client.update_registered_model(model, notes.cut("\n\n".join(parts), "model"))
 
 
 def _deployed(
-    client: MlflowClient, known: Mapping[str, Generation], numbers: set[str]
+    client: MlflowClient, known: Mapping[str, Generation], aliases: Mapping[str, str]
 ) -> Iterator[str]:
-    """Yield the paragraphs; ``numbers`` are the versions that members' aliases point at."""
-    beside = dict(known)
+    """Yield the paragraphs; members' ``aliases`` point at versions."""
+    beside, numbers = dict(known), set(aliases.values())
     for name, generation in known.items():
         if numbers and numbers <= set(generation.numbers.values()):
             beside.pop(name)
@@ -39,9 +39,24 @@ def _deployed(
             yield notes.table(HEAD, (_row(client, *each) for each in generation.versions.items()))
             yield from _links(client, generation)
             break
+    else:
+        yield _of_no_generation(known, aliases)
     for name, generation in beside.items():
         versions = ", ".join(generation.numbers.values())
         yield f"Generation {name} is there too: versions {versions}; `scalenet promote {name}`."
+
+
+def _of_no_generation(known: Mapping[str, Generation], aliases: Mapping[str, str]) -> str:
+    """Say what is deployed where no generation has all of it."""
+    if not aliases:
+        return "No generation is deployed."
+    of = {number: name for name, found in known.items() for number in found.numbers.values()}
+    said = [
+        f"`{alias}` is version {number}, "
+        + (f"of generation {of[number]}" if number in of else "from before there were generations")
+        for alias, number in aliases.items()
+    ]
+    return f"What is deployed is no generation: {'; '.join(said)}."
 
 
 def _row(client: MlflowClient, member: str, version: ModelVersion) -> tuple[str, ...]:
