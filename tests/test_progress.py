@@ -120,6 +120,18 @@ def test_a_stage_that_begins_again_knows_nothing_of_before(time):
     assert progress.works["supernet"].loss is None
 
 
+@pytest.mark.parametrize(
+    "error, state", [(ValueError("away"), "failed"), (KeyboardInterrupt(), "stopped")]
+)
+def test_everybody_hears_once_how_a_stage_failed(time, error, state):
+    heard = []
+    progress, work = begun(time, listeners=[lambda work, record: heard.append(dict(record))])
+    with pytest.raises(type(error)), progress.failing("supernet"):
+        raise error
+    assert heard[1:] == [{"event": "ended", "state": state, "why": str(error)}]
+    assert (work.state, work.why) == (state, str(error))
+
+
 def test_stages_say_what_they_plan_before_they_begin(short_run):
     events = [record["event"] for record in short_run["supernet"]]
     assert events[0] == "training" and events.count("step") == 5

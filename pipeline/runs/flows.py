@@ -34,7 +34,7 @@ from scalenet.pipeline.runs.exports import Exports
 from scalenet.pipeline.runs.single import Watchers
 from scalenet.pipeline.runs.workers import Workers, count, for_machine
 from scalenet.pipeline.watch import percent
-from scalenet.pipeline.watch.progress import CACHED, DONE, FAILED, Progress
+from scalenet.pipeline.watch.progress import CACHED, DONE, Progress
 
 LIBRARIES = ("scalenet.pipeline.remember.tracking", "torch")
 # how far the run of this process is; a flow that Prefect's worker runs makes one of its own
@@ -229,21 +229,30 @@ class Tools(NamedTuple):
 def _task(tools: Tools, name: str) -> Task:
     """Return the task that runs one stage if DVC finds it changed, and has DVC commit it; else
     "Cached"."""
-    progress = tools.watchers.progress
 
     def build() -> State:
         try:
-            if not tools.stages.changed(name):
-                progress.tell(name, {"event": "ended", "state": CACHED})
-                return Completed(name="Cached", message="DVC found it unchanged")
-            tools.workers.warm()
-            with percent.shown(progress, name), percent.logged(progress, name):
-                return _computed(tools, name)
+            return _built(tools, name)
         except ValueError as error:
-            progress.tell(name, {"event": "ended", "state": FAILED, "why": str(error)})
             return failed(error)
 
     return Task(build, name=name, task_run_name=name)
+
+
+def _built(tools: Tools, name: str) -> State:
+    progress = tools.watchers.progress
+    with progress.failing(name):
+        changed = tools.stages.changed(name)
+    if not changed:
+        progress.tell(name, {"event": "ended", "state": CACHED})
+        return Completed(name="Cached", message="DVC found it unchanged")
+    tools.workers.warm()
+    with (
+        percent.shown(progress, name),
+        percent.logged(progress, name),
+        progress.failing(name),
+    ):
+        return _computed(tools, name)
 
 
 def _computed(tools: Tools, name: str) -> State:

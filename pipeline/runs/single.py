@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scalenet.config import params as config
-from scalenet.pipeline import REFUSED, UNAVAILABLE, Stopped, project, share_state
+from scalenet.pipeline import REFUSED, UNAVAILABLE, project, share_state
 from scalenet.pipeline.runs import children
 from scalenet.pipeline.runs.alone import Say, alone, is_held, key_of
 from scalenet.pipeline.watch.lines import Lines
-from scalenet.pipeline.watch.progress import DONE, FAILED, STOPPED, Progress
+from scalenet.pipeline.watch.progress import DONE, Progress
 from scalenet.records.paths import Paths
 from scalenet.stages import Emit, check, run_stage, unchanged
 
@@ -89,7 +89,7 @@ def compute_and_tell(
     key = key_of(root, params, work)
     with unchanged(root, params, stage, member):  # until DVC, which waits for the end, looks
         with Post(root, say) as post:
-            with alone(root, work, key, say):
+            with alone(root, work, key, say), progress.failing(name):
                 report = compute(Watchers(progress, post), params, name, {"key": key, **tags})
             progress.tell(name, {"event": "ended", "state": DONE})
             post.send(report)
@@ -105,28 +105,24 @@ def compute(
     tags: Mapping[str, str],
     run: Run = run_stage,
 ) -> Report:
-    """Run a stage, such as ``search`` or ``retrain@S2``, whose lock is held; tell the watchers.
+    """Run a stage, such as ``search`` or ``retrain@S2``, whose lock is held; tell the watchers of
+    all but its end.
 
     Its report is kept on disk when this returns; if it raises, it was sent. ``params`` are read
     once for all that is done of a stage. ``tags`` are those of its MLflow run; ``key`` among them
     is that of its lock.
     """
     (progress, post), (stage, _, member) = watchers, name.partition("@")
-    try:
-        with post.stage(params, stage, member or None, tags) as report:
-            progress.tell(name, {"event": "began"})
+    with post.stage(params, stage, member or None, tags) as report:
+        progress.tell(name, {"event": "began"})
 
-            def emit(record: Mapping[str, Any]) -> None:
-                progress.tell(name, record)
-                report(progress.works[name], record)
+        def emit(record: Mapping[str, Any]) -> None:
+            progress.tell(name, record)
+            report(progress.works[name], record)
 
-            start = time.perf_counter()
-            run(post.root, stage, member or None, emit, params)
-            report.seconds = time.perf_counter() - start
-    except BaseException as error:
-        state = STOPPED if isinstance(error, Stopped | KeyboardInterrupt) else FAILED
-        progress.tell(name, {"event": "ended", "state": state, "why": str(error)})
-        raise
+        start = time.perf_counter()
+        run(post.root, stage, member or None, emit, params)
+        report.seconds = time.perf_counter() - start
     return report
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
 
+from scalenet.pipeline import Stopped
 from scalenet.records.documents import FINALS
 
 WAITING, RUNNING, DONE, CACHED = "waiting", "running", "done", "cached"
@@ -161,13 +162,22 @@ class Progress:
         """Change a stage by a record, then tell everybody."""
         with self.lock:
             now, work = self.clock(), self.works.setdefault(name, Work(name))
-            if record["event"] == "ended" and work.state in (DONE, FAILED, STOPPED):
-                return  # who hears of it later has nothing to add
             if record["event"] == "began":
                 work = self.works[name] = Work(name, work.expected, RUNNING, began=now)
             work.take(record, now)
             for listener in self.listeners:
                 listener(work, record)
+
+    @contextmanager
+    def failing(self, name: str) -> Iterator[None]:
+        """Tell that a stage failed, or was stopped, if the body does not end well."""
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, Stopped | KeyboardInterrupt)
+            state = STOPPED if stopped else FAILED
+            self.tell(name, {"event": "ended", "state": state, "why": str(error)})
+            raise
 
     @contextmanager
     def listening(self, listener: Listener) -> Iterator[None]:
