@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import psutil
 import pytest
 from mlflow.artifacts import load_text
 
@@ -182,7 +186,7 @@ def test_a_class_may_have_any_name():
 # --- in a browser ---------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def links(told):
     """Return the links that `scalenet ui` prints, by their word; its servers run."""
     root, _ = told
@@ -196,7 +200,8 @@ def links(told):
             deadline = time.monotonic() + 90
             while time.monotonic() < deadline:
                 try:
-                    httpx.get(f"http://127.0.0.1:{ports[0]}/", trust_env=False)
+                    for port in ports:
+                        httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
                     break
                 except httpx.TransportError:
                     time.sleep(0.3)
@@ -207,6 +212,62 @@ def links(told):
             served.wait(20)
     with pytest.raises(httpx.TransportError):  # the servers have ended, too
         httpx.get(f"http://127.0.0.1:{ports[0]}/", trust_env=False)
+
+
+ASKED = {  # of each server: pages, data, a file, a program that would be run
+    "mlflow": """GET /
+        GET /health
+        GET /version
+        GET /ajax-api/2.0/mlflow/experiments/get?experiment_id=0
+        GET /get-artifact?path=x&run_uuid=y
+        POST /api/2.0/mlflow/runs/create
+        POST /graphql""",
+    "prefect": """GET /
+        GET /docs
+        GET /api/health
+        GET /api/admin/settings
+        GET /api/logs/out?token=guess
+        POST /api/flows/filter
+        POST /api/deployments/""",
+}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_another_user_of_the_machine_gets_401_from_both_servers(told, links):
+    token = parse_qs(urlsplit(links["mlflow"]).query)["token"][0]
+    ports = {name: urlsplit(links[name]).port for name in ASKED}
+
+    def stranger(command: str) -> str:
+        """Run a command as nobody; return what it says."""
+        done = subprocess.run(
+            ["bash", "-c", command], user=65534, group=65534, extra_groups=[], cwd="/",
+            capture_output=True, timeout=30,
+        )  # fmt: skip
+        return done.stdout.decode(errors="replace")
+
+    for name, asked in ASKED.items():
+        for what in map(str.strip, asked.splitlines()):
+            request = f"{what} HTTP/1.0\\r\\nCookie: scalenet=guess\\r\\n\\r\\n"
+            port = ports[name]
+            said = stranger(f"exec 3<>/dev/tcp/127.0.0.1/{port}; printf '{request}' >&3; cat <&3")
+            assert said.startswith("HTTP/1.1 401") and token not in said, (name, what)
+    served = [process.pid for process in psutil.process_iter() if _serves(process, ports)]
+    assert len(served) >= 2
+    for pid in served:
+        said = stranger(f"cat /proc/{pid}/cmdline; cat /proc/{pid}/environ")
+        assert said and token not in said
+    database = told[0] / "mlflow.db"
+    assert database.stat().st_mode & 0o007 == 0 or not stranger(f"cat {database}")
+
+
+def _serves(process: psutil.Process, ports: dict[str, int]) -> bool:
+    """Tell whether a process listens where somebody else would ask."""
+    with contextlib.suppress(psutil.Error):
+        return any(
+            found.status == psutil.CONN_LISTEN and found.laddr.port in ports.values()
+            for found in process.net_connections("tcp")
+        )
+    return False
 
 
 def test_the_links_open_the_training_view_and_its_pages_show_it(told, links):

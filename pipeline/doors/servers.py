@@ -30,6 +30,7 @@ from prefect.settings import (
 )
 
 from scalenet.config.away import Unavailable
+from scalenet.config.interrupts import kept_from_children
 from scalenet.pipeline import environment
 from scalenet.pipeline.runs import children
 
@@ -131,7 +132,8 @@ def _own() -> Iterator[dict]:
         port = listener.getsockname()[1]
         said, say = spawned.Pipe(duplex=False)
         server = spawned.Process(target=_serve, args=(listener, say), daemon=True)
-        with environment({"PREFECT_SERVER_API_AUTH_STRING": secret, "PREFECT_UI_ENABLED": "0"}):
+        settings = {"PREFECT_SERVER_API_AUTH_STRING": secret, "PREFECT_UI_ENABLED": "0"}
+        with environment(settings), kept_from_children():
             server.start()
         say.close()
     try:

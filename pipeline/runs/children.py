@@ -11,6 +11,8 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
+from scalenet.config.interrupts import heard_again
+
 POLL = 0.5  # seconds between two looks at a process that is no parent
 TRIES = 40  # reads of a lock that others write
 
@@ -19,6 +21,7 @@ def belong_to_parent() -> None:
     """Leave Ctrl-C to the process that started this one, and end when that one ends, however it
     does."""
     os.setsid()
+    heard_again()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

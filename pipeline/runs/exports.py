@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from scalenet.config import params as config
+from scalenet.config.interrupts import kept_from_children
 from scalenet.pipeline.runs import children
 
 
@@ -33,8 +34,8 @@ class Exports:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, member: str) -> None:
-        """Begin to store a member's program."""
-        with suppress(BrokenExecutor):  # its process was killed: registration stores it
+        """Begin to store a member's program; if its process was killed, registration stores it."""
+        with suppress(BrokenExecutor), kept_from_children():
             self.pending.append(self.pool.submit(_store, self.root, member))
 
     def finish(self) -> None:

@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any, Self
 
 from scalenet.config.away import Unavailable
+from scalenet.config.interrupts import kept_from_children
 from scalenet.config.params import Compute, Params
 from scalenet.pipeline import Killed, Stopped, environment
 from scalenet.pipeline.runs import children
@@ -111,7 +112,8 @@ class Worker:
         self.share = share
         self.connection, theirs = SPAWN.Pipe()
         self.process = SPAWN.Process(target=_serve, args=(theirs,))  # it may have its own
-        with environment({} if share is None else {"CUDA_VISIBLE_DEVICES": share}):
+        seen = {} if share is None else {"CUDA_VISIBLE_DEVICES": share}
+        with environment(seen), kept_from_children():
             self.process.start()
         theirs.close()  # so that this end learns when the process is gone
         self.unwanted = False

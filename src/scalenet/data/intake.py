@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import UnidentifiedImageError
 
+from scalenet.config.interrupts import kept_from_children
 from scalenet.config.params import Data
 from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.data.source import Content, Source
@@ -126,7 +127,8 @@ def _looked(params: Data, source: Source) -> Iterator[tuple]:
                 yield look(form, keep, batch)
                 continue
             pool = pool or stack.enter_context(_pool(processes))
-            waiting.append((size, pool.submit(look, form, keep, batch)))
+            with kept_from_children():
+                waiting.append((size, pool.submit(look, form, keep, batch)))
         while waiting:
             yield _result(waiting.popleft()[1].result)
 
