@@ -195,6 +195,31 @@ def test_an_archive_without_its_end_mark_is_read_and_known(tmp_path, blocks):
     assert len(source.labels) == 10
 
 
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+@pytest.mark.parametrize("size", ["9" * 14, "9" * 4000, "-1", "-512", "nan"])
+def test_a_size_that_an_archive_makes_up_ends_at_once(tmp_path, suffix, size):
+    """Python would read on for years behind the end of the file."""
+    path, content = tmp_path / f"a{suffix}", picture(7)
+    with tarfile.open(path, "w:gz" if suffix == ".tar.gz" else "w") as archive:
+        for name in images("ant", "bee"):
+            member = tarfile.TarInfo(name)
+            member.size, member.pax_headers = len(content), {"size": size}
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(ValueError, match=rf"a{suffix} cannot be read to its end"):
+        find(path)
+
+
+def test_a_first_header_that_says_nonsense_is_told_of_its_archive(tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        member, content = tarfile.TarInfo("ant/0.png"), picture(7)
+        member.size = len(content)
+        member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+        archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(ValueError, match=r"a\.tar cannot be read to its end .*invalid literal"):
+        find(path)
+
+
 @pytest.mark.parametrize("change", [b"\0" * 512, b"\1" * 512])
 def test_a_damaged_header_does_not_end_an_archive(tmp_path, change):
     path = tarball(tmp_path / "a.tar", images("ant", "bee"))

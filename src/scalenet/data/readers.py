@@ -5,7 +5,6 @@ Folders' names tell classes and splits, or a table does.
 
 from __future__ import annotations
 
-import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from scalenet.data.listing import BROKEN, UNPACK, Files, folder, unreadable, zip
 from scalenet.data.pixels import as_array
 from scalenet.data.source import Source, groups_of
 from scalenet.data.tables import by_table
-from scalenet.data.tars import tarred
+from scalenet.data.tars import is_tarred, tarred
 
 # stands for scikit-learn's digits: a path, so that DVC can watch any source
 BUNDLED = "data/digits"
@@ -72,7 +71,7 @@ def listed(path: Path) -> Files:
     try:
         if zipfile.is_zipfile(path):
             return zipped(path)
-        if tarfile.is_tarfile(path):
+        if is_tarred(path):
             return tarred(path)
     except BROKEN as error:
         raise unreadable(path, error, UNPACK) from error

@@ -49,6 +49,14 @@ class StrictHeader(tarfile.TarInfo):
             raise tarfile.ReadError(f"no header and no end mark: {error}") from error
 
 
+def is_tarred(path: Path) -> bool:
+    """Tell whether a file begins as a tar archive does, though its first header be damaged."""
+    try:
+        return tarfile.is_tarfile(path)
+    except DAMAGED:
+        return True
+
+
 def tarred(path: Path) -> Files:
     """List a tar archive's files; it is read front to back, once to list, once to decode."""
     reasons, folders = {}, set()
@@ -101,9 +109,21 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in archive:
         archive.members = []  # it would remember a million of them
         yield member
+        _pass(archive)
     while rest := archive.fileobj.read(2**20):  # to the end, where the checksum is verified
         if rest.strip(b"\0"):
             raise tarfile.ReadError("it goes on after its end mark")
+
+
+def _pass(archive: tarfile.TarFile) -> None:
+    """Read on to where the next header is; ``ReadError`` if the file ends before.
+
+    Python's own stream does not look whether it has ended: of a size that is damaged, or made up,
+    it reads nothing for years.
+    """
+    while (left := archive.offset - archive.fileobj.tell()) > 0:
+        if not archive.fileobj.read(min(left, 2**20)):
+            raise tarfile.ReadError("unexpected end of data")
 
 
 def _is_marked(archive: tarfile.TarFile) -> bool:
