@@ -19,7 +19,7 @@ family: $(STAMP) ## search, retrain and publish the family S0…S5
 test: $(STAMP) ## lint and run the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 bench-smoke: $(STAMP) $(BENCH) ## run every benchmark on toy sizes
 	$(BIN)/python -m bench.smoke

@@ -50,6 +50,15 @@ def _loud(leave: Callable[[int], None], own: int) -> Callable[[int], None]:
 os._exit = _loud(os._exit, os.getpid())
 
 ROOT = Path(__file__).parents[1]
+LONGEST = ("flows", "pipeline", "terminal", "servers", "tutorial", "install", "cluster", "torchrun")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, so that no process waits for another's at the end."""
+    first = [f"test_{name}" for name in LONGEST]
+    items.sort(key=lambda item: item.path.stem not in first)
+
+
 RECIPE = {"steps": 20, "batch": 16, "lr": 0.3, "warmup": 3, "ema": 0.8, "log": 4, "checkpoint": 8}
 STILL = {
     "rotate": 0,

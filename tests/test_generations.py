@@ -349,7 +349,7 @@ def test_clean_shows_and_frees_what_was_replaced_and_nothing_that_is_pointed_at(
 
 
 def test_clean_frees_states_that_no_stage_goes_on_from(built, tmp_path, monkeypatch):
-    left_out = shutil.ignore_patterns(".state")
+    left_out = shutil.ignore_patterns(".state", "supernet")  # without what a search needs
     root = Path(shutil.copytree(built, tmp_path / "project", ignore=left_out))
     params = config.load(root / "params.yaml")
     kept = Paths(root).state("S0", key_of(root, params, "S0"))
