@@ -4,10 +4,13 @@ remembers."""
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
+from types import FrameType
 
 # Prefect and MLflow read these when they are imported, and so does whatever is started here.
 DEFAULTS = {
@@ -31,6 +34,7 @@ REFUSED, UNAVAILABLE = 2, 3  # exit codes: wrong input, not worth another try; a
 LEAST = 2**31  # bytes of addresses that PyTorch, MLflow, Prefect and DVC need together
 STATE = ".state"  # what survives an interruption, unknown to DVC
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+PATIENCE = 30.0  # seconds in which a command that heard Ctrl-C ends in order
 
 
 class Killed(ValueError):
@@ -110,6 +114,7 @@ _set_environment()
 
 def command() -> int:
     """Run the command ``scalenet``: its verbs, or what to install for them."""
+    end_in_time(PATIENCE)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a terminal without UTF-8 gets "?", not a traceback
     try:
@@ -117,6 +122,23 @@ def command() -> int:
     except ModuleNotFoundError as error:
         return _missing(error)
     return main()
+
+
+def end_in_time(seconds: float) -> None:
+    """End this process so long after Ctrl-C, unless it has ended.
+
+    Python drops the exception where a callback is interrupted, as an import runs many of; what goes
+    on then is broken off as by a kill.
+    """
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        last = Timer(seconds, os._exit, [INTERRUPTED])
+        last.daemon = True
+        last.start()
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
+        signal.signal(signal.SIGINT, heard)
 
 
 def _missing(error: ModuleNotFoundError) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 STARTS = """
 import os, signal, sys, time
@@ -60,3 +61,26 @@ def test_no_process_that_imports_hears_ctrl_c(tmp_path):
         start_new_session=True,
     )
     assert done.stdout.split() == ["heard", "7"] and done.stderr == ""
+
+
+DROPS = """
+import os, signal, time
+from scalenet.pipeline import end_in_time
+
+class Callback:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+
+end_in_time(1.0)
+Callback()
+print("went on", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_in_which_ctrl_c_was_dropped_ends_all_the_same():
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", DROPS], capture_output=True, text=True)
+    assert done.stdout == "went on\n" and "ignored" in done.stderr
+    assert done.returncode == 130 and time.monotonic() - start < 30
