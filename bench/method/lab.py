@@ -181,13 +181,17 @@ class Lab:
     def trained(self, jobs: Iterable[Job]) -> dict[Job, dict[str, Any]]:
         """Train and test networks with retrain's recipe, each with its seed, unless on file."""
         jobs = list(dict.fromkeys(jobs))
-        todo = [job for job in jobs if not self._file(*job).exists()]
+        todo = [job for job in jobs if not self.on_file(*job)]
         if todo:
             with ProcessPoolExecutor(self.workers, get_context("spawn"), end_with_parent) as pool:
                 done = [pool.submit(_train, self, *job) for job in todo]
                 for future in tqdm(done, desc="networks trained", disable=None):
                     future.result()
         return {job: files.read_json(self._file(*job)) for job in jobs}
+
+    def on_file(self, network: Network, seed: int) -> bool:
+        """Say whether a network was trained with a seed."""
+        return self._file(network, seed).exists()
 
     def _file(self, network: Network, seed: int) -> Path:
         key = files.digest(
@@ -274,7 +278,10 @@ def options(doc: str | None, **more: Any) -> argparse.Namespace:
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     for name, default in more.items():
-        parser.add_argument(f"--{name}", type=type(default), default=default)
+        if isinstance(default, bool):
+            parser.add_argument(f"--{name}", action="store_true")
+        else:
+            parser.add_argument(f"--{name}", type=type(default), default=default)
     return parser.parse_args()
 
 

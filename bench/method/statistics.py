@@ -65,6 +65,39 @@ def _ceilings(spreads: np.ndarray, noises: np.ndarray) -> np.ndarray:
     return 2 / pi * np.arcsin(signal)
 
 
+def repeated(groups: Iterable[Sequence[float]], sizes: Sequence[int]) -> dict[str, float]:
+    """Return noise, true spread and the best τ of networks that were each trained k times.
+
+    ``groups`` are the accuracies of each network, equally many; ``sizes`` the size of each: only
+    networks of one size are compared, and sizes have a noise and a spread in common. One-way
+    analysis of variance: ``noise`` and ``true`` are standard deviations of trainings and of
+    networks without it; ``tau`` is a perfect score's Kendall τ with networks of one training, and
+    ``averaged`` with means of the k. Intervals are exact for normal accuracies, from F of the
+    variances between networks and between trainings. Source: Searle (1971), section 9.9.
+    """
+    values, sizes = np.asarray(list(groups), float), np.asarray(sizes)
+    k, noise = values.shape[1], pooled(values)
+    means = values.mean(1)
+    centred = np.concatenate([means[sizes == size] - means[sizes == size].mean()
+                              for size in np.unique(sizes)])  # fmt: skip
+    dof = len(means) - len(np.unique(sizes))
+    ratio = k * float((centred**2).sum()) / dof / max(noise["noise"], 1e-12) ** 2
+    low, high = (ratio / stats.f.ppf(p, dof, noise["dof"])
+                 for p in ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2))  # fmt: skip
+    found = {name: max(0.0, r - 1) / k for name, r in
+             (("tau", ratio), ("low", low), ("high", high))}  # fmt: skip
+    return {
+        "noise": noise, "true": noise["noise"] * sqrt(found["tau"]), "networks": len(means),
+        "trainings": k, **{name: _best(share) for name, share in found.items()},
+        "averaged": {name: _best(k * share) for name, share in found.items()},
+    }  # fmt: skip
+
+
+def _best(share: float) -> float:
+    """Return a perfect score's τ, where the networks' variance is so many times the noise's."""
+    return 2 / pi * float(np.arcsin(sqrt(share / (1 + share))))
+
+
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float | None]:
     """Return the mean difference over paired seeds, its interval and a paired t test's p-value."""
     differences = np.subtract(ours, theirs)

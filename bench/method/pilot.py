@@ -1,0 +1,116 @@
+"""Can an experiment tell networks of one budget apart? A pilot, before hours are spent on it.
+
+Prints what it costs, then trains random networks of some sizes several times each, and says what
+trainings differ by, what networks do, and the Kendall τ that a perfect score would reach: with one
+training a network, and with means of all. The networks are the first of those that
+`bench.method.rank` ranks, and their first trainings are the same. Stopped, it goes on where it was;
+its result is written after every size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.method import lab as labs
+from bench.method import plan, rank, statistics
+from bench.method.lab import Lab
+from bench.method.markdown import table
+from scalenet.space import cost
+from scalenet.space.network import Network
+
+
+def priced(lab: Lab, drawn: dict[int, list[Network]], seeds: int) -> list[plan.Price]:
+    """Return what is left to train of each size, and its price."""
+    rows = []
+    for size, networks in drawn.items():
+        left = [n for n in networks for seed in range(seeds) if not lab.on_file(n, seed)]
+        macs = sum(plan.per_training(lab, cost.flops(n, lab.task)) for n in left)
+        rate = plan.speed(lab, networks) if left else 1.0
+        rows.append(plan.Price("pilot", f"size {size}", len(left), macs, macs / rate))
+    return rows
+
+
+def trained(lab: Lab, size: int, networks: list[Network], seeds: int) -> list[dict[str, Any]]:
+    """Train the networks of a size with each seed; return their accuracies."""
+    jobs = [(network, seed) for network in networks for seed in range(seeds)]
+    outcome = lab.trained(jobs)
+    return [
+        {
+            "stage": size,
+            "network": str(network),
+            "flops": cost.flops(network, lab.task),
+            "accuracies": [outcome[network, seed]["accuracy"] for seed in range(seeds)],
+            "seconds": [outcome[network, seed]["seconds"] for seed in range(seeds)],
+        }
+        for network in networks
+    ]
+
+
+def found(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return noise, spread and the best τ of each size, and of all sizes pooled."""
+    sizes = sorted({row["stage"] for row in rows})
+    groups = {str(size): [row for row in rows if row["stage"] == size] for size in sizes}
+    if len(sizes) > 1:
+        groups["pooled"] = rows
+    return {
+        name: statistics.repeated([row["accuracies"] for row in own], [row["stage"] for row in own])
+        for name, own in groups.items()
+    }
+
+
+def sizes_of(text: str, lab: Lab) -> list[int]:
+    """Read ``--stages``: sizes of the preset, such as 2,3."""
+    known = range(len(lab.params.scaling.stages))
+    given = text.split(",")
+    if not all(size.isdecimal() and int(size) in known for size in given):
+        raise SystemExit(
+            f"--stages is {text!r}; give sizes of 0 to {known[-1]}, such as 0,{known[-1]}"
+        )
+    return list(dict.fromkeys(map(int, given)))
+
+
+def main() -> None:
+    """Print the plan, train size by size, and say what was found."""
+    chosen = labs.options(__doc__, networks=6, stages="2,3", priced=False)
+    lab = labs.open_lab(chosen)
+    sizes = sizes_of(chosen.stages, lab)
+    every = rank.networks(lab, chosen.networks)
+    drawn = {size: [network for s, network in every if s == size] for size in sizes}
+    plan.show(priced(lab, drawn, chosen.seeds))
+    if chosen.priced:
+        return
+    rows: list[dict[str, Any]] = []
+    for size, networks in drawn.items():
+        rows += trained(lab, size, networks, chosen.seeds)
+        result = found(rows)
+        show(result)
+        labs.write(lab, chosen, "pilot", seeds=chosen.seeds, networks=rows, found=result)
+
+
+def show(result: dict[str, dict[str, Any]]) -> None:
+    """Print the table of what was found."""
+    print(table(HEAD, [row(name, own) for name, own in result.items()]), flush=True)
+
+
+HEAD = (
+    "stage", "trainings", "noise, points", "true spread, points", "best τ, one training",
+    "best τ, means",
+)  # fmt: skip
+
+
+def row(name: str, own: dict[str, Any]) -> list[str]:
+    """Write what was found of a size."""
+    noise = own["noise"]
+    low, middle, high = (f"{100 * noise[key]:.2f}" for key in ("low", "noise", "high"))
+    return [
+        name,
+        f"{own['networks']} networks × {own['trainings']}",
+        f"{middle} [{low}, {high}]",
+        f"{100 * own['true']:.2f}",
+        *(f"{best['tau']:.2f} [{best['low']:.2f}, {best['high']:.2f}]"
+          for best in (own, own["averaged"])),
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""A pilot says what an experiment costs and whether it can tell networks apart, before a run."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bench.method import family, pilot, plan, statistics
+from bench.method import lab as labs
+from bench.method.lab import Lab
+from scalenet.records import files
+from scalenet.space.budget import Budget
+from scalenet.space.network import Task
+
+
+@pytest.fixture
+def lab(make_params, info, tmp_path):
+    """Return a lab with prepared (imaginary) images."""
+    made = Lab(make_params(), tmp_path / "lab")
+    info.write(made.paths.data / "info.json")
+    return made
+
+
+def measured(networks, true, noise, seed, trainings=3):
+    """Return accuracies of random networks, each trained several times."""
+    generator = np.random.default_rng(seed)
+    means = generator.normal(60, true, (networks, 1))
+    return means + generator.normal(0, noise, (networks, trainings))
+
+
+def test_noise_and_spread_are_told_apart():
+    found = statistics.repeated(measured(2000, 1.0, 0.5, 0), [1] * 2000)
+    assert found["noise"]["noise"] == pytest.approx(0.5, rel=0.05)
+    assert found["true"] == pytest.approx(1.0, rel=0.05)
+    assert found["tau"] == pytest.approx(2 / np.pi * np.arcsin(0.8**0.5), abs=0.02)
+    assert found["averaged"]["tau"] == pytest.approx(
+        2 / np.pi * np.arcsin((12 / 13) ** 0.5), abs=0.02
+    )
+    assert found["low"] < found["tau"] < found["high"]
+
+
+def test_networks_that_differ_by_noise_alone_cannot_be_ranked():
+    same = [[60, 61, 62], [62, 60, 61], [61, 62, 60]]
+    found = statistics.repeated(same, [0, 0, 0])
+    assert found["true"] == found["tau"] == found["low"] == found["averaged"]["tau"] == 0
+
+
+def test_sizes_are_not_compared_with_one_another():
+    rows = measured(8, 1.0, 0.5, 1)
+    apart = rows + np.array([0, 0, 0, 0, 10, 10, 10, 10])[:, None]
+    sizes = [2] * 4 + [3] * 4
+    assert statistics.repeated(apart, sizes)["tau"] == pytest.approx(
+        statistics.repeated(rows, sizes)["tau"]
+    )
+
+
+def test_the_interval_of_the_best_tau_holds_it_as_often_as_it_says():
+    best = 2 / np.pi * np.arcsin((1 / 1.25) ** 0.5)
+    rows = (statistics.repeated(measured(6, 1.0, 0.5, seed), [0] * 6) for seed in range(400))
+    inside = sum(row["low"] <= best <= row["high"] for row in rows)
+    assert 0.92 < inside / 400 < 0.98
+
+
+@pytest.mark.parametrize("text", ["", "4", "1,9", "one", "-1"])
+def test_a_pilot_of_what_is_no_size_is_refused(lab, text):
+    with pytest.raises(SystemExit, match=r"--stages is .*; give sizes of 0 to 2, such as 0,2"):
+        pilot.sizes_of(text, lab)
+    assert pilot.sizes_of("2,1,2", lab) == [2, 1]
+
+
+def start(monkeypatch, lab, tmp_path, *more):
+    """Start a pilot of two networks and two seeds in a lab."""
+    command = ["pilot", "--preset", "toy", "--networks", "2", "--seeds", "2", "--stages", "0,1"]
+    monkeypatch.setattr("sys.argv", [*command, "--results", str(tmp_path), *more])
+    monkeypatch.setattr(labs, "open_lab", lambda chosen: lab)
+    monkeypatch.setattr(plan, "speed", lambda lab, networks: 1e6)
+    pilot.main()
+
+
+def fake(lab, stop_after, log):
+    """Return what takes the place of training: files of invented accuracies."""
+
+    def train(one, jobs):
+        jobs = list(jobs)
+        log.append(sum(not lab.on_file(*job) for job in jobs))
+        if len(log) > stop_after:
+            raise KeyboardInterrupt
+        for network, seed in jobs:
+            accuracy = 0.5 + (network.resolution % 97) / 1000 + seed / 1000
+            row = {"accuracy": accuracy, "seconds": 1.0}
+            files.write_json(lab._file(network, seed), row)
+        return {job: files.read_json(lab._file(*job)) for job in jobs}
+
+    return train
+
+
+def test_a_pilot_goes_on_where_it_was_stopped(lab, monkeypatch, tmp_path, capsys):
+    log: list[int] = []
+    monkeypatch.setattr(Lab, "trained", fake(lab, 1, log))
+    with pytest.raises(KeyboardInterrupt):
+        start(monkeypatch, lab, tmp_path)
+    said = capsys.readouterr().out
+    assert said.index("core-hours") < said.index("best τ"), "the price comes first"
+    first = json.loads((tmp_path / "toy/pilot.json").read_text())
+    assert {row["stage"] for row in first["networks"]} == {0}, "what is known is written"
+    monkeypatch.setattr(Lab, "trained", fake(lab, 9, log))
+    start(monkeypatch, lab, tmp_path)
+    assert log == [4, 4, 0, 4]
+    assert "| pilot | size 0 | 0 | 0 | 0.00 |" in capsys.readouterr().out, "it is paid for"
+    both = json.loads((tmp_path / "toy/pilot.json").read_text())
+    assert list(both["found"]) == ["0", "1", "pooled"] and both["found"]["pooled"]["networks"] == 4
+
+
+def test_a_pilot_may_be_priced_alone(lab, monkeypatch, tmp_path, capsys):
+    log: list[int] = []
+    monkeypatch.setattr(Lab, "trained", fake(lab, 9, log))
+    start(monkeypatch, lab, tmp_path, "--priced")
+    assert "| all |  | 8 |" in capsys.readouterr().out and not log
+    assert not (tmp_path / "toy").exists()
+
+
+def test_what_a_training_costs_is_its_steps_images_and_passes(lab):
+    recipe = lab.params.retrain.recipe
+    assert plan.per_training(lab, 100) == 3 * recipe.steps * recipe.batch * 100
+
+
+def test_the_experiment_that_can_tell_offers_what_it_says():
+    params = labs.params_of("cifar10-long")
+    budget, generator = (
+        Budget(params.space, params.scaling, Task(3, 10)), np.random.default_rng(0)
+    )  # fmt: skip
+    sizes = range(1, len(params.scaling.stages))
+    for _ in range(20):
+        base = budget.draw(generator, params.scaling.tries)
+        assert min(len(budget.feasible(base, size)) for size in sizes) >= 8
+    searched = [max(stage.resolutions) for stage in params.scaling.stages]
+    beyond = searched[0] * (searched[-1] / searched[0]) ** (5 / 3)
+    law = family.law(Lab(params, None), 32).resolution
+    assert max(*searched, beyond, law) <= params.data.size, "all of it inside the images"
+    images = 10 * params.data.per_class
+    recipe = params.retrain.recipe
+    assert recipe.steps * recipe.batch / images == pytest.approx(7, abs=0.1)
