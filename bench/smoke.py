@@ -31,7 +31,9 @@ FILES = (
 )
 TOY = "--preset bench-smoke --seeds 2 --workers 1 --work work --results results"
 METHOD = [  # each finds what it shares with those before it
-    f"bench.method.family {TOY}",
+    f"bench.method.plan {TOY} --networks 2 --trainings 2 --ranked 3",
+    f"bench.method.pilot {TOY} --networks 2",
+    f"bench.method.family {TOY} --others S1,S5",
     f"bench.method.rank {TOY} --networks 3 --variants default,uniform,distilled",
     f"bench.method.cost {TOY}",
     f"bench.method.efficiency {TOY} --evaluations 12",

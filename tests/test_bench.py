@@ -307,12 +307,30 @@ def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
         "trained",
         lambda _, jobs: {job: {"accuracy": len(str(job[0])) / 1e3 + job[1]} for job in jobs},
     )
-    rows = family.compared(
-        lab, [Member.model_construct(name="S1")], 2, family.seeds_of("S1=4", ["S1"])
-    )
+    sizes = [Member.model_construct(name=name, multiple=m) for name, m in (("S1", 2), ("S5", 32))]
+    more = family.seeds_of("S1=4", ["S1", "S5"])
+    rows = family.compared(lab, sizes, 2, more, family.others_of("", lab, sizes))
     counts = {arm: len(row["S1"]["accuracies"]) for arm, row in rows.items()}
     assert counts == {"ours": 4, "EfficientNet's law": 4, "random base": 2, "random strategies": 2}
     assert rows["ours"]["S1"]["networks"][:2] == rows["random strategies"]["S1"]["networks"]
+    at_s5 = {arm for arm, row in rows.items() if "S5" in row}
+    assert at_s5 == set(family.PRINCIPAL), "the others are trained at what was searched"
+    named = family.compared(lab, sizes, 2, more, family.others_of("S5", lab, sizes))
+    assert set(named["random base"]) == {"S5"} and set(named["ours"]) == {"S1", "S5"}
+    with pytest.raises(SystemExit, match="--others is 'S9'; give sizes of S1, S5: S5"):
+        family.others_of("S9", lab, sizes)
+
+
+def test_a_random_base_goes_beyond_the_search_and_random_strategies_do_not(lab, monkeypatch):
+    strategies = [Scaling(1.0, 1.0, 8)]
+    monkeypatch.setattr(Lab, "found", type("Found", (), {"strategies": strategies}))
+    base = lab.budget.draw(np.random.default_rng(0), 300)
+    by = Scaling(1.2, 1.6, 14)
+    flops = cost.flops(scale(lab.params.space, base, by), lab.task)
+    beyond = Member.model_construct(name="S5", multiple=32, base=base, scaling=by, flops=flops)
+    network = family.random_base(lab, beyond, 0)
+    assert cost.flops(network, lab.task) == pytest.approx(flops, rel=0.05)
+    assert family.random_strategies(lab, beyond, 0) is None
 
 
 # --- search efficiency ----------------------------------------------------------------------------

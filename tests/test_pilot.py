@@ -1,11 +1,13 @@
 """A pilot says what an experiment costs and whether it can tell networks apart, before a run."""
 
 import json
+import shlex
+from argparse import Namespace
 
 import numpy as np
 import pytest
 
-from bench.method import family, pilot, plan, statistics
+from bench.method import family, noise, pilot, plan, prices, rank, report, statistics
 from bench.method import lab as labs
 from bench.method.lab import Lab
 from scalenet.records import files
@@ -16,7 +18,8 @@ from scalenet.space.network import Task
 @pytest.fixture
 def lab(make_params, info, tmp_path):
     """Return a lab with prepared (imaginary) images."""
-    made = Lab(make_params(), tmp_path / "lab")
+    sizes = {f"S{i}": {"multiple": 2**i, "seed": 0} for i in range(4)}
+    made = Lab(make_params({"family": sizes}), tmp_path / "lab")
     info.write(made.paths.data / "info.json")
     return made
 
@@ -73,7 +76,7 @@ def start(monkeypatch, lab, tmp_path, *more):
     command = ["pilot", "--preset", "toy", "--networks", "2", "--seeds", "2", "--stages", "0,1"]
     monkeypatch.setattr("sys.argv", [*command, "--results", str(tmp_path), *more])
     monkeypatch.setattr(labs, "open_lab", lambda chosen: lab)
-    monkeypatch.setattr(plan, "speed", lambda lab, networks: 1e6)
+    monkeypatch.setattr(prices, "speed", lambda lab, networks: 1e6)
     pilot.main()
 
 
@@ -121,7 +124,7 @@ def test_a_pilot_may_be_priced_alone(lab, monkeypatch, tmp_path, capsys):
 
 def test_what_a_training_costs_is_its_steps_images_and_passes(lab):
     recipe = lab.params.retrain.recipe
-    assert plan.per_training(lab, 100) == 3 * recipe.steps * recipe.batch * 100
+    assert prices.per_training(lab, 100) == 3 * recipe.steps * recipe.batch * 100
 
 
 def test_the_experiment_that_can_tell_offers_what_it_says():
@@ -140,3 +143,66 @@ def test_the_experiment_that_can_tell_offers_what_it_says():
     images = 10 * params.data.per_class
     recipe = params.retrain.recipe
     assert recipe.steps * recipe.batch / images == pytest.approx(7, abs=0.1)
+
+
+def options(**more):
+    """Return what the plan is asked for."""
+    asked = {"preset": "toy", "workers": 1, "seeds": 2, "networks": 2, "trainings": 3}
+    rest = {"stages": "1,2", "ranked": 5, "principal": 4, "others": "S1,S3"}
+    return Namespace(**asked | rest | more)
+
+
+def test_a_whole_experiment_is_priced_before_it_is_run(lab, monkeypatch):
+    monkeypatch.setattr(prices, "speed", lambda lab, networks: 1e6)
+    rows = plan.experiment(lab, options())
+    counts = {(row.command, row.what): row.trainings for row in rows}
+    sizes, searched = len(lab.params.family), len(lab.params.scaling.stages)
+    assert (sizes, searched) == (4, 3), "S3 lies beyond the search"
+    assert counts["pilot", "size 1"] == counts["pilot", "size 2"] == 6
+    assert counts["family", "ours"] == 4 * sizes
+    assert counts["family", "EfficientNet's law (its S0 is ours)"] == 4 * (sizes - 1)
+    assert counts["family", "random base"] == counts["family", "one-shot per size"] == 4
+    assert counts["family", "random strategies"] == 2, "nothing offers them beyond the search"
+    assert counts["rank", "size 1"] == counts["rank", "size 2"] == 3, "the pilot trains the others"
+    budget = lab.params.scaling.budget
+    [own] = [row for row in rows if row.what == "random strategies"]
+    assert own.macs == 2 * prices.per_training(lab, 2 * budget)
+    assert all(row.seconds == pytest.approx(row.macs / 1e6) for row in rows)
+
+
+def test_a_search_is_priced_from_above(lab):
+    search, select = lab.params.search, lab.info.counts["select"]
+    bases = search.iterations * search.population * search.generations
+    budgets = sum(lab.params.scaling.target(i) for i in range(len(lab.params.scaling.stages)))
+    scored = search.images or select
+    assert plan.search_macs(lab) > bases * budgets * (scored + search.calibration)
+
+
+def test_the_plans_commands_are_those_of_the_scripts(lab, monkeypatch):
+    scripts = {"pilot": pilot.OPTIONS, "family": family.OPTIONS, "rank": rank.OPTIONS}
+    for line, (name, own) in zip(plan.commands(lab, options()), scripts.items(), strict=True):
+        start, *words = shlex.split(line)[2:]
+        assert start == f"bench.method.{name}"
+        monkeypatch.setattr("sys.argv", [name, *words])
+        chosen = labs.options("", **own)
+        assert chosen.preset == "toy" and chosen.workers == 1
+    assert chosen.networks == 5 and chosen.stages == "1,2"
+
+
+def test_a_pilot_is_reported_and_gives_the_ranking_its_noise(tmp_path):
+    accuracies = {"n1": [0.50, 0.51, 0.52], "n2": [0.54, 0.55, 0.56], "n3": [0.45, 0.46, 0.47]}
+    rows = [
+        {"stage": 2, "network": name, "flops": 1.5e6, "accuracies": own, "seconds": [1200.0] * 3}
+        for name, own in accuracies.items()
+    ]
+    made = {"command": "python -m bench.method.pilot", "machine": {"processor": "cpu"},
+            "versions": {"torch": "2"}, "date": "2026-01-01", "revision": "abc"}  # fmt: skip
+    result = made | {"seeds": 3, "networks": rows, "found": pilot.found(rows)}
+    files.write_json(tmp_path / "p/pilot.json", result)
+    text = report.report(tmp_path, tmp_path)
+    assert "## Preset p" in text and "`python -m bench.method.pilot`: cpu, torch 2" in text
+    assert "| 2 | 3 networks × 3 | 1.00 [0.64, 2.20] | 4.47 | 0.86 [" in text
+    assert "| 2 | `n2` | 1.50 | 54.00, 55.00, 56.00 |" in text and "took 3.0 hours" in text
+    known = noise.of_trainings(None, result)
+    assert known["noise"] == pytest.approx(0.01) and known["dof"] == 6
+    assert noise.of_trainings({"arms": {}}) is None is noise.of_trainings(None)

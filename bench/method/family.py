@@ -11,7 +11,8 @@ FLOPs are equal within 1 % (see match.py), recipe and seeds are the same.
   strategy.
 
 ``--more S1=12,S2=8`` trains ours and EfficientNet's law with so many seeds at these sizes, all else
-with ``--seeds``.
+with ``--seeds``. ``--others S1,S3`` has the other arms at these sizes only, by default at those
+that were searched; beyond the search nothing offers random strategies.
 """
 
 from __future__ import annotations
@@ -76,10 +77,8 @@ def efficientnet(lab: Lab, member: Member, seed: int) -> Network:
     return equal_cost(lab, lab.params.space, member.base, by, member.flops)
 
 
-def random_base(lab: Lab, member: Member, seed: int) -> Network | None:
-    """Scale a random base, feasible under all searched strategies, by them."""
-    if size_of(lab, member) is None:
-        return None
+def random_base(lab: Lab, member: Member, seed: int) -> Network:
+    """Scale a random base, feasible under all searched strategies, by ours of this size."""
     generator, tries = np.random.default_rng([1, seed]), 20 * lab.params.scaling.tries
     base = lab.budget.draw(generator, tries, lab.found.strategies)
     return equal_cost(lab, lab.params.space, base, member.scaling, member.flops)
@@ -127,10 +126,8 @@ def one_shot_lab(lab: Lab, multiple: float) -> Lab:
     )
 
 
-def one_shot(lab: Lab, member: Member, seed: int) -> Network | None:
+def one_shot(lab: Lab, member: Member, seed: int) -> Network:
     """Search this size alone."""
-    if size_of(lab, member) is None:
-        return None
     own = one_shot_lab(lab, member.multiple).staged("supernet", "search")
     by = Scaling(1.0, 1.0, own.params.scaling.stages[0].resolutions[0])
     return equal_cost(own, own.params.space, own.found.base, by, member.flops)
@@ -144,6 +141,7 @@ ARMS: dict[str, Arm] = {
     "one-shot per size": one_shot,
 }
 PRINCIPAL = ("ours", "EfficientNet's law")  # the comparison that --more is for
+OPTIONS = {"sizes": "", "more": "", "others": ""}  # the script's own, and their defaults
 
 
 def seeds_of(text: str, sizes: list[str]) -> dict[str, int]:
@@ -159,21 +157,35 @@ def seeds_of(text: str, sizes: list[str]) -> dict[str, int]:
     return {size: int(count) for size, count in found}
 
 
+def others_of(text: str, lab: Lab, plan: list[Member]) -> set[str]:
+    """Read ``--others``: the sizes of the arms but ours and EfficientNet's law."""
+    known = [member.name for member in plan]
+    if not text:
+        return {member.name for member in plan if size_of(lab, member) is not None}
+    if not set(text.split(",")) <= set(known):
+        raise SystemExit(f"--others is {text!r}; give sizes of {', '.join(known)}: {known[-1]}")
+    return set(text.split(","))
+
+
+def trained_at(arm: str, size: str, seeds: int, more: dict[str, int], others: set[str]) -> int:
+    """Return with how many seeds an arm is trained at a size."""
+    if arm in PRINCIPAL:
+        return max(seeds, more.get(size, 0))
+    return seeds if size in others else 0
+
+
 def compared(
-    lab: Lab, plan: list[Member], seeds: int, more: dict[str, int]
+    lab: Lab, plan: list[Member], seeds: int, more: dict[str, int], others: set[str]
 ) -> dict[str, dict[str, Any]]:
     """Train every arm's networks; return rows by arm and size.
 
     A row has networks, FLOPs, accuracies and their mean; bench/method/noise.py compares arms.
     """
     chosen = {
-        (arm, member.name): [
-            network_of(lab, member, seed) for seed in range(max(seeds, more.get(member.name, 0)))
-        ]
-        if arm in PRINCIPAL
-        else [network_of(lab, member, seed) for seed in range(seeds)]
+        (arm, member.name): [network_of(lab, member, seed) for seed in range(count)]
         for arm, network_of in ARMS.items()
         for member in plan
+        if (count := trained_at(arm, member.name, seeds, more, others))
     }
     chosen = {key: networks for key, networks in chosen.items() if None not in networks}
     outcome = lab.trained(
@@ -193,12 +205,11 @@ def compared(
 
 def main() -> None:
     """Search, plan, train and compare."""
-    chosen = labs.options(__doc__, sizes="", more="")
+    chosen = labs.options(__doc__, **OPTIONS)
     lab = labs.open_lab(chosen)
     plan = members(lab, chosen.sizes)
-    rows = compared(
-        lab, plan, chosen.seeds, seeds_of(chosen.more, [member.name for member in plan])
-    )
+    more = seeds_of(chosen.more, [member.name for member in plan])
+    rows = compared(lab, plan, chosen.seeds, more, others_of(chosen.others, lab, plan))
     for arm, sizes in rows.items():
         print(f"{arm:20}", "  ".join(f"{size} {row['mean']:.2%}" for size, row in sizes.items()))
     labs.write(

@@ -1,4 +1,4 @@
-"""What the noise of trainings leaves to be seen, from the raw numbers of family.json and rank.json.
+"""What the noise of trainings leaves to be seen, from family.json, pilot.json and rank.json.
 
 One variance of trainings is pooled over all networks that were trained more than once, whatever
 arm or size they belong to; differences are tested with it, and what a rank correlation can be at
@@ -24,17 +24,20 @@ FOLDS = 10  # of the surrogate's cross-validation
 CIFAR10 = Task(3, 10)  # of results that do not say their task
 
 
-def of_trainings(family: Result) -> dict[str, float] | None:
+def of_trainings(family: Result | None, pilot: Result | None = None) -> dict[str, float] | None:
     """Return the pooled noise of one network's trainings (`statistics.pooled`), as a share of 1.
 
-    A network that two arms share counts once. None if each was trained once.
+    A network that two arms share, or a family and a pilot, counts once. None if each was trained
+    once.
     """
+    rows = [row for arm in (family["arms"].values() if family else ()) for row in arm.values()]
+    known = [(row["networks"], row["accuracies"]) for row in rows]
+    known += [([row["network"]], row["accuracies"]) for row in (pilot["networks"] if pilot else ())]
     groups: dict[str, list[float]] = {}
-    for rows in family["arms"].values():
-        for row in rows.values():
-            name, *others = dict.fromkeys(row["networks"])
-            if not others:
-                groups[name] = max(groups.get(name, []), row["accuracies"], key=len)
+    for networks, accuracies in known:
+        name, *others = dict.fromkeys(networks)
+        if not others:
+            groups[name] = max(groups.get(name, []), accuracies, key=len)
     repeated = [group for group in groups.values() if len(group) > 1]
     return statistics.pooled(repeated) if repeated else None
 

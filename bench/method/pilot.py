@@ -12,21 +12,23 @@ from __future__ import annotations
 from typing import Any
 
 from bench.method import lab as labs
-from bench.method import plan, rank, statistics
+from bench.method import prices, rank, statistics
 from bench.method.lab import Lab
-from bench.method.markdown import table
+from bench.method.markdown import origin, table
 from scalenet.space import cost
 from scalenet.space.network import Network
 
+OPTIONS = {"networks": 6, "stages": "2,3", "priced": False}  # the script's own, and their defaults
 
-def priced(lab: Lab, drawn: dict[int, list[Network]], seeds: int) -> list[plan.Price]:
+
+def priced(lab: Lab, drawn: dict[int, list[Network]], seeds: int) -> list[prices.Price]:
     """Return what is left to train of each size, and its price."""
     rows = []
     for size, networks in drawn.items():
         left = [n for n in networks for seed in range(seeds) if not lab.on_file(n, seed)]
-        macs = sum(plan.per_training(lab, cost.flops(n, lab.task)) for n in left)
-        rate = plan.speed(lab, networks) if left else 1.0
-        rows.append(plan.Price("pilot", f"size {size}", len(left), macs, macs / rate))
+        macs = sum(prices.per_training(lab, cost.flops(n, lab.task)) for n in left)
+        rate = prices.speed(lab, networks) if left else 1.0
+        rows.append(prices.Price("pilot", f"size {size}", len(left), macs, macs / rate))
     return rows
 
 
@@ -71,12 +73,12 @@ def sizes_of(text: str, lab: Lab) -> list[int]:
 
 def main() -> None:
     """Print the plan, train size by size, and say what was found."""
-    chosen = labs.options(__doc__, networks=6, stages="2,3", priced=False)
+    chosen = labs.options(__doc__, **OPTIONS)
     lab = labs.open_lab(chosen)
     sizes = sizes_of(chosen.stages, lab)
     every = rank.networks(lab, chosen.networks)
     drawn = {size: [network for s, network in every if s == size] for size in sizes}
-    plan.show(priced(lab, drawn, chosen.seeds))
+    prices.show(priced(lab, drawn, chosen.seeds))
     if chosen.priced:
         return
     rows: list[dict[str, Any]] = []
@@ -110,6 +112,31 @@ def row(name: str, own: dict[str, Any]) -> list[str]:
         *(f"{best['tau']:.2f} [{best['low']:.2f}, {best['high']:.2f}]"
           for best in (own, own["averaged"])),
     ]  # fmt: skip
+
+
+def section(result: dict[str, Any]) -> str:
+    """Write the part of docs/results.md on a pilot."""
+    seconds = sum(sum(row["seconds"]) for row in result["networks"])
+    return "\n".join(
+        [
+            f"### A pilot: what can be told\n\n{origin(result)}",
+            "Random networks of one budget, each trained with several seeds. One-way analysis of "
+            "variance: what trainings of a network differ by, and networks without that (standard "
+            "deviations). The best τ is Kendall's of a perfect score, with one training a network "
+            "and with means of all; intervals are exact for normal accuracies. `pooled` compares "
+            "networks of one stage only, too. "
+            f"Trainings took {seconds / 3600:.1f} hours of the clock, beside other programs.\n",
+            table(HEAD, [row(name, own) for name, own in result["found"].items()]),
+            table(
+                ["stage", "network", "FLOPs, M", "top-1 by seed, %"],
+                [
+                    [str(r["stage"]), f"`{r['network']}`", f"{r['flops'] / 1e6:.2f}",
+                     ", ".join(f"{100 * accuracy:.2f}" for accuracy in r["accuracies"])]
+                    for r in result["networks"]
+                ],
+            ),
+        ]
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

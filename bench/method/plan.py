@@ -1,76 +1,169 @@
-"""What trainings cost: their multiply-accumulates, and core-hours measured here and now.
+"""A whole experiment, priced before any of it is computed: its commands in their order.
 
-A training step counts three forward passes. Core-hours are CPU time of a few steps of the networks
-themselves.
+The pilot (pilot.py); then the family against its baselines (family.py), ours and EfficientNet's law
+with more seeds and at every size, the other arms at some; then the ranked networks (rank.py). Each
+command goes on where it was stopped, on another day too; what the pilot and the ranking have on
+file is not priced again. Core-hours are CPU time by the speed of a few steps of random networks of
+each size, measured here and now; sizes beyond the search are priced at the speed of the largest
+searched one, our super-supernet and search at the slowest. A search is priced from above: as if
+every base model of its generations were measured at every size, and every feasible strategy of one
+base model with each choice of strategies. One-shot NAS for a size takes our super-supernet's steps
+at the size's budget, and the same share more for its search.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from bench.method import lab as labs
-from bench.method.cost import PASSES
+from bench.method import pilot, prices, rank
+from bench.method.cost import PASSES, training_macs
 from bench.method.lab import Lab
-from bench.method.markdown import table
-from scalenet.nets import child
+from bench.method.prices import Price, per_training
+from scalenet.laws.advice import searched_size
 from scalenet.space import cost
 from scalenet.space.network import Network
-from scalenet.training import device, loop, member
 
-STEPS = 6  # that measure a network's speed, after one that warms up
+PROBED = 3  # random networks of a size, whose speed is that of all
+RECALIBRATIONS = 1 + len(rank.CALIBRATION)  # a ranked network is scored so many times
 
 
 @dataclass(frozen=True)
-class Price:
-    """A command and what it computes; networks on file are not in it."""
+class Pricing:
+    """A lab and how fast each of its sizes trains, in multiply-accumulates a core-second."""
 
-    command: str
-    what: str
-    trainings: int
-    macs: float
-    seconds: float
+    lab: Lab
+    rates: list[float]
 
-    def row(self) -> list[str]:
-        """Return the cells of the plan's table."""
-        hours = f"{self.seconds / 3600:.2f}"
-        return [self.command, self.what, str(self.trainings), f"{self.macs:.3g}", hours]
+    def target(self, name: str) -> float:
+        """Return the budget of a member, in FLOPs."""
+        return self.lab.params.scaling.budget * self.lab.params.family[name].multiple
 
+    def trainings(self, command: str, what: str, counts: Mapping[str, int]) -> Price:
+        """Return the price of so many trainings at each size."""
+        macs, seconds = 0.0, 0.0
+        for name, count in counts.items():
+            size = searched_size(self.lab.params, self.lab.params.family[name].multiple)
+            own = count * per_training(self.lab, self.target(name))
+            macs += own
+            seconds += own / self.rates[-1 if size is None else size]
+        return Price(command, what, sum(counts.values()), macs, seconds)
 
-def per_training(lab: Lab, flops: float) -> float:
-    """Return the multiply-accumulates of training a network of so many FLOPs."""
-    recipe = lab.params.retrain.recipe
-    return PASSES * recipe.steps * recipe.batch * flops
+    def one_shot(self, name: str, share: float) -> Price:
+        """Return the price of a size's own super-supernet, and of a search's share beside it."""
+        recipe = self.lab.params.supernet.recipe
+        size = searched_size(self.lab.params, self.lab.params.family[name].multiple)
+        macs = share * PASSES * recipe.batch * recipe.steps * self.target(name)
+        rate = self.rates[-1 if size is None else size]
+        return Price("family", f"one-shot search for {name}", 0, macs, macs / rate)
 
-
-def speed(lab: Lab, networks: Iterable[Network], steps: int = STEPS) -> float:
-    """Return the multiply-accumulates a core-second that training these networks does.
-
-    CPU time, not the clock's: other programs beside it do not make it slower.
-    """
-    on = device.prepare(lab.params.compute)
-    images, _ = labs.images(lab, on)
-    retrain = lab.params.retrain
-    recipe = retrain.recipe.model_copy(update={"log": 1, "checkpoint": 1, "warmup": 0})
-    macs, seconds = 0.0, 0.0
-    for network in networks:
-        net = child.build(network, lab.task, torch.Generator().manual_seed(0)).to(on)
-        for count in (1, steps):
-            few = recipe.model_copy(update={"steps": count})
-            short = retrain.model_copy(update={"recipe": few, "calibration": recipe.batch})
-            start = time.process_time()
-            member.train(short, net, images, 0, None, loop.ignore)
-            spent = time.process_time() - start
-        macs += PASSES * steps * recipe.batch * cost.flops(network, lab.task)
-        seconds += spent
-    return macs / seconds
+    def slowest(self, command: str, what: str, macs: float) -> Price:
+        """Return the price of what is no training of a member."""
+        return Price(command, what, 0, macs, macs / min(self.rates))
 
 
-def show(rows: list[Price]) -> None:
-    """Print the plan and its sum."""
-    sums = (sum(getattr(row, key) for row in rows) for key in ("trainings", "macs", "seconds"))
-    head = ["command", "what", "trainings", "multiply-accumulates", "core-hours"]
-    print(table(head, [row.row() for row in [*rows, Price("all", "", *sums)]]), flush=True)
+def speeds(lab: Lab) -> list[float]:
+    """Return how fast random networks of each size train, in multiply-accumulates a core-second."""
+    drawn = rank.networks(lab, PROBED)
+    sizes = range(len(lab.params.scaling.stages))
+    return [prices.speed(lab, [network for s, network in drawn if s == size]) for size in sizes]
+
+
+def search_macs(lab: Lab) -> float:
+    """Return what a search takes at most, were all that it may propose measured."""
+    search, recipe = lab.params.search, lab.params.supernet.recipe
+    sizes = range(len(lab.params.scaling.stages))
+    targets = [lab.params.scaling.target(size) for size in sizes]
+    base = lab.budget.draw(np.random.default_rng(0), lab.params.scaling.tries)
+    offered = sum(len(lab.budget.feasible(base, size)) * targets[size] for size in sizes)
+    bred = search.iterations * search.population * search.generations * sum(targets)
+    every = lab.info.counts["select"]
+    scored = bred + (search.random_bases + search.iterations) * offered
+    tuned = PASSES * search.finetune.steps * recipe.batch + every
+    finals = search.iterations * search.finetune.share * offered
+    return scored * (search.calibration + (search.images or every)) + finals * tuned
+
+
+def family(pricing: Pricing, chosen: argparse.Namespace) -> list[Price]:
+    """Return the prices of the family, its baselines and the searches of both."""
+    lab, others = pricing.lab, chosen.others.split(",")
+    family, training = lab.params.family, training_macs(lab)
+    found = {name: searched_size(lab.params, family[name].multiple) for name in others}
+    searched = [name for name, size in found.items() if size is not None]
+    share = 1 + search_macs(lab) / training
+    ours = dict.fromkeys(family, chosen.principal)
+    law = {name: count for name, count in ours.items() if family[name].multiple > 1}
+    return [
+        pricing.slowest("family", "super-supernet and search", training * share),
+        pricing.trainings("family", "ours", ours),
+        pricing.trainings("family", "EfficientNet's law (its S0 is ours)", law),
+        pricing.trainings("family", "random base", dict.fromkeys(others, chosen.seeds)),
+        pricing.trainings("family", "random strategies", dict.fromkeys(searched, chosen.seeds)),
+        pricing.trainings("family", "one-shot per size", dict.fromkeys(others, chosen.seeds)),
+        *(pricing.one_shot(name, share) for name in others),
+    ]
+
+
+def ranked(
+    pricing: Pricing, drawn: dict[int, list[Network]], chosen: argparse.Namespace
+) -> list[Price]:
+    """Return the prices of the ranked networks that no pilot trains, and of scoring all."""
+    lab, rows, flops = pricing.lab, [], 0.0
+    for size, networks in drawn.items():
+        left = [n for n in networks[chosen.networks :] if not lab.on_file(n, 0)]
+        macs = sum(per_training(lab, cost.flops(network, lab.task)) for network in left)
+        rows.append(Price("rank", f"size {size}", len(left), macs, macs / pricing.rates[size]))
+        flops += sum(cost.flops(network, lab.task) for network in networks)
+    search, recipe = lab.params.search, lab.params.supernet.recipe
+    tuned = PASSES * search.finetune.steps * recipe.batch
+    images = RECALIBRATIONS * (lab.info.counts["select"] + search.calibration) + tuned
+    return [*rows, pricing.slowest("rank", "scores and fine-tuning", flops * images)]
+
+
+def commands(lab: Lab, chosen: argparse.Namespace) -> list[str]:
+    """Return what to type, in order; each goes on where it was stopped."""
+    more = ",".join(f"{name}={chosen.principal}" for name in lab.params.family)
+    options = {
+        "pilot": ["--networks", str(chosen.networks), "--seeds", str(chosen.trainings),
+                  "--stages", chosen.stages],
+        "family": ["--seeds", str(chosen.seeds), "--more", more, "--others", chosen.others],
+        "rank": ["--networks", str(chosen.ranked), "--stages", chosen.stages,
+                 "--variants", "default"],
+    }  # fmt: skip
+    same = ["--workers", str(chosen.workers)]
+    return [
+        labs.command(name, ["--preset", chosen.preset, *own, *same])
+        for name, own in options.items()
+    ]
+
+
+def experiment(lab: Lab, chosen: argparse.Namespace) -> list[Price]:
+    """Return the prices of all commands."""
+    sizes = pilot.sizes_of(chosen.stages, lab)
+    every = rank.networks(lab, max(chosen.networks, chosen.ranked))
+    drawn = {size: [network for s, network in every if s == size] for size in sizes}
+    first = {size: networks[: chosen.networks] for size, networks in drawn.items()}
+    pricing = Pricing(lab, speeds(lab))
+    return [
+        *pilot.priced(lab, first, chosen.trainings),
+        *family(pricing, chosen),
+        *ranked(pricing, drawn, chosen),
+    ]
+
+
+def main() -> None:
+    """Print the commands and what they cost; compute none of them."""
+    chosen = labs.options(
+        __doc__, networks=6, trainings=3, stages="2,3", ranked=24, principal=4, others="S1,S3,S5"
+    )
+    lab = labs.open_lab(chosen)
+    prices.show(experiment(lab, chosen))
+    print("\n".join(commands(lab, chosen)))
+
+
+if __name__ == "__main__":
+    main()

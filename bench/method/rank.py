@@ -37,6 +37,11 @@ VARIANTS = {
     "double-steps": {"recipe": {"steps": 2.0}},
 }
 CALIBRATION = (0.125, 0.5, 2, 4)  # of the default number of images
+OPTIONS = {
+    "networks": 20,
+    "stages": "",
+    "variants": ",".join(VARIANTS),
+}  # the script's own, and their defaults
 
 
 def networks(lab: Lab, count: int) -> list[tuple[int, Network]]:
@@ -133,7 +138,7 @@ def show(name: str, found: dict) -> None:
 
 def main() -> None:
     """Train the networks, then score them with every variant."""
-    chosen = labs.options(__doc__, networks=20, stages="", variants=",".join(VARIANTS))
+    chosen = labs.options(__doc__, **OPTIONS)
     lab = labs.open_lab(chosen)
     drawn = [
         pair

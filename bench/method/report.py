@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.method import figure, leanreport, statistics, surfacereport, tablereport
+from bench.method import figure, leanreport, pilot, statistics, surfacereport, tablereport
 from bench.method import noise as noises
 from bench.method.lab import RESULTS
 from bench.method.markdown import interval, origin, percent, table
@@ -315,6 +315,7 @@ def sampling(result: Result) -> str:
 
 
 SECTIONS: dict[str, Callable[[Result], str]] = {
+    "pilot": pilot.section,
     "family": family,
     "rank": rank,
     "cost": cost,
@@ -336,8 +337,8 @@ def report(results: Path, figures: Path) -> str:
             figure.draw(json.loads((folder / "family.json").read_text()), picture)
             text += f"\n![top-1 against FLOPs of the family and its baselines]({picture.name})\n"
         found = {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
-        if "family" in found and "rank" in found:
-            found["rank"]["noise"] = noises.of_trainings(found["family"])
+        if "rank" in found:
+            found["rank"]["noise"] = noises.of_trainings(found.get("family"), found.get("pilot"))
         for name, section in SECTIONS.items():
             if name in found:
                 text += "\n" + section(found[name])
