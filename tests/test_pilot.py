@@ -148,7 +148,7 @@ def test_the_experiment_that_can_tell_offers_what_it_says():
 def options(**more):
     """Return what the plan is asked for."""
     asked = {"preset": "toy", "workers": 1, "seeds": 2, "networks": 2, "trainings": 3}
-    rest = {"stages": "1,2", "ranked": 5, "principal": 4, "others": "S1,S3"}
+    rest = {"stages": "1,2", "ranked": 5, "truth": 2, "principal": 4, "others": "S1,S3"}
     return Namespace(**asked | rest | more)
 
 
@@ -163,7 +163,7 @@ def test_a_whole_experiment_is_priced_before_it_is_run(lab, monkeypatch):
     assert counts["family", "EfficientNet's law (its S0 is ours)"] == 4 * (sizes - 1)
     assert counts["family", "random base"] == counts["family", "one-shot per size"] == 4
     assert counts["family", "random strategies"] == 2, "nothing offers them beyond the search"
-    assert counts["rank", "size 1"] == counts["rank", "size 2"] == 3, "the pilot trains the others"
+    assert counts["rank", "size 1"] == counts["rank", "size 2"] == 6, "the pilot trains the others"
     budget = lab.params.scaling.budget
     [own] = [row for row in rows if row.what == "random strategies"]
     assert own.macs == 2 * prices.per_training(lab, 2 * budget)
@@ -186,7 +186,7 @@ def test_the_plans_commands_are_those_of_the_scripts(lab, monkeypatch):
         monkeypatch.setattr("sys.argv", [name, *words])
         chosen = labs.options("", **own)
         assert chosen.preset == "toy" and chosen.workers == 1
-    assert chosen.networks == 5 and chosen.stages == "1,2"
+    assert (chosen.networks, chosen.trainings, chosen.stages) == (5, 2, "1,2")
 
 
 def test_a_pilot_is_reported_and_gives_the_ranking_its_noise(tmp_path):
@@ -206,3 +206,25 @@ def test_a_pilot_is_reported_and_gives_the_ranking_its_noise(tmp_path):
     known = noise.of_trainings(None, result)
     assert known["noise"] == pytest.approx(0.01) and known["dof"] == 6
     assert noise.of_trainings({"arms": {}}) is None is noise.of_trainings(None)
+
+
+def test_means_of_trainings_can_be_ranked_better(tmp_path):
+    values = [[0.50, 0.51], [0.52, 0.53], [0.54, 0.55], [0.45, 0.46]]
+    rows = [{"stage": 2, "network": f"n{i}", "trained": sum(own) / 2, "accuracies": own}
+            for i, own in enumerate(values)]  # fmt: skip
+    known = noise.of_trainings(None, None, {"networks": rows})
+    single = {"networks": [rows[0] | {"accuracies": [0.5]}]}
+    assert known["dof"] == 4 and noise.of_trainings(None, single) is None
+    [once, means] = (
+        noise.ceilings({"networks": rows, **more}, known | {"noise": 0.02})["2"]
+        for more in ({}, {"trainings": 2})
+    )
+    assert once["spread"] == means["spread"]
+    assert means["true"] == pytest.approx((once["spread"] ** 2 - 0.02**2 / 2) ** 0.5)
+    assert means["tau"] > once["tau"]
+
+
+def test_networks_are_ranked_by_the_mean_of_their_trainings(lab, monkeypatch):
+    monkeypatch.setattr(Lab, "trained", lambda _, jobs: {j: {"accuracy": j[1] / 10} for j in jobs})
+    drawn = rank.networks(lab, 2)
+    assert rank.trainings(lab, drawn, 3) == [[0.0, 0.1, 0.2]] * len(drawn)

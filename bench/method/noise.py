@@ -24,15 +24,16 @@ FOLDS = 10  # of the surrogate's cross-validation
 CIFAR10 = Task(3, 10)  # of results that do not say their task
 
 
-def of_trainings(family: Result | None, pilot: Result | None = None) -> dict[str, float] | None:
+def of_trainings(family: Result | None, *more: Result | None) -> dict[str, float] | None:
     """Return the pooled noise of one network's trainings (`statistics.pooled`), as a share of 1.
 
-    A network that two arms share, or a family and a pilot, counts once. None if each was trained
-    once.
+    ``more`` are a pilot and a ranking. A network that two arms or two of them share counts once.
+    None if each was trained once.
     """
     rows = [row for arm in (family["arms"].values() if family else ()) for row in arm.values()]
     known = [(row["networks"], row["accuracies"]) for row in rows]
-    known += [([row["network"]], row["accuracies"]) for row in (pilot["networks"] if pilot else ())]
+    others = [row for result in more if result for row in result["networks"]]
+    known += [([row["network"]], row.get("accuracies", [])) for row in others]
     groups: dict[str, list[float]] = {}
     for networks, accuracies in known:
         name, *others = dict.fromkeys(networks)
@@ -109,7 +110,8 @@ def taus(rank: Result, scores: Sequence[float]) -> dict[str, dict[str, Any]]:
 
 def ceilings(rank: Result, noise: dict[str, float]) -> dict[str, dict[str, float]]:
     """Return the spread of the ranked networks and the τ of a perfect score, by stage and over
-    all networks."""
+    all networks; both of means, if each was trained several times."""
+    noise = noise | {"noise": noise["noise"] / float(np.sqrt(rank.get("trainings", 1)))}
     trained = [row["trained"] for row in rank["networks"]]
     stages = [str(row["stage"]) for row in rank["networks"]]
     groups = {

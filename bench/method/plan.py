@@ -1,7 +1,8 @@
 """A whole experiment, priced before any of it is computed: its commands in their order.
 
 The pilot (pilot.py); then the family against its baselines (family.py), ours and EfficientNet's law
-with more seeds and at every size, the other arms at some; then the ranked networks (rank.py). Each
+with more seeds and at every size, the other arms at some; then the ranked networks (rank.py), each
+trained ``--truth`` times, so that the pilot's best τ with means is what they can reach. Each
 command goes on where it was stopped, on another day too; what the pilot and the ranking have on
 file is not priced again. Core-hours are CPU time by the speed of a few steps of random networks of
 each size, measured here and now; sizes beyond the search are priced at the speed of the largest
@@ -111,10 +112,16 @@ def family(pricing: Pricing, chosen: argparse.Namespace) -> list[Price]:
 def ranked(
     pricing: Pricing, drawn: dict[int, list[Network]], chosen: argparse.Namespace
 ) -> list[Price]:
-    """Return the prices of the ranked networks that no pilot trains, and of scoring all."""
+    """Return the prices of what no pilot trains of the ranked networks, and of scoring all."""
     lab, rows, flops = pricing.lab, [], 0.0
     for size, networks in drawn.items():
-        left = [n for n in networks[chosen.networks :] if not lab.on_file(n, 0)]
+        left = [
+            network
+            for i, network in enumerate(networks)
+            for seed in range(chosen.truth)
+            if not (i < chosen.networks and seed < chosen.trainings)
+            and not lab.on_file(network, seed)
+        ]
         macs = sum(per_training(lab, cost.flops(network, lab.task)) for network in left)
         rows.append(Price("rank", f"size {size}", len(left), macs, macs / pricing.rates[size]))
         flops += sum(cost.flops(network, lab.task) for network in networks)
@@ -131,8 +138,8 @@ def commands(lab: Lab, chosen: argparse.Namespace) -> list[str]:
         "pilot": ["--networks", str(chosen.networks), "--seeds", str(chosen.trainings),
                   "--stages", chosen.stages],
         "family": ["--seeds", str(chosen.seeds), "--more", more, "--others", chosen.others],
-        "rank": ["--networks", str(chosen.ranked), "--stages", chosen.stages,
-                 "--variants", "default"],
+        "rank": ["--networks", str(chosen.ranked), "--trainings", str(chosen.truth),
+                 "--stages", chosen.stages, "--variants", "default"],
     }  # fmt: skip
     same = ["--workers", str(chosen.workers)]
     return [
@@ -158,7 +165,14 @@ def experiment(lab: Lab, chosen: argparse.Namespace) -> list[Price]:
 def main() -> None:
     """Print the commands and what they cost; compute none of them."""
     chosen = labs.options(
-        __doc__, networks=6, trainings=3, stages="2,3", ranked=24, principal=4, others="S1,S3,S5"
+        __doc__,
+        networks=6,
+        trainings=3,
+        stages="2,3",
+        ranked=24,
+        truth=2,
+        principal=4,
+        others="S1,S3,S5",
     )
     lab = labs.open_lab(chosen)
     prices.show(experiment(lab, chosen))

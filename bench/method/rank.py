@@ -6,11 +6,14 @@ perfect score could reach, and what needs no weights (bench/method/noise.py). Va
 super-supernet score the same networks; but for ``half-steps`` and ``double-steps`` each is trained
 with the default's arithmetic, so with as many steps as that buys. ``fine-tuned`` is the default's
 slices trained on alone for ``search.finetune``. ``--stages 0,1`` leaves the other scaling stages
-out; ``--variants default,bilateral`` the other variants.
+out; ``--variants default,bilateral`` the other variants. ``--trainings 2`` holds scores against the
+mean of two trainings of each network, whose noise is smaller: `bench.method.pilot` says how many an
+experiment needs.
 """
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -37,11 +40,7 @@ VARIANTS = {
     "double-steps": {"recipe": {"steps": 2.0}},
 }
 CALIBRATION = (0.125, 0.5, 2, 4)  # of the default number of images
-OPTIONS = {
-    "networks": 20,
-    "stages": "",
-    "variants": ",".join(VARIANTS),
-}  # the script's own, and their defaults
+OPTIONS = {"networks": 20, "trainings": 1, "stages": "", "variants": ",".join(VARIANTS)}
 
 
 def networks(lab: Lab, count: int) -> list[tuple[int, Network]]:
@@ -130,6 +129,12 @@ def variant(lab: Lab, over: dict) -> Lab:
     return lab.variant({"supernet": changes | {"recipe": recipe}})
 
 
+def trainings(lab: Lab, drawn: list[tuple[int, Network]], count: int) -> list[list[float]]:
+    """Return the accuracies of each network's trainings, with seeds 0 to count - 1."""
+    outcome = lab.trained((network, seed) for _, network in drawn for seed in range(count))
+    return [[outcome[network, seed]["accuracy"] for seed in range(count)] for _, network in drawn]
+
+
 def show(name: str, found: dict) -> None:
     """Print the mean τ of a variant by either metric."""
     means = (f"by {metric} {row['mean'] or 0:+.3f}" for metric, row in found.items())
@@ -145,8 +150,8 @@ def main() -> None:
         for pair in networks(lab, chosen.networks)
         if str(pair[0]) in (chosen.stages or str(pair[0]))
     ]
-    outcome = lab.trained((network, 0) for _, network in drawn)
-    trained = [outcome[network, 0]["accuracy"] for _, network in drawn]
+    accuracies = trainings(lab, drawn, chosen.trainings)
+    trained = [fmean(own) for own in accuracies]
     found, raw = {}, {}
     for name in chosen.variants.split(","):
         own = variant(lab, VARIANTS[name])
@@ -164,8 +169,8 @@ def main() -> None:
         found[name] = taus(lab, drawn, trained, raw[name])
         show(name, found[name])
     rows = [
-        {"stage": s, "network": str(n), "trained": t}
-        for (s, n), t in zip(drawn, trained, strict=True)
+        {"stage": s, "network": str(n), "trained": fmean(own), "accuracies": own}
+        for (s, n), own in zip(drawn, accuracies, strict=True)
     ]
     labs.write(
         lab,
@@ -173,6 +178,7 @@ def main() -> None:
         "rank",
         metric=lab.params.search.metric,
         task=list(lab.task),
+        trainings=chosen.trainings,
         networks=rows,
         scores=raw,
         tau=found,

@@ -145,12 +145,14 @@ def rank(result: Result) -> str:
         for name, own in found.items()
     ]
     named = [*(f"stage {name}" for name in groups[:-1]), "all together"]
+    count = result.get("trainings", 1)
+    seen = "1 seed" if count == 1 else f"the mean of {count} seeds"
     return "\n".join(
         [
             f"### Rank correlation\n\n{origin(result)}",
             f"Kendall's τ between the score by shared weights ({metric}; "
             f"in the last column {other}) and test top-1 "
-            "after training from scratch, 1 seed; bootstrap intervals over networks; the mean is "
+            f"after training from scratch, {seen}; bootstrap intervals over networks; the mean is "
             "over the stages. Every super-supernet is trained "
             "with the default's arithmetic, but for half and double steps; "
             "`fine-tuned` costs more, for each. The last two rows need no weights: FLOPs, and the "
@@ -338,7 +340,9 @@ def report(results: Path, figures: Path) -> str:
             text += f"\n![top-1 against FLOPs of the family and its baselines]({picture.name})\n"
         found = {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
         if "rank" in found:
-            found["rank"]["noise"] = noises.of_trainings(found.get("family"), found.get("pilot"))
+            found["rank"]["noise"] = noises.of_trainings(
+                *(found.get(name) for name in ("family", "pilot", "rank"))
+            )
         for name, section in SECTIONS.items():
             if name in found:
                 text += "\n" + section(found[name])
