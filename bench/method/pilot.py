@@ -2,7 +2,7 @@
 
 Prints what it costs, then trains random networks of some sizes several times each, and says what
 trainings differ by, what networks do, and the Kendall τ that a perfect score would reach: with one
-training a network, and with means of all. The networks are the first of those that
+training a network, and with means of several. The networks are the first of those that
 `bench.method.rank` ranks, and their first trainings are the same. Stopped, it goes on where it was;
 its result is written after every size.
 """
@@ -91,27 +91,31 @@ def main() -> None:
 
 def show(result: dict[str, dict[str, Any]]) -> None:
     """Print the table of what was found."""
-    print(table(HEAD, [row(name, own) for name, own in result.items()]), flush=True)
+    print(summary(result), flush=True)
 
 
-HEAD = (
-    "stage", "trainings", "noise, points", "true spread, points", "best τ, one training",
-    "best τ, means",
-)  # fmt: skip
+def summary(result: dict[str, dict[str, Any]]) -> str:
+    """Return the table of what was found, a row for each size."""
+    counts = list(next(iter(result.values()))["best"])
+    head = ["stage", "trainings", "noise, points", "true spread, points"]
+    means = [f"best τ, means of {count}" for count in counts[1:]]
+    return table([*head, "best τ, one training", *means], [row(*own) for own in result.items()])
 
 
 def row(name: str, own: dict[str, Any]) -> list[str]:
     """Write what was found of a size."""
     noise = own["noise"]
-    low, middle, high = (f"{100 * noise[key]:.2f}" for key in ("low", "noise", "high"))
+    middle, low, high = (f"{100 * noise[key]:.2f}" for key in ("noise", "low", "high"))
     return [
         name,
         f"{own['networks']} networks × {own['trainings']}",
         f"{middle} [{low}, {high}]",
         f"{100 * own['true']:.2f}",
-        *(f"{best['tau']:.2f} [{best['low']:.2f}, {best['high']:.2f}]"
-          for best in (own, own["averaged"])),
-    ]  # fmt: skip
+        *(
+            f"{tau['tau']:.2f} [{tau['low']:.2f}, {tau['high']:.2f}]"
+            for tau in own["best"].values()
+        ),
+    ]
 
 
 def section(result: dict[str, Any]) -> str:
@@ -123,10 +127,10 @@ def section(result: dict[str, Any]) -> str:
             "Random networks of one budget, each trained with several seeds. One-way analysis of "
             "variance: what trainings of a network differ by, and networks without that (standard "
             "deviations). The best τ is Kendall's of a perfect score, with one training a network "
-            "and with means of all; intervals are exact for normal accuracies. `pooled` compares "
-            "networks of one stage only, too. "
+            "and with means of several; intervals are exact for normal accuracies. `pooled` "
+            "compares networks of one stage only, too. "
             f"Trainings took {seconds / 3600:.1f} hours of the clock, beside other programs.\n",
-            table(HEAD, [row(name, own) for name, own in result["found"].items()]),
+            summary(result["found"]),
             table(
                 ["stage", "network", "FLOPs, M", "top-1 by seed, %"],
                 [

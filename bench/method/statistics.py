@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import pi, sqrt
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -65,32 +66,35 @@ def _ceilings(spreads: np.ndarray, noises: np.ndarray) -> np.ndarray:
     return 2 / pi * np.arcsin(signal)
 
 
-def repeated(groups: Iterable[Sequence[float]], sizes: Sequence[int]) -> dict[str, float]:
+def repeated(groups: Iterable[Sequence[float]], sizes: Sequence[int]) -> dict[str, Any]:
     """Return noise, true spread and the best τ of networks that were each trained k times.
 
     ``groups`` are the accuracies of each network, equally many; ``sizes`` the size of each: only
     networks of one size are compared, and sizes have a noise and a spread in common. One-way
     analysis of variance: ``noise`` and ``true`` are standard deviations of trainings and of
-    networks without it; ``tau`` is a perfect score's Kendall τ with networks of one training, and
-    ``averaged`` with means of the k. Intervals are exact for normal accuracies, from F of the
+    networks without it; ``best`` is the Kendall τ of a perfect score by the number of trainings,
+    1 to k, whose mean it is held against. Intervals are exact for normal accuracies, from F of the
     variances between networks and between trainings. Source: Searle (1971), section 9.9.
     """
     values, sizes = np.asarray(list(groups), float), np.asarray(sizes)
     k, noise = values.shape[1], pooled(values)
     means = values.mean(1)
-    centred = np.concatenate([means[sizes == size] - means[sizes == size].mean()
-                              for size in np.unique(sizes)])  # fmt: skip
+    centred = np.concatenate(
+        [means[sizes == size] - means[sizes == size].mean() for size in np.unique(sizes)]
+    )
     dof = len(means) - len(np.unique(sizes))
     ratio = k * float((centred**2).sum()) / dof / max(noise["noise"], 1e-12) ** 2
-    low, high = (ratio / stats.f.ppf(p, dof, noise["dof"])
-                 for p in ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2))  # fmt: skip
-    found = {name: max(0.0, r - 1) / k for name, r in
-             (("tau", ratio), ("low", low), ("high", high))}  # fmt: skip
-    return {
-        "noise": noise, "true": noise["noise"] * sqrt(found["tau"]), "networks": len(means),
-        "trainings": k, **{name: _best(share) for name, share in found.items()},
-        "averaged": {name: _best(k * share) for name, share in found.items()},
-    }  # fmt: skip
+    high, low = ratio / stats.f.ppf([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], dof, noise["dof"])
+    shares = {
+        name: max(0.0, value - 1) / k
+        for name, value in (("tau", ratio), ("low", low), ("high", high))
+    }
+    best = {
+        str(count): {name: _best(count * share) for name, share in shares.items()}
+        for count in range(1, k + 1)
+    }
+    true = noise["noise"] * sqrt(shares["tau"])
+    return {"noise": noise, "true": true, "networks": len(means), "trainings": k, "best": best}
 
 
 def _best(share: float) -> float:
