@@ -161,7 +161,8 @@ import json
 from prefect.client.orchestration import get_client
 from scalenet.pipeline.doors import servers
 with servers.prefect(), get_client(sync_client=True) as client:
-    bars = {a.key: a.data for a in client.read_artifacts() if a.type == "progress"}
+    made = sorted(client.read_artifacts(), key=lambda artifact: artifact.created)
+    bars = {a.key: a.data for a in made if a.type == "progress"}  # of the latest run
     runs = sorted(client.read_flow_runs(), key=lambda run: run.created)
     tasks = [t.state_name for t in client.read_task_runs() if t.flow_run_id == runs[-2].id]
 print(json.dumps([bars, [run.state_name for run in runs], tasks]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from torch import Tensor
@@ -20,22 +19,22 @@ WORDS = (  # of PyTorch's allocators, and of oneDNN, which has no better ones
     "out of memory",
     "could not create a primitive",
 )
-_FRUGAL = ContextVar("frugal", default=False)
+_mode = {"frugal": False}  # of this process: what is compiled cannot read a context variable
 
 
 @contextmanager
 def frugal() -> Iterator[None]:
     """Compute layers again in the backward passes of what the body computes."""
-    token = _FRUGAL.set(True)
+    before, _mode["frugal"] = _mode["frugal"], True
     try:
         yield
     finally:
-        _FRUGAL.reset(token)
+        _mode["frugal"] = before
 
 
 def layer(compute: Callable[..., Tensor], *arguments: Any) -> Tensor:
     """Apply a layer, which must draw nothing at random, and keep its activations if they may be."""
-    if not _FRUGAL.get():
+    if not _mode["frugal"]:
         return compute(*arguments)
     return checkpoint(compute, *arguments, use_reentrant=False, preserve_rng_state=False)
 
