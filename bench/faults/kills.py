@@ -164,7 +164,8 @@ def _left(process: subprocess.Popen, tree: list[psutil.Process]) -> list[str]:
     for one in alive:
         with suppress(psutil.NoSuchProcess):
             if one.status() != psutil.STATUS_ZOMBIE:
-                named.append(f"goes on: {' '.join(one.cmdline())[:120]}")
+                words = " ".join(Path(word).name for word in one.cmdline())
+                named.append(f"goes on: {words[:120]}")
                 one.kill()
     process.wait()
     return named
