@@ -126,7 +126,9 @@ def experiment(mlflow: MlflowClient, name: str) -> list:
 
 def test_a_full_store_stops_no_run_and_is_named(told, client):
     folder, said, (code, refused) = told
-    assert said.count("its server cannot keep files: the artifact store behind it is full") == 1
+    assert said.count("its server cannot keep files: the artifact store behind it is full") == 1, (
+        said
+    )
     assert "MLflow lacks" in said and "not yet a report" in said
     assert (folder / "artifacts/family/family.json").exists()
     assert code == 3 and "cannot keep files" in refused and "nothing is lost" in refused

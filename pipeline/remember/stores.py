@@ -120,9 +120,10 @@ def _reach(address: str) -> None:
 def why(error: Exception) -> str:
     """Say in a line why MLflow could not be told, without secrets.
 
-    A server that takes runs, but not their files, answers 500 to what it should keep.
+    A server that takes runs, but not their files, answers 500 to what it should keep; it may close
+    the connection before that was read.
     """
-    if "/mlflow-artifacts/" in str(error) and re.search(r"\b500\b", str(error)):
+    if "/mlflow-artifacts/" in str(error) and re.search(r"\b500\b|Connection aborted", str(error)):
         return (
             "its server cannot keep files: the artifact store behind it is full, away or refuses "
             "it, as the server's log says"

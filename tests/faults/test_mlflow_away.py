@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
 from scalenet.config import params as config
 from scalenet.pipeline.remember import post as posts
@@ -281,3 +284,29 @@ def test_a_server_that_never_answered_is_refused_before_anything_is_computed(roa
     road.closed = True
     with pytest.raises(ValueError, match="MLflow cannot be reached"):
         check_store(root, params)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_server_that_keeps_no_files_is_named_even_if_its_answer_is_lost(answers, tmp_path):
+    class Full(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            if answers:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_error(500)
+            else:  # closed with what was not read, which resets the connection
+                self.rfile.read(1)
+            self.close_connection = True
+
+        def log_message(self, *what):
+            return None
+
+    (tmp_path / "contact.png").write_bytes(bytes(99_999))
+    with HTTPServer(("127.0.0.1", 0), Full) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        kept = MlflowArtifactsRepository(
+            "mlflow-artifacts:/1", tracking_uri=f"http://127.0.0.1:{server.server_port}"
+        )
+        with pytest.raises(MlflowException) as refused:
+            kept.log_artifact(str(tmp_path / "contact.png"))
+        server.shutdown()
+    assert "cannot keep files" in stores.why(refused.value)
