@@ -219,6 +219,18 @@ def test_steps_read_ahead_are_those_that_are_asked_for(filed):
     assert not alive
 
 
+def test_reading_that_ends_early_is_ended_in_silence(tmp_path, capfd):
+    form, many = store.Square(3, 224), 256
+    (tmp_path / "pixels").write_bytes(bytes(many * form.bytes))
+    starts = range(0, many * form.bytes, form.bytes)
+    large = store.FilePixels(tmp_path / "pixels", form, starts, [n + form.bytes for n in starts])
+    for _ in range(2):
+        coming = ahead.read(large, (torch.arange(many) for _ in range(9)), CPU)
+        next(coming)
+        coming.close()
+    assert capfd.readouterr().err == ""
+
+
 def test_training_from_a_file_is_the_same_to_the_bit(filed, make_params):
     held, far = filed
     params = make_params({"retrain": {"recipe": {"steps": 6, "batch": 8}}})

@@ -5,6 +5,7 @@ Their order is that of the indices, and few wait at a time; what goes wrong ther
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator
 
@@ -43,6 +44,7 @@ def read(stored: FilePixels, indices: Iterable[Tensor], device: torch.device) ->
         num_workers=processes(),
         prefetch_factor=WAITING,
         collate_fn=_same,
+        worker_init_fn=_end_at_once,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # it draws from the one that all others draw from, otherwise
         multiprocessing_context="spawn",
@@ -58,6 +60,12 @@ def processes() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(MOST, cores // 2))
+
+
+def _end_at_once(worker: int) -> None:
+    """Let a process that reads end without Python's own end, which a thread that still hands pixels
+    on does not survive: the process would be aborted, and who reads here told of it."""
+    atexit.register(os._exit, 0)
 
 
 def _same(content: Tensor | ValueError) -> Tensor | ValueError:
