@@ -90,15 +90,14 @@ class Graph:
         with self._opened() as repo:
             return bool(repo.status(targets=[name]))
 
-    def reasons(self, name: str) -> list[str]:
-        """Say what changed for a stage: params, files, its command; nothing if it is up to date.
+    def reasons(self) -> dict[str, list[str] | None]:
+        """Say what changed for each stage: params, files, its command; nothing if it is up to date,
+        None if a process computes it now. The files are read once for all.
 
-        ``Busy`` if a process computes it now.
+        ``Busy`` if DVC is at work in another process.
         """
-        with self._opened() as repo:
-            found = repo.status(targets=[name]).get(name, [])
-            keys = dict(_edited(_stage(repo, name)))
-        return [line for entry in found for line in _reasons(entry, keys)]
+        with self._opened() as repo, lock_repo(repo):
+            return {stage.addressing: _changes(stage) for stage in repo.index.stages}
 
     def commit(self, name: str) -> None:
         """Have DVC lock a stage as it is."""
@@ -214,6 +213,16 @@ def _mended_lockfile(repo: Repo, file: Path) -> str:
             "now, and what it locked is brought from DVC's cache or made again"
         )
     return ""
+
+
+def _changes(stage: Any) -> list[str] | None:
+    """Say what changed for a stage; None if a process computes it now."""
+    try:
+        found = stage.status(check_updates=True).get(stage.addressing, [])
+    except LockError:
+        return None
+    keys = dict(_edited(stage))
+    return [line for entry in found for line in _reasons(entry, keys)]
 
 
 def _reasons(entry: Any, keys: Mapping[str, list[str]]) -> Iterator[str]:

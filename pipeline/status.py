@@ -32,23 +32,30 @@ def standings(root: Path) -> Iterator[Standing]:
     """Yield every stage in the order of a run."""
     params = config.load(root / "params.yaml")
     graph, known = Graph(root), took(root, params)
-    needs = graph.needs(None)
+    needs, changes = graph.needs(None), _changes(graph)
     behind: set[str] = set()  # stages that would run
     for name in needs:
         if name == project.CHECK:
             continue
         seconds = known.get(name.rpartition("@")[2], UNKNOWN)
-        try:
-            reasons = graph.reasons(name)
-        except Busy:
+        changed = changes.get(name)
+        if changed is None:
             yield Standing(name, [], seconds, busy=True)
             behind.add(name)
             continue
-        reasons += [f"after {need}" for need in sorted(needs[name] & behind)]
+        reasons = [*changed, *(f"after {need}" for need in sorted(needs[name] & behind))]
         reasons = [NEW] if name in graph.new else reasons
         if reasons:
             behind.add(name)
         yield Standing(name, reasons, seconds)
+
+
+def _changes(graph: Graph) -> dict[str, list[str] | None]:
+    """Return what changed for each stage; of none while DVC is at work in another process."""
+    try:
+        return graph.reasons()
+    except Busy:
+        return {}
 
 
 def expected(root: Path, params: Params, names: Iterable[str]) -> dict[str, float]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import pytest
 from conftest import dvc
 
@@ -32,20 +35,25 @@ def project(tmp_path, monkeypatch):
 
 
 def test_what_is_up_to_date_has_no_reason(project):
-    graph = Graph(project)
-    assert [graph.reasons(name) for name in graph.needs(None)] == [[], []]
+    assert Graph(project).reasons() == {"first": [], "second": []}
 
 
 def test_reasons_name_the_param_and_the_file(project):
     graph = Graph(project)
     (project / "params.yaml").write_text("one: 2\nsome: {a: 1, b: {c: [1, 3], d: null}}\n")
     said = ["one: 1 -> 2", "some.b.c: [1, 2] -> [1, 3]", "some.b.d: absent -> null"]
-    assert graph.reasons("first") == said
+    assert graph.reasons()["first"] == said
     (project / "a.txt").write_text("changed by hand")
-    assert "a.txt: modified" in graph.reasons("second")
-    assert "a.txt: modified" in graph.reasons("first")
+    reasons = graph.reasons()
+    assert "a.txt: modified" in reasons["second"] and "a.txt: modified" in reasons["first"]
     (project / "b.txt").unlink()
-    assert "b.txt: deleted" in graph.reasons("second")
+    assert "b.txt: deleted" in graph.reasons()["second"]
+
+
+def test_of_a_stage_that_another_process_computes_nothing_is_said(project):
+    writer = {str(project / "b.txt"): {"pid": os.getppid(), "cmd": "dvc repro"}}
+    (project / ".dvc/tmp/rwlock").write_text(json.dumps({"write": writer, "read": {}}))
+    assert Graph(project).reasons() == {"first": [], "second": None}
 
 
 def test_of_a_new_project_nothing_was_run_yet(tmp_path, monkeypatch):

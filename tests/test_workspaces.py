@@ -60,7 +60,7 @@ def test_a_copy_has_the_revision_and_shares_what_the_project_keeps(mine, monkeyp
         reasons = []
         for folder in (mine, made.root):
             monkeypatch.chdir(folder)
-            reasons.append(Graph(folder).reasons("prepare"))
+            reasons.append(Graph(folder).reasons()["prepare"])
         assert reasons[0] == reasons[1], "DVC sees the same images"
         assert git(made.root, "status", "--short") == ""
         [kept] = found(mine)
