@@ -150,7 +150,7 @@ def test_what_waited_is_delivered_once_the_store_has_room(stack, family, mlflow)
 
 def test_a_clone_has_the_family_by_way_of_s3(stack, client, family):
     assert stack.objects("dvc")
-    said = typed(CLONED, family.parent, client)
+    said = typed(CLONED, family, client)
     assert "is deployed: versions 1 to 3" in said
     for file in (family / "artifacts/members").rglob("*.*"):
         copy = family.parent / "copy" / file.relative_to(family)

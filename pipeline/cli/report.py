@@ -15,7 +15,7 @@ FOLDER = "report"
 def command() -> None:
     """Write the report of the family: report/index.html, and its figures as SVG and PNG.
 
-    The page is one file that opens without a network: accuracy against cost, members, networks,
+    The page is one file that opens offline: accuracy against cost, members, networks,
     laws, the search, mistakes, cost and provenance. `scalenet run` writes it too.
 
     \b
