@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from dvc.config import NotDvcRepoError
-from dvc.dependency import ParamsDependency
 from dvc.dvcfile import LOCK_FILE, Lockfile
 from dvc.exceptions import ConfirmRemoveError, DvcException
 from dvc.lock import LockError, make_lock
@@ -29,7 +28,7 @@ from dvc.utils.serialize import load_yaml, modify_yaml
 from dvc.utils.strictyaml import merge_conflict_marker
 from networkx import descendants, lexicographical_topological_sort
 
-from scalenet.pipeline import cache, settings
+from scalenet.pipeline import cache, reasons
 from scalenet.records import files
 
 
@@ -97,7 +96,7 @@ class Graph:
         ``Busy`` if DVC is at work in another process.
         """
         with self._opened() as repo, lock_repo(repo):
-            return {stage.addressing: _changes(stage) for stage in repo.index.stages}
+            return {stage.addressing: reasons.of(stage) for stage in repo.index.stages}
 
     def commit(self, name: str) -> None:
         """Have DVC lock a stage as it is."""
@@ -213,43 +212,6 @@ def _mended_lockfile(repo: Repo, file: Path) -> str:
             "now, and what it locked is brought from DVC's cache or made again"
         )
     return ""
-
-
-def _changes(stage: Any) -> list[str] | None:
-    """Say what changed for a stage; None if a process computes it now."""
-    try:
-        found = stage.status(check_updates=True).get(stage.addressing, [])
-    except LockError:
-        return None
-    keys = dict(_edited(stage))
-    return [line for entry in found for line in _reasons(entry, keys)]
-
-
-def _reasons(entry: Any, keys: Mapping[str, list[str]]) -> Iterator[str]:
-    """Yield what one entry of DVC's status says; of a param it says ``search: modified``, and
-    ``keys`` which of its keys."""
-    if not isinstance(entry, dict):
-        yield str(entry)
-        return
-    for named in entry.values():
-        for name, how in named.items() if isinstance(named, dict) else ():
-            if isinstance(how, dict):
-                for key, change in how.items():
-                    yield from keys.get(key) or [f"{key}: {change}"]
-            else:
-                yield f"{name}: {how}"
-
-
-def _edited(stage: Any) -> Iterator[tuple[str, list[str]]]:
-    """Yield the params of a stage, each with its keys that differ from dvc.lock's, as
-    ``search.population: 8 -> 16``."""
-    for dep in stage.deps:
-        if isinstance(dep, ParamsDependency) and dep.hash_info.value:
-            now = dep.read_params()
-            for key, locked in dep.hash_info.value.items():
-                if key in now:
-                    changes = settings.changed(locked, now[key], key)
-                    yield key, [settings.line(*change) for change in changes]
 
 
 def _stage(repo: Repo, name: str) -> Any:
