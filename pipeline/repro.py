@@ -2,7 +2,7 @@
 
 It leaves what ``dvc repro`` leaves, byte for byte, in whatever order stages end. While a stage runs
 it holds the locks that ``dvc repro`` would hold, so that a concurrent one refuses. DVC is asked by
-one thread at a time.
+one thread at a time, and waits for another process that holds it, such as a ``dvc push``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from scalenet.records import files
 
 
 class Busy(ValueError):
-    """Another process computes a stage that was asked about."""
+    """DVC is at work in another process, or a stage that was asked about is computed there."""
 
 
 class Graph:
@@ -95,7 +95,7 @@ class Graph:
 
         ``Busy`` if DVC is at work in another process.
         """
-        with self._opened() as repo, lock_repo(repo):
+        with self._opened(wait=False) as repo, lock_repo(repo):
             return {stage.addressing: reasons.of(stage) for stage in repo.index.stages}
 
     def commit(self, name: str) -> None:
@@ -178,10 +178,10 @@ class Graph:
             self.read.close()
 
     @contextmanager
-    def _opened(self) -> Iterator[Repo]:
+    def _opened(self, wait: bool = True) -> Iterator[Repo]:
         # not a line for each file that it writes
         logging.getLogger("dvc").setLevel(logging.WARNING)
-        with self.turn, _said(), Repo(str(self.root)) as repo:
+        with self.turn, _said(), Repo(str(self.root), _wait_for_lock=wait) as repo:
             yield repo
 
 

@@ -12,7 +12,7 @@ from scalenet.config.away import Unavailable
 from scalenet.config.params import Params
 from scalenet.pipeline import project
 from scalenet.pipeline.remember import stores
-from scalenet.pipeline.repro import Busy, Graph
+from scalenet.pipeline.repro import Graph
 from scalenet.records import files
 
 UNKNOWN = -1.0  # seconds of a stage that nobody has timed
@@ -29,16 +29,16 @@ class Standing(NamedTuple):
 
 
 def standings(root: Path) -> Iterator[Standing]:
-    """Yield every stage in the order of a run."""
+    """Yield every stage in the order of a run; ``Busy`` while DVC is at work in another process."""
     params = config.load(root / "params.yaml")
     graph, known = Graph(root), took(root, params)
-    needs, changes = graph.needs(None), _changes(graph)
+    needs, changes = graph.needs(None), graph.reasons()
     behind: set[str] = set()  # stages that would run
     for name in needs:
         if name == project.CHECK:
             continue
         seconds = known.get(name.rpartition("@")[2], UNKNOWN)
-        changed = changes.get(name)
+        changed = changes[name]
         if changed is None:
             yield Standing(name, [], seconds, busy=True)
             behind.add(name)
@@ -50,19 +50,9 @@ def standings(root: Path) -> Iterator[Standing]:
         yield Standing(name, reasons, seconds)
 
 
-def _changes(graph: Graph) -> dict[str, list[str] | None]:
-    """Return what changed for each stage; of none while DVC is at work in another process."""
-    try:
-        return graph.reasons()
-    except Busy:
-        return {}
-
-
 def expected(root: Path, params: Params, names: Iterable[str]) -> dict[str, float]:
     """Return the seconds that stages are expected to take, where anybody knows."""
-    known: dict[str, float] = {}
-    with suppress(Unavailable):  # MLflow, which went away in an earlier run
-        known = took(root, params)
+    known = took(root, params)
     found = {name: known.get(name.rpartition("@")[2]) for name in names}
     return {name: seconds for name, seconds in found.items() if seconds is not None}
 
@@ -71,7 +61,9 @@ def took(root: Path, params: Params) -> dict[str, float]:
     """Return the seconds of each stage and member: of its last run, else as init planned them."""
     file = root / project.CODE / "init.json"
     planned = files.read_json(file)["seconds"] if file.exists() else {}
-    return planned | last(root, params)
+    with suppress(Unavailable):  # MLflow, which is away: a plan serves as well
+        return planned | last(root, params)
+    return planned
 
 
 def last(root: Path, params: Params) -> dict[str, float]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+from threading import Timer
 
 import pytest
+from click.testing import CliRunner
 from conftest import dvc
 
 from scalenet.pipeline import project as projects
+from scalenet.pipeline.cli import scalenet
 from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.status import standings
 
@@ -56,7 +61,32 @@ def test_of_a_stage_that_another_process_computes_nothing_is_said(project):
     assert Graph(project).reasons() == {"first": [], "second": None}
 
 
-def test_of_a_new_project_nothing_was_run_yet(tmp_path, monkeypatch):
+@pytest.fixture
+def pushing(project):
+    """Return a process that holds DVC, as a push does, until its input ends."""
+    code = "from dvc.repo import Repo\nwith Repo().lock: print('held', flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=project, text=True, **pipes) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_who_asks_while_dvc_is_at_work_elsewhere_is_told_at_once(project, pushing):
+    (project / "params.yaml").write_bytes(projects.DEFAULTS.read_bytes())
+    said = CliRunner().invoke(scalenet, ["status"])
+    assert said.exit_code == 0 and "DVC is at work in another process" in said.output
+
+
+def test_a_run_waits_for_a_dvc_that_is_at_work_elsewhere(project, pushing):
+    Timer(4, pushing.stdin.close).start()  # DVC itself gives up after 3 s
+    assert not Graph(project).changed("first")
+
+
+@pytest.mark.parametrize("server", [None, "http://127.0.0.1:1"])
+def test_of_a_new_project_nothing_was_run_yet(server, tmp_path, monkeypatch):
+    if server:  # that is away: it would only say how long stages took
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.chdir(tmp_path)
     projects.begin(tmp_path)
     projects.refresh(tmp_path)

@@ -20,10 +20,15 @@ def command() -> None:
     \b
     scalenet status
     """
-    from scalenet.pipeline import status
+    from scalenet.pipeline import repro, status
 
     total, untimed = 0.0, 0
-    for stage in status.standings(Path.cwd()):
+    try:
+        found = list(status.standings(Path.cwd()))
+    except repro.Busy:
+        click.echo("DVC is at work in another process (a run, a push): what would run is not known")
+        return
+    for stage in found:
         known = stage.seconds != status.UNKNOWN
         if stage.busy:
             click.echo(f"{stage.name:14} is computed now")
