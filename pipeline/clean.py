@@ -20,6 +20,7 @@ from scalenet.config import params as config
 from scalenet.config.params import Params
 from scalenet.pipeline import STATE, home, status
 from scalenet.pipeline.models import retired
+from scalenet.pipeline.repro import Busy
 from scalenet.pipeline.runs import workspaces
 from scalenet.pipeline.runs.alone import is_held, key_of
 from scalenet.stages import STAGES
@@ -59,7 +60,10 @@ def states(root: Path) -> Iterator[Freeable]:
     """Yield the states that no stage goes on from, here or in a workspace that is kept: it is up to
     date, or has other params, code or inputs now."""
     params = config.load(root / "params.yaml")
-    standings = {stage.name.rpartition("@")[2]: stage for stage in status.standings(root)}
+    try:
+        standings = {stage.name.rpartition("@")[2]: stage for stage in status.standings(root)}
+    except Busy:
+        return  # DVC is at work in another process, and nothing is known of what stages need
     for state in sorted((home(root) / STATE).glob("*/*/")):
         work, key = state.parent.name, state.name
         if work not in STAGES and not re.fullmatch(r"S\d+", work):
@@ -160,15 +164,16 @@ def _bytes(file: Path) -> int:
         return 0
 
 
-KINDS = {  # name -> what yields its members; another kind is a line here
-    "old generations": old_generations,
-    "states of stages": states,
-    "workspaces of scheduled runs": copies,
-    "left over": left_over,
+KINDS = {  # what --only takes -> what yields its members; another kind is a line here
+    "generations": old_generations,
+    "states": states,
+    "workspaces": copies,
+    "leftovers": left_over,
 }
 
 
-def found(root: Path) -> Iterator[tuple[str, list[Freeable]]]:
-    """Yield every kind's name and what could be freed of it."""
+def found(root: Path, only: str | None = None) -> Iterator[tuple[str, list[Freeable]]]:
+    """Yield every kind's name, or that of one kind only, and what could be freed of it."""
     for name, look in KINDS.items():
-        yield name, list(look(root))
+        if only in (None, name):
+            yield name, list(look(root))

@@ -142,15 +142,16 @@ def _left_over(root: Path) -> Iterator[Finding]:
             f"({size / 2**20:.0f} MiB in .state; `scalenet clean` shows what of it is of no use)"
         )
     for path in clean.left_files(root):
-        yield Finding(
-            f"left over: {os.path.relpath(path, root)}", "`scalenet clean --yes` frees it"
-        )
+        remedy = "`scalenet clean --only leftovers --yes` frees it"
+        yield Finding(f"left over: {os.path.relpath(path, root)}", remedy)
     for one in workspaces.found(root):
         what = f"workspace {one.name}: {one.age / 3600:.1f} hours old, {one.size / 2**20:.0f} MiB"
         if one.busy:
             yield Finding(f"{what}, a run is in it")
         else:
-            remedy = f"look at it in {copies / one.name}, then `scalenet clean --yes`"
+            remedy = (
+                f"look at it in {copies / one.name}, then `scalenet clean --only workspaces --yes`"
+            )
             yield Finding(f"{what}, kept after a run that did not end well", remedy)
 
 

@@ -414,5 +414,9 @@ def test_the_commands_show_before_they_do(root, params):
     )
     (root / "artifacts" / ".x.json.999999999.tmp").write_bytes(b"x" * 3000)
     assert "2.9 KiB in all; `scalenet clean --yes` frees it" in scalenet(root, "clean")
+    assert scalenet(root, "clean", "--only", "workspaces", "--yes") == "nothing to free\n"
+    assert "`scalenet clean --only leftovers --yes`" in scalenet(
+        root, "clean", "--only", "leftovers"
+    )
     assert "freed 2.9 KiB" in scalenet(root, "clean", "--yes")
     assert scalenet(root, "clean") == "nothing to free\n"

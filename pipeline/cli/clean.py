@@ -8,24 +8,28 @@ import click
 
 from scalenet.pipeline.cli import InProject
 
+KINDS = ("generations", "states", "workspaces", "leftovers")
+
 
 @click.command(name="clean", cls=InProject)
 @click.option("--yes", is_flag=True, help="Free what is shown.")
-def command(yes: bool) -> None:
+@click.option("--only", type=click.Choice(KINDS), help="One kind of it.")
+def command(yes: bool, only: str | None) -> None:
     """Show what this project could do without, and its size; free it with --yes.
 
-    Old generations of the registry, what stages no longer go on from, leftovers of killed writes.
+    Old generations of the registry, states that no stage goes on from, workspaces of scheduled runs
+    that did not end well, leftovers of killed writes.
     What an alias points at, what is deployed and what was deployed before it stay. DVC's cache is
     not touched: `dvc gc --all-commits` frees what no commit names.
 
     \b
     scalenet clean
-    scalenet clean --yes
+    scalenet clean --only leftovers --yes
     """
     from scalenet.pipeline import clean
 
     total = count = left = 0
-    for kind, found in clean.found(Path.cwd()):
+    for kind, found in clean.found(Path.cwd(), only):
         if found:
             click.echo(kind)
         for item in found:
@@ -38,7 +42,8 @@ def command(yes: bool) -> None:
     elif yes:
         click.echo(f"freed {_short(total)}")
     else:
-        click.echo(f"{_short(total)} in all; `scalenet clean --yes` frees it")
+        scope = f"--only {only} " if only else ""
+        click.echo(f"{_short(total)} in all; `scalenet clean {scope}--yes` frees it")
     raise SystemExit(1 if left else 0)
 
 

@@ -75,7 +75,7 @@ def test_what_is_wrong_has_a_remedy(project, monkeypatch):
     (project / "artifacts" / ".weights.pt.4194303.tmp").touch()
     wrong = {f.what: f.remedy for f in doctor.examine(project, deep=False, mend=False) if f.remedy}
     [left] = [what for what in wrong if ".4194303.tmp" in what]
-    assert "scalenet clean --yes" in wrong[left]
+    assert "scalenet clean --only leftovers --yes" in wrong[left]
     assert any("MLflow cannot be reached" in what for what in wrong)
     assert any("data/digits does not exist" in what for what in wrong)
 
