@@ -135,6 +135,15 @@ def test_a_full_store_stops_no_run_and_is_named(told, client):
     assert [run["state_name"] for run in flow_runs(client)][-1] == "Completed"
 
 
+def test_a_store_that_fills_when_nothing_waits_is_one_line_too(stack, client, family):
+    stack.store.full = True
+    try:
+        code, said = tried(client, family, "scalenet", "report")
+    finally:
+        stack.store.full = False
+    assert code == 3 and "cannot keep files" in said and len(said.splitlines()) < 3
+
+
 def test_what_waited_is_delivered_once_the_store_has_room(stack, family, mlflow):
     assert not list((family / ".state/mlflow").glob("[!.]*/report.json"))
     assert not (family / "mlflow.db").exists() and not (family / "mlruns").exists()

@@ -56,7 +56,7 @@ class Verbs(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):  # click makes one of the other at a question
             raise SystemExit(INTERRUPTED) from None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -105,23 +105,28 @@ def main() -> int:
         return _refuse(error, UNAVAILABLE)
     except ValueError as error:
         return _refuse(error, REFUSED)
-    except OSError as error:  # a folder or a lock; documents say it themselves
-        return _refuse(_told(error), FAULT)
     except MemoryError:
         from scalenet.stages import MEMORY
 
         return _refuse(MEMORY, FAULT)
     except ModuleNotFoundError as error:
         return _missing(error)
+    except Exception as error:
+        return _refuse(*_told(error))
 
 
-def _told(error: OSError) -> str:
-    """Say in a line what the system refused; a fault that names no file is ours, and is shown."""
+def _told(error: Exception) -> tuple[str, int]:
+    """Say in a line what the system refused, or MLflow, which had answered before; return the exit
+    code, too. Any other fault is ours, and is shown."""
     from scalenet.records import files
 
-    if error.filename is None and error.errno not in files.REMEDIES:
+    if isinstance(error, OSError) and (error.filename or error.errno in files.REMEDIES):
+        return files.unwritable(error.filename or Path.cwd(), error), FAULT
+    stores = sys.modules.get("scalenet.pipeline.remember.stores")  # it alone knows MLflow
+    if stores is None or not isinstance(error, stores.AWAY):
         raise error
-    return files.unwritable(error.filename or Path.cwd(), error)
+    said = f"MLflow could not be told or asked ({stores.why(error)}); mend that and run it again"
+    return said, UNAVAILABLE
 
 
 def _refuse(error: ValueError | str, code: int) -> int:

@@ -24,14 +24,21 @@ def command() -> None:
     from scalenet.pipeline.models import deployment
     from scalenet.pipeline.remember import reports, stores
 
-    params = config.load(Path.cwd() / "params.yaml")
+    params, refused = config.load(Path.cwd() / "params.yaml"), []
     try:
         for folder in reports.waiting(Path.cwd()):
-            reports.deliver(Path.cwd(), folder)
-            click.echo(f"{folder.name}  delivered to MLflow")
+            try:
+                reports.deliver(Path.cwd(), folder)
+                click.echo(f"{folder.name}  delivered to MLflow")
+            except Unavailable:
+                raise
+            except ValueError as error:
+                refused.append(reports.stays(folder, error))
         click.echo(deployment.enter(Path.cwd(), params))
     except stores.AWAY as error:
         raise Unavailable(
             f"MLflow could not be told everything ({stores.why(error)}); nothing is lost: mend "
             "that, and `scalenet register` goes on"
         ) from error
+    if refused:
+        raise ValueError("\n".join(refused))

@@ -16,7 +16,7 @@ from scalenet.config.away import Unavailable
 from scalenet.config.params import Params
 from scalenet.pipeline import Killed
 from scalenet.pipeline.remember import stores
-from scalenet.pipeline.remember.reports import Report, deliver, folder_of, waiting
+from scalenet.pipeline.remember.reports import Report, deliver, folder_of, stays, waiting
 
 AGAIN = 10.0  # seconds until an absent server is asked again
 
@@ -134,8 +134,11 @@ class Post:
 
     def _deliver_waiting(self) -> None:
         for folder in waiting(self.root):
-            if not self._deliver(folder):
-                return
+            try:
+                if not self._deliver(folder):
+                    return
+            except ValueError as error:
+                self.say(stays(folder, error))  # and the others are delivered
 
     def _deliver(self, folder: Path) -> bool:
         """Deliver a report; False if MLflow is away."""

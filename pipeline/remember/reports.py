@@ -207,7 +207,8 @@ def deliver(root: Path, folder: Path) -> str:
         if not (folder / CONTENT).exists():
             return ""
         said, content = "", files.read_json(folder / CONTENT)
-        params, client = config.parse(content["params"]), stores.connect(root)
+        params = config.parse(content["params"], str(folder / CONTENT))
+        client = stores.connect(root)
         stage, member, tags = content["stage"], content["member"], content["tags"]
         run = content["run"] or tracking.begin_run(client, root, params, stage, member, tags)
         tracking.log_params(client, run, tracking.stage_params(params, stage, member))
@@ -224,6 +225,11 @@ def deliver(root: Path, folder: Path) -> str:
         delivered = folder.rename(folder.with_name(f".{folder.name}"))
         shutil.rmtree(delivered)
         return said
+
+
+def stays(folder: Path, error: ValueError) -> str:
+    """Say that a report cannot be delivered, such as one of another version of scalenet."""
+    return f"the report {folder.name} is not delivered: {error}; `rm -r {folder}` gives it up"
 
 
 def _deliver_candidates(

@@ -221,6 +221,22 @@ def test_a_server_that_goes_away_stops_nothing_and_is_told_later_once(road, proj
     assert first.info.start_time < first.info.end_time <= second.info.start_time
 
 
+def test_a_report_of_another_version_stays_and_the_others_are_delivered(road, project):
+    root, params = project
+    road.closed = True
+    for steps in (5, 3):
+        reported(root, training(root, steps))
+    older, newer = waiting(root)
+    content = json.loads((older / "report.json").read_text())
+    content["params"]["of a later version"] = 1
+    (older / "report.json").write_text(json.dumps(content))
+    road.closed, said = False, []
+    reported(root, training(root, 2), said=said)
+    assert waiting(root) == [older] and len(runs_of(params)) == 2 and newer not in waiting(root)
+    assert [line for line in said if f"{older.name} is not delivered" in line]
+    assert f"`rm -r {older}` gives it up" in "".join(said)
+
+
 def test_an_interrupted_delivery_doubles_nothing(road, project, monkeypatch):
     root, params = project
     road.closed = True
