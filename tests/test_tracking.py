@@ -232,6 +232,20 @@ print(sorted(file.path for file in client.list_artifacts({run!r})))
     assert len(list((new / "mlruns").rglob("*.txt"))) == 2
 
 
+def test_a_project_below_a_folder_that_is_called_as_mlflows_keeps_its_paths(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    old, new = tmp_path / "mlruns/old", tmp_path / "mlruns/new"
+    old.mkdir(parents=True)
+    for _ in range(2):
+        client = stores.connect(old)
+        place = client.get_experiment(stores.experiment_id(client, old, "x")).artifact_location
+        assert place == f"file://{old}/mlruns/x"
+    old.rename(new)
+    client = stores.connect(new)
+    place = client.get_experiment(stores.experiment_id(client, new, "x")).artifact_location
+    assert place == f"file://{new}/mlruns/x"
+
+
 def test_a_database_that_was_half_made_is_made_again(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / ".state").mkdir()

@@ -190,13 +190,11 @@ def _create(database: Path, state: Path) -> None:
 
 def _relocate(connection: sqlite3.Connection, folder: Path) -> None:
     """Point the paths of a project that was moved or copied at where it lies now."""
-    marker, here = "/mlruns/", folder.as_uri()
+    here = folder.as_uri()
     found = connection.execute(
-        "SELECT DISTINCT substr(artifact_location, 1, instr(artifact_location, ?) - 1)"
-        " FROM experiments WHERE artifact_location LIKE 'file://%' || ? || '%'",
-        (marker, marker),
+        "SELECT artifact_location FROM experiments WHERE artifact_location LIKE 'file://%/mlruns/%'"
     ).fetchall()
-    for (there,) in found:
+    for there in {location.rpartition("/mlruns/")[0] for (location,) in found}:
         if there != here:
             for table, column in PLACES.items():
                 connection.execute(
