@@ -44,9 +44,19 @@ def begin(root: Path) -> bool:
     for name, file in LAID.items():
         if not (root / name).exists():
             files.write_bytes(root / name, (FILES / file).read_bytes())
+        elif name.endswith("ignore"):
+            _ignore_too(root / name, (FILES / file).read_text())
     _begin_dvc(root)
     files.write_bytes(root / "params.yaml", DEFAULTS.read_bytes())
     return True
+
+
+def _ignore_too(file: Path, ours: str) -> None:
+    """Add our lines to a file of things to ignore that lacks them."""
+    known = file.read_text()
+    if missing := [line for line in ours.splitlines() if line not in known.splitlines()]:
+        whole = known if known.endswith("\n") or not known else known + "\n"
+        files.write_bytes(file, (whole + "\n".join(missing) + "\n").encode())
 
 
 def begin_if_empty(root: Path) -> None:
@@ -68,6 +78,7 @@ def _begin_dvc(root: Path) -> None:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # a result is told, not each file
+    root = root.resolve()  # a relative folder has no parents to look for git in
     if not (root / ".dvc").exists():
         top = next((p for p in (root, *root.parents) if (p / ".git").exists()), None)
         repo = Repo.init(str(root), no_scm=top is None, subdir=top not in (None, root))

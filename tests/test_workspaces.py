@@ -63,6 +63,7 @@ def test_a_copy_has_the_revision_and_shares_what_the_project_keeps(mine, monkeyp
             reasons.append(Graph(folder).reasons()["prepare"])
         assert reasons[0] == reasons[1], "DVC sees the same images"
         assert git(made.root, "status", "--short") == ""
+        assert (made.root / ".dvc/config.local").stat().st_mode & 0o077 == 0, "it may hold secrets"
         [kept] = found(mine)
         assert kept.busy and kept.name == made.name
         with pytest.raises(ValueError, match="a run is in it"):
@@ -93,6 +94,16 @@ def test_images_that_dvc_has_are_those_of_the_revision(mine, monkeypatch):
         assert sorted(names) == [f"{i}.png" for i in range(8)]
         linked = [path.stat().st_nlink for path in (made.root / "photos").rglob("*.png")]
         assert min(linked) > 1, "nothing is copied from DVC's cache"
+
+
+def test_a_project_that_begins_below_a_repository_is_under_its_git(mine, monkeypatch):
+    monkeypatch.chdir(mine)
+    (mine / "below").mkdir()
+    (mine / "below/.gitignore").write_text("/own")
+    project.begin(Path("below"))
+    assert "no_scm" not in (mine / "below/.dvc/config").read_text()
+    ignored = (mine / "below/.gitignore").read_text().splitlines()
+    assert ignored[0] == "/own" and {"/.state", "/mlflow.db*"} < set(ignored)
 
 
 def test_a_project_in_a_folder_of_a_repository_has_its_copy_there(mine, monkeypatch):

@@ -123,6 +123,7 @@ def _shared(there: Path) -> dict[str, Any]:
 def _share(there: Path, made: Workspace, shared: dict[str, Any]) -> None:
     """Give a workspace the project's state and its DVC configuration."""
     _lead(made, made.root / STATE, there / STATE)
+    (made.root / ".dvc" / "config.local").touch(mode=0o600)  # credentials of remotes may be there
     config = Config(dvc_dir=str(made.root / ".dvc"), validate=False)
     with config.edit("local") as own:
         own.update(shared)
