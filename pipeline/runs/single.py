@@ -44,16 +44,24 @@ def run(root: Path, stage: str, member: str | None) -> int:
     project.check_code(root)
     children.belong_to_dvc(root)
     share_state(root)
-    for work in committed_before(params, stage):
-        key = key_of(root, params, work)
-        if not is_held(root, work, key):
-            forget(root, work, key)
+    _forget_committed(root, params, stage)
     if project.prefect_is_configured():
         from scalenet.pipeline.runs import flows
 
         return flows.run_stage(stage, member)
     compute_and_tell(root, stage, member, {}, print_line)
     return 0
+
+
+def _forget_committed(root: Path, params: config.Params, stage: str) -> None:
+    """Free the states of what DVC has committed when it starts a stage."""
+    for work in committed_before(params, stage):
+        try:
+            key = key_of(root, params, work)
+        except ValueError:
+            continue  # what that work depends on is not here, and this stage may not need it
+        if not is_held(root, work, key):
+            forget(root, work, key)
 
 
 def print_line(line: str) -> None:

@@ -24,7 +24,7 @@ from scalenet.pipeline.remember.post import Post
 from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.runs import flowruns
 from scalenet.pipeline.runs.alone import alone, is_held, place
-from scalenet.pipeline.runs.single import committed_before, forget
+from scalenet.pipeline.runs.single import _forget_committed, committed_before, forget
 from scalenet.records.paths import Paths
 from scalenet.training.loop import ignore
 
@@ -181,6 +181,13 @@ def test_state_is_kept_until_dvc_has_what_was_made(params, tmp_path):
     for work in committed_before(params, "extrapolate"):
         forget(tmp_path, work, "key")
     assert not state.exists()
+
+
+def test_a_stage_needs_nothing_of_the_works_whose_states_it_frees(params, tmp_path):
+    kept = Paths(tmp_path).state("S0", "key")
+    kept.mkdir(parents=True)
+    _forget_committed(tmp_path, params, "publish")  # where nothing is that S0 was made from
+    assert kept.exists()
 
 
 def test_a_server_that_ends_before_its_run_is_told_in_a_line(tmp_path, monkeypatch):
