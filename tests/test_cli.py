@@ -131,5 +131,7 @@ def test_the_door_opens_for_the_secret_alone():
     cookie = headers[b"set-cookie"].decode()
     assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
     assert ask(cookie=cookie.partition(";")[0])[0] == 200
+    for others in ('prefs={"a":1}; ', "a/b=1; "):  # of programs at other ports of this host
+        assert ask(cookie=others + "scalenet-5000=secret")[0] == 200
     assert ask(authorization="Bearer secret")[0] == 200
     assert ask(authorization="Basic c2NhbGVuZXQ6c2VjcmV0")[0] == 200

@@ -8,9 +8,10 @@ import binascii
 import hmac
 import os
 from collections.abc import Callable
-from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
+
+from starlette.requests import cookie_parser
 
 TOKEN = "SCALENET_UI_TOKEN"  # the environment variable that hands the secret to a server
 COOKIE = "scalenet"
@@ -46,11 +47,11 @@ def _known(scope: dict[str, Any], token: str) -> bool:
     """Tell whether a request carries the secret as a cookie or as a header (Bearer, or Basic's
     password)."""
     headers = _headers(scope)
-    cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie_name(scope))
+    cookie = cookie_parser(headers.get("cookie", "")).get(_cookie_name(scope), "")
     kind, _, given = headers.get("authorization", "").partition(" ")
     if kind.lower() == "basic":
         given = _password(given)
-    return bool(cookie and _same(cookie.value, token)) or bool(given and _same(given, token))
+    return any(said and _same(said, token) for said in (cookie, given))
 
 
 def _password(given: str) -> str:

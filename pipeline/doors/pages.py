@@ -67,9 +67,11 @@ def _prefect(port: int) -> list[str]:
 
 
 def _run(commands: list[list[str]], root: Path, environment: dict[str, str]) -> int:
-    """Run servers until one of them ends, Ctrl-C or SIGTERM; return the code of the one that
-    failed, if any."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run servers until one of them ends, Ctrl-C, SIGTERM, or its terminal closes; return the code
+    of the one that failed, if any."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
     mask = servers.no_others()
     started = {"env": environment, "cwd": root, "start_new_session": True, "umask": mask}
     processes = [subprocess.Popen(command, **started) for command in commands]

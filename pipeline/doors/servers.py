@@ -70,7 +70,7 @@ def check(url: str) -> None:
     )
     mend = f"start that server, or unset {where} to use a local one"
     try:
-        answer = httpx.get(f"{url.rstrip('/')}/health", timeout=PATIENCE)
+        answer = _health(url, PATIENCE)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Unavailable(f"{where} {url} does not answer ({error}); {mend}") from error
     if answer.status_code != 200 or answer.text.strip() != "true":
@@ -80,6 +80,19 @@ def check(url: str) -> None:
             f"{hint or '; ' + mend}"
         )
     _admit(f"{where} {url}")
+
+
+def _health(url: str, patience: float) -> httpx.Response:
+    """Ask a server how it is, once, with Prefect's settings of TLS and headers."""
+    settings = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: patience}
+    with (
+        temporary_settings({PREFECT_API_URL: url, **settings}),
+        get_client(sync_client=True) as client,
+    ):
+        try:
+            return client.request("GET", "/health")
+        except PrefectHTTPStatusError as error:
+            return error.response
 
 
 def _admit(server: str) -> None:
@@ -110,7 +123,7 @@ def _admit(server: str) -> None:
 def answers() -> bool:
     """Tell whether the server that is in use answers at all."""
     try:
-        httpx.get(f"{PREFECT_API_URL.value()}/health", timeout=GLANCE)
+        _health(PREFECT_API_URL.value(), GLANCE)
     except httpx.HTTPError:
         return False
     return True

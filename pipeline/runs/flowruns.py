@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import psutil
+from filelock import FileLock
 from httpx import HTTPError
 from prefect import State
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -75,17 +76,20 @@ def last_state(run: Callable[[], State], gone: Callable[[], None]) -> State:
 
 def settle(root: Path) -> None:
     """Set the last state of runs whose processes are gone, unless Prefect has it."""
-    left = [file for file in (root / STATE / "prefect").glob("*.json") if not _lives(file)]
-    if not left:
+    folder = root / STATE / "prefect"
+    if not any(folder.glob("*.json")):
         return
-    with get_client(sync_client=True) as client:
-        for file in left:
-            _settle(client, UUID(file.stem), files.read_json(file)["state"])
-            file.unlink()
+    with FileLock(folder / "lock"):  # another command may settle them now
+        found = {file: files.read_json(file) for file in sorted(folder.glob("*.json"))}
+        left = {file: content for file, content in found.items() if not _lives(content)}
+        if left:
+            with get_client(sync_client=True) as client:
+                for file, content in left.items():
+                    _settle(client, UUID(file.stem), content["state"])
+                    file.unlink()
 
 
-def _lives(file: Path) -> bool:
-    content = files.read_json(file)
+def _lives(content: dict[str, Any]) -> bool:
     try:
         return psutil.Process(content["pid"]).create_time() == content["began"]
     except psutil.NoSuchProcess:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_USER = re.compile(r"(://)[^/\s'\"]*@")
+_USER = re.compile(  # a password may have a /; what follows HOST:PORT/ is none
+    r"(://)(?:[^/\s'\"]*|[^/:\s'\"]+:(?!\d+/)[^\s'\"@]*)@"
+)
 _SECRET = re.compile(r"((?:password|passwd|token|secret)=)[^&\s'\"]+", re.IGNORECASE)
 
 
