@@ -126,7 +126,7 @@ def _baselines(place: Place) -> str:
 
 
 def _publish(place: Place) -> str:
-    from scalenet.report import confusion  # draws: matplotlib takes a second
+    from scalenet.report import confusion  # draws: altair takes a second
 
     family = Family.read(place.paths.family / "family.json")
     shown = len(place.paths.info().classes) <= confusion.MOST

@@ -92,7 +92,7 @@ def _time(run: Run) -> datetime:
 
 def changed(params: Params) -> Mapping[str, tuple[str, str]]:
     """Return the keys of params.yaml that differ from the packaged defaults: (default, here)."""
-    default = config.parse(config.read_yaml(project.PRESETS / "digits.yaml"), "digits.yaml")
+    default = config.parse(config.read_yaml(project.DEFAULTS), project.DEFAULTS.name)
     before, now = (
         {name: str(value) for name, value in tracking.flatten(given.model_dump(mode="json"))}
         for given in (default, params)
