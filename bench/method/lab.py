@@ -205,8 +205,10 @@ def _identity(of: Params) -> str:
     return files.digest(of.data, of.space, of.scaling, of.supernet, of.search, of.compute.device)
 
 
+@lru_cache(maxsize=1)
 def revision() -> str:
-    """Return the commit of the code, and whether it has been changed since."""
+    """Return the commit of the code, and whether it had been changed when this process asked first:
+    the results that it writes itself do not count."""
     if not shutil.which("git"):
         return "unknown: no git here"
     return subprocess.run(
