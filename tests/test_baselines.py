@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scalenet.baselines import features, residual, simple, transfer
 from scalenet.config.baselines import Checkpoint
+from scalenet.data import store
 from scalenet.laws import scores, verdict
 from scalenet.laws.intervals import mcnemar, paired
 from scalenet.nets import weights
@@ -234,6 +235,24 @@ def test_transfer_learns_from_weights_of_any_head(timm, tmp_path, kind, channels
     checkpoint = Checkpoint(file=f"w.{kind}", model="test_resnet")
     made = transfer.transfer(train, held, checkpoint, tmp_path, seed=0)
     assert made.answers["test"].right.mean() > 0.8 and "test_resnet" in made.about
+
+
+@pytest.mark.parametrize("use_select", [False, True])
+def test_the_stage_learns_from_a_pretrained_network_with_images_in_files(
+    timm, tmp_path, make_params, info, splits, use_select
+):
+    for name, split in splits.items():
+        store.write(tmp_path / f"{name}.npz", *split)
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pth")
+    pretrained = {"file": "w.pth", "model": "test_resnet"}
+    section = {"svm": 0, "residual": None, "pretrained": pretrained}
+    params = make_params({"baselines": section, "retrain": {"use_select": use_select}})
+    inputs = baselines.BaselinesInputs(info, store.splits(tmp_path), tmp_path)
+    run = {"state": None, "generator": None, "device": torch.device("cpu"), "emit": ignore}
+    made = baselines.run(declared(params, "baselines"), inputs, **run)[-1]
+    trained = info.counts["train"] + use_select * info.counts["select"]
+    assert (made.name, made.images) == ("pretrained", trained)
+    assert made.answers["test"].right.mean() > 0.8
 
 
 def test_weights_of_another_network_are_refused(timm, tmp_path):

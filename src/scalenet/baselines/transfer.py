@@ -103,13 +103,14 @@ def read(file: Path) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def embedded(net: Any, pixels: np.ndarray) -> np.ndarray:
-    """Return a network's features (N, F) of images uint8 (N, C, H, H); grey becomes three equal
-    channels."""
+def embedded(net: Any, pixels: Any) -> np.ndarray:
+    """Return a network's features (N, F) of images uint8 (N, C, H, H), an array or what is indexed
+    as one; grey becomes three equal channels."""
     config = net.pretrained_cfg
     mean, std = (torch.tensor(config[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
     rows = []
-    for part in torch.from_numpy(pixels).split(BATCH):
+    for start in range(0, len(pixels), BATCH):
+        part = torch.from_numpy(pixels[start : start + BATCH])
         images = part.expand(-1, mean.shape[1], -1, -1).float() / 255
         rows.append(net((resize(images, config["input_size"][-1]) - mean) / std))
     return torch.cat(rows).numpy()
