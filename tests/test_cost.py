@@ -119,6 +119,14 @@ def test_cost_is_the_real_modules(params, seed, stage, strides, se, images):
     check(scale(where, base, Scaling(by.depth, by.width, resolution)), channels, classes=3)
 
 
+@pytest.mark.parametrize("text", ["k1e2-1.1e2-1.3e2", "k3e1-3.1e2-1.1e2"])
+def test_cost_of_kernels_of_one_pixel_is_the_real_modules(params, text):
+    """Depthwise ones, those that stride, and a stem that takes every other pixel."""
+    stem = params.space.stem.model_copy(update={"kernel": 1, "stride": 2})
+    where = params.space.model_copy(update={"stem": stem})
+    check(scale(where, BaseModel.parse(text), Scaling(1.0, 1.5, 13)), 1, classes=3)
+
+
 def test_cost_of_a_network_that_is_really_computed(params):
     network = sample_base(params.space, np.random.default_rng(0))
     network = scale(params.space, network, Scaling(1.4, 1.5, 13))

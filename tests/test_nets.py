@@ -371,6 +371,22 @@ def test_forward_is_an_inverted_residual_network(make_params, activation):
         torch.testing.assert_close(own(images), plain_forward(network, own.weights, images))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_kernels_of_one_pixel_stride_and_stay_depthwise(make_params, stride):
+    blocks_of = [{"depth": 2, "stride": s, "kernels": [1, 3]} for s in (1, 2, 2)]
+    wide = {"width": 8, "expands": [2]}
+    stages = [wide | block for block in blocks_of]
+    params = make_params({"space": {"stem": {"kernel": 1, "stride": stride}, "stages": stages}})
+    base = BaseModel.parse("k1.3e2-1.1e2-3.1e2")
+    network = scale(params.space, base, Scaling(1.0, 1.0, 13))
+    own = child.build(network, Task(1, 3), torch.Generator().manual_seed(0)).double().train()
+    spread(own.weights)
+    images = images_for(network).double()
+    torch.testing.assert_close(own(images), plain_forward(network, own.weights, images))
+    net = supernet(params).train()
+    assert net(images.float(), network).shape == (len(images), 3), "the super-supernet too"
+
+
 def test_relu_and_drop_path_reach_the_residuals_only(params):
     """Dropping every branch leaves the skips: a layer's weights then have no gradient."""
     network = scale(params.space, BaseModel.parse("k3e1-3.5e2-3e3"), Scaling(1.0, 1.0, 8))

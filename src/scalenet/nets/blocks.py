@@ -97,12 +97,12 @@ def conv(
 ) -> Tensor:
     """Convolve (depthwise if the kernel has one input channel of several), then normalise.
 
-    A folded convolution (nets/norm.py) has a bias. A 1x1 kernel is a matrix product over the
-    channels, which is quicker as such (docs/performance.md).
+    A folded convolution (nets/norm.py) has a bias. A 1x1 kernel over all channels and pixels is a
+    matrix product, which is quicker as such (docs/performance.md).
     """
     kernel, bias = weights[f"{name}/weight"], weights.get(f"{name}/bias")
     k = kernel.shape[-1]
-    if k == 1:
+    if k == 1 and stride == 1 and kernel.shape[1] == x.shape[1]:
         x = F.linear(x.permute(0, 2, 3, 1), kernel.flatten(1), bias).permute(0, 3, 1, 2)
     else:
         x = F.conv2d(x, kernel, bias, stride, k // 2, groups=x.shape[1] // kernel.shape[1])
