@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from scalenet.search.breeding import cross, mutate
 from scalenet.search.finetuning import Finetuner
 from scalenet.search.ledger import Label, Ledger, Proposal
 from scalenet.search.memory import Memory
+from scalenet.search.ranking import ranked
 from scalenet.search.run import find, summary
 from scalenet.search.scoring import Measurement, Measures, Scorer, judged
 from scalenet.search.surrogate import Surrogate
@@ -322,7 +324,7 @@ def test_the_surrogate_pays_at_the_same_number_of_measurements(make_params, info
             "surrogate": surrogate,
             "parents": 3,
         }
-        runs = [search(make_params({"search": small | {"seed": seed}}), info) for seed in range(5)]
+        runs = [search(make_params({"search": small | {"seed": seed}}), info) for seed in range(20)]
         return np.mean([found.score for found, _, _ in runs])
 
     assert mean_score(8) > mean_score(1)
@@ -739,6 +741,63 @@ def test_a_space_with_one_feasible_base_model_is_searched(make_params, info):
     )
     found, _, _ = search(params, info, rugged)
     assert str(found.base) == "k3e2" and len(found.chain) == 3
+
+
+X, Y, Z = "d1-w1.25-r8", "d1-w1.5-r8", "d1-w2-r8"
+MET = {  # scores where a strategy meets the budget: of each base model, of its strategies
+    "a better base model": [{X: 0.5, Y: 0.6}, {X: 0.9}],
+    "a worse rival": [{X: 0.5, Y: 0.51}, {X: 0.9, Z: 0.1}],
+    "a chain of base models": [{X: 0.6, Z: 0.65}, {Z: 0.3, Y: 0.35}, {X: 0.8}],
+    "nothing shared": [{Y: 0.5}, {X: 0.4}],
+}
+
+
+@pytest.mark.parametrize("scores", MET.values(), ids=MET.keys())
+def test_a_first_strategy_is_no_better_for_the_base_models_it_meets(
+    make_params, info, monkeypatch, scores
+):
+    """The second strategy is better wherever it can be compared."""
+    ledger, bases = _with_scores(make_params, info, monkeypatch, scores)
+    assert str(evolution.first_strategies(ledger, bases)[1]) == Y
+
+
+def test_first_strategies_of_the_same_base_models_are_those_of_the_best_mean(
+    make_params, info, monkeypatch
+):
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        found = generator.integers(0, 4, (4, 3)) / 10  # ties among them
+        scores = [dict(zip((X, Y, Z), row, strict=True)) for row in found.tolist()]
+        ledger, bases = _with_scores(make_params, info, monkeypatch, scores)
+        chosen = evolution.first_strategies(ledger, bases)[1]
+        assert str(chosen) == ranked({by: fmean(row[by] for row in scores) for by in (X, Y, Z)})[0]
+
+
+def _with_scores(make_params, info, monkeypatch, scores):
+    """Return a ledger of S0 and S1, and base models with given scores by strategy, which alone meet
+    the budget of S1."""
+    same = {"tolerance": 0.9, "depths": [1], "resolutions": [8]}
+    stages = [same | {"widths": [1]}, same | {"widths": [1.25, 1.5, 2]}]
+    section = {"stage_weights": [1, 1], "surrogate": 1}
+    scaling = {"tolerance": 0.9, "stages": stages}
+    space = {"divisor": 1}  # each strategy another network
+    params = make_params({"scaling": scaling, "search": section, "space": space})
+    bases = list(islice(sampling.walk(params.space), len(scores)))
+    met = {
+        base: {Scaling.parse(by): score for by, score in row.items()}
+        for base, row in zip(bases, scores, strict=True)
+    }
+    known = {
+        scale(params.space, base, by): score
+        for base, row in met.items()
+        for by, score in row.items()
+    }
+
+    def feasible(_, base, size):
+        return list(met[base]) if size else [Scaling(1.0, 1.0, 8)]
+
+    monkeypatch.setattr(Budget, "feasible", feasible)
+    return ledger_of(params, info, Toy(lambda network: known.get(network, 0.0))), bases
 
 
 def test_evolution_survives_a_generation_that_breeds_nothing(make_params, info, monkeypatch):

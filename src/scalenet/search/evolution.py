@@ -56,7 +56,7 @@ def planned(params: Search, offered: float, sizes: int) -> float:
 
 
 def first_strategies(ledger: Ledger, bases: list[BaseModel]) -> list[Scaling]:
-    """Choose each size's strategy by its mean score over base models (docs/method.md §5, S₀).
+    """Choose each size's strategy by what it is worth over base models (docs/method.md §5, S₀).
 
     Only strategies that some base model of the space can share with the ones already chosen are
     candidates. With a surrogate only the most promising are measured after the first base model,
@@ -70,13 +70,13 @@ def first_strategies(ledger: Ledger, bases: list[BaseModel]) -> list[Scaling]:
     ledger.learn()
     chosen: list[Scaling] = []
     for size in sizes:
-        means = _mean_scores(ledger, bases, size)
-        if not means:
+        worth = _worth(ledger, bases, size)
+        if not worth:
             raise ValueError(ledger.budget.empty(bases, size))
-        shared = (by for by in ranked(means) if _shared(ledger, [*chosen, by]))
+        shared = (by for by in ranked(worth) if _shared(ledger, [*chosen, by]))
         if (first := next(shared, None)) is None:
             raise ValueError(
-                f"scaling.stages[{size}]: none of its {len(means)} feasible strategies shares a "
+                f"scaling.stages[{size}]: none of its {len(worth)} feasible strategies shares a "
                 f"base model with {', '.join(map(str, chosen))}; raise its tolerance or give it "
                 "more strategies"
             )
@@ -89,13 +89,25 @@ def feasible(budget: Budget, base: BaseModel, size: int) -> list[Proposal]:
     return [Proposal(size, base, by) for by in budget.feasible(base, size)]
 
 
-def _mean_scores(ledger: Ledger, bases: list[BaseModel], size: int) -> dict[Scaling, float]:
-    """Return each strategy's mean score over the base models that it is feasible for."""
+def _worth(ledger: Ledger, bases: list[BaseModel], size: int) -> dict[Scaling, float]:
+    """Return what each strategy is worth: its mean score where each meets the same base models.
+
+    Elsewhere a mean would tell which base models a strategy meets the budget with. There a score is
+    taken for the sum of what its base model and its strategy are worth, by least squares, the least
+    such numbers where several explain the scores alike.
+    """
     options = [option for base in bases for option in feasible(ledger.budget, base, size)]
-    scores: dict[Scaling, list[float]] = {}
-    for option, score in zip(options, ledger.expected(options), strict=True):
-        scores.setdefault(option.scaling, []).append(score)
-    return {by: fmean(values) for by, values in scores.items()}
+    scores = np.array(ledger.expected(options))
+    place = {by: n for n, by in enumerate(dict.fromkeys(option.scaling for option in options))}
+    met = {base: n for n, base in enumerate(dict.fromkeys(option.base for option in options))}
+    columns = np.zeros((len(options), len(place) + len(met)))
+    for row, option in zip(columns, options, strict=True):
+        row[[place[option.scaling], len(place) + met[option.base]]] = 1.0
+    if len(set(options)) == len(place) * len(met):
+        return {by: fmean(scores[columns[:, n] > 0].tolist()) for by, n in place.items()}
+    found = np.linalg.lstsq(columns, scores - scores.mean())[0]
+    # rounded, so that names settle what is equal but for the last bits of the arithmetic
+    return {by: round(float(found[n]), 12) for by, n in place.items()}
 
 
 def _shared(ledger: Ledger, strategies: list[Scaling]) -> bool:
