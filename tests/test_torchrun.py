@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
+from torch import nn
 
 from scalenet.nets import group
 from scalenet.pipeline import settings
@@ -22,7 +24,7 @@ from scalenet.records.paths import Paths
 from scalenet.space import cost
 from scalenet.space.network import Network, Task
 from scalenet.stages import run_stage
-from scalenet.training import loop
+from scalenet.training import launch, loop
 
 ROOT = Path(__file__).parent.parent
 NETWORK = Network.parse(
@@ -100,6 +102,41 @@ def test_params_say_how_many_train_together(root, capfd):
         run_stage(other, "supernet", None, loop.ignore)
     said = capfd.readouterr()
     assert "Traceback" not in said.out + said.err
+
+
+def test_a_damaged_checkpoint_is_set_aside_once_and_all_begin_anew(params, tmp_path):
+    """Also when the others have seen it before the first has set it aside."""
+    (tmp_path / loop.CHECKPOINT).write_bytes(b"cut off")
+    told, recipe = [], params.supernet.recipe
+    launch.together(2, train_a_line, (recipe, tmp_path), told.append)
+    [notice] = [record["text"] for record in told if record["event"] == "notice"]
+    assert "it is now checkpoint.pt.damaged, and training begins anew" in notice
+    [begun] = [record for record in told if record["event"] == "training"]
+    assert begun["step"] == 0
+    assert (tmp_path / "checkpoint.pt.damaged").read_bytes() == b"cut off"
+    assert tensors.read(tmp_path / loop.CHECKPOINT)[0]["step"] > 0, "and it saved another"
+
+
+def train_a_line(emit, recipe, folder):
+    """Train a number in one of several processes, which all read the checkpoint at first."""
+    read = tensors.read
+
+    def together(path):
+        try:
+            return read(path)
+        finally:
+            dist.barrier()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensors, "read", together)
+        weights = nn.ParameterDict({"a/weight": nn.Parameter(torch.ones(1))})
+
+        def backward(step):
+            loss = weights["a/weight"].square().sum() / 2
+            loss.backward()
+            return loss.item()
+
+        loop.train(weights, recipe, backward, folder, emit)
 
 
 def test_a_killed_one_of_those_that_params_asked_for_is_named(root):

@@ -335,6 +335,15 @@ def test_a_resumed_run_repeats_no_finished_step(params, toy, tmp_path):
         train_member(params, toy(96), tmp_path)
 
 
+def test_a_checkpoint_that_vanishes_while_it_is_read_is_none(params, toy, tmp_path, monkeypatch):
+    whole, _ = train_member(params, toy(64))
+    read = tensorfile.read
+    (tmp_path / loop.CHECKPOINT).write_bytes(b"")
+    monkeypatch.setattr(tensorfile, "read", lambda path: path.unlink() or read(path))
+    again, _ = train_member(params, toy(64), tmp_path)
+    assert_same(whole.state_dict(), again.state_dict())
+
+
 def test_the_state_of_other_work_is_not_resumed(params, make_params, tmp_path):
     """A state's folder is named by what the work depends on: other params, another folder."""
     more = make_params({"retrain": {"recipe": {"steps": 24}}})

@@ -118,15 +118,17 @@ class Training:
     def resume(self, path: Path, emit: Emit) -> int:
         """Restore a checkpoint and return its step; 0 if there is none, or a damaged one.
 
-        A damaged one is set aside, and ``emit`` is told.
+        A damaged one is set aside, and ``emit`` is told: of several processes by the first alone.
+        To the others it may be gone already.
         """
         if not path.exists():
             return 0
         try:
             content, _ = tensor_files.read(path)
         except ValueError as error:
-            text = f"{error}; it is now {set_aside(path).name}, and training begins anew"
-            emit({"event": "notice", "text": text})
+            if group.is_first() and path.exists():
+                text = f"{error}; it is now {set_aside(path).name}, and training begins anew"
+                emit({"event": "notice", "text": text})
             return 0
         self._copy(content["weights"])
         self.average.tensors = {
