@@ -31,7 +31,7 @@ from scalenet.records.documents import (
 )
 from scalenet.records.paths import Paths
 from scalenet.records.predictions import Predictions
-from scalenet.report import figure, gathered, marks, mistakes, page, table
+from scalenet.report import candidates, figure, gathered, marks, mistakes, page, table
 from scalenet.report.gathered import Remembered
 from scalenet.stages import run_stage
 from scalenet.training.loop import ignore
@@ -50,6 +50,7 @@ class Case:
     channels: int = 1
     baselines: bool = True
     candidates: int = 30
+    finalists: int = 0
     one_class: bool = False
     side: int = 8
     remembered: Remembered = field(default_factory=Remembered)
@@ -144,7 +145,7 @@ def base(paths: Paths, case: Case) -> None:
 
 def search(paths: Paths, plan: Member, case: Case) -> None:
     rng, rows = np.random.default_rng(1), []
-    for number in range(case.candidates):
+    for number in range(case.candidates + case.finalists):
         about = {
             "number": number,
             "size": number % 3,
@@ -152,9 +153,10 @@ def search(paths: Paths, plan: Member, case: Case) -> None:
         }
         about |= {"depth": 1.0, "width": 1.0, "resolution": 8, "params": plan.params}
         about |= {"network": plan.network, "base": plan.base, "scaling": plan.scaling}
-        score = float(rng.uniform(0.4, 0.6))
+        score = float(rng.uniform(0.4, 0.6)) + 0.3 * (number >= case.candidates)
         about |= {"accuracy": score, "probability": score, "score": score, "predicted": None}
-        candidate = Candidate(**about, phase="start", iteration=0, generation=0)
+        phase = "start" if number < case.candidates else "finetuned"
+        candidate = Candidate(**about, phase=phase, iteration=0, generation=0)
         rows.append(candidate.plain())
     files.write_table(
         paths.search / "candidates.csv", rows[0], [list(row.values()) for row in rows]
@@ -177,6 +179,26 @@ def page_alone(folder: Path) -> Path:
     found, file = gathered.gather(folder, Remembered()), folder / "index.html"
     file.write_text(page.html(found, page.drawings(found), remembered.scripts()))
     return file
+
+
+def test_finalists_are_no_candidates_with_shared_weights(make):
+    """They are scored by another metric, most after a training of their own."""
+    folder = make(Case(finalists=4))
+    found = gathered.gather(folder, Remembered())
+    told = page.told(found, page.drawings(found))
+    assert len(page.candidates(found)) == told["measured"] == 30
+    assert {row["phase"] for row in told["listed"]} == {"start"} and len(told["listed"]) == 20
+    assert max(row["test"] for row in page.candidates(found)) < 0.6
+    rows = files.read_numbers(Paths(folder).search / "candidates.csv")
+    drawn = candidates.svg(candidates.chart(rows, "odd"))
+    assert "all 34 candidates" in drawn
+    assert "filled: with shared weights; hollow: finalists, after fine-tuning" in drawn
+    assert ">accuracy on select</text>" in drawn
+    points = re.findall(r"phase: (\w+);[^>]* (fill|stroke)=\"#", drawn)
+    assert points.count(("finetuned", "stroke")) == 4 and points.count(("start", "fill")) == 30
+    shared = [row for row in rows if row["phase"] == "start"]
+    drawn = candidates.svg(candidates.chart(shared, "odd"))
+    assert ">accuracy on select, with shared weights</text>" in drawn and "hollow" not in drawn
 
 
 # --- a browser ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import jinja2
 import vl_convert
 
 from scalenet.records import files
-from scalenet.records.documents import Trained
+from scalenet.records.documents import FINALS, Trained
 from scalenet.report import (
     architecture,
     charts,
@@ -136,7 +136,8 @@ def drawings(found: Gathered) -> Charts:
 
 
 def candidates(found: Gathered) -> style.Rows:
-    """Return a row of the family's figure for each network that the search measured."""
+    """Return a row of the family's figure for each network that was measured with shared
+    weights."""
     fields = ("flops", "params", "network", "score")
     return [
         {
@@ -146,14 +147,18 @@ def candidates(found: Gathered) -> style.Rows:
             **{name: row[name] for name in fields},
             "layers": architecture.layers(Network.parse(row["network"])),
         }
-        for row in found.candidates
+        for row in _alike(found)
     ]
+
+
+def _alike(found: Gathered) -> style.Rows:
+    """Return the candidates that were scored alike: finalists have another metric, and training."""
+    return [row for row in found.candidates if row["phase"] not in FINALS]
 
 
 def _scores(found: Gathered) -> style.Rows:
     names = ("number", "score", "best", "size")
-    alike = [row for row in found.candidates if row["phase"] not in gathered.FINALS]
-    return [{name: row[name] for name in names} for row in alike]
+    return [{name: row[name] for name in names} for row in _alike(found)]
 
 
 def _networks(found: Gathered) -> Charts:
@@ -186,7 +191,7 @@ def told(found: Gathered, drawn: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that the template writes."""
     family, remembered = found.family, found.remembered
     best = marks.leader(family.members).member.name
-    scored = sorted(found.candidates, key=lambda row: -row["score"])[:NEAREST]
+    scored = sorted(_alike(found), key=lambda row: -row["score"])
     flops = marks.pareto(family.members, lambda trained: trained.member.flops)
     return {
         "family": family,
@@ -199,8 +204,8 @@ def told(found: Gathered, drawn: Mapping[str, Any]) -> dict[str, Any]:
         "remembered": remembered,
         "drawn": set(drawn),
         "costs": {n: TITLES[n] for n in COSTS if f"family-{n}" in drawn},
-        "listed": scored,
-        "measured": len(found.candidates),
+        "listed": scored[:NEAREST],
+        "measured": len(scored),
         "names": {t.member.name: t.member.name for t in family.members},
         "growth": found.growth,
         "judged": {t.member.name: _mistakes(found, t) for t in family.members},
