@@ -181,6 +181,13 @@ def page_alone(folder: Path) -> Path:
     return file
 
 
+def test_the_networks_that_are_watched_are_not_said_to_be_the_ends_of_the_space(make):
+    """Each is one of many within its budget (training/supernet.py, `judge`)."""
+    found = gathered.gather(make(Case()), Remembered())
+    watched = {row["training"] for row in found.curves["supernet-select"]}
+    assert watched == {"a network of S0's budget", "a network of the last size's budget"}
+
+
 def test_finalists_are_no_candidates_with_shared_weights(make):
     """They are scored by another metric, most after a training of their own."""
     folder = make(Case(finalists=4))

@@ -144,10 +144,16 @@ def _law(rows: Rows, dimension: str, of: Mapping[str, Any]) -> Rows:
 
 
 def _curves(paths: Paths, names: Sequence[str]) -> dict[str, Rows]:
-    """Return what trainings logged, by what is drawn together: a training, step and value a row."""
+    """Return what trainings logged, by what is drawn together: a training, step and value a row.
+
+    The super-supernet's accuracies are those of two networks that were drawn within two budgets.
+    """
     members = {name: files.read_numbers(paths.member(name) / "training.csv") for name in names}
     supernet = files.read_numbers(paths.supernet / "training.csv")
-    parts = {"select_first": "smallest network", "select_last": "largest network"}
+    parts = {
+        "select_first": "a network of S0's budget",
+        "select_last": "a network of the last size's budget",
+    }
     return {
         "member-loss": [r for n, rows in members.items() for r in _curve(rows, "loss", n)],
         "member-select": [r for n, rows in members.items() for r in _curve(rows, "select", n)],
