@@ -67,3 +67,23 @@ def test_more_of_them_than_devices_and_one_device_for_all_are_refused(monkeypatc
         device.prepare(compute("auto"))
     device.prepare(compute("cpu"))  # where devices do not matter
     assert not second_of_three
+
+
+@pytest.fixture
+def rounding():
+    """Return what switches TF32, on as if by default, and as it was after the test."""
+    flags = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [flag.allow_tf32 for flag in flags]
+    for flag in flags:
+        flag.allow_tf32 = True
+    yield flags
+    for flag, was in zip(flags, before, strict=True):
+        flag.allow_tf32 = was
+
+
+def test_float32_is_float32_in_every_convolution_on_cuda(second_of_three, rounding):
+    """Of them 1x1 convolutions are matrix products, which PyTorch switches apart."""
+    device.prepare(compute("cpu"))
+    assert all(flag.allow_tf32 for flag in rounding)
+    device.prepare(compute("cuda"))
+    assert not any(flag.allow_tf32 for flag in rounding)

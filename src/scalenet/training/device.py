@@ -15,7 +15,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, MOST = -1, -4, 2**31 - 1  # of glibc's malloc.h
 
 
 def prepare(compute: Compute) -> torch.device:
-    """Return the device asked for, set up so that the same inputs give the same bytes."""
+    """Return the device asked for, set up so that the same inputs give the same bytes.
+
+    On CUDA float32 is float32: PyTorch's default has convolutions round their inputs to 10 bits
+    (TF32), but matrix products not, which 1x1 convolutions are here.
+    """
     name = resolved(compute)
     if name.startswith("cuda"):
         count = torch.cuda.device_count()
@@ -27,6 +31,7 @@ def prepare(compute: Compute) -> torch.device:
             )
         if group.size() > 1:
             _take_one(name, count)
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     else:
         _keep_memory()
