@@ -660,6 +660,13 @@ def test_budgeted_sampling_refuses_a_stage_that_nothing_reaches(make_params):
         supernet.sampler(params, TASK, "budgeted")(np.random.default_rng(0))
 
 
+def test_images_that_shrink_along_either_side_are_antialiased():
+    stripes = (torch.arange(32) % 2).float().view(1, 1, 32, 1).expand(1, 1, 32, 8)
+    tall, wide = resize(stripes, 8), resize(stripes.mT, 8)
+    torch.testing.assert_close(tall, wide.mT)
+    assert (tall - 0.5).abs().max() < 0.1, "fine stripes become their mean"
+
+
 def test_images_are_resized_normalised_and_batched(toy):
     images = toy(20)
     batches = list(images.resized(11, batch=8))

@@ -274,5 +274,5 @@ def resize(images: Tensor, resolution: int) -> Tensor:
     """Resize images (N, C, H, W) to a square in px, bilinearly, antialiased where they shrink."""
     if images.shape[-2:] == (resolution, resolution):
         return images
-    shrinks = images.shape[-1] > resolution
+    shrinks = max(images.shape[-2:]) > resolution
     return F.interpolate(images, (resolution, resolution), mode="bilinear", antialias=shrinks)
