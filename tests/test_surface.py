@@ -282,5 +282,14 @@ def test_candidates_are_read_as_they_were_written(make_params, imaged, base, tmp
             Candidate.read_all(tmp_path / f"{name}.csv")
 
 
+def test_a_prediction_of_0_is_no_missing_one(make_params, imaged, base, tmp_path):
+    candidate = searched(beyond(make_params), imaged, base, count=8)[1][0]
+    for predicted in (0.0, None):
+        row = candidate.model_copy(update={"predicted": predicted}).plain()
+        assert Candidate(**row).predicted == predicted
+        files.write_table(tmp_path / "c.csv", row, [row.values()])
+        assert Candidate.read_all(tmp_path / "c.csv")[0].predicted == predicted
+
+
 def test_a_strategy_rounded_down_makes_no_layer_more():
     assert Scaling(1.666, 1.0, 8).depth * 3 < 5

@@ -112,6 +112,11 @@ class Reading(Document):
     unmarked: bool = False
 
 
+def _cell(given: Any) -> Any:
+    """Return what a field holds: in a table an empty cell is nothing, but 0 is a number."""
+    return None if given == "" else given
+
+
 class Candidate(Document):
     """One measured network of the search, in the order of measuring."""
 
@@ -128,7 +133,7 @@ class Candidate(Document):
     accuracy: float
     probability: float
     score: float
-    predicted: Annotated[float | None, pydantic.BeforeValidator(lambda cell: cell or None)]
+    predicted: Annotated[float | None, pydantic.BeforeValidator(_cell)]
     phase: str
     iteration: int
     generation: int
