@@ -110,6 +110,8 @@ def test_what_shared_weights_say_is_believed_less_than_trainings(drawn):
 def test_few_networks_are_refused(drawn):
     with pytest.raises(ValueError, match=r"at least 6 measured networks, given 5.*law to dim"):
         fitted(drawn[:5])
+    with pytest.raises(ValueError, match=r"at least 6 measured networks, given 5"):
+        fitted(drawn[:5] * 2)  # twice each, such as finalists
 
 
 def test_equal_scores_are_borne(drawn):

@@ -111,11 +111,11 @@ def fit(
 
     ``ValueError`` for fewer than 6 networks.
     """
-    if len({evaluation.network for evaluation in evaluations}) < FEWEST:
+    if (count := len({evaluation.network for evaluation in evaluations})) < FEWEST:
         raise ValueError(
-            f"a surface needs at least {FEWEST} measured networks, given {len(evaluations)}; let "
-            "the search measure more (search.population, search.generations), or set "
-            "extrapolate.law to dimensions"
+            f"a surface needs at least {FEWEST} measured networks, given {count}; let the search "
+            "measure more (search.population, search.generations), or set extrapolate.law to "
+            "dimensions"
         )
     described = np.array([describe(evaluation.network, size) for evaluation in evaluations])
     reached = np.array([evaluation.accuracy for evaluation in evaluations])
