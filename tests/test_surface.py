@@ -1,5 +1,7 @@
 """The response surface: recovered from scores, asked for strategies, honest about what it risks."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -151,6 +153,36 @@ def test_steps_of_resolution_are_kept_and_a_budget_out_of_reach_is_said(make_par
     strict = make_params({"extrapolate": {"tolerance": 1e-6}})
     with pytest.raises(ValueError, match=r"extrapolate.tolerance: .* the nearest, d.*misses by"):
         affordable(strict, info.task, base, 8.0, SIDE)
+
+
+@pytest.mark.parametrize("budget", [8e4, 1e5, 2e5])
+def test_the_nearest_strategy_is_one_that_a_higher_tolerance_allows(
+    make_params, info, base, budget
+):
+    """Others are nearer, wider than anything that the searched sizes lead to."""
+
+    def asked(tolerance):
+        params = {"extrapolate": {"tolerance": tolerance}, "scaling": {"budget": budget}}
+        return affordable(make_params(params), info.task, base, 8.0, SIDE)
+
+    with pytest.raises(ValueError, match=r"extrapolate\.tolerance") as refused:
+        asked(1e-7)
+    named, miss = re.search(r"nearest, (\S+), misses by (\S+)%", str(refused.value)).groups()
+    assert named in map(str, asked(float(miss) / 100 + 1e-3))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"extrapolate": {"resolution_step": 512}},  # no resolution
+        {"scaling": {"budget": 25e6}},  # every width is too large
+    ],
+)
+def test_that_nothing_lies_within_the_bounds_is_said(make_params, info, base, given):
+    params = make_params(given)
+    reason = r"extrapolate\.law: no strategy that spends 8 x .* FLOPs lies between d.* and d"
+    with pytest.raises(ValueError, match=reason):
+        affordable(params, info.task, base, 8.0, 500)
 
 
 # --- advice ---------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ def affordable(
     Each depth with each resolution, the images' ``size`` in px among them, and the width that
     spends what they leave. Nothing lies below what the searched sizes offer, nor above it by more
     than the further budget would buy of one dimension alone. ``known`` strategies come first,
-    whatever they are. ``ValueError`` names the nearest strategy if none comes within
-    extrapolate.tolerance.
+    whatever they are. ``ValueError`` names the nearest strategy between these bounds if none comes
+    within extrapolate.tolerance, or says that none lies there.
     """
     least, most = _bounds(params, multiple)
     nearest: tuple[float, Scaling | None] = math.inf, None
@@ -37,18 +37,25 @@ def affordable(
     for depth in _depths(base, least.depth, most.depth):
         for resolution in _resolutions(params, size, least.resolution, most.resolution):
             by, miss = _widened(params, task, base, Scaling(depth, 1.0, resolution), multiple)
-            inside = least.width <= by.width <= most.width
-            if inside and miss <= params.extrapolate.tolerance:
-                found.append(by)
+            if not least.width <= by.width <= most.width:
+                continue
             nearest = min(nearest, (miss, by), key=lambda pair: pair[0])
-    if not found:
+            if miss <= params.extrapolate.tolerance:
+                found.append(by)
+    if found:
+        return found
+    asked = f"{multiple:g} x {params.scaling.budget:g} FLOPs"
+    if nearest[1] is None:
         raise ValueError(
-            f"extrapolate.tolerance: no strategy comes within {params.extrapolate.tolerance:.0%} "
-            f"of {multiple:g} x {params.scaling.budget:g} FLOPs; the nearest, {nearest[1]}, misses "
-            f"by {nearest[0]:.1%}: raise the tolerance, or lower extrapolate.resolution_step or "
-            "space.divisor"
+            f"extrapolate.law: no strategy that spends {asked} lies between {least} and {most}, "
+            "where the searched sizes' strategies lead; offer others in scaling.stages, lower "
+            "extrapolate.resolution_step, or set extrapolate.law to dimensions"
         )
-    return found
+    raise ValueError(
+        f"extrapolate.tolerance: no strategy comes within {params.extrapolate.tolerance:.0%} of "
+        f"{asked}; the nearest, {nearest[1]}, misses by {nearest[0]:.1%}: raise the tolerance, or "
+        "lower extrapolate.resolution_step or space.divisor"
+    )
 
 
 def _bounds(params: Params, multiple: float) -> tuple[Scaling, Scaling]:
