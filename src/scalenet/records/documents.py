@@ -166,7 +166,8 @@ class State(Document):
 class Found(Document):
     """What the search found: its chain's last state and the way there.
 
-    Strategies and score are fine-tuning's, if there was any.
+    Where there were finalists, strategies and score are theirs: after fine-tuning, or scored again
+    on all of select.
     """
 
     format: Literal[1] = 1

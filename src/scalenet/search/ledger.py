@@ -50,7 +50,8 @@ def state_of(base: BaseModel, strategies: Sequence[Scaling]) -> list[Proposal]:
 
 @dataclass
 class Ledger:
-    """What a search has measured in one way: with shared weights, or fine-tuned."""
+    """What a search has measured in one way: with shared weights, or as finalists are, fine-tuned
+    or on all of select."""
 
     params: Search
     budget: Budget

@@ -85,7 +85,11 @@ def uniform_base(
 
 
 def largest(space: Space, scalings: Scalings) -> Network:
-    """Return the largest network of the last size: the shapes of the super-supernet."""
+    """Return the network that is as deep, as wide and as fine as any: the super-supernet's shapes.
+
+    Depth, width and resolution are each the most that any size offers, so it may be the network of
+    a strategy that none offers.
+    """
     offered = all_strategies(scalings)
     most = Scaling(
         max(s.depth for s in offered),
