@@ -205,6 +205,18 @@ def filed(photographs, tmp_path, monkeypatch):
     return held, far
 
 
+def test_the_first_images_are_held_wherever_they_lie(filed):
+    for split in filed:
+        for count in (5, 10**6):
+            held = split.held(count)
+            assert len(held) == min(count, len(split)) < 10**6
+            assert torch.equal(held.labels, split.labels[:count])
+            index = torch.arange(len(held))
+            assert torch.equal(held.pixels(index), split.pixels(index))
+    memory, _ = filed
+    assert memory.held(5).array.data_ptr() == memory.array.data_ptr(), "no copy of what is there"
+
+
 def test_steps_read_ahead_are_those_that_are_asked_for(filed):
     held, far = filed
     order, before = Order(len(held), 7, seed=1), children()

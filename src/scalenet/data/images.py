@@ -104,7 +104,7 @@ class Arrays(Images):
         return self.array[index]
 
     def held(self, count: int) -> Images:
-        return self
+        return Arrays(self.array[:count], self.labels[:count], self.mean, self.std)
 
 
 @dataclass(frozen=True, eq=False)
