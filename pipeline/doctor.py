@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from scalenet.config import params as config
 from scalenet.config.away import Unavailable, masked
 from scalenet.config.params import Params
+from scalenet.data.cores import cores
 from scalenet.pipeline import STATE, cache, clean, home
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import stores
@@ -69,8 +70,7 @@ def _versions() -> Iterator[Finding]:
 def _machine(root: Path) -> Iterator[Finding]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding(f"{cores} cores for this process")
+    yield Finding(f"{cores()} cores for this process")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield Finding(f"GPUs: {', '.join(names) or 'none; everything runs on the CPU'}")
     free = shutil.disk_usage(root).free

@@ -118,7 +118,7 @@ def many(monkeypatch):
     """Let two processes take in images from the second batch on, four images a batch."""
     monkeypatch.setattr(intake, "ALONE", -1.0)
     monkeypatch.setattr(intake, "IMAGES", 4)
-    monkeypatch.setattr(intake, "_cores", lambda: 2)
+    monkeypatch.setattr(intake, "cores", lambda: 2)
 
 
 def children() -> set[int]:
@@ -134,7 +134,7 @@ def test_splits_do_not_depend_on_how_many_processes_took_them_in(
     before, there = children(), set()
     monkeypatch.setattr(intake, "ALONE", -1.0)
     monkeypatch.setattr(intake, "IMAGES", 4)
-    monkeypatch.setattr(intake, "_cores", lambda: 2)
+    monkeypatch.setattr(intake, "cores", lambda: 2)
     result = intake._result
     monkeypatch.setattr(intake, "_result", lambda wait: (there.update(children()), result(wait))[1])
     together = prepared(photographs, tmp_path / "two", store=kind)
@@ -163,7 +163,7 @@ def test_processes_end_with_the_one_that_is_killed(photographs, tmp_path):
 import sys, time
 from test_store import data, FORM
 from scalenet.data import intake, readers
-intake.ALONE, intake.IMAGES, intake._cores = -1.0, 4, lambda: 2
+intake.ALONE, intake.IMAGES, intake.cores = -1.0, 4, lambda: 2
 def slow(wait):
     wait()
     print("works", flush=True)

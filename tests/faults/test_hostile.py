@@ -114,7 +114,7 @@ def test_a_large_file_is_decoded_in_its_turn_by_the_process_that_read_it(tmp_pat
     monkeypatch.setattr(intake, "LARGE", 2000)
     monkeypatch.setattr(intake, "IMAGES", 1)
     monkeypatch.setattr(intake, "ALONE", -1.0)
-    monkeypatch.setattr(intake, "_cores", lambda: 2)
+    monkeypatch.setattr(intake, "cores", lambda: 2)
     here, look = [], intake.look
     monkeypatch.setattr(intake, "look", lambda *given: here.append(given) or look(*given))
     monkeypatch.setattr(intake, "_pool", lambda processes: Elsewhere())

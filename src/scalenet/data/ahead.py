@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from scalenet.data.cores import cores
 from scalenet.data.store import FilePixels
 
 MOST = 16  # processes
@@ -57,9 +58,7 @@ def read(stored: FilePixels, indices: Iterable[Tensor], device: torch.device) ->
 
 def processes() -> int:
     """Return how many read: half of the cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(MOST, cores // 2))
+    return max(1, min(MOST, cores() // 2))
 
 
 def _end_at_once(worker: int) -> None:

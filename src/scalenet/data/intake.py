@@ -26,6 +26,7 @@ from PIL import UnidentifiedImageError
 
 from scalenet.config.interrupts import kept_from_children
 from scalenet.config.params import Data
+from scalenet.data.cores import cores
 from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.data.source import Content, Source
 from scalenet.data.store import FilePixels, Square
@@ -109,7 +110,7 @@ def _looked(params: Data, source: Source) -> Iterator[tuple]:
     """Yield what ``look`` finds in batches of a source, in their order."""
     form, keep = Square(params.channels, params.size), params.store == "encoded"
     batches = _batches(source, max(1, min(IMAGES, MOST // form.bytes)))
-    processes, began = min(_cores(), PROCESSES), time.monotonic()
+    processes, began = min(cores(), PROCESSES), time.monotonic()
     for batch in batches:
         yield look(form, keep, batch)
         if processes > 1 and time.monotonic() > began + ALONE:
@@ -131,11 +132,6 @@ def _looked(params: Data, source: Source) -> Iterator[tuple]:
                 waiting.append((size, pool.submit(look, form, keep, batch)))
         while waiting:
             yield _result(waiting.popleft()[1].result)
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _batches(source: Source, most: int) -> Iterator[Batch]:

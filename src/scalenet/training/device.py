@@ -9,6 +9,7 @@ import sys
 import torch
 
 from scalenet.config.params import Compute
+from scalenet.data.cores import cores
 from scalenet.nets import group
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, MOST = -1, -4, 2**31 - 1  # of glibc's malloc.h
@@ -69,9 +70,7 @@ def room(compute: Compute, each: int = 1) -> int:
     by CUDA devices, a process each, or by cores for their threads."""
     if resolved(compute).startswith("cuda"):
         return max(1, len(shares(compute, each)))
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, cores // (compute.threads * each))
+    return max(1, cores() // (compute.threads * each))
 
 
 def shares(compute: Compute, each: int) -> list[str]:
