@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 import scalenet
 from scalenet.config import params as config
 from scalenet.records import files
+from scalenet.records.emit import Emit
 from scalenet.records.paths import Paths
-
-Emit = Callable[[Mapping[str, Any]], None]  # told what happens inside a stage: one record at a time
 
 PACKAGE, HERE = Path(scalenet.__file__).parent, Path(__file__).parent
 FEW = 4  # changes that a line names

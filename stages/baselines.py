@@ -17,8 +17,9 @@ from scalenet.data.images import join, on_device
 from scalenet.laws import scores
 from scalenet.records import files, predictions
 from scalenet.records.documents import Baseline, DataInfo, Measurements
+from scalenet.records.emit import Emit
 from scalenet.records.paths import Paths
-from scalenet.stages import Emit, state_key
+from scalenet.stages import state_key
 from scalenet.training import device as devices
 from scalenet.training.watch import Watch
 

@@ -11,8 +11,8 @@ import numpy as np
 from scalenet.laws import plan
 from scalenet.records import files
 from scalenet.records.documents import Candidate, DataInfo, Found, Member
+from scalenet.records.emit import Emit
 from scalenet.records.paths import Paths
-from scalenet.stages import Emit
 
 
 class PlanInputs(NamedTuple):

@@ -12,8 +12,8 @@ from scalenet.data.source import Source
 from scalenet.data.splits import Cut, Splits, cut, moments
 from scalenet.records import files
 from scalenet.records.documents import DataInfo, Reading
+from scalenet.records.emit import Emit
 from scalenet.records.paths import Paths
-from scalenet.stages import Emit
 
 
 class Prepared(NamedTuple):

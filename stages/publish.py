@@ -12,9 +12,9 @@ import numpy as np
 from scalenet.laws import accuracy, scores, verdict
 from scalenet.records import files, predictions
 from scalenet.records.documents import Baseline, DataInfo, Family, Measurements, Trained
+from scalenet.records.emit import Emit
 from scalenet.records.paths import Paths
 from scalenet.records.predictions import Answers
-from scalenet.stages import Emit
 
 COLUMNS = (
     "member", "flops", "params", "resolution", "select", "accuracy", "low", "high", "balanced",

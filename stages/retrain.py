@@ -15,9 +15,10 @@ from scalenet.nets.child import Child
 from scalenet.nets.elastic import Elastic
 from scalenet.records import files, predictions
 from scalenet.records.documents import DataInfo, Member
+from scalenet.records.emit import Emit
 from scalenet.records.paths import Paths
 from scalenet.records.predictions import Predictions
-from scalenet.stages import Emit, state_key
+from scalenet.stages import state_key
 from scalenet.training import device as devices
 from scalenet.training import fixed
 from scalenet.training import member as training

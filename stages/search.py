@@ -12,6 +12,7 @@ import numpy as np
 from scalenet.config import params as config
 from scalenet.records import files
 from scalenet.records.documents import Candidate, DataInfo, Found
+from scalenet.records.emit import Emit
 from scalenet.records.journal import Journal
 from scalenet.records.paths import Paths
 from scalenet.search import measuring
@@ -19,7 +20,7 @@ from scalenet.search.cluster import NamedCall
 from scalenet.search.memory import Memory
 from scalenet.search.run import find, planned, summary
 from scalenet.search.scoring import Measures
-from scalenet.stages import LOADED, Emit, declared, state_key
+from scalenet.stages import LOADED, declared, state_key
 
 
 class SearchInputs(NamedTuple):

@@ -15,9 +15,10 @@ from scalenet.nets import elastic, group, inherit
 from scalenet.nets.elastic import Elastic
 from scalenet.records import files
 from scalenet.records.documents import DataInfo
+from scalenet.records.emit import Emit
 from scalenet.records.paths import Paths
 from scalenet.space.budget import Budget
-from scalenet.stages import Emit, state_key
+from scalenet.stages import state_key
 from scalenet.training import device as devices
 from scalenet.training import supernet
 from scalenet.training.watch import Watch, columns

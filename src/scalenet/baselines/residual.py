@@ -16,10 +16,11 @@ from scalenet.config.params import Retrain
 from scalenet.data.images import Images
 from scalenet.nets import blocks, memory, weights
 from scalenet.nets.classifier import Classifier
+from scalenet.records.emit import Emit
 from scalenet.space.cost import Layer, halve
 from scalenet.space.network import Task
 from scalenet.training import fixed, member
-from scalenet.training.loop import Emit, History
+from scalenet.training.loop import History
 
 GROUPS, BLOCKS = 3, 2  # groups of blocks, each twice as wide and half as large; blocks of a group
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from scalenet.config.params import Params, Search
 from scalenet.data import store
 from scalenet.data.images import on_device
 from scalenet.nets import elastic
 from scalenet.records.documents import DataInfo
+from scalenet.records.emit import Emit
 from scalenet.records.paths import Paths
 from scalenet.search import cluster
 from scalenet.search.cluster import NamedCall
@@ -20,9 +20,7 @@ from scalenet.training import device as devices
 
 
 @contextmanager
-def measuring(
-    params: Params, paths: Paths, there: NamedCall, emit: Callable[[Mapping[str, Any]], None]
-) -> Iterator[Measures]:
+def measuring(params: Params, paths: Paths, there: NamedCall, emit: Emit) -> Iterator[Measures]:
     """Have networks measured while the body runs: by this process, or as ``compute.scoring`` says.
 
     Another process makes the call ``there`` for what ``read`` gives this one.

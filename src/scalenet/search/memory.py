@@ -6,10 +6,10 @@ how an interrupted search continues, to the identical result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from scalenet.records.documents import FINALS, Candidate
+from scalenet.records.emit import Emit
 from scalenet.records.journal import Journal
 from scalenet.search.scoring import Measure, Measurement, Measures
 from scalenet.space.network import Network
@@ -20,7 +20,7 @@ Known = dict[Network, Measurement]
 class Memory:
     """The journal of a search; ``emit`` is told of each record that has been added to it."""
 
-    def __init__(self, journal: Journal, emit: Callable[[Mapping[str, Any]], None]):
+    def __init__(self, journal: Journal, emit: Emit):
         self.journal, self.emit = journal, emit
         self.shared: Known = {}
         self.finals: Known = {}

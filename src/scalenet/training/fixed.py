@@ -13,6 +13,7 @@ from scalenet.data.images import Batches, Images, Order, resize
 from scalenet.nets import group
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.classifier import Classifier
+from scalenet.records.emit import Emit
 from scalenet.records.predictions import Predictions
 from scalenet.training import loop, views
 
@@ -23,7 +24,7 @@ def train(
     recipe: Recipe,
     seed: int,
     state: Path | None = None,
-    emit: loop.Emit = loop.ignore,
+    emit: Emit = loop.ignore,
 ) -> loop.History:
     """Train a network in place; its norms are not calibrated yet.
 

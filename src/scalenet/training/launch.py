@@ -17,8 +17,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from scalenet.nets import group
+from scalenet.records.emit import Emit
 
-Emit = Callable[[Mapping[str, Any]], None]
 Part = Callable[..., None]  # takes ``Emit`` and its arguments, in each process
 
 

@@ -16,6 +16,7 @@ from scalenet.config.recipe import Recipe
 from scalenet.nets import group, memory
 from scalenet.nets.weights import decayed
 from scalenet.records import tensors as tensor_files
+from scalenet.records.emit import Emit
 from scalenet.records.files import set_aside
 
 CHECKPOINT = "checkpoint.pt"  # in the folder of a training's state
@@ -25,7 +26,6 @@ FRUGAL = (
 )
 Backward = Callable[[int], float]  # step -> loss, leaving gradients in the parameters
 History = list[tuple[int, float, float]]  # (step, mean loss since the last entry, learning rate)
-Emit = Callable[[Mapping[str, Any]], None]  # told what happens in a training
 
 
 def ignore(record: Mapping[str, Any]) -> None:

@@ -17,10 +17,11 @@ from scalenet.nets.child import Child
 from scalenet.nets.classifier import Classifier
 from scalenet.nets.elastic import Elastic
 from scalenet.records.documents import DataInfo, Member, Trained
+from scalenet.records.emit import Emit
 from scalenet.records.predictions import Predictions
 from scalenet.space.network import Task
 from scalenet.training import fixed, watch
-from scalenet.training.loop import Emit, History
+from scalenet.training.loop import History
 
 WATCHED = ("select",)  # a member's accuracy while it trains
 

@@ -15,6 +15,7 @@ from scalenet.data.images import Batches, Images, Order
 from scalenet.nets import group
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.elastic import Elastic
+from scalenet.records.emit import Emit
 from scalenet.space import cost
 from scalenet.space.budget import Budget, Budgeted
 from scalenet.space.network import Network, Task
@@ -79,7 +80,7 @@ def judge(params: Params, net: Elastic, train: Images, select: Images) -> watch.
 
 
 def train(
-    params: Params, net: Elastic, images: Images, state: Path | None, emit: loop.Emit
+    params: Params, net: Elastic, images: Images, state: Path | None, emit: Emit
 ) -> loop.History:
     """Train in place; a step runs its networks on the same images, each at its own resolution."""
     section, recipe = params.supernet, params.supernet.recipe

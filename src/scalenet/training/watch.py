@@ -16,8 +16,9 @@ from torch import Tensor
 from scalenet.data.images import Images, chunks
 from scalenet.nets import group
 from scalenet.records import files
+from scalenet.records.emit import Emit
 from scalenet.space.network import Network
-from scalenet.training.loop import Emit, History
+from scalenet.training.loop import History
 
 JUDGED = 64  # images that are judged at a time, a batch of one process or another
 Judge = Callable[[Mapping[str, Tensor]], list[float]]  # averaged weights -> accuracies (0…1)
