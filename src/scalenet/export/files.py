@@ -1,4 +1,8 @@
-"""Writing a member as a file, reading it back, and comparing it with the original."""
+"""Writing a member as a file, reading it back, and comparing it with the original.
+
+The libraries write straight to the path that they are given, and what fails leaves a part there:
+who calls gives one in a temporary folder, and puts the file in its place once it was compared.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from scalenet.export.program import CLOSE, Exported, example, probabilities
-from scalenet.records.files import write_bytes
 
 CALIBRATION = 256  # training images that fix the ranges of an int8 model
 Run = Callable[[np.ndarray], np.ndarray]  # images uint8 (n, C, S, S) -> probabilities (n, classes)
@@ -36,7 +39,7 @@ def torch_program(member: Exported, path: Path) -> Run:
         program = torch.export.export(
             member.program, (example(member),), dynamic_shapes={"images": {0: BATCH}}
         )
-        _replacing(path, lambda to: torch.export.save(program, to, extra_files=member.about()))
+        torch.export.save(program, path, extra_files=member.about())
         stored = torch.export.load(path).module()
     return lambda pixels: stored(torch.from_numpy(pixels)).detach().numpy()
 
@@ -54,7 +57,7 @@ def onnx_model(member: Exported, path: Path) -> Run:
             output_names=["probabilities"],
         )
     program.model.metadata_props.update(member.about())
-    _replacing(path, lambda to: program.save(to, external_data=False))
+    program.save(path, external_data=False)
     return session(path)
 
 
@@ -75,14 +78,10 @@ def int8(member: Exported, source: Path, path: Path) -> Run:
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
-
-        def write(to: Path) -> None:
-            quantize_static(prepared, to, CalibrationImages(), QuantFormat.QDQ, per_channel=True)
-            model = onnx.load(to)
-            onnx.helper.set_model_props(model, member.about())
-            onnx.save(model, to)
-
-        _replacing(path, write)
+        quantize_static(prepared, path, CalibrationImages(), QuantFormat.QDQ, per_channel=True)
+        model = onnx.load(path)
+        onnx.helper.set_model_props(model, member.about())
+        onnx.save(model, path)
     return session(path)
 
 
@@ -119,14 +118,6 @@ def check(member: Exported, run: Run) -> Checked:
             "constraints.txt"
         )
     return found
-
-
-def _replacing(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have a library write aside, then put the file in its place at once."""
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / path.name
-        write(made)
-        write_bytes(path, made.read_bytes())
 
 
 @contextmanager
