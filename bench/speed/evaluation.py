@@ -21,8 +21,9 @@ from scalenet.config.params import Params
 from scalenet.data.images import on_device
 from scalenet.nets import child
 from scalenet.nets.group import from_first
+from scalenet.records.emit import Emit
 from scalenet.training import fixed
-from scalenet.training.launch import Emit, together
+from scalenet.training.launch import together
 
 
 def answer(emit: Emit, params: Params, count: int) -> None:

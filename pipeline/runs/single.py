@@ -14,8 +14,9 @@ from scalenet.pipeline.runs import children
 from scalenet.pipeline.runs.alone import Say, alone, is_held, key_of
 from scalenet.pipeline.watch.lines import Lines
 from scalenet.pipeline.watch.progress import DONE, Progress
+from scalenet.records.emit import Emit
 from scalenet.records.paths import Paths
-from scalenet.stages import Emit, check, run_stage, unchanged
+from scalenet.stages import check, run_stage, unchanged
 
 if TYPE_CHECKING:
     from scalenet.pipeline.remember.post import Post  # seconds of imports

@@ -21,7 +21,8 @@ from scalenet.config.interrupts import kept_from_children
 from scalenet.config.params import Compute, Params
 from scalenet.pipeline import Killed, Stopped, environment
 from scalenet.pipeline.runs import children
-from scalenet.stages import Emit, run_stage
+from scalenet.records.emit import Emit
+from scalenet.stages import run_stage
 
 Work = tuple[Path, str, str | None, Params | None]  # what stages.run_stage takes
 SPAWN = get_context("spawn")  # a forked copy of PyTorch's, Prefect's and SQLite's threads hangs
