@@ -73,7 +73,7 @@ def write(results: Iterable[Mapping[str, Any]], page: Path = PAGE) -> None:
         tried = sum(r["tried"] for r in mine)
         count = f"{tried:,} | {len(lost)}" if tried else "not yet | not known"
         table.append(f"| {text} | {test} | {count} |")
-        losses += [f"- `{r['trial']}` ({promise}): {'; '.join(r['lost'])[:400]}" for r in lost]
+        losses += [_loss(result) for result in lost]
     commits = ", ".join(f"`{c}`" for c in dict.fromkeys(r["commit"][:9] for r in results))
     tried_on = f"Tried on {commits}." if results else "Nothing was tried yet."
     text = HEAD + "\n".join(table) + f"\n\n{tried_on}\n"
@@ -83,6 +83,12 @@ def write(results: Iterable[Mapping[str, Any]], page: Path = PAGE) -> None:
         + "\n"
     )
     page.write_text(text + _met(results) + _soaked(results) + _known())
+
+
+def _loss(result: Mapping[str, Any]) -> str:
+    """Say in a line what was lost, and why if that is known."""
+    why = f". {result['why']}" if result.get("why") else ""
+    return f"- `{result['trial']}` ({result['promise']}): {'; '.join(result['lost'])[:400]}{why}"
 
 
 def _met(results: list[Mapping[str, Any]]) -> str:
