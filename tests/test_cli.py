@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
+from scalenet.pipeline import cli
 from scalenet.pipeline.cli import VERBS
 from scalenet.pipeline.doors import guard
+from scalenet.pipeline.remember import stores
 from scalenet.records.paths import Paths
 
 ROOT = Path(__file__).parent.parent
@@ -95,6 +98,15 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     command = f"{sys.executable} -m scalenet.pipeline --help | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert "Traceback" not in done.stderr and "Error" not in done.stderr
+
+
+def test_a_fault_is_told_as_mlflows_only_if_it_is():
+    assert stores.OWN  # MLflow is known here, as after a command that asked it
+    said, code = cli._told(requests.HTTPError("500 Server Error: x for url: y/mlflow-artifacts/z"))
+    assert code == 3 and "cannot keep files" in said
+    for ours in (OSError("odd"), ConnectionResetError("of another server")):
+        with pytest.raises(OSError, match=str(ours)):
+            cli._told(ours)
 
 
 # --- the pages' door ------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from scalenet.config.params import Params
-from scalenet.pipeline import comments, complete, reference
+from scalenet.pipeline import clean, comments, complete, reference
+from scalenet.pipeline.cli.clean import KINDS as ONLY
 from scalenet.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -148,3 +149,4 @@ def test_a_shell_does_not_wait(folder):
 
 def test_the_stages_to_complete_are_those_there_are():
     assert tuple(STAGES) == complete.STAGES
+    assert tuple(clean.KINDS) == ONLY

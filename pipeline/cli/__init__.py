@@ -123,7 +123,7 @@ def _told(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and (error.filename or error.errno in files.REMEDIES):
         return files.unwritable(error.filename or Path.cwd(), error), FAULT
     stores = sys.modules.get("scalenet.pipeline.remember.stores")  # it alone knows MLflow
-    if stores is None or not isinstance(error, stores.AWAY):
+    if stores is None or not isinstance(error, stores.OWN):
         raise error
     said = f"MLflow could not be told or asked ({stores.why(error)}); mend that and run it again"
     return said, UNAVAILABLE

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
+from requests import RequestException
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,7 +27,8 @@ from scalenet.config.params import Params
 from scalenet.pipeline import environment, home
 from scalenet.pipeline.runs.alone import place
 
-AWAY = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # what an absent store raises
+OWN = (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException)  # faults of MLflow alone
+AWAY = (*OWN, OSError)  # what an absent store raises
 REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")  # of a server that does not take our secret
 PATIENCE = {  # of the first contact with a server, so that a wrong address is told in seconds
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
