@@ -38,3 +38,32 @@ def origin(result: Result, seeds: str = "") -> str:
         f"{result['date']}, "
         f"code {result['revision']}.\n"
     )
+
+
+def millions(flops: float) -> str:
+    """Write multiply-accumulates."""
+    return f"{flops / 1e6:.3g} M"
+
+
+def difference(row: Result | None) -> str:
+    """Write a difference; none between a network and itself."""
+    if row is None:
+        return "the same network"
+    p = "" if row["p"] is None else f", p = {row['p']:.2g}"
+    return interval(row, "+") + p
+
+
+def noisy(noise: Result) -> str:
+    """Write a standard deviation of accuracies and its interval."""
+    middle, low, high = (f"{100 * noise[name]:.2f}" for name in ("noise", "low", "high"))
+    return f"{middle} [{low}, {high}] points"
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def average(values: list[float | None]) -> str:
+    """Write the mean of the values that there are."""
+    known = [value for value in values if value is not None]
+    return f"{mean(known):.2f}" if known else "–"

@@ -9,10 +9,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.method import figure, leanreport, pilot, statistics, surfacereport, tablereport
+from bench.method import (
+    familyreport,
+    figure,
+    leanreport,
+    pilot,
+    rankreport,
+    surfacereport,
+    tablereport,
+)
 from bench.method import noise as noises
 from bench.method.lab import RESULTS
-from bench.method.markdown import interval, origin, percent, table
+from bench.method.markdown import difference, interval, mean, millions, origin, percent, table
 
 Result = dict[str, Any]
 
@@ -26,170 +34,8 @@ lean after 6929554.
 """
 
 
-def millions(flops: float) -> str:
-    """Write multiply-accumulates."""
-    return f"{flops / 1e6:.3g} M"
-
-
-def family(result: Result) -> str:
-    """Write the comparison with the baselines."""
-    arms, members = result["arms"], result["members"]
-    sizes = [member["name"] for member in members]
-    head = ["test top-1, %", *(f"{m['name']} ({millions(m['flops'])})" for m in members)]
-    means = [
-        [
-            arm,
-            *(
-                f"{interval(rows[s])} n={len(rows[s]['accuracies'])}" if s in rows else "–"
-                for s in sizes
-            ),
-        ]
-        for arm, rows in arms.items()
-    ]
-    strategies = ", ".join(f"{m['name']} {m['scaling']}" for m in members)
-    return "\n".join(
-        [
-            f"### The family against baselines\n\n{origin(result)}",
-            f"Base `{members[0]['base']}`; {strategies}.",
-            f"Every network is within {furthest(arms, members):.1%} of ours in FLOPs "
-            "and trained by the same recipe.\n",
-            table(head, means),
-            comparison(result, sizes),
-            "",
-        ]
-    )
-
-
-def comparison(result: Result, sizes: list[str]) -> str:
-    """Write ours less each baseline, tested with the pooled noise of trainings."""
-    noise = noises.of_trainings(result)
-    if noise is None:
-        return "Each network was trained once: what differs by noise alone cannot be told.\n"
-    found = noises.differences(result, noise)
-    rows = [
-        [arm, *(difference(own[size]) if size in own else "–" for size in sizes)]
-        for arm, own in found.items()
-    ]
-    count = sum(row is not None for own in found.values() for row in own.values())
-    return "\n".join(
-        [
-            "One search; n seeds vary the trainings, and in the random arms the network too. "
-            f"Trainings of one network differ by {noisy(noise)}: one standard deviation, pooled "
-            f"over all that were trained more than once ({noise['dof']} degrees of freedom). "
-            "Ours less the baseline, in points, tested with it; in the random arms with the spread "
-            "over the arm's own networks. p is corrected by Holm for all "
-            f"{count} comparisons, an interval is of its own one alone:\n",
-            table(["ours less", *sizes], rows),
-            verdict(found),
-        ]
-    )
-
-
-def furthest(arms: dict[str, Any], members: list[Result]) -> float:
-    """Return the largest difference in FLOPs between a network and ours of its size."""
-    ours = {member["name"]: member["flops"] for member in members}
-    return max(
-        abs(f / ours[size] - 1)
-        for rows in arms.values()
-        for size, row in rows.items()
-        for f in row["flops"]
-    )
-
-
 def seeds(result: Result) -> str:
     return f"{result['seeds']} seeds, "
-
-
-def difference(row: Result | None) -> str:
-    """Write a difference; none between a network and itself."""
-    if row is None:
-        return "the same network"
-    p = "" if row["p"] is None else f", p = {row['p']:.2g}"
-    return interval(row, "+") + p
-
-
-def noisy(noise: Result) -> str:
-    """Write a standard deviation of accuracies and its interval."""
-    middle, low, high = (f"{100 * noise[name]:.2f}" for name in ("noise", "low", "high"))
-    return f"{middle} [{low}, {high}] points"
-
-
-def verdict(found: dict[str, dict[str, Result | None]]) -> str:
-    """Say at how many sizes ours is beyond noise of each baseline, and the mean difference."""
-    lines = []
-    for arm, rows in found.items():
-        own = [row for row in rows.values() if row and row["p"] < 1 - statistics.CONFIDENCE]
-        better = sum(row["mean"] > 0 for row in own)
-        if middle := noises.mean_over_sizes(rows):
-            lines.append(
-                f"* {arm}: {interval(middle, '+')} points on average over "
-                f"{sum(row is not None for row in rows.values())} sizes; ours better beyond noise "
-                f"at {better}, worse at {len(own) - better}."
-            )
-    return "\n".join(lines)
-
-
-def rank(result: Result) -> str:
-    """Write the rank correlations, beside what they can be at best and what needs no weights."""
-    metric, other = sorted(("accuracy", "probability"), key=lambda name: name != result["metric"])
-    scored = {
-        name: [row[metric] for row in rows] for name, rows in result["scores"].items()
-    } | noises.baselines(result)
-    found = {name: noises.taus(result, scores) for name, scores in scored.items()}
-    groups = list(next(iter(found.values())))
-    rows = [
-        [
-            name,
-            *(tau(own[group]) for group in groups),
-            average([own[group]["tau"] for group in groups[:-1]]),
-            average([result["tau"][name][other]["mean"]]) if name in result["tau"] else "–",
-        ]
-        for name, own in found.items()
-    ]
-    named = [*(f"stage {name}" for name in groups[:-1]), "all together"]
-    count = result.get("trainings", 1)
-    seen = "1 seed" if count == 1 else f"the mean of {count} seeds"
-    return "\n".join(
-        [
-            f"### Rank correlation\n\n{origin(result)}",
-            f"Kendall's τ between the score by shared weights ({metric}; "
-            f"in the last column {other}) and test top-1 "
-            f"after training from scratch, {seen}; bootstrap intervals over networks; the mean is "
-            "over the stages. Every super-supernet is trained "
-            "with the default's arithmetic, but for half and double steps; "
-            "`fine-tuned` costs more, for each. The last two rows need no weights: FLOPs, and the "
-            "search's surrogate given the trained accuracy of nine tenths of the networks, asked "
-            "for the others.\n",
-            table(["score", *named, "mean", f"mean by {other}"], [*ceilings(result), *rows]),
-        ]
-    )
-
-
-def ceilings(result: Result) -> list[list[str]]:
-    """Write how far the ranked networks differ, and the τ of a perfect score."""
-    trained = [row["stage"] for row in result["networks"]]
-    if not result.get("noise"):
-        return []
-    found = noises.ceilings(result, result["noise"])
-    counts = [trained.count(stage) for stage in sorted(set(trained))] + [len(trained)]
-    seen = [f"{n} networks: {100 * row['spread']:.2f}, truly {100 * row['true']:.2f}"
-            for n, row in zip(counts, found.values(), strict=True)]  # fmt: skip
-    best = [tau(row) for row in found.values()]
-    mean_of_best = average([row["tau"] for row in list(found.values())[:-1]])
-    return [
-        [f"*spread in points; trainings differ by {noisy(result['noise'])}*", *seen, "", ""],
-        ["*a perfect score*", *best, mean_of_best, ""],
-    ]
-
-
-def average(values: list[float | None]) -> str:
-    """Write the mean of the values that there are."""
-    known = [value for value in values if value is not None]
-    return f"{mean(known):.2f}" if known else "–"
-
-
-def tau(row: Result) -> str:
-    return "–" if row["tau"] is None else f"{row['tau']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
 
 
 def cost(result: Result) -> str:
@@ -290,10 +136,6 @@ def extrapolation(result: Result) -> str:
     )
 
 
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
 def sampling(result: Result) -> str:
     """Write what is sampled, and the ends."""
     shares = result["histogram"]
@@ -320,8 +162,8 @@ def sampling(result: Result) -> str:
 
 SECTIONS: dict[str, Callable[[Result], str]] = {
     "pilot": pilot.section,
-    "family": family,
-    "rank": rank,
+    "family": familyreport.section,
+    "rank": rankreport.section,
     "cost": cost,
     "lean": leanreport.section,
     "efficiency": efficiency,
