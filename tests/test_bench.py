@@ -206,7 +206,7 @@ def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
     assert "`python -m bench.method.family --preset p`: cpu, torch 2, 2026-01-01, code abc." in text
     assert "differ by 1.00 [0.64, 2.20] points" in text and "6 degrees of freedom" in text
     assert (
-        "EfficientNet's law: +5.0 [+3.0, +7.0] points on average over 1 sizes; "
+        "EfficientNet's law: +5.0 [+3.0, +7.0] points on average over 1 size; "
         "ours better beyond noise at 1, worse at 0" in text
     )
     assert "random base: +1.0 " in text and "at 0, worse at 0" in text
@@ -215,6 +215,50 @@ def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
     assert "within 0.5% of ours in FLOPs" in text and "for all 3 comparisons" in text
     assert "](results-p.svg)" in text and ">S1<" in (tmp_path / "results-p.svg").read_text()
     assert "| ours | 50.0 [47.5, 52.5] n=3 |" in text and "S1 (2 M)" in text
+
+
+def test_a_random_arms_seeds_are_its_degrees_of_freedom():
+    """A random base is the same at every size: its sizes are no draws of their own."""
+    names = [f"S{i}" for i in range(4)]
+    ours = {name: arm([0.50, 0.51, 0.49], [f"o{name}"] * 3)["S1"] for name in names}
+    theirs = {
+        name: arm([0.40, 0.48, 0.47], [f"{name}{seed}" for seed in range(3)])["S1"]
+        for name in names
+    }
+    lone = {name: arm([0.40], [f"l{name}"])["S1"] for name in names}
+    found = {"arms": {"ours": ours, "random base": theirs, "random strategies": lone}}
+    pooled = noise.of_trainings(found)
+    rows = noise.differences(found, pooled)
+    assert all(row["dof"] < 3 for row in rows["random base"].values()), "three bases"
+    assert "random strategies" not in rows, "one network does not tell what others would reach"
+    mean = noise.mean_over_sizes(found, "random base", rows["random base"], pooled)
+    base = stats.sem([0.40, 0.48, 0.47]) * stats.t.ppf(0.975, 2)
+    assert mean["mean"] == pytest.approx(0.05)
+    assert mean["high"] - mean["mean"] > 0.9 * base, "four sizes of a base are one base"
+
+
+def test_the_mean_over_sizes_holds_the_truth_as_often_as_it_says():
+    """Simulated: bases differ, each the same at all sizes, and trainings have their noise."""
+    generator, inside = np.random.default_rng(0), 0
+    names = [f"S{i}" for i in range(4)]
+    for _ in range(300):
+        bases = generator.normal(0, 0.012, 3)
+        arms = {
+            "ours": {
+                name: arm(generator.normal(0.5, 0.008, 4).tolist(), ["a" + name] * 4)["S1"]
+                for name in names
+            },
+            "random base": {
+                name: arm((0.5 + bases + generator.normal(0, 0.008, 3)).tolist(),
+                          [f"{name}{seed}" for seed in range(3)])["S1"]
+                for name in names
+            },
+        }  # fmt: skip
+        pooled = noise.of_trainings({"arms": arms})
+        rows = noise.differences({"arms": arms}, pooled)["random base"]
+        mean = noise.mean_over_sizes({"arms": arms}, "random base", rows, pooled)
+        inside += mean["low"] < 0 < mean["high"]
+    assert 0.92 < inside / 300 < 0.98
 
 
 def test_single_trainings_are_not_compared(tmp_path):

@@ -50,7 +50,6 @@ def hidden(lab: Lab, plan: list[Member], seeds: int) -> dict | None:
         "intervals": laws.hidden(lab.params, strategies),
         "searched": described(last.network, last.scaling, searched),
         "predicted": described(network, by, predicted),
-        "predicted_less_searched": statistics.paired(predicted, searched),
     }
 
 
@@ -105,7 +104,11 @@ def main() -> None:
             f"predicted {stage['predicted']['scaling']}",
             end=" ",
         )
-        print(f"({stage['predicted_less_searched']['mean']:+.2%})")
+        means = {
+            what: statistics.mean(stage[what]["accuracies"])["mean"]
+            for what in ("searched", "predicted")
+        }
+        print(f"({means['predicted'] - means['searched']:+.2%})")
     for row in rows:
         law, reached = row["predicted"]["value"], row["reached"]["mean"]
         print(f"{row['member']}: law {law:.2%}, reached {reached:.2%}, inside {row['inside']}")

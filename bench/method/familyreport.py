@@ -42,7 +42,7 @@ def section(result: Result) -> str:
 
 def comparison(result: Result, sizes: list[str]) -> str:
     """Write ours less each baseline, tested with the pooled noise of trainings."""
-    noise = noises.of_trainings(result)
+    noise = result["noise"]
     if noise is None:
         return "Each network was trained once: what differs by noise alone cannot be told.\n"
     found = noises.differences(result, noise)
@@ -55,12 +55,14 @@ def comparison(result: Result, sizes: list[str]) -> str:
         [
             "One search; n seeds vary the trainings, and in the random arms the network too. "
             f"Trainings of one network differ by {noisy(noise)}: one standard deviation, pooled "
-            f"over all that were trained more than once ({noise['dof']} degrees of freedom). "
+            "over all of this preset that were trained more than once "
+            f"({noise['dof']} degrees of freedom). "
             "Ours less the baseline, in points, tested with it; in the random arms with the spread "
-            "over the arm's own networks. p is corrected by Holm for all "
+            "over the arm's own networks, whose seeds are its degrees of freedom. "
+            "p is corrected by Holm for all "
             f"{count} comparisons, an interval is of its own one alone:\n",
             table(["ours less", *sizes], rows),
-            verdict(found),
+            verdict(result, found, noise),
         ]
     )
 
@@ -76,16 +78,19 @@ def furthest(arms: dict[str, Any], members: list[Result]) -> float:
     )
 
 
-def verdict(found: dict[str, dict[str, Result | None]]) -> str:
+def verdict(
+    result: Result, found: dict[str, dict[str, Result | None]], noise: dict[str, float]
+) -> str:
     """Say at how many sizes ours is beyond noise of each baseline, and the mean difference."""
     lines = []
     for arm, rows in found.items():
         own = [row for row in rows.values() if row and row["p"] < 1 - statistics.CONFIDENCE]
         better = sum(row["mean"] > 0 for row in own)
-        if middle := noises.mean_over_sizes(rows):
+        if middle := noises.mean_over_sizes(result, arm, rows, noise):
+            count = sum(row is not None for row in rows.values())
             lines.append(
-                f"* {arm}: {interval(middle, '+')} points on average over "
-                f"{sum(row is not None for row in rows.values())} sizes; ours better beyond noise "
+                f"* {arm}: {interval(middle, '+')} points on average over {count} "
+                f"{'size' if count == 1 else 'sizes'}; ours better beyond noise "
                 f"at {better}, worse at {len(own) - better}."
             )
     return "\n".join(lines)

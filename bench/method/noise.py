@@ -22,6 +22,7 @@ from scalenet.space.network import Network, Task
 Result = dict[str, Any]
 FOLDS = 10  # of the surrogate's cross-validation
 CIFAR10 = Task(3, 10)  # of results that do not say their task
+RANDOM = ("random base", "random strategies")  # arms that draw what a seed is trained as
 
 
 def of_trainings(family: Result | None, *more: Result | None) -> dict[str, float] | None:
@@ -48,8 +49,10 @@ def differences(
 ) -> dict[str, dict[str, dict[str, float] | None]]:
     """Return ours less each baseline, by arm and size; None where both are one network.
 
-    ``p`` is corrected by Holm over every comparison of the table. In an arm whose networks differ
-    from seed to seed, their spread, pooled over the arm's sizes, takes the place of the noise.
+    ``p`` is corrected by Holm over every comparison of the table. In a random arm the spread of its
+    networks, pooled over the arm's sizes, takes the place of the noise; a size is left out where
+    that is not known, as with one seed. A seed's draws may depend on one another (a random base is
+    the same at every size), so the spread has no more degrees of freedom than seeds less one.
     """
     arms = family["arms"]
     found: dict[str, dict[str, Any]] = {}
@@ -59,9 +62,10 @@ def differences(
             if set(row["networks"]) == set(ours["networks"]):
                 found.setdefault(arm, {})[size] = None
                 continue
-            theirs = noise if len(set(row["networks"])) == 1 else _spread(rows)
-            given = ours["accuracies"], row["accuracies"]
-            found.setdefault(arm, {})[size] = statistics.difference(*given, noise, theirs)
+            theirs = _spread(rows) if arm in RANDOM else noise
+            if theirs:
+                given = ours["accuracies"], row["accuracies"]
+                found.setdefault(arm, {})[size] = statistics.difference(*given, noise, theirs)
     tests = [row for rows in found.values() for row in rows.values() if row]
     corrected = statistics.holm([row["p"] for row in tests])
     for row, p in zip(tests, corrected, strict=True):
@@ -69,10 +73,12 @@ def differences(
     return found
 
 
-def _spread(rows: dict[str, Result]) -> dict[str, float]:
-    """Return the standard deviation over seeds of an arm that draws a network for each."""
+def _spread(rows: dict[str, Result]) -> dict[str, float] | None:
+    """Return the standard deviation over seeds of a random arm; None if no two networks differ."""
     drawn = [row["accuracies"] for row in rows.values() if len(set(row["networks"])) > 1]
-    return statistics.pooled(drawn)
+    if not drawn:
+        return None
+    return statistics.pooled(drawn) | {"dof": max(map(len, drawn)) - 1}
 
 
 def baselines(rank: Result) -> dict[str, list[float]]:
@@ -122,16 +128,31 @@ def ceilings(rank: Result, noise: dict[str, float]) -> dict[str, dict[str, float
     return {name: statistics.ceiling(own, noise) for name, own in every.items()}
 
 
-def mean_over_sizes(rows: dict[str, dict[str, float] | None]) -> dict[str, float] | None:
-    """Return an arm's mean difference over the sizes where the networks differ, with its interval.
+def mean_over_sizes(
+    family: Result, arm: str, rows: dict[str, dict[str, float] | None], noise: dict[str, float]
+) -> dict[str, float] | None:
+    """Return ours less an arm on average over the sizes where they differ, with its interval.
 
-    Sizes' errors are independent but for the noise that they share an estimate of.
+    ``rows`` are the arm's of `differences`. Trainings' errors at different sizes are independent; a
+    random arm's are not, so its means over the sizes, one a seed, are what is compared.
     """
-    own = [row for row in rows.values() if row]
-    if not own:
+    own, sizes = family["arms"][arm], [size for size, row in rows.items() if row]
+    if not sizes:
         return None
-    error = float(np.sqrt(sum(row["error"] ** 2 for row in own))) / len(own)
-    middle = float(np.mean([row["mean"] for row in own]))
-    dof = min(row["dof"] for row in own)
+    ours = [family["arms"]["ours"][size]["accuracies"] for size in sizes]
+    theirs = [own[size]["accuracies"] for size in sizes]
+    parts = [(_of_mean(ours, noise["noise"]), noise["dof"])]
+    if arm in RANDOM:
+        by_seed = np.mean(theirs, axis=0)
+        parts.append((float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1))
+    else:
+        parts = [(parts[0][0] + _of_mean(theirs, noise["noise"]), noise["dof"])]
+    error, dof = statistics.combined(parts)
+    middle = float(np.mean([row["mean"] for row in map(rows.get, sizes)]))
     half = error * float(stats.t.ppf((1 + statistics.CONFIDENCE) / 2, dof))
     return {"mean": middle, "low": middle - half, "high": middle + half}
+
+
+def _of_mean(accuracies: list[list[float]], noise: float) -> float:
+    """Return the variance of the mean over sizes of means over trainings."""
+    return sum(noise**2 / len(own) for own in accuracies) / len(accuracies) ** 2

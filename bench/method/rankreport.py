@@ -49,7 +49,7 @@ def section(result: Result) -> str:
 def ceilings(result: Result) -> list[list[str]]:
     """Write how far the ranked networks differ, and the τ of a perfect score."""
     trained = [row["stage"] for row in result["networks"]]
-    if not result.get("noise"):
+    if not result["noise"]:
         return []
     found = noises.ceilings(result, result["noise"])
     counts = [trained.count(stage) for stage in sorted(set(trained))] + [len(trained)]

@@ -15,6 +15,7 @@ from bench.method import (
     leanreport,
     pilot,
     rankreport,
+    statistics,
     surfacereport,
     tablereport,
 )
@@ -111,7 +112,7 @@ def extrapolation(result: Result) -> str:
             "(its width then moved "
             "to equal FLOPs):\n\n"
             f"{table(['', 'strategy', 'test top-1, %'], own)}\n"
-            f"Predicted less searched: {difference(hidden['predicted_less_searched'])} points.\n\n"
+            f"{less(hidden, result['noise'])}\n\n"
         )
         text += table(
             ["hidden", "found", "predicted", "interval", "inside"],
@@ -133,6 +134,18 @@ def extrapolation(result: Result) -> str:
     return (
         f"{text}\nThe accuracy law, fitted to the searched sizes' first seed:\n\n"
         f"{table(head, rows)}"
+    )
+
+
+def less(hidden: Result, noise: dict[str, float] | None) -> str:
+    """Write the predicted strategy's accuracy less the searched one's."""
+    if noise is None:
+        return "What differs by noise alone cannot be told: no network was trained twice."
+    given = (hidden[what]["accuracies"] for what in ("predicted", "searched"))
+    tested = statistics.difference(*given, noise, noise)
+    return (
+        f"Predicted less searched: {difference(tested)} points, tested with the noise of all "
+        "trainings."
     )
 
 
@@ -183,10 +196,9 @@ def report(results: Path, figures: Path) -> str:
             figure.draw(json.loads((folder / "family.json").read_text()), picture)
             text += f"\n![top-1 against FLOPs of the family and its baselines]({picture.name})\n"
         found = {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
-        if "rank" in found:
-            found["rank"]["noise"] = noises.of_trainings(
-                *(found.get(name) for name in ("family", "pilot", "rank"))
-            )
+        noise = noises.of_trainings(*(found.get(name) for name in ("family", "pilot", "rank")))
+        for result in found.values():
+            result["noise"] = noise  # one for all tests of a preset; None if nothing tells it
         for name, section in SECTIONS.items():
             if name in found:
                 text += "\n" + section(found[name])

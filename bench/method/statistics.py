@@ -121,16 +121,27 @@ def difference(
     Both are as `pooled` returns them. Degrees of freedom are Welch's and Satterthwaite's, those of
     the pooled noise where both arms share it.
     """
-    parts = [noise["noise"] ** 2 / len(ours), other["noise"] ** 2 / len(theirs)]
-    error, dof = sqrt(sum(parts)), float(noise["dof"])
-    if other is not noise:
-        dof = sum(parts) ** 2 / (parts[0] ** 2 / noise["dof"] + parts[1] ** 2 / other["dof"])
+    parts = [(noise["noise"] ** 2 / len(ours), noise["dof"]),
+             (other["noise"] ** 2 / len(theirs), other["dof"])]  # fmt: skip
+    if other is noise:
+        parts = [(sum(variance for variance, _ in parts), noise["dof"])]
+    error, dof = combined(parts)
     middle = float(np.mean(ours) - np.mean(theirs))
     half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, dof))
     deviations = abs(middle) / max(error, 1e-12)  # equal accuracies show no noise
     p = float(2 * stats.t.sf(deviations, dof))
     return {"mean": middle, "low": middle - half, "high": middle + half, "p": p,
             "error": error, "dof": dof}  # fmt: skip
+
+
+def combined(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the standard deviation of a sum of independent estimates, and its degrees of freedom.
+
+    ``parts`` are (variance, degrees of freedom). Sources: Satterthwaite (1946), Welch (1947).
+    """
+    total = sum(variance for variance, _ in parts)
+    weighed = sum(variance**2 / dof for variance, dof in parts)
+    return sqrt(total), total**2 / weighed if weighed else min(dof for _, dof in parts)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
