@@ -16,6 +16,7 @@ from bench.method import cost as bench_cost
 from bench.method import (
     family,
     lean,
+    markdown,
     noise,
     priors,
     rank,
@@ -259,6 +260,19 @@ def test_the_mean_over_sizes_holds_the_truth_as_often_as_it_says():
         mean = noise.mean_over_sizes({"arms": arms}, "random base", rows, pooled)
         inside += mean["low"] < 0 < mean["high"]
     assert 0.92 < inside / 300 < 0.98
+
+
+def test_what_others_trained_is_said(lab, tmp_path):
+    """Trainings on file are of the code that made them, whoever uses them."""
+    network = scale(lab.params.space, BaseModel.parse("k3e1-3.5e2-3e3"), Scaling(1.0, 1.0, 8))
+    for seed, revision in enumerate(("abc", "def")):
+        outcome = {"accuracy": 0.5, "revision": revision}
+        files.write_json(lab._file(network, seed), outcome)
+    lab.trained([(network, 0), (network, 1)])
+    assert lab.variant({"search": {"random_bases": 1}}).trained_by == {"abc", "def"}
+    head = result("rank", trained_by=["abc", "def"])
+    assert markdown.origin(head).endswith("code abc, its trainings abc, def.\n")
+    assert markdown.origin(head | {"trained_by": ["abc"]}).endswith("code abc.\n")
 
 
 def test_single_trainings_are_not_compared(tmp_path):

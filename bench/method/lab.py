@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property, lru_cache
 from multiprocessing import get_context, parent_process
@@ -59,6 +59,9 @@ class Lab:
     params: Params
     root: Path
     workers: int = 1
+    trained_by: set[str] = field(
+        default_factory=set, compare=False
+    )  # commits of what was asked for
 
     @property
     def paths(self) -> Paths:
@@ -179,7 +182,10 @@ class Lab:
     # --- networks trained from scratch ------------------------------------------------------------
 
     def trained(self, jobs: Iterable[Job]) -> dict[Job, dict[str, Any]]:
-        """Train and test networks with retrain's recipe, each with its seed, unless on file."""
+        """Train and test networks with retrain's recipe, each with its seed, unless on file.
+
+        What is on file may be of another day's code: ``trained_by`` has the commits of all.
+        """
         jobs = list(dict.fromkeys(jobs))
         todo = [job for job in jobs if not self.on_file(*job)]
         if todo:
@@ -187,7 +193,9 @@ class Lab:
                 done = [pool.submit(_train, self, *job) for job in todo]
                 for future in tqdm(done, desc="networks trained", disable=None):
                     future.result()
-        return {job: files.read_json(self._file(*job)) for job in jobs}
+        outcome = {job: files.read_json(self._file(*job)) for job in jobs}
+        self.trained_by.update(one["revision"] for one in outcome.values())
+        return outcome
 
     def on_file(self, network: Network, seed: int) -> bool:
         """Say whether a network was trained with a seed."""
@@ -211,9 +219,10 @@ def revision() -> str:
     the results that it writes itself do not count."""
     if not shutil.which("git"):
         return "unknown: no git here"
-    return subprocess.run(
+    asked = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
-    ).stdout.strip()
+    )
+    return asked.stdout.strip() or "unknown: no repository here"
 
 
 def end_with_parent() -> None:
@@ -297,6 +306,7 @@ def params_of(preset: str) -> Params:
 
 def open_lab(chosen: argparse.Namespace) -> Lab:
     """Return the lab of a preset, its images prepared."""
+    revision()  # of the code that is loaded now, whatever is committed while it computes
     parsed = params_of(chosen.preset)
     root = chosen.work / f"{chosen.preset}-{_identity(parsed)}"  # changed params are another lab
     files.write_bytes(root / "params.json", parsed.model_dump_json(indent=2).encode())
@@ -307,6 +317,8 @@ def write(lab: Lab, chosen: argparse.Namespace, name: str, **content: Any) -> No
     """Write a script's raw numbers with their command, code and machine."""
     on = str(device.prepare(lab.params.compute))
     head = {"command": command(name, sys.argv[1:])} | made(on) | {"data": lab.info.digest}
+    if lab.trained_by:
+        head["trained_by"] = sorted(lab.trained_by)
     files.write_json(chosen.results / chosen.preset / f"{name}.json", head | content)
 
 

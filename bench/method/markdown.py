@@ -33,10 +33,11 @@ def interval(row: Result, sign: str = "") -> str:
 def origin(result: Result, seeds: str = "") -> str:
     """Say what made a table."""
     machine = result["machine"].get("gpu") or result["machine"]["processor"]
+    code, by = result["revision"], result.get("trained_by")
+    trained = f", its trainings {', '.join(by)}" if by and by != [code] else ""
     return (
         f"`{result['command']}`: {seeds}{machine}, torch {result['versions']['torch']}, "
-        f"{result['date']}, "
-        f"code {result['revision']}.\n"
+        f"{result['date']}, code {code}{trained}.\n"
     )
 
 
