@@ -275,6 +275,26 @@ def test_what_others_trained_is_said(lab, tmp_path):
     assert markdown.origin(head | {"trained_by": ["abc"]}).endswith("code abc.\n")
 
 
+def test_wrong_options_of_a_ranking_are_refused_before_it_trains(lab):
+    assert rank.sizes_of("", lab) == [0, 1, 2] and rank.sizes_of("2,0", lab) == [2, 0]
+    with pytest.raises(SystemExit, match="--stages is '12'; give sizes of 0 to 2"):
+        rank.sizes_of("12", lab)
+    with pytest.raises(SystemExit, match="--variants is 'default,sandwiched'; give some of"):
+        rank.variants_of("default,sandwiched")
+
+
+def test_a_ranking_scores_as_the_search_does(lab, monkeypatch):
+    """All but finalists are scored on search.images of select, those on all of it."""
+    seen = []
+    few = lab.variant({"search": {"images": 5}})
+    monkeypatch.setattr(
+        rank, "_scored", lambda lab, drawn, name, needs, made: seen.append((name, needs)) or []
+    )
+    names = [name for name, _ in rank.scored(few, [], ["default"])]
+    assert names[:2] == ["default", rank.EVERY_IMAGE]
+    assert [needs[2] for _, needs in seen[:2]] == [5, 0] and seen[0][0] != seen[1][0]
+
+
 def test_single_trainings_are_not_compared(tmp_path):
     member = {"name": "S1", "flops": 2e6, "base": "k3e1", "scaling": "d1-w1-r8"}
     arms = {"ours": arm([0.5], ["a"]), "EfficientNet's law": arm([0.4], ["b"])}

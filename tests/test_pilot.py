@@ -61,11 +61,17 @@ def test_the_interval_of_the_best_tau_holds_it_as_often_as_it_says():
     assert 0.92 < inside / 400 < 0.98
 
 
-@pytest.mark.parametrize("text", ["", "4", "1,9", "one", "-1"])
+@pytest.mark.parametrize("networks, seeds, named", [(1, 3, "networks"), (6, 1, "seeds")])
+def test_a_pilot_without_a_spread_or_a_noise_is_refused(networks, seeds, named):
+    with pytest.raises(SystemExit, match=f"--{named} is 1; give at least 2"):
+        pilot.refuse_too_few(networks, seeds)
+
+
+@pytest.mark.parametrize("text", ["4", "1,9", "one", "-1", "12"])
 def test_a_pilot_of_what_is_no_size_is_refused(lab, text):
     with pytest.raises(SystemExit, match=r"--stages is .*; give sizes of 0 to 2, such as 0,2"):
-        pilot.sizes_of(text, lab)
-    assert pilot.sizes_of("2,1,2", lab) == [2, 1]
+        rank.sizes_of(text, lab)
+    assert rank.sizes_of("2,1,2", lab) == [2, 1]
 
 
 def start(monkeypatch, lab, tmp_path, *more):

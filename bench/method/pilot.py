@@ -60,22 +60,19 @@ def found(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def sizes_of(text: str, lab: Lab) -> list[int]:
-    """Read ``--stages``: sizes of the preset, such as 2,3."""
-    known = range(len(lab.params.scaling.stages))
-    given = text.split(",")
-    if not all(size.isdecimal() and int(size) in known for size in given):
-        raise SystemExit(
-            f"--stages is {text!r}; give sizes of 0 to {known[-1]}, such as 0,{known[-1]}"
-        )
-    return list(dict.fromkeys(map(int, given)))
+def refuse_too_few(networks: int, seeds: int) -> None:
+    """Refuse what has no spread or no noise, before anything is trained."""
+    for name, given in (("networks", networks), ("seeds", seeds)):
+        if given < 2:
+            raise SystemExit(f"--{name} is {given}; give at least 2: one does not tell a spread")
 
 
 def main() -> None:
     """Print the plan, train size by size, and say what was found."""
     chosen = labs.options(__doc__, **OPTIONS)
     lab = labs.open_lab(chosen)
-    sizes = sizes_of(chosen.stages, lab)
+    refuse_too_few(chosen.networks, chosen.seeds)
+    sizes = rank.sizes_of(chosen.stages, lab)
     every = rank.networks(lab, chosen.networks)
     drawn = {size: [network for s, network in every if s == size] for size in sizes}
     prices.show(priced(lab, drawn, chosen.seeds))

@@ -150,7 +150,7 @@ def commands(lab: Lab, chosen: argparse.Namespace) -> list[str]:
 
 def experiment(lab: Lab, chosen: argparse.Namespace) -> list[Price]:
     """Return the prices of all commands."""
-    sizes = pilot.sizes_of(chosen.stages, lab)
+    sizes = rank.sizes_of(chosen.stages, lab)
     every = rank.networks(lab, max(chosen.networks, chosen.ranked))
     drawn = {size: [network for s, network in every if s == size] for size in sizes}
     first = {size: networks[: chosen.networks] for size, networks in drawn.items()}

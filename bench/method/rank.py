@@ -5,14 +5,16 @@ scratch; Kendall's τ between both, with a bootstrap interval. The report puts b
 perfect score could reach, and what needs no weights (bench/method/noise.py). Variants of the
 super-supernet score the same networks; but for ``half-steps`` and ``double-steps`` each is trained
 with the default's arithmetic, so with as many steps as that buys. ``fine-tuned`` is the default's
-slices trained on alone for ``search.finetune``. ``--stages 0,1`` leaves the other scaling stages
-out; ``--variants default,bilateral`` the other variants. ``--trainings 2`` holds scores against the
-mean of two trainings of each network, whose noise is smaller: `bench.method.pilot` says how many an
-experiment needs.
+slices trained on alone for ``search.finetune``; as in a search, it sees all of select and the
+variants ``search.images`` of it (``all of select``: the default on all). ``--stages 0,1`` leaves
+the other scaling stages out; ``--variants default,bilateral`` the other variants. ``--trainings 2``
+holds scores against the mean of two trainings of each network, whose noise is smaller:
+`bench.method.pilot` says how many an experiment needs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
@@ -41,6 +43,7 @@ VARIANTS = {
 }
 CALIBRATION = (0.125, 0.5, 2, 4)  # of the default number of images
 OPTIONS = {"networks": 20, "trainings": 1, "stages": "", "variants": ",".join(VARIANTS)}
+EVERY_IMAGE = "all of select"  # the row of the default scored on more images than its search does
 
 
 def networks(lab: Lab, count: int) -> list[tuple[int, Network]]:
@@ -60,15 +63,21 @@ def networks(lab: Lab, count: int) -> list[tuple[int, Network]]:
 
 
 def scores(
-    lab: Lab, chosen: list[tuple[int, Network]], calibration: int | None = None
+    lab: Lab,
+    chosen: list[tuple[int, Network]],
+    calibration: int | None = None,
+    images: int | None = None,
 ) -> list[dict[str, float]]:
-    """Score networks with a lab's super-supernet, recalibrated on so many images."""
+    """Score networks with a lab's super-supernet, recalibrated on so many images of train, on so
+    many of select (0: all): by default as the lab's search scores all but finalists."""
     search = lab.params.search
     search = search.model_copy(update={"calibration": calibration or search.calibration})
-    needs = search.calibration, search.batch
-    return _scored(
-        lab, chosen, f"scores-{search.calibration}", needs, lambda *given: Scorer(*given, search)
+    images = search.images if images is None else images
+    needs, name = (
+        (search.calibration, search.batch, images),
+        f"scores-{search.calibration}-{images}",
     )
+    return _scored(lab, chosen, name, needs, lambda *given: Scorer(*given, search, images))
 
 
 def finetuned(lab: Lab, chosen: list[tuple[int, Network]]) -> list[dict[str, float]]:
@@ -135,6 +144,41 @@ def trainings(lab: Lab, drawn: list[tuple[int, Network]], count: int) -> list[li
     return [[outcome[network, seed]["accuracy"] for seed in range(count)] for _, network in drawn]
 
 
+def scored(
+    lab: Lab, drawn: list[tuple[int, Network]], variants: list[str]
+) -> Iterator[tuple[str, list[dict[str, float]]]]:
+    """Score networks in every way that is compared."""
+    search, counts = lab.params.search, lab.info.counts
+    for name in variants:
+        yield name, scores(variant(lab, VARIANTS[name]), drawn)
+    if 0 < search.images < counts["select"]:
+        yield EVERY_IMAGE, scores(lab, drawn, images=0)
+    if search.finetune.steps:
+        yield "fine-tuned", finetuned(lab, drawn)
+    for factor in CALIBRATION:
+        count = min(round(search.calibration * factor), counts["train"])
+        yield f"{count} images recalibrate", scores(lab, drawn, count)
+
+
+def sizes_of(text: str, lab: Lab) -> list[int]:
+    """Read ``--stages``: sizes of the preset, such as 2,3; all if none is named."""
+    known = range(len(lab.params.scaling.stages))
+    given = text.split(",") if text else list(map(str, known))
+    if not all(size.isdecimal() and int(size) in known for size in given):
+        raise SystemExit(
+            f"--stages is {text!r}; give sizes of 0 to {known[-1]}, such as 0,{known[-1]}"
+        )
+    return list(dict.fromkeys(map(int, given)))
+
+
+def variants_of(text: str) -> list[str]:
+    """Read ``--variants``."""
+    given = text.split(",")
+    if not set(given) <= set(VARIANTS):
+        raise SystemExit(f"--variants is {text!r}; give some of {','.join(VARIANTS)}")
+    return given
+
+
 def show(name: str, found: dict) -> None:
     """Print the mean τ of a variant by either metric."""
     means = (f"by {metric} {row['mean'] or 0:+.3f}" for metric, row in found.items())
@@ -145,28 +189,13 @@ def main() -> None:
     """Train the networks, then score them with every variant."""
     chosen = labs.options(__doc__, **OPTIONS)
     lab = labs.open_lab(chosen)
-    drawn = [
-        pair
-        for pair in networks(lab, chosen.networks)
-        if str(pair[0]) in (chosen.stages or str(pair[0]))
-    ]
+    variants, sizes = variants_of(chosen.variants), sizes_of(chosen.stages, lab)
+    drawn = [pair for pair in networks(lab, chosen.networks) if pair[0] in sizes]
     accuracies = trainings(lab, drawn, chosen.trainings)
     trained = [fmean(own) for own in accuracies]
     found, raw = {}, {}
-    for name in chosen.variants.split(","):
-        own = variant(lab, VARIANTS[name])
-        raw[name] = scores(own, drawn)
-        found[name] = taus(lab, drawn, trained, raw[name])
-        show(name, found[name])
-    if lab.params.search.finetune.steps:
-        raw["fine-tuned"] = finetuned(lab, drawn)
-        found["fine-tuned"] = taus(lab, drawn, trained, raw["fine-tuned"])
-        show("fine-tuned", found["fine-tuned"])
-    for factor in CALIBRATION:
-        count = min(round(lab.params.search.calibration * factor), lab.info.counts["train"])
-        name = f"{count} images recalibrate"
-        raw[name] = scores(variant(lab, {}), drawn, count)
-        found[name] = taus(lab, drawn, trained, raw[name])
+    for name, measured in scored(lab, drawn, variants):
+        raw[name], found[name] = measured, taus(lab, drawn, trained, measured)
         show(name, found[name])
     rows = [
         {"stage": s, "network": str(n), "trained": fmean(own), "accuracies": own}

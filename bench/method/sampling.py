@@ -58,7 +58,7 @@ def main() -> None:
     lab = labs.open_lab(chosen)
     extremes = ends(lab)
     found = {
-        way: scores(variant(lab, {"sampling": way}), [(0, n) for _, n in extremes])
+        way: scores(variant(lab, {"sampling": way}), [(0, n) for _, n in extremes], images=0)
         for way in supernet.SAMPLINGS
     }
     rows = [
