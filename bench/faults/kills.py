@@ -3,13 +3,15 @@
 A trial is one family: ``scalenet run`` or ``dvc repro`` is begun, one of its processes is killed
 (SIGKILL, or Ctrl-C to all of its group, as a terminal does), and it is begun again, until it ends
 or was killed ``MOST`` times; then it runs to its end. Which door, which process, when and how are
-drawn from the trial's seed. The instants are of the processor time that the run has used, so that
-they lie anywhere in its work on a busy machine too; a replay meets the same draws, not the same
-instruction.
+drawn from the trial's seed. The instants are of the processor time that the run has used since it
+began its first stage, or, of one kill in four, since it was started: a third of a tiny family's
+time goes by before anything is computed, and each run spends it again. A replay meets the same
+draws, not the same instruction.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import resource
@@ -27,7 +29,8 @@ from bench.faults import projects
 from scalenet.records import files
 
 MOST = 15  # kills of one family
-SOON = 0.25  # of an uninterrupted run's processor time: the latest instant of a kill
+SOON = 0.15  # of an uninterrupted run's processor time: the latest instant of a kill
+EARLY = 0.25  # share of the kills whose time is counted from the start of the command
 POLL = 0.1  # seconds between two looks at the time that a run has used
 PATIENCE = 900  # seconds in which a run ends, or uses that time
 LEAVE = 30  # seconds in which what belongs to a killed process ends
@@ -120,7 +123,10 @@ def _killed(
     process = projects.start(folder, *door)
     instant, place, gently = SOON * draws.random() * seconds, draws.random(), draws.random() < 0.2
     first = psutil.Process(process.pid)
-    while _used(first) < instant:
+    begun = 0.0 if draws.random() < EARLY else math.inf  # when the instant is counted from
+    while (used := _used(first)) < begun + instant:
+        if begun == math.inf and projects.under_way(folder):
+            begun = used
         with suppress(subprocess.TimeoutExpired):
             process.wait(POLL)
             return None

@@ -69,11 +69,10 @@ def write(results: Iterable[Mapping[str, Any]], page: Path = PAGE) -> None:
     table, losses = [], []
     for promise, (text, test) in PROMISES.items():
         mine = [r for r in results if r["promise"] == promise]
-        lost = [r for r in mine if r["lost"]]
-        tried = sum(r["tried"] for r in mine)
-        count = f"{tried:,} | {len(lost)}" if tried else "not yet | not known"
+        tried, lost = sum(r["tried"] for r in mine), sum(len(r["lost"]) for r in mine)
+        count = f"{tried:,} | {lost:,}" if tried or lost else "not yet | not known"
         table.append(f"| {text} | {test} | {count} |")
-        losses += [_loss(result) for result in lost]
+        losses += [_loss(result) for result in mine if result["lost"]]
     commits = ", ".join(f"`{c}`" for c in dict.fromkeys(r["commit"][:9] for r in results))
     tried_on = f"Tried on {commits}." if results else "Nothing was tried yet."
     text = HEAD + "\n".join(table) + f"\n\n{tried_on}\n"
@@ -95,8 +94,11 @@ def _met(results: list[Mapping[str, Any]]) -> str:
     """Tabulate what the kills met: processes by stages that were under way."""
     met = Counter(tuple(one.split(", ")) for r in results for one in r.get("met", ()))
     rows = [f"| {how} | {stages} | {count} |\n" for (how, stages), count in sorted(met.items())]
+    within = sum(count for (_, stages), count in met.items() if stages != "no stage")
     return (
         f"\n## What {met.total()} kills met\n\n"
+        f"{within} met a stage that was under way; the others a command that was starting, that "
+        "compared what there is, or that wrote down what a stage had made.\n\n"
         "| killed | while under way | kills |\n|---|---|---:|\n" + "".join(rows)
     )
 
@@ -131,8 +133,8 @@ def _known() -> str:
 
 
 def commit() -> str:
-    """Return the commit that is tried."""
-    command = ["git", "rev-parse", "HEAD"]
+    """Return the commit that is tried, and whether the code differs from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
 
 import pytest
 
-from bench.faults import report, soak
+from bench.faults import kills, report, soak
 from bench.faults.damage import CLASSES, damaged
 
 
@@ -25,6 +26,38 @@ def test_the_page_counts_what_was_tried_and_names_what_was_lost(tmp_path):
     [row] = [line for line in page.splitlines() if line.startswith("| After any kill")]
     assert row.endswith("| 10 | 1 |") and "- `kills:7` (bytes): dvc.lock" in page
     assert "| not yet | not known |" in page, "what was not tried is not said to hold"
+
+
+def test_the_page_counts_each_thing_that_was_lost_and_what_the_kills_met(tmp_path):
+    one = {"trial": "damage:3", "commit": "0123456789ab", "seconds": 1, "promise": "cache"}
+    met = ["worker, search", "worker, no stage", "Ctrl-C, retrain"]
+    found = [one | {"tried": 90, "lost": ["a", "b"], "met": met}]
+    report.write([*found, one | {"tried": 0, "lost": ["hung"]}], tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    [row] = [line for line in page.splitlines() if "flipped bit in DVC's cache" in line]
+    assert row.endswith("| 90 | 3 |")
+    assert "2 met a stage that was under way" in page
+
+
+STAGE = """
+import time
+def work(seconds):
+    while time.process_time() < seconds: pass
+work(0.3)
+print("supernet: begins", flush=True)
+work(30)
+"""
+
+
+def test_a_kill_meets_a_stage_however_long_the_start_takes(tmp_path):
+    """Its instant is counted from the first stage's beginning, but for one kill in four."""
+    met = []
+    for seed in range(4):
+        draws = random.Random(seed)
+        victim = kills._killed(tmp_path, (sys.executable, "-c", STAGE), draws, seconds=1)
+        met.append(victim.met.partition(", ")[2])
+        assert victim.left == []
+    assert met.count("supernet") >= 2 and set(met) <= {"supernet", "no stage"}
 
 
 def test_the_page_is_that_of_the_results(tmp_path):
