@@ -728,6 +728,17 @@ def test_a_surface_bends_where_lines_do_not(tmp_path):
     assert errors[regressions.SURFACE] < errors["Bayesian ridge, no bends"]
 
 
+def test_every_training_of_a_ranked_network_is_known():
+    name = "r8-stem_k3_s1_c8-ir_k3_s1_e1_c8-head_c8-se0.25e-relu"
+    row = {"stage": 1, "network": name, "trained": 0.5, "accuracies": [0.4, 0.6]}
+    scores = {way: [{"accuracy": 0.3}] for way in ("default", "fine-tuned")}
+    hidden = {"network": name, "accuracies": [0.7]}
+    [one] = surface.known(
+        {"networks": [row], "scores": scores}, {"members": [], "arms": {}}, hidden
+    )
+    assert one.trained == [0.4, 0.6, 0.7]
+
+
 def test_a_choice_by_the_truth_has_no_regret():
     truth = np.random.default_rng(0).random(20)
     picks = np.random.default_rng(1).random((50, 20)).argsort(1)[:, :5]
@@ -740,13 +751,28 @@ def test_a_scoreboard_scores_a_network_once_and_few_images_more_noisily(params):
     networks = [Network.parse(row["network"]) for row in rank["networks"]]
 
     def scores(images, seed=0):
-        return np.array([m.accuracy for m in board.measures(images, seed).shared(networks)])
+        search = params.search.model_copy(update={"images": images})
+        return np.array([m.accuracy for m in board.measures(search, seed).shared(networks)])
 
     assert (scores(300) == scores(300)).all() and (scores(300) != scores(300, 1)).any()
     truth = board.shared["accuracy"].predict(networks)
     noise = [float(np.std(scores(images) - truth)) for images in (0, 30)]
     assert noise[1] / noise[0] == pytest.approx(10, rel=0.02)
     assert noise[0] == pytest.approx(board.shared["accuracy"].noise["trained"], rel=0.3)
+
+
+def test_a_scoreboards_finalists_are_those_of_a_search(make_params):
+    """Tuned, or on all of select where others see a part of it, or none."""
+    board = lean.Scoreboard.of(ROOT / "bench/method/results/cifar10-cpu")
+    tuned, every, none = (
+        make_params({"search": {"images": images, "finetune": {"steps": steps}}}).search
+        for images, steps in ((100, 5), (100, 0), (0, 0))
+    )
+    network = [Network.parse("r8-stem_k3_s1_c8-ir_k3_s1_e1_c8-head_c8-se0.25e-relu")]
+    assert board.measures(none, 0).finals is None
+    [by_shared] = board.measures(every, 0).finals(network)
+    [by_tuned] = board.measures(tuned, 0).finals(network)
+    assert by_shared.accuracy != by_tuned.accuracy
 
 
 def test_a_lean_search_is_priced_by_what_each_candidate_sees(make_params):

@@ -79,6 +79,15 @@ def test_a_call_ends_at_its_time_unless_it_is_done(tmp_path, monkeypatch):
         assert ended.wait(10)
 
 
+def test_a_call_that_ends_ends_its_benchmark(tmp_path, monkeypatch):
+    """The next call would measure beside it."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(halfhour, "BENCHMARKS", [process])
+    monkeypatch.setattr(halfhour.os, "_exit", lambda code: None)
+    halfhour.stop(tmp_path / "gpu.json")
+    assert process.wait(10) != 0
+
+
 def test_without_a_gpu_it_says_how_to_rehearse(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(halfhour.torch.cuda, "is_available", lambda: False)
     assert halfhour.go_on(chosen(tmp_path, toy=False)) == 2

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 from threading import Timer
 from typing import Any
 
@@ -49,6 +50,7 @@ PROBED = 20  # steps timed
 SIDE_BY_SIDE = (1, 2, 4, 8)  # processes on one device
 PROBE = 60.0  # seconds after which no more processes are tried
 Results = dict[str, Any]
+BENCHMARKS: list[subprocess.Popen] = []  # begun by this process
 
 
 def go_on(chosen: argparse.Namespace) -> int:
@@ -86,7 +88,9 @@ def ended_at(until: float, file: Path) -> Iterator[None]:
 
 
 def stop(file: Path) -> None:
-    """End this call, and with it the trainings that it started (each ends with its parent)."""
+    """End this call, and with it what it started: trainings each end with their parent."""
+    for process in BENCHMARKS:
+        process.kill()
     status(files.read_json(file) if file.exists() else {})
     print("the time of this call is up: the same call again goes on", flush=True)
     os._exit(0)
@@ -193,21 +197,22 @@ def supernet_seconds(lab: Lab) -> float:
 
 
 def together(lab: Lab, networks: list[Network], count: int) -> float:
-    """Return how many steps a second so many processes train together on the device."""
-    jobs = [networks[i % len(networks)] for i in range(count)]
+    """Return how many steps a second so many processes train together on the device, each all of
+    the networks in turn."""
     with ProcessPoolExecutor(count, get_context("spawn"), labs.end_with_parent) as pool:
-        list(pool.map(partial(some_steps, lab), jobs))
+        list(pool.map(partial(some_steps, lab), [networks] * count))
         start = time.perf_counter()
-        list(pool.map(partial(some_steps, lab), jobs))
-        return count * PROBED / (time.perf_counter() - start)
+        list(pool.map(partial(some_steps, lab), [networks] * count))
+        return count * len(networks) * PROBED / (time.perf_counter() - start)
 
 
-def some_steps(lab: Lab, network: Network) -> None:
-    """Train a network for a few steps."""
+def some_steps(lab: Lab, networks: list[Network]) -> None:
+    """Train each network for a few steps."""
     on = device.prepare(lab.params.compute)
     images, _ = labs.images(lab, on)
-    net = child.build(network, lab.task, torch.Generator().manual_seed(0)).to(on)
-    fixed.train(net, images, lengthened(lab.params, "retrain", PROBED).retrain.recipe, 0)
+    for network in networks:
+        net = child.build(network, lab.task, torch.Generator().manual_seed(0)).to(on)
+        fixed.train(net, images, lengthened(lab.params, "retrain", PROBED).retrain.recipe, 0)
 
 
 # --- the method -----------------------------------------------------------------------------------
@@ -258,9 +263,11 @@ def speed(lab: Lab, toy: bool) -> Results:
     preset = "tiny" if toy else "cifar10"
     options = ["--device", "cpu", "--repeats", "1", "--steps", "1"] if toy else ["--repeats", "10"]
     command = [sys.executable, "-m", "bench.speed.gpu", "--preset", preset, *options]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"bench.speed.gpu failed:\n{done.stdout}{done.stderr}")
+    process = subprocess.Popen(command, stdout=PIPE, stderr=STDOUT, text=True)
+    BENCHMARKS.append(process)
+    printed, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"bench.speed.gpu failed:\n{printed}")
     written = Path("bench/speed/results/gpu-cuda.json")
     figures = {} if toy else files.read_json(written)
-    return {"printed": done.stdout.splitlines(), "figures": figures}
+    return {"printed": printed.splitlines(), "figures": figures}

@@ -37,7 +37,7 @@ from bench.method.lab import Lab
 from bench.method.noise import CIFAR10
 from bench.method.surface import SIDE, known
 from scalenet.config import params as config
-from scalenet.config.params import Params
+from scalenet.config.params import Params, Search
 from scalenet.laws import surface as surfaces
 from scalenet.laws.surface import TRAINED, Evaluation, Surface
 from scalenet.pipeline import settings
@@ -109,12 +109,17 @@ class Scoreboard:
         )
         return cls(shared, tuned, _fit(trained))
 
-    def measures(self, images: int, seed: int) -> Measures:
-        """Return measures by shared weights on so many images of select, and of finalists."""
-        spread = np.sqrt(COUNTS["select"] / (images or COUNTS["select"]))
-        return Measures(
-            self._measure(self.shared, spread, [seed, 0]), self._measure(self.tuned, 1.0, [seed, 1])
-        )
+    def measures(self, search: Search, seed: int) -> Measures:
+        """Return what measures a search's candidates and, in the cases of
+        `scalenet.search.measuring.read`, its finalists in another way."""
+        every = COUNTS["select"]
+        images = search.images or every
+        shared = self._measure(self.shared, np.sqrt(every / images), [seed, 0])
+        if search.finetune.steps:
+            return Measures(shared, self._measure(self.tuned, 1.0, [seed, 1]))
+        if images < every:
+            return Measures(shared, self._measure(self.shared, 1.0, [seed, 1]))
+        return Measures(shared)
 
     def _measure(self, by: dict[str, Surface], spread: float, seed: Sequence[int]) -> Measure:
         def measure(networks: Sequence[Network]) -> Iterator[Measurement]:
@@ -154,12 +159,7 @@ def training_macs(params: Params) -> int:
 def searched(params: Params, board: Scoreboard, seed: int) -> tuple[Found, list[Candidate]]:
     """Search on the scoreboard; return the find and all candidates."""
     search = params.search.model_copy(update={"seed": seed})
-    own, measures = (
-        params.model_copy(update={"search": search}),
-        board.measures(search.images, seed),
-    )
-    if not params.search.finetune.steps:
-        measures = Measures(measures.shared)
+    own, measures = params.model_copy(update={"search": search}), board.measures(search, seed)
     return find(own, CIFAR10, np.random.default_rng(seed), measures, lambda *measured: None)
 
 

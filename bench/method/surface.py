@@ -77,7 +77,7 @@ def known(rank: dict[str, Any], family: dict[str, Any], hidden: dict[str, Any]) 
 
     for i, row in enumerate(rank["networks"]):
         one = of(row["network"], row["stage"])
-        one.trained.append(row["trained"])
+        one.trained += row.get("accuracies", [row["trained"]])
         for way, name in ((SHARED, "default"), (TUNED, "fine-tuned")):
             one.scores[way] = rank["scores"][name][i]["accuracy"]
     sizes = {member["name"]: round(np.log2(member["multiple"])) for member in family["members"]}
