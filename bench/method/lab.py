@@ -7,13 +7,11 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import date
 from functools import cached_property, lru_cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -24,7 +22,7 @@ import torch
 import yaml
 from tqdm import tqdm
 
-from bench.speed.common import about
+from bench.speed.common import about, revision
 from scalenet.config import params
 from scalenet.config.params import Params
 from scalenet.data import readers, store
@@ -213,18 +211,6 @@ def _identity(of: Params) -> str:
     return files.digest(of.data, of.space, of.scaling, of.supernet, of.search, of.compute.device)
 
 
-@lru_cache(maxsize=1)
-def revision() -> str:
-    """Return the commit of the code, and whether it had been changed when this process asked first:
-    the results that it writes itself do not count."""
-    if not shutil.which("git"):
-        return "unknown: no git here"
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
-    return asked.stdout.strip() or "unknown: no repository here"
-
-
 def end_with_parent() -> None:
     """End this worker when the script that started it is killed."""
 
@@ -316,7 +302,7 @@ def open_lab(chosen: argparse.Namespace) -> Lab:
 def write(lab: Lab, chosen: argparse.Namespace, name: str, **content: Any) -> None:
     """Write a script's raw numbers with their command, code and machine."""
     on = str(device.prepare(lab.params.compute))
-    head = {"command": command(name, sys.argv[1:])} | made(on) | {"data": lab.info.digest}
+    head = {"command": command(name, sys.argv[1:])} | about(on) | {"data": lab.info.digest}
     if lab.trained_by:
         head["trained_by"] = sorted(lab.trained_by)
     files.write_json(chosen.results / chosen.preset / f"{name}.json", head | content)
@@ -325,8 +311,3 @@ def write(lab: Lab, chosen: argparse.Namespace, name: str, **content: Any) -> No
 def command(name: str, options: list[str]) -> str:
     """Return a script's command as one types it."""
     return shlex.join(["python", "-m", f"bench.method.{name}", *options])
-
-
-def made(on: str) -> dict[str, Any]:
-    """Return the day, the code, the machine and the versions that numbers are made with."""
-    return {"date": date.today().isoformat(), "revision": revision(), **about(on)}

@@ -36,6 +36,7 @@ from bench.method.family import one_shot_lab
 from bench.method.lab import Lab
 from bench.method.noise import CIFAR10
 from bench.method.surface import SIDE, known
+from bench.speed.common import about
 from scalenet.config import params as config
 from scalenet.config.params import Params, Search
 from scalenet.laws import surface as surfaces
@@ -242,7 +243,7 @@ def main() -> None:
         arms[name] = row
         print(f"{'':40} {total:.3g}, {row['ratios']}, {row['less_reference']}", flush=True)
     said = ["--preset", chosen.preset, "--seeds", str(chosen.seeds)]
-    head = {"command": labs.command("lean", said)} | labs.made("cpu")
+    head = {"command": labs.command("lean", said)} | about("cpu")
     files.write_json(folder / "lean.json", head | {"arms": arms})
 
 

@@ -29,6 +29,7 @@ import numpy as np
 from bench.method import lab as labs
 from bench.method import regressions
 from bench.method.noise import CIFAR10
+from bench.speed.common import about
 from scalenet.config.params import Params
 from scalenet.laws import plan
 from scalenet.laws import surface as surfaces
@@ -272,7 +273,7 @@ def main() -> None:
     }  # fmt: skip
     said = ["--preset", chosen.preset]
     said += ["--tables", chosen.tables.resolve().name] if chosen.tables else []
-    head = {"command": labs.command("surface", said)} | labs.made("cpu")
+    head = {"command": labs.command("surface", said)} | about("cpu")
     files.write_json(folder / "surface.json", head | found)
     for name, row in found["losses"].items():
         for law, said in row["laws"].items():

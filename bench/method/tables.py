@@ -18,6 +18,7 @@ from typing import Any
 from bench.method import lab as labs
 from bench.method import priors, tablefiles, tablelaws, tablesearch
 from bench.method.tablefiles import Contents, Networks, Published
+from bench.speed.common import about
 from scalenet.config import params as config
 from scalenet.config.params import Params
 from scalenet.records import files
@@ -123,7 +124,7 @@ def main() -> None:
     show(found)
     said = ["--tables", chosen.tables.resolve().name, "--seeds", str(chosen.seeds)]
     said += ["--evaluations", str(chosen.evaluations)]
-    head = {"command": labs.command("tables", said), "seeds": chosen.seeds} | labs.made("cpu")
+    head = {"command": labs.command("tables", said), "seeds": chosen.seeds} | about("cpu")
     chosen.results.mkdir(parents=True, exist_ok=True)
     files.write_json(chosen.results / "tables.json", head | found)
 

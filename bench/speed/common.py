@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from datetime import date
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -101,8 +104,20 @@ def write(name: str, device: str, **content: Any) -> None:
     file.write_text(json.dumps(about(device) | content, indent=2) + "\n")
 
 
+@lru_cache(maxsize=1)
+def revision() -> str:
+    """Return the commit of the code, and whether it had been changed when this process asked first:
+    the results that it writes itself do not count."""
+    if not shutil.which("git"):
+        return "unknown: no git here"
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
+    )
+    return asked.stdout.strip() or "unknown: no repository here"
+
+
 def about(device: str) -> dict[str, Any]:
-    """Return the day, the machine and the versions."""
+    """Return the day, the code, the machine and the versions."""
     machine = {
         "processor": processor(),
         "system": platform.platform(),
@@ -112,6 +127,7 @@ def about(device: str) -> dict[str, Any]:
         machine["gpu"] = torch.cuda.get_device_name(device)
     return {
         "date": date.today().isoformat(),
+        "revision": revision(),
         "machine": machine,
         "versions": {p: installed(p) for p in PACKAGES},
     }

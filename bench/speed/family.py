@@ -139,7 +139,8 @@ def main() -> None:
         "nothing_to_do": nothing,
         "computed": stages,
     }
-    write("family", "cpu", **found, preset=chosen.preset, repeats=chosen.repeats)
+    name = f"family-{chosen.preset}" if chosen.preset else "family"
+    write(name, "cpu", **found, preset=chosen.preset, repeats=chosen.repeats)
 
 
 if __name__ == "__main__":
