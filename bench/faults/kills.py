@@ -35,6 +35,7 @@ POLL = 0.1  # seconds between two looks at the time that a run has used
 PATIENCE = 900  # seconds in which a run ends, or uses that time
 LEAVE = 30  # seconds in which what belongs to a killed process ends
 RUN, REPRO = ("scalenet", "run"), ("dvc", "repro")
+TRACKER = "tracker"
 PARAMS = ("scalenet", "params", "--preset", "tiny")
 
 
@@ -131,7 +132,8 @@ def _killed(
             process.wait(POLL)
             return None
     tree = [first, *first.children(recursive=True)]
-    victim = first if gently else tree[int(place * len(tree))]
+    among = [one for one in tree if _named(one) != TRACKER]  # without it a run ends as ever
+    victim = first if gently else among[int(place * len(among))]
     stages = " and ".join(projects.under_way(folder)) or "no stage"
     how = "Ctrl-C" if gently else _named(victim)
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
@@ -162,7 +164,7 @@ def _named(process: psutil.Process) -> str:
         return "a process that just ended"
     if " stage " in words:
         return "scalenet stage"
-    known = {"spawn_main": "worker", "resource_tracker": "tracker", "dvc repro": "dvc repro"}
+    known = {"spawn_main": "worker", "resource_tracker": TRACKER, "dvc repro": "dvc repro"}
     return next((name for word, name in known.items() if word in words), "scalenet run")
 
 
