@@ -2,9 +2,11 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -518,6 +520,24 @@ def test_a_score_is_remembered_and_may_be_of_fewer_images(lab, toy, monkeypatch)
     [remembered] = measure([network])
     assert remembered.accuracy > 0, "from the journal"
     assert rank.finetuned(lab, [(0, network)])[0]["network"] == str(network)
+
+
+def test_two_scripts_run_a_stage_once(lab, monkeypatch):
+    """The second one waits, and finds it done."""
+    begun, ran = Event(), []
+
+    def stage(root, name, *_):
+        ran.append(name)
+        begun.set()
+        time.sleep(0.3)
+
+    monkeypatch.setattr(lab_module, "run_stage", stage)
+    with ThreadPoolExecutor() as pool:
+        one = pool.submit(lab.staged, "supernet")
+        begun.wait(10)
+        other = pool.submit(replace(lab).staged, "supernet")
+        one.result(), other.result()
+    assert ran == ["supernet"] and set(lab.seconds()) == {"supernet"}
 
 
 def test_an_interrupted_stages_seconds_add_up(lab, monkeypatch):

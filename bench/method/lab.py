@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock
 from tqdm import tqdm
 
 from bench.speed.common import about, revision
@@ -116,10 +117,15 @@ class Lab:
         return self.root.parent.parent if self.root.parent.name == "variants" else self.root
 
     def staged(self, *names: str) -> Lab:
-        """Run stages that have not been run here; remember the seconds each took in all."""
-        for name in names:
-            if name not in self.seconds():
-                self._timed(name)
+        """Run stages that have not been run here; remember the seconds each took in all.
+
+        A script that another one is ahead of waits for it.
+        """
+        if any(name not in self.seconds() for name in names):
+            with FileLock(self.root / ".lock"):
+                for name in names:
+                    if name not in self.seconds():
+                        self._timed(name)
         return self
 
     def _timed(self, name: str) -> None:
