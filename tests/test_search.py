@@ -364,7 +364,9 @@ def test_fine_tuning_chooses_among_the_best_by_shared_weights(make_params, info,
             best = {
                 scale(params.space, base, by) for by in ranked[: int(np.ceil(share * len(options)))]
             }
-            assert best <= {c.network for c in ours} and len(ours) <= len(best) + 1
+            resolutions = {by.resolution for by in options}
+            assert best <= {c.network for c in ours}
+            assert len(ours) <= len(best) + len(resolutions) + 1
         assert by.resolution == max(c.resolution for c in ours)
         tried = {c.network for c in ours}  # two strategies may make one network
         assert scale(params.space, base, last) in tried, "the chain's own choice is tuned too"
@@ -377,6 +379,18 @@ def test_fine_tuning_chooses_among_the_best_by_shared_weights(make_params, info,
     )
     top = summary(params, found, candidates)
     assert [top[f"accuracy_stage{i}"] for i in range(3)] == [fine(network) for network in networks]
+
+
+@pytest.mark.parametrize("surrogate", [1, 3])
+def test_each_resolution_has_a_finalist(make_params, info, surrogate):
+    """Shared weights favour low resolutions here; trained on alone, the highest is best."""
+    section = {"finetune": {"steps": 2, "lr": 0.1, "share": 0.01}, "surrogate": surrogate}
+    params = make_params({"search": section})
+    found, candidates = found_by(params, info, Measures(Toy(lambda n: -fine(n)), Toy(fine)))
+    for size, by in enumerate(found.strategies):
+        offered = {by.resolution for by in budget_of(params, info).feasible(found.base, size)}
+        tuned = {c.resolution for c in candidates if (c.phase, c.size) == ("finetuned", size)}
+        assert tuned == offered and by.resolution == max(offered)
 
 
 def test_finalists_are_few_and_measured_once(make_params, info):

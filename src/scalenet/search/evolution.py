@@ -145,8 +145,9 @@ def decide(ledger: Ledger, finals: Ledger, last: State) -> tuple[list[Scaling], 
     """Return each size's best strategy among finalists and the state's score with them.
 
     ``finals`` measures better and dearer, after fine-tuning or on more images: it is asked for the
-    share of each size's strategies that is best by shared weights, of those that were measured, and
-    for the chain's own choice, which wins ties.
+    share of each size's strategies that is best by shared weights, of those that were measured; if
+    it fine-tunes, for the best of each resolution too, measured or not; and for the chain's own
+    choice, which wins ties.
     """
     section, iteration = ledger.params.finetune, last.iteration
     label = Label(FINETUNED if section.steps else RESCORED, iteration)
@@ -156,11 +157,26 @@ def decide(ledger: Ledger, finals: Ledger, last: State) -> tuple[list[Scaling], 
         current = Proposal(size, last.base, by)
         count = ceil(len(feasible(ledger.budget, last.base, size)) * section.share)
         scores = _tried(ledger, Label("strategies", iteration), current)
-        finalists = list(dict.fromkeys([current, *ranked(scores)[:count]]))
+        alike = best_of_resolutions(ledger, current) if section.steps else []
+        finalists = list(dict.fromkeys([current, *ranked(scores)[:count], *alike]))
         scores = dict(zip(finalists, finals.scores(finalists, label), strict=True))
         chosen.append(best(scores, current).scaling)
     [score] = finals.totals([last.base], chosen, label)
     return chosen, score
+
+
+def best_of_resolutions(ledger: Ledger, current: Proposal) -> list[Proposal]:
+    """Return a size's best strategy of each resolution by shared weights, known or predicted.
+
+    Shared weights favour the resolutions that training drew most, whatever the size: they compare
+    strategies of one resolution, and fine-tuning compares resolutions (docs/findings.md).
+    """
+    options = feasible(ledger.budget, current.base, current.size)
+    expected = dict(zip(options, ledger.expected(options), strict=True))
+    first: dict[int, Proposal] = {}
+    for option in ranked(expected):
+        first.setdefault(option.scaling.resolution, option)
+    return list(first.values())
 
 
 # --- base models ----------------------------------------------------------------------------------

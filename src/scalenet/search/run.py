@@ -53,9 +53,12 @@ def planned(params: Params, task: Task) -> int:
     budget, section = Budget(params.space, params.scaling, task), params.search
     generator, sizes = np.random.default_rng(section.seed), len(params.scaling.stages)
     bases = [budget.draw(generator, params.scaling.tries) for _ in range(section.random_bases)]
-    offered = fmean(sum(len(budget.feasible(base, i)) for i in range(sizes)) for base in bases)
+    met = [[budget.feasible(base, size) for size in range(sizes)] for base in bases]
+    offered = fmean(sum(map(len, own)) for own in met)
     again = section.finetune.steps or section.images
     finalists = offered * section.finetune.share + sizes if again else 0
+    if section.finetune.steps:  # the best of each resolution, some of them counted above
+        finalists += fmean(sum(len({by.resolution for by in s}) for s in own) for own in met)
     return round(evolution.planned(section, offered, sizes) + finalists)
 
 
