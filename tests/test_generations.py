@@ -9,6 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import yaml
@@ -219,6 +220,23 @@ def test_a_terminal_is_asked_and_no_leaves_everything(root, params, capsys, monk
     assert aliases(root) == FIRST and "the data changed" in asked[0]
     promoted(root, params, capsys)
     assert aliases(root) == {"s0": "4"}
+
+
+def test_ctrl_c_at_the_question_leaves_everything(root, params, monkeypatch):
+    """It ends the command as anywhere else: with 130, and without a word of Python's."""
+    build(root, ALONE, info=INFO.model_copy(update={"digest": "d2"}))
+    deployment.enter(root, params)
+    asking = click.Command("ask", callback=lambda: deploy(root, params, None, False, False))
+    monkeypatch.setattr(type(verbs), "get_command", lambda *_: asking)
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: True)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("click.termui.visible_prompt_func", interrupted)
+    done = CliRunner().invoke(verbs, ["ask"])
+    assert done.exit_code == 130 and done.output.startswith("generation ")
+    assert aliases(root) == FIRST
 
 
 def test_an_alias_of_the_users_stays_and_the_way_to_move_it_is_told(root, params, capsys):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import httpx
 import psutil
@@ -201,6 +202,44 @@ def test_a_server_that_ends_before_its_run_is_told_in_a_line(tmp_path, monkeypat
     with pytest.raises(Unavailable, match=r"server ended .*refused.*run it again"):
         flowruns.last_state(run, lambda: pytest.fail("the run had not ended"))
     assert given_up, "nothing waits for it any more"
+
+
+def test_two_commands_settle_a_run_once(tmp_path, monkeypatch):
+    folder = tmp_path / ".state/prefect"
+    folder.mkdir(parents=True)
+    gone = {"pid": 2**22 + 1, "began": 0.0, "state": None}  # above the largest pid
+    run = "6f2d4a57-6a0e-4f3f-9d0c-0f6d5f6a0a01"
+    (folder / f"{run}.json").write_text(json.dumps(gone))
+    settled = []
+
+    def settle(client, run, state):
+        time.sleep(0.3)
+        settled.append(str(run))
+
+    monkeypatch.setattr(flowruns, "get_client", lambda **_: nullcontext())
+    monkeypatch.setattr(flowruns, "_settle", settle)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(flowruns.settle, [tmp_path, tmp_path]))
+    assert settled == [run] and not list(folder.glob("*.json"))
+
+
+SERVING = """
+import sys
+from pathlib import Path
+from scalenet.pipeline.doors import pages
+sleeper = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
+raise SystemExit(pages._run([sleeper], Path.cwd(), {}))
+"""
+
+
+def test_pages_end_with_their_terminal(tmp_path):
+    """A terminal that closes sends SIGHUP; the servers are in sessions of their own."""
+    command = [sys.executable, "-c", SERVING]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout.readline() == "up\n"
+        [server] = psutil.Process(serving.pid).children()
+        serving.send_signal(signal.SIGHUP)
+        assert serving.wait(20) == 0 and not server.is_running()
 
 
 @pytest.fixture
