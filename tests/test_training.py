@@ -17,12 +17,14 @@ from scalenet.data.augmentation import (
     affine,
     augment,
     class_weights,
+    draw,
+    draw_mixing,
     erase,
     grid,
     mix,
 )
 from scalenet.data.images import Arrays, Images, Order, join, resize
-from scalenet.data.randaugment import COLOURS, compose, places, randaugment
+from scalenet.data.randaugment import COLOURS, compose, drawn, moved, places, recoloured
 from scalenet.nets import child, elastic, inherit
 from scalenet.records import files
 from scalenet.records import tensors as tensorfile
@@ -733,7 +735,8 @@ def pictures(count=4, size=8, channels=2):
 def seen(images, resolution, by, random=None):
     """Return a view of images given in 0…1, as the networks get them."""
     source = Arrays(images * 255, torch.arange(len(images)), torch.zeros(1), torch.ones(1))
-    return augment(source, torch.arange(len(images)), resolution, by, random or generator())[0]
+    draws = draw(*images.shape[:2], by, random or generator())
+    return augment(source, torch.arange(len(images)), resolution, by, draws)[0]
 
 
 @pytest.mark.parametrize("resolution", [3, 5, 8, 9, 13, 16, 24])
@@ -840,7 +843,9 @@ def mixed(still, count=64, **alpha):
     """Mix images that are each their own number; return the view, its targets and the labels."""
     images = torch.arange(count).float().view(-1, 1, 1, 1).expand(-1, 2, 8, 8)
     by = Augment.model_validate(still | alpha)
-    return *mix(images, torch.arange(count), by, generator()), torch.arange(count)
+    draws, labels = draw(count, 2, by, generator()), torch.arange(count)
+    view = mix(images, labels, draws.mixing) if draws.mixing else (images, Targets(labels))
+    return *view, labels
 
 
 def test_nothing_is_mixed_unless_asked_for(still):
@@ -863,7 +868,7 @@ def test_mixup_blends_by_the_share_of_the_loss(still):
 def test_cutmix_pastes_one_box_of_the_partner(still, seed):
     images = torch.arange(8).float().view(-1, 1, 1, 1).expand(-1, 1, 9, 9)
     by = Augment.model_validate(still | {"cutmix": 1.0})
-    view, targets = mix(images, torch.arange(8), by, generator(seed))
+    view, targets = mix(images, torch.arange(8), draw_mixing(8, by, generator(seed)))
     for picture, own, other in zip(view[:, 0], targets.labels, targets.partners, strict=True):
         pasted = picture == other
         if own != other:
@@ -877,7 +882,9 @@ def test_cutmix_pastes_one_box_of_the_partner(still, seed):
 def test_with_both_each_step_takes_one(still):
     by = Augment.model_validate(still | {"mixup": 1.0, "cutmix": 1.0})
     images = torch.arange(8).float().view(-1, 1, 1, 1).expand(-1, 1, 9, 9)
-    views = [mix(images, torch.arange(8), by, generator(seed))[0] for seed in range(30)]
+    views = [
+        mix(images, torch.arange(8), draw_mixing(8, by, generator(seed)))[0] for seed in range(30)
+    ]
     blended = sum(bool((view != view.round()).any()) for view in views)
     assert 5 < blended < 25
 
@@ -935,7 +942,8 @@ def test_the_loss_of_a_mixture_is_the_mixture_of_losses():
 
 def test_erasing_fills_one_rectangle_of_some_images():
     images = torch.full((400, 3, 20, 20), 7.0)
-    out = erase(images, 0.5, generator())
+    draws = torch.rand(400, 5, generator=generator()), torch.randn(400, 3, 1, 1)
+    out = erase(images, *draws, 0.5)
     gone = (out != 7).all(1)
     hit = gone.flatten(1).any(1)
     assert 150 < hit.sum() < 250 and (images == 7).all(), "the images themselves stay as they are"
@@ -944,7 +952,7 @@ def test_erasing_fills_one_rectangle_of_some_images():
         assert len(picture[:, box].unique(dim=1)[0]) == 1, "one colour"
         assert 0 < box.float().mean() < 0.45
     assert gone[hit].float().mean() == pytest.approx(0.17, abs=0.04)
-    assert torch.equal(erase(images, 0.0, generator()), images)
+    assert torch.equal(erase(images, *draws, 0.0), images)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -1032,17 +1040,15 @@ def test_randaugment_draws_for_each_image_and_leaves_its_input(still):
     by = Augment.model_validate(still | {"randaugment": {"ops": 2, "magnitude": 9}}).randaugment
     images = torch.rand(1, 3, 16, 16, generator=generator()).expand(300, -1, -1, -1)
     before = images.clone()
-    out, maps = randaugment(images, by, generator())
-    again = randaugment(images, by, generator())
-    assert (
-        torch.equal(images, before) and torch.equal(out, again[0]) and torch.equal(maps, again[1])
-    )
-    recoloured = (out != images).flatten(1).any(1)
-    moved = (maps != torch.eye(2, 3)).flatten(1).any(1)
-    assert recoloured.float().mean() == pytest.approx(
+    operations, again = (drawn(300, by, generator()) for _ in range(2))
+    out, maps = recoloured(images, operations), moved(torch.eye(2, 3).expand(300, 2, 3), operations)
+    assert torch.equal(images, before) and torch.equal(out, recoloured(images, again))
+    changed = (out != images).flatten(1).any(1)
+    shifted = (maps != torch.eye(2, 3)).flatten(1).any(1)
+    assert changed.float().mean() == pytest.approx(
         1 - (6 / 14) ** 2, abs=0.1
     )  # 5 places and the identity do not
-    assert moved.float().mean() == pytest.approx(1 - (9 / 14) ** 2, abs=0.1)
+    assert shifted.float().mean() == pytest.approx(1 - (9 / 14) ** 2, abs=0.1)
 
 
 def test_every_augmentation_together_is_a_function_of_its_generator(still):

@@ -21,7 +21,7 @@ from bench.speed.step import networks, stepper
 from scalenet.config import params as stage_params
 from scalenet.config.params import Data
 from scalenet.data import intake, listing, readers
-from scalenet.data.augmentation import augment
+from scalenet.data.augmentation import augment, draw
 from scalenet.data.images import Order, on_device
 from scalenet.nets import child
 from scalenet.space.network import Task
@@ -74,7 +74,8 @@ def ours(pixels: np.ndarray, px: int, batch: int) -> None:
     crop = section.model_copy(update=CROP)
     order = Order(len(pixels), batch, 0)
     for step in range(EPOCHS * len(pixels) // batch):
-        augment(images, order.at(step), px, crop, step_generator(0, step))
+        draws = draw(order.batch, images.channels, crop, step_generator(0, step))
+        augment(images, order.at(step), px, crop, draws)
 
 
 def folder(root: Path, images: np.ndarray) -> list[Path]:
@@ -102,8 +103,8 @@ def waiting(repeats: int) -> dict[str, float]:
     index, section = torch.arange(params.retrain.recipe.batch), params.retrain.recipe.augment
 
     def view(step: int) -> torch.Tensor:
-        generator = step_generator(0, step)
-        return augment(images, index, network.resolution, section, generator)[0]
+        draws = draw(len(index), images.channels, section, step_generator(0, step))
+        return augment(images, index, network.resolution, section, draws)[0]
 
     variants = {"data": lambda: view(1), "step": stepper(params, net, net, view(0))}
     times = interleaved(variants, repeats)

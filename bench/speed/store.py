@@ -27,7 +27,7 @@ from bench.speed.common import options, ratio, show, write
 from scalenet.config import params as stage_params
 from scalenet.config.params import Data, Params
 from scalenet.data import store
-from scalenet.data.augmentation import augment
+from scalenet.data.augmentation import augment, draw
 from scalenet.data.images import Batches, Order, on_device
 from scalenet.data.source import Source
 from scalenet.records import files
@@ -126,7 +126,8 @@ def trained(params: Params, root: Path) -> dict[str, float]:
             seen = batches.at(step)
             side = seen[0].pixels(seen[1]).shape[-1]
             waited += time.perf_counter() - asked
-            augment(*seen, side, section, step_generator(0, step))
+            draws = draw(BATCH, images.channels, section, step_generator(0, step))
+            augment(*seen, side, section, draws)
     return {"wait": 1000 * waited / (STEPS - 1), "ahead": batches.ahead}
 
 

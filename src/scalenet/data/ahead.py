@@ -57,8 +57,10 @@ def read(stored: FilePixels, indices: Iterable[Tensor], device: torch.device) ->
 
 
 def processes() -> int:
-    """Return how many read: half of the cores that this process may use."""
-    return max(1, min(MOST, cores() // 2))
+    """Return how many read: half of the cores that this process may use, or its share of them
+    beside the others of this machine that train with it (torchrun says how many)."""
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return max(1, min(MOST, cores() // 2 // beside))
 
 
 def _end_at_once(worker: int) -> None:

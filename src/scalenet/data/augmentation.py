@@ -1,12 +1,15 @@
 """Augmentation: one resampling crops, rotates, zooms and mirrors; then erasing and mixing.
 
-It runs on the images' device; all draws come from a CPU generator, the same for every device.
+It runs on the images' device; all draws come from a CPU generator, the same for every device. They
+are made for a whole batch, of which a part can then be computed alone.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +18,7 @@ from torch import Tensor
 
 from scalenet.config.recipe import Augment
 from scalenet.data.images import Images, resize
-from scalenet.data.randaugment import compose, randaugment
+from scalenet.data.randaugment import compose, drawn, moved, recoloured
 
 
 @dataclass(frozen=True)
@@ -61,30 +64,80 @@ def class_weights(labels: Tensor, balance: float) -> Tensor | None:
     return weights / weights[labels].mean()
 
 
-def augment(
-    images: Images, index: Tensor, resolution: int, params: Augment, generator: torch.Generator
-) -> tuple[Tensor, Targets]:
-    """Return chosen images as a view, each changed in its own way, and its targets.
+class Mixing(NamedTuple):
+    """How the images of a view are mixed, all in one way and by one share."""
 
-    The view is float32 (n, C, resolution, resolution), normalised. All draws come from
-    ``generator``, a CPU one; but for a few pixels at edges, views of several resolutions from equal
-    generators show the same.
+    way: Callable[[Tensor, Tensor, float, np.ndarray], tuple[Tensor, float]]
+    own: slice  # which images the view shows
+    partner: Tensor  # int64: which image each of them is mixed with
+    share: float
+    centre: np.ndarray  # (2) in 0…1
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is random in a view, for each of the N images that it is made of."""
+
+    rows: Tensor  # (N) their places in the batch
+    maps: Tensor  # (N, 2, 3) from output to input coordinates, both in -1…1
+    operations: list[tuple[Tensor, Tensor]]  # RandAugment's
+    boxes: tuple[Tensor, Tensor] | None  # to erase: (N, 5) in 0…1, and colours (N, C, 1, 1)
+    mixing: Mixing | None
+
+    def part(self, part: slice) -> Draws:
+        """Return those of a part of the whole batch: of its images and of their partners."""
+        rows, mixing = self.rows[part], self.mixing
+        if mixing:
+            partner = mixing.partner[part]
+            rows = torch.cat([rows, partner]).unique()
+            first = int(torch.searchsorted(rows, part.start))
+            own = slice(first, first + len(partner))
+            mixing = mixing._replace(own=own, partner=torch.searchsorted(rows, partner))
+        operations = [(chosen[rows], strength[rows]) for chosen, strength in self.operations]
+        boxes = self.boxes and (self.boxes[0][rows], self.boxes[1][rows])
+        return Draws(rows, self.maps[rows], operations, boxes, mixing)
+
+
+def draw(count: int, channels: int, params: Augment, generator: torch.Generator) -> Draws:
+    """Draw a view of a batch of so many images; ``generator`` is a CPU one.
+
+    But for a few pixels at edges, views of several resolutions of equal draws show the same.
     """
-    theta = affine(len(index), params, generator)
-    if params.randaugment.ops:
+    maps = affine(count, params, generator)
+    operations, boxes = drawn(count, params.randaugment, generator), None
+    if params.erase:
+        boxes = (
+            torch.rand(count, 5, generator=generator),
+            torch.randn(count, channels, 1, 1, generator=generator),
+        )
+    mixing = draw_mixing(count, params, generator)
+    return Draws(torch.arange(count), moved(maps, operations), operations, boxes, mixing)
+
+
+def augment(
+    images: Images, index: Tensor, resolution: int, params: Augment, draws: Draws
+) -> tuple[Tensor, Targets]:
+    """Return a view of images, each changed in its own way, and its targets.
+
+    ``index`` is that of the images the draws are for. The view is float32 (n, C, resolution,
+    resolution), normalised.
+    """
+    if draws.operations:
         pixels = images.pixels(index).float() / 255
-        pixels, warp = randaugment(pixels, params.randaugment, generator)
-        floats, theta = images.normalised(pixels), compose(theta, warp)
+        floats = images.normalised(recoloured(pixels, draws.operations))
     else:
         floats = images.floats(index)
     side = reading_side(resolution, params)
     if side < floats.shape[-1]:  # as in evaluation: the resampling alone would skip pixels
         floats = resize(floats, side)
-    where = grid(theta.to(floats.device), resolution)
+    where = grid(draws.maps.to(floats.device), resolution)
     view = F.grid_sample(
         floats, where, mode="bilinear", padding_mode="reflection", align_corners=False
     )
-    return mix(erase(view, params.erase, generator), images.labels[index], params, generator)
+    if draws.boxes:
+        view = erase(view, *draws.boxes, params.erase)
+    labels = images.labels[index]
+    return mix(view, labels, draws.mixing) if draws.mixing else (view, Targets(labels))
 
 
 def grid(theta: Tensor, resolution: int) -> Tensor:
@@ -142,23 +195,27 @@ def turned(draws: Tensor, params: Augment) -> Tensor:
     return rows.view(count, 2, 3)
 
 
-def mix(
-    view: Tensor, labels: Tensor, params: Augment, generator: torch.Generator
-) -> tuple[Tensor, Targets]:
-    """Blend each image with a partner of its batch, or paste a box of it: one of the two a batch.
+def draw_mixing(count: int, params: Augment, generator: torch.Generator) -> Mixing | None:
+    """Draw how a batch is mixed: one of the two ways, by a share of a beta distribution; or None.
 
-    The batch has one share, of a beta distribution. mixup: Zhang et al. 2018; CutMix: Yun et al.
-    2019.
+    mixup: Zhang et al. 2018; CutMix: Yun et al. 2019.
     """
     offered = ((params.mixup, _blended), (params.cutmix, _pasted))
-    kinds = [(alpha, kind) for alpha, kind in offered if alpha]
-    if not kinds:
-        return view, Targets(labels)
+    ways = [(alpha, way) for alpha, way in offered if alpha]
+    if not ways:
+        return None
     random = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-    alpha, kind = kinds[int(random.integers(len(kinds)))]
-    partner = torch.from_numpy(random.permutation(len(view))).to(view.device)
-    view, share = kind(view, view[partner], float(random.beta(alpha, alpha)), random.random(2))
-    return view, Targets(labels, labels[partner], share)
+    alpha, way = ways[int(random.integers(len(ways)))]
+    partner = torch.from_numpy(random.permutation(count))
+    share = float(random.beta(alpha, alpha))
+    return Mixing(way, slice(0, count), partner, share, random.random(2))
+
+
+def mix(view: Tensor, labels: Tensor, mixing: Mixing) -> tuple[Tensor, Targets]:
+    """Blend each image with its partner, or paste a box of it."""
+    own, partner = mixing.own, mixing.partner.to(view.device)
+    mixed, share = mixing.way(view[own], view[partner], mixing.share, mixing.centre)
+    return mixed, Targets(labels[own], labels[partner], share)
 
 
 def _blended(
@@ -180,15 +237,12 @@ def _pasted(
     return view, 1 - (bottom - top) * (right - left) / side**2
 
 
-def erase(view: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Fill a random rectangle, 2 to 33 % of an image, with a random colour.
+def erase(view: Tensor, draws: Tensor, colours: Tensor, probability: float) -> Tensor:
+    """Fill a random rectangle, 2 to 33 % of an image, with its random colour (N, C, 1, 1).
 
+    ``draws`` (N, 5) in 0…1 give its area, ratio of sides and place, and whether there is one.
     Random erasing, Zhong et al. 2020.
     """
-    if not probability:
-        return view
-    count, channels = view.shape[:2]
-    draws = torch.rand(count, 5, generator=generator)
     area, aspect = 0.02 + 0.31 * draws[:, 0], torch.exp((2 * draws[:, 1] - 1) * math.log(3.3))
     sides = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 1).clamp(max=1)
     start = draws[:, 2:4] * (1 - sides)
@@ -196,5 +250,4 @@ def erase(view: Tensor, probability: float, generator: torch.Generator) -> Tenso
     inside = (centres >= start[..., None]) & (centres < (start + sides)[..., None])  # (N, 2, R)
     chosen = (draws[:, 4] < probability)[:, None, None]
     box = (inside[:, 0, :, None] & inside[:, 1, None, :] & chosen)[:, None].to(view.device)
-    colour = torch.randn(count, channels, 1, 1, generator=generator).to(view.device)
-    return torch.where(box, colour, view)
+    return torch.where(box, colours.to(view.device), view)

@@ -7,7 +7,7 @@ file that is read a step ahead. Another store needs `pixels`, `labels`, `mean` a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import tee
@@ -48,6 +48,11 @@ class Images(ABC):
     def device(self) -> torch.device:
         """Where the images, and so what is computed of them, are."""
         return self.labels.device
+
+    @property
+    def channels(self) -> int:
+        """How many an image has."""
+        return self.mean.shape[1]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -224,11 +229,18 @@ class Order:
 class Batches:
     """What each step sees: images, and which of them, int64 (batch).
 
-    A context: what is read ahead of the steps ends with it.
+    Of a batch, only the images at the places that ``rows`` gives for a step, if it is given. A
+    context: what is read ahead of the steps ends with it.
     """
 
-    def __init__(self, images: Images, order: Order, steps: int):
-        self.images, self.order, self.steps = images, order, steps
+    def __init__(
+        self,
+        images: Images,
+        order: Order,
+        steps: int,
+        rows: Callable[[int], Tensor] | None = None,
+    ):
+        self.images, self.order, self.steps, self.rows = images, order, steps, rows
         self.ahead = images.far(steps * order.batch)
         self._coming: Iterator[tuple[Tensor, Tensor]] = iter(())
         self._next = -1
@@ -242,7 +254,7 @@ class Batches:
     def at(self, step: int) -> tuple[Images, Tensor]:
         """Return those of a step; quickly if it is the one after the last that was asked for."""
         if not self.ahead:
-            return self.images, self.order.at(step)
+            return self.images, self._index(step)
         if step != self._next:
             self._end()
             self._coming = self._from(step)
@@ -252,8 +264,12 @@ class Batches:
         batch = Arrays(pixels, images.labels[index], images.mean, images.std)
         return batch, torch.arange(len(index))
 
+    def _index(self, step: int) -> Tensor:
+        index = self.order.at(step)
+        return index if self.rows is None else index[self.rows(step)]
+
     def _from(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        wanted, shown = tee(map(self.order.at, range(first, self.steps)))
+        wanted, shown = tee(map(self._index, range(first, self.steps)))
         with closing(self.images.coming(wanted)) as coming:
             yield from zip(shown, coming, strict=True)
 

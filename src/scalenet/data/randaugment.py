@@ -88,28 +88,38 @@ COLOURS: tuple[Colour, ...] = (
 PLACES = ("rotate", "shear x", "shear y", "translate x", "translate y")
 
 
-def randaugment(
-    images: Tensor, params: RandAugment, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Apply ``params.ops`` operations to each image (N, C, H, W) in 0…1.
-
-    Return the images (the given ones stay) and the maps (N, 2, 3) of those on places.
-    """
-    count, maps = len(images), torch.eye(2, 3).expand(len(images), 2, 3)
-    images = images.clone()
+def drawn(
+    count: int, params: RandAugment, generator: torch.Generator
+) -> list[tuple[Tensor, Tensor]]:
+    """Draw ``params.ops`` operations for each of so many images: numbers and strengths (N)."""
+    operations = []
     for _ in range(params.ops):
         chosen = torch.randint(len(COLOURS) + len(PLACES), (count,), generator=generator)
         sign = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
-        strength = sign * (params.magnitude / 10)
+        operations.append((chosen, sign * (params.magnitude / 10)))
+    return operations
+
+
+def recoloured(images: Tensor, operations: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Apply those on colours to images (N, C, H, W) in 0…1; the given ones stay."""
+    images = images.clone()
+    for chosen, strength in operations:
         for number, operation in enumerate(COLOURS):
             rows = (chosen == number).nonzero()[:, 0]
             if len(rows):
-                drawn = strength[rows].view(-1, 1, 1, 1).to(images.device)
+                asked = strength[rows].view(-1, 1, 1, 1).to(images.device)
                 rows = rows.to(images.device)
-                images[rows] = operation(images[rows], drawn)
+                images[rows] = operation(images[rows], asked)
+    return images
+
+
+def moved(maps: Tensor, operations: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return maps (N, 2, 3) followed by those on places."""
+    warp = torch.eye(2, 3).expand(len(maps), 2, 3)
+    for chosen, strength in operations:
         # maps look back: the last is asked first
-        maps = compose(places(chosen - len(COLOURS), strength), maps)
-    return images, maps
+        warp = compose(places(chosen - len(COLOURS), strength), warp)
+    return compose(maps, warp) if operations else maps
 
 
 def places(chosen: Tensor, strength: Tensor) -> Tensor:

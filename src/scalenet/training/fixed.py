@@ -9,7 +9,7 @@ import torch
 
 from scalenet.config.recipe import Recipe
 from scalenet.data.augmentation import class_weights
-from scalenet.data.images import Batches, Images, Order, resize
+from scalenet.data.images import Images, resize
 from scalenet.nets import group
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.classifier import Classifier
@@ -30,15 +30,16 @@ def train(
 
     The seed draws the order and the views of the images. ``state`` and ``emit`` are loop.train's.
     """
-    order = Order(len(images), recipe.batch, seed)
-    batches, share = Batches(images, order, recipe.steps), group.share(order.batch)
+    batches = views.batches(images, recipe, seed)
+    batch = batches.order.batch
+    share = group.share(batch)
     weights = class_weights(images.labels, recipe.balance)
 
     def backward(step: int) -> float:
-        generator, resolution = loop.step_generator(seed, step), net.resolution
-        view, targets = views.of_step(*batches.at(step), resolution, recipe.augment, generator)
+        generator, seen = loop.step_generator(seed, step), batches.at(step)
+        view, targets = views.of_step(*seen, batch, net.resolution, recipe.augment, generator)
         with loop.autocast(recipe, images.device):
-            logits = net(view, drop_path(recipe.drop_path, generator, order.batch))
+            logits = net(view, drop_path(recipe.drop_path, generator, batch))
         loss = targets.loss(logits, recipe.label_smoothing, weights) * share
         loss.backward()
         return loss.item()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scalenet.config.params import Params
 from scalenet.data.augmentation import class_weights
-from scalenet.data.images import Batches, Images, Order
+from scalenet.data.images import Images
 from scalenet.nets import group
 from scalenet.nets.blocks import drop_path
 from scalenet.nets.elastic import Elastic
@@ -84,8 +84,9 @@ def train(
 ) -> loop.History:
     """Train in place; a step runs its networks on the same images, each at its own resolution."""
     section, recipe = params.supernet, params.supernet.recipe
-    order = Order(len(images), recipe.batch, section.seed)
-    batches, share = Batches(images, order, recipe.steps), group.share(order.batch)
+    batches = views.batches(images, recipe, section.seed)
+    batch = batches.order.batch
+    share = group.share(batch)
     draw = sampler(params, net.task, section.sampling)
     weights = class_weights(images.labels, recipe.balance)
 
@@ -94,8 +95,10 @@ def train(
         chosen = draws(params, draw, step)
         for network, _ in chosen:
             generator = loop.step_generator(section.seed, step)  # the same view for every network
-            view, targets = views.of_step(*seen, network.resolution, recipe.augment, generator)
-            drop = drop_path(recipe.drop_path, generator, order.batch)
+            view, targets = views.of_step(
+                *seen, batch, network.resolution, recipe.augment, generator
+            )
+            drop = drop_path(recipe.drop_path, generator, batch)
             with loop.autocast(recipe, images.device):
                 logits = net(view, network, net.sides[step % len(net.sides)], drop)
                 if teacher is None:
