@@ -222,6 +222,23 @@ def test_an_address_that_needs_keys_says_so(root):
         run_stage(root, "search", None, ignore)
 
 
+@pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.6\r\n", bytes(8), b"220 mail ESMTP\r\n"])
+def test_a_server_that_speaks_first_is_no_scheduler(greeting):
+    """Dask reads its words as the lengths of what is to come: 2.82 EiB of an SSH banner."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet():
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(greeting)
+                connection.recv(1)
+
+        Thread(target=greet, daemon=True).start()
+        place = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(Unavailable, match=f"no Dask scheduler answers at {place}; start it"):
+            cluster.check(place)
+
+
 def test_a_scheduler_that_went_away_between_two_generations_is_the_same_line(workers):
     there = NamedCall("scalenet.stages.search", "read_there", ("", "", ""))
     with Client(workers.scheduler.address, set_as_default=False) as client:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -27,6 +28,8 @@ LOCAL = "local"  # a cluster of this machine, for as long as the search lasts
 PATIENCE = 10  # seconds that a scheduler has for its first answer
 LIBRARIES = ("torch", "numpy")  # what a score's last digits depend on
 KEY = "compute.scoring"
+# what Dask makes of a server that speaks first and is no scheduler: its greeting, read as lengths
+GARBLED = (MemoryError, struct.error, LookupError, AssertionError)
 
 
 class NamedCall(NamedTuple):
@@ -100,7 +103,7 @@ def check(place: str) -> None:
         asyncio.run(reach())
     except TypeError as error:  # what Dask makes of tls:// without a key
         raise ValueError(f"{KEY} is {place!r}, but Dask's configuration names no keys") from error
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, *GARBLED) as error:
         raise Unavailable(
             f"{KEY}: no Dask scheduler answers at {place}; start it with `dask scheduler`, give "
             "another's address, or set it to null"
