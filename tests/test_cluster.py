@@ -12,10 +12,12 @@ import time
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import distributed
 import psutil
 import pytest
+import torch
 from distributed import Client, LocalCluster
 
 from scalenet.config import params as config
@@ -24,7 +26,7 @@ from scalenet.pipeline import settings
 from scalenet.pipeline.runs import flows
 from scalenet.pipeline.runs.workers import Workers
 from scalenet.records.journal import Journal
-from scalenet.search import cluster
+from scalenet.search import cluster, measuring
 from scalenet.search.cluster import NamedCall
 from scalenet.space.network import Network
 from scalenet.stages import LOADED, run_stage
@@ -148,6 +150,21 @@ def test_processes_of_this_machine_score_and_end_with_the_search(built, root):
     for name in MADE:
         ours, theirs = (folder / "artifacts/search" / name for folder in (root, built))
         assert ours.read_bytes() == theirs.read_bytes(), name
+
+
+def test_each_process_of_this_machine_scores_on_a_device_of_its_own(monkeypatch, params):
+    """On a machine that would have two CUDA devices."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    compute = params.compute.model_copy(update={"device": "auto", "scoring": "local"})
+    params, told = params.model_copy(update={"compute": compute}), []
+    paths = SimpleNamespace(info=lambda: SimpleNamespace(counts={"select": 1}))
+    monkeypatch.setattr(cluster, "measures", lambda client, *_: client)
+    with measuring.measuring(params, paths, None, told.append) as client:
+        seen = client.run(lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
+    assert sorted(seen.values()) == ["0", "1"]
+    assert [record["text"] for record in told] == ["candidates are scored by 2 processes"]
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -81,8 +81,8 @@ def measure(there: NamedCall, scored: list[Network], repeats: int) -> dict[str, 
     """Return the efficiency of two workers, of two processes and its share, over the rounds."""
     half, spawn = scored[: len(scored) // 2], get_context("spawn")
     with (
-        cluster.connected(LOCAL, 1) as one,
-        cluster.connected(LOCAL, 2) as two,
+        cluster.connected(LOCAL, [None]) as one,
+        cluster.connected(LOCAL, [None] * 2) as two,
         ProcessPoolExecutor(2, spawn) as pool,
     ):
         by_one, by_two = (

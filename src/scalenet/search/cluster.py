@@ -22,7 +22,7 @@ from scalenet.search.scoring import Measurement, Measures
 from scalenet.space.network import Network
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
+    from distributed import Client, SpecCluster
 
 LOCAL = "local"  # a cluster of this machine, for as long as the search lasts
 PATIENCE = 10  # seconds that a scheduler has for its first answer
@@ -45,11 +45,12 @@ class NamedCall(NamedTuple):
 
 
 @contextmanager
-def connected(place: str, processes: int) -> Iterator[Client]:
+def connected(place: str, processes: Sequence[str | None]) -> Iterator[Client]:
     """Be a client while the body runs: of the scheduler at an address, or, for ``local``, of one
-    with so many processes on this machine's loopback.
+    with these processes on this machine's loopback.
 
-    ``Unavailable`` if no scheduler answers.
+    Each is given as the CUDA devices that it sees (CUDA_VISIBLE_DEVICES); None: those that this one
+    does. ``Unavailable`` if no scheduler answers.
     """
     check(place)
     from distributed import Client
@@ -64,19 +65,20 @@ def connected(place: str, processes: int) -> Iterator[Client]:
         yield client
 
 
-def _begun(processes: int) -> LocalCluster:
+def _begun(processes: Sequence[str | None]) -> SpecCluster:
     """Begin a scheduler and workers that nobody else on this machine can reach: Dask runs whatever
     it is sent. They end with this process."""
-    from distributed import LocalCluster
+    from distributed import Nanny, Scheduler, Security, SpecCluster
 
-    return LocalCluster(
-        n_workers=processes,
-        threads_per_worker=1,
-        memory_limit=0,  # a stage's process has none, either
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        scheduler_kwargs={"dashboard": False},
-        security=True,  # keys of their own
+    keys = Security.temporary()  # of their own
+    both = {"host": "127.0.0.1", "protocol": "tls://", "security": keys, "dashboard": False}
+    # without a limit of memory: a stage's process has none, either
+    worker = {**both, "nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+    seen = [{} if devices is None else {"CUDA_VISIBLE_DEVICES": devices} for devices in processes]
+    return SpecCluster(
+        workers={i: {"cls": Nanny, "options": worker | {"env": env}} for i, env in enumerate(seen)},
+        scheduler={"cls": Scheduler, "options": both | {"dashboard_address": "127.0.0.1:0"}},
+        security=keys,
         silence_logs=logging.CRITICAL,
     )
 

@@ -30,7 +30,7 @@ def measuring(params: Params, paths: Paths, there: NamedCall, emit: Emit) -> Ite
         yield read(params, paths)
         return
     finals = judged_again(params.search, paths.info())
-    processes = 1 if devices.resolved(compute).startswith("cuda") else devices.room(compute)
+    processes = devices.shares(compute, 1) or [None] * devices.room(compute)
     with cluster.connected(compute.scoring, processes) as client:
         emit({"event": "notice", "text": cluster.standing(client, compute.scoring)})
         yield cluster.measures(client, compute.scoring, there, finals)
