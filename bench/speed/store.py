@@ -1,4 +1,4 @@
-"""The store: memory against the number of images, and how taking images in gains by cores.
+"""The store: memory by the number of images, a step's wait for them, and what cores gain prepare.
 
 Every measurement runs in a process of its own. Memory is that process's peak; those that decode or
 read ahead for it hold a few images each. Synthetic images are made as they are asked for.
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,11 +29,14 @@ from scalenet.config import params as stage_params
 from scalenet.config.params import Data, Params
 from scalenet.data import store
 from scalenet.data.augmentation import augment, draw
-from scalenet.data.images import Batches, Order, on_device
+from scalenet.data.images import Arrays, Batches, Order, on_device
 from scalenet.data.source import Source
+from scalenet.nets import child
 from scalenet.records import files
+from scalenet.space import scale
+from scalenet.space.network import Task
 from scalenet.stages import prepare
-from scalenet.training.loop import ignore, step_generator
+from scalenet.training.loop import Training, ignore, step_generator
 
 CLASSES, BATCH, STEPS = 10, 64, 200
 TINY, PHOTO = 16, 224  # px
@@ -112,23 +116,38 @@ def prepared(params: Params, root: Path, kind: str, count: int, keep: str) -> di
 
 
 def trained(params: Params, root: Path) -> dict[str, float]:
-    """Make the views of some steps' images, without a network.
+    """Train the smallest default network, at the images' size, for some steps.
 
-    The time that a step waits for its images is told in ms.
+    The time that a step waits for its images is told in ms and as a share of the whole step.
     """
     torch.set_num_threads(1)
     images = on_device(store.read(root / "train.npz"), [0.5] * 3, [0.25] * 3, torch.device("cpu"))
-    section, waited = params.retrain.recipe.augment, 0.0
+    network, recipe = scale.smallest(params.space, params.scaling), params.retrain.recipe
+    side, waited = images.pixels(torch.arange(1)).shape[-1], 0.0
+    generator = torch.Generator().manual_seed(0)
+    net = child.build(replace(network, resolution=side), Task(3, CLASSES), generator).train()
+    training = Training(net.weights, recipe)
+
+    def backward(step: int) -> float:
+        nonlocal waited
+        asked = time.perf_counter()
+        seen, index = batches.at(step)
+        read = Arrays(seen.pixels(index), seen.labels[index], seen.mean, seen.std)
+        waited += time.perf_counter() - asked
+        draws = draw(BATCH, images.channels, recipe.augment, step_generator(0, step))
+        view, targets = augment(read, torch.arange(BATCH), side, recipe.augment, draws)
+        loss = targets.loss(net(view), recipe.label_smoothing)
+        loss.backward()
+        return loss.item()
+
     with Batches(images, Order(len(images), BATCH, 0), STEPS) as batches:
-        batches.at(0)
+        training.step(backward, 0)  # begins those that read ahead, and is not counted
+        waited, start = 0.0, time.perf_counter()
         for step in range(1, STEPS):
-            asked = time.perf_counter()
-            seen = batches.at(step)
-            side = seen[0].pixels(seen[1]).shape[-1]
-            waited += time.perf_counter() - asked
-            draws = draw(BATCH, images.channels, section, step_generator(0, step))
-            augment(*seen, side, section, draws)
-    return {"wait": 1000 * waited / (STEPS - 1), "ahead": batches.ahead}
+            training.step(backward, step)
+        seconds = time.perf_counter() - start
+    wait = {"wait": 1000 * waited / (STEPS - 1), "share": waited / seconds}
+    return {**wait, "ahead": batches.ahead}
 
 
 def _peak() -> float:
@@ -147,8 +166,12 @@ def memory(counts: list[int]) -> list[dict[str, float]]:
             made = measured(Path(folder), "prepare", kind="tiny", count=count, keep="raw")
             used = measured(Path(folder), "train")
         rows.append({"images": count, "prepare": made, "train": used})
-        print(f"{count:9,} images: prepare {made['peak']:6.0f} MB ({made['before']:.0f} before, "
-              f"{made['seconds']:.0f} s), training {used['peak']:6.0f} MB", flush=True)  # fmt: skip
+        print(
+            f"{count:9,} images: prepare {made['peak']:6.0f} MB ({made['before']:.0f} before, "
+            f"{made['seconds']:.0f} s), training {used['peak']:6.0f} MB, of a step "
+            f"{used['share']:.2%} waits for images ({used['wait']:.2f} ms)",
+            flush=True,
+        )
     return rows
 
 
