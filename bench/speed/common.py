@@ -24,6 +24,7 @@ from scalenet.pipeline import settings
 from scalenet.records.documents import DataInfo
 
 CLASSES = 10
+PASSES = 3  # a forward and a backward pass, in forward passes
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "mlflow", "prefect", "dvc")
 Times = dict[str, list[float]]  # variant -> seconds of each repeat

@@ -1,7 +1,8 @@
 """Super-supernet training steps on a GPU, against compiled children of the very same networks.
 
-In images a second. Both are their trainings' own steps, with the super-supernet's recipe (batch,
-precision, augmentation) and images that live on the device. The wall time of the whole family is
+In images a second, and in multiply-accumulates a second, which ``bench.speed.imagenet --rate``
+takes. Both are their trainings' own steps, with the super-supernet's recipe (batch, precision,
+augmentation) and images that live on the device. The wall time of the whole family is
 ``python -m bench.speed.family --preset cifar10``. ``--device cpu`` checks on a toy size that this
 script runs, and writes nothing.
 """
@@ -9,6 +10,7 @@ script runs, and writes nothing.
 from __future__ import annotations
 
 import shutil
+import statistics
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +21,7 @@ import torch
 
 from bench.speed.common import (
     CLASSES,
+    PASSES,
     interleaved,
     invented,
     options,
@@ -91,7 +94,10 @@ def child_step(
 def measure(
     params: Params, images: Images, shared: Callable[[int], float], number: int, chosen: Any
 ) -> dict[str, Any]:
-    """Return the rates of a step's networks, and the ratios to compiled and to plain ones."""
+    """Return the rates of a step's networks, and the ratios to compiled and to plain ones.
+
+    ``rate`` is the super-supernet's in multiply-accumulates a second.
+    """
     torch.compiler.reset()
     task = Task(params.data.channels, CLASSES)
     draw = supernet.sampler(params, task, params.supernet.sampling)
@@ -107,7 +113,9 @@ def measure(
     }
     flops = [cost.flops(network, task) for network in networks]
     shares = {f"of {name}": ratio(times, name, "super-supernet") for name in ("compiled", "plain")}
-    return {"flops": flops, "images_per_second": rates, "share": shares}
+    # an image is counted once for each network of its step
+    rate = rates["super-supernet"]["median"] * PASSES * statistics.mean(flops)
+    return {"flops": flops, "images_per_second": rates, "share": shares, "rate": rate}
 
 
 def sized(params: Params, chosen: Any) -> Params:
@@ -140,13 +148,15 @@ def main() -> None:
             show(f"step {step}: images/s of the super-supernet {name}", share)
     overall = spread([values["share"]["of compiled"]["median"] for values in found.values()])
     show("images/s of the super-supernet, of the compiled children's", overall)
+    rate = spread([values["rate"] for values in found.values()])
+    show("multiply-accumulates/s (bench.speed.imagenet --rate)", rate)
     if chosen.device != "cpu":
         about = {
             "preset": chosen.preset,
             "batch": params.supernet.recipe.batch,
             "repeats": chosen.repeats,
         }
-        write("gpu", chosen.device, share=overall, steps=found, **about)
+        write("gpu", chosen.device, share=overall, rate=rate, steps=found, **about)
 
 
 if __name__ == "__main__":

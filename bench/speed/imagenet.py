@@ -1,23 +1,30 @@
 """A dry run of a preset for large data, by default ImageNet's, on photographs that nobody took.
 
-It takes them in, streams them, builds the super-supernet, counts every strategy, trains two steps,
-stops and resumes in the middle of an epoch, and estimates a whole run by its multiply-accumulates.
+It takes them in and streams them, half of them first: memory must not grow with their number. It
+builds the super-supernet, counts every strategy, trains two steps, stops and resumes in the middle
+of an epoch. It estimates a whole run: its days by its multiply-accumulates, a device's memory by
+steps of a few images, the images a second that devices ask for, and the cores that decode those.
 """
 
 from __future__ import annotations
 
-import resource
+import json
+import math
+import subprocess
+import sys
 import tempfile
 import time
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 
-from bench.speed.common import options, params_of, write
+from bench.speed.common import PASSES, invented, options, params_of, write
+from bench.speed.gpu import pictures
 from bench.speed.store import photographs
 from scalenet.config.params import Params
 from scalenet.data import store
@@ -32,8 +39,10 @@ from scalenet.training import supernet
 from scalenet.training.loop import ignore
 
 CLASSES, DEVICES = 1000, (1, 8, 64)
-BASES = 100
-PASSES = 3  # a forward and a backward pass, in forward passes
+BASES, STEPS = 100, 200  # models that are counted, and steps whose networks are
+FEW = (2, 4)  # images of a step whose memory is measured; others' is on the line through both
+FLAT = 64  # MB more than for half as many images, at most
+DECODE = 0.005  # seconds of a core that a photograph takes
 
 
 class Stopped(Exception):
@@ -103,65 +112,147 @@ def counted(params: Params, task: Task) -> dict[str, Any]:
     return {"strategies": len(strategies), "networks": len(flops), **ends, "seconds": seconds}
 
 
-def estimate(params: Params, task: Task, rate: float) -> list[dict[str, float]]:
-    """Return the days that training takes on devices of a rate in multiply-accumulates a second.
+def largest_step(params: Params, task: Task, batch: int, place: torch.device) -> float:
+    """Return the bytes that a step of so many images takes at its peak on the largest network that
+    the first steps train."""
+    draw = supernet.sampler(params, task, params.supernet.sampling)
+    drawn = [one for step in range(STEPS) for one in supernet.draws(params, draw, step)]
+    largest = max(drawn, key=lambda one: cost.flops(one[0], task))
+    recipe = params.supernet.recipe.model_copy(update={"steps": 1, "batch": batch})
+    section = params.supernet.model_copy(update={"recipe": recipe})
+    params = params.model_copy(update={"supernet": section})
+    images, before = pictures(params, invented(params), place), 2**20 * _peak()
+    generator = torch.Generator().manual_seed(0)
+    net = elastic.build(params.space, params.scaling, task, section.coupling, generator).to(place)
+    with mock.patch.object(supernet, "draws", lambda *_: [largest]):
+        supernet.train(params, net, images, None, ignore)
+    if place.type == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    return 2**20 * _peak() - before
+
+
+def estimate(
+    params: Params, task: Task, rate: float, memory: dict[int, float]
+) -> list[dict[str, float]]:
+    """Return what training takes on devices of a rate in multiply-accumulates a second: days, GB on
+    each for its part of the super-supernet's batch, and the photographs a second that all read for
+    the super-supernet and for the smallest member, with the cores that these take.
 
     An estimate from counts alone: devices that wait for each other or for images take longer.
+    ``memory`` is the bytes of two steps by their images.
     """
     recipe, budget = params.supernet.recipe, params.scaling.budget
-    sampled = supernet.sampled_flops(params, task, params.supernet.sampling, 200)
+    sampled = supernet.sampled_flops(params, task, params.supernet.sampling, STEPS)
     mean = float(np.mean([flops for _, _, flops in sampled]))
     draw = supernet.sampler(params, task, params.supernet.sampling)
-    networks = len(supernet.draws(params, draw, 0))  # of a step
-    once = recipe.steps * recipe.batch * networks * PASSES * mean
-    retrain = params.retrain.recipe
-    family = sum(budget * member.multiple for member in params.family.values())
-    members = retrain.steps * retrain.batch * PASSES * family
-    days = 86400 * rate
-    return [
-        {"devices": n, "supernet_days": once / days / n, "members_days": members / days / n}
-        for n in DEVICES
-    ]
+    image = len(supernet.draws(params, draw, 0)) * PASSES * mean  # all networks of a step
+    once = recipe.steps * recipe.batch * image
+    retrain, multiples = params.retrain.recipe, [m.multiple for m in params.family.values()]
+    members = retrain.steps * retrain.batch * PASSES * budget * sum(multiples)
+    (few, low), (more, high) = sorted(memory.items())
+    each = (high - low) / (more - few)
+    rows, days = [], 86400 * rate
+    for n in DEVICES:
+        part = math.ceil(recipe.batch / n)
+        read, read_smallest = n * rate / image, n * rate / (PASSES * budget * min(multiples))
+        rows.append({
+            "devices": n, "supernet_days": once / days / n, "members_days": members / days / n,
+            "supernet_gb": (low + (part - few) * each) / 2**30,
+            "supernet_reads": read, "supernet_cores": read * DECODE,
+            "smallest_reads": read_smallest, "smallest_cores": read_smallest * DECODE,
+        })  # fmt: skip
+    return rows
 
 
 def _peak() -> float:
-    """Return the peak of this process's memory in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the peak of this process's memory in MB: not ru_maxrss, which begins with that of the
+    process that began it."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    [peak] = [line.split()[1] for line in status if line.startswith("VmHWM:")]
+    return int(peak) / 1024
+
+
+# --- a process each -------------------------------------------------------------------------------
+
+
+def apart(chosen: Any, what: str, count: int, root: Path) -> Any:
+    """Return what a process of its own finds: of so many photographs, or of a step's images."""
+    options = {"preset": chosen.preset, "batch": chosen.batch, "device": chosen.device}
+    options |= {"one": what, "images": count, "root": root}
+    given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "bench.speed.imagenet", *given]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def one(params: Params, task: Task, chosen: Any) -> Any:
+    """Find one thing in this process."""
+    device, root = torch.device(chosen.device), Path(chosen.root)
+    if chosen.one == "step":
+        return largest_step(params, task, chosen.images, device)
+    root.mkdir()
+    made = taken_in(params, chosen.images, root)
+    images = split(params, root, device)
+    return {"prepare": made, "stream": streamed(images, params.supernet.recipe.batch)}
+
+
+def split(params: Params, root: Path, device: torch.device) -> Images:
+    """Return the images to train on, from their file."""
+    pixels, labels = store.read(root / "train.npz")
+    constants = ([value] * params.data.channels for value in (0.5, 0.25))
+    images = on_device((pixels, labels), *constants, device)
+    if not isinstance(images, Filed):  # so few that they fit: from the file all the same
+        images = Filed(pixels, images.labels, images.mean, images.std)
+    return images
+
+
+def asked(chosen: Any) -> Params:
+    """Return a preset's params with the batch that is asked for, if one is; float32 on a CPU."""
+    params = params_of(chosen.preset)
+    changes = {"batch": chosen.batch or params.supernet.recipe.batch}
+    if chosen.device == "cpu":
+        changes["precision"] = "float32"
+    recipe = params.supernet.recipe.model_copy(update=changes)
+    section = params.supernet.model_copy(update={"recipe": recipe})
+    return params.model_copy(update={"supernet": section})
 
 
 def main() -> None:
     """Run dry, and write what was found."""
-    chosen = options(__doc__, 1, images=100_000, preset="imagenet", batch=0, rate=3e12)
-    params, device = params_of(chosen.preset), torch.device(chosen.device)
-    recipe = params.supernet.recipe
-    changes = {"batch": chosen.batch or recipe.batch}
-    if device.type == "cpu":
-        changes["precision"] = "float32"
-    recipe = recipe.model_copy(update=changes)
-    section = params.supernet.model_copy(update={"recipe": recipe})
-    params = params.model_copy(update={"supernet": section})
+    chosen = options(
+        __doc__, 1, images=100_000, preset="imagenet", batch=0, rate=3e12, one="", root=""
+    )
+    params = asked(chosen)
     task, found = Task(params.data.channels, CLASSES), {}
+    if chosen.one:
+        print(json.dumps(one(params, task, chosen)))
+        return
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         root = Path(name)
-        found["prepare"] = _said("prepare", taken_in(params, chosen.images, root))
-        pixels, labels = store.read(root / "train.npz")
-        constants = ([value] * params.data.channels for value in (0.5, 0.25))
-        images = on_device((pixels, labels), *constants, device)
-        if not isinstance(images, Filed):  # so few that they fit: from the file all the same
-            images = Filed(pixels, images.labels, images.mean, images.std)
-        found["stream"] = _said("stream", streamed(images, recipe.batch))
+        for part, count in (("half", chosen.images // 2), ("all", chosen.images)):
+            found[part] = apart(chosen, "read", count, root / part)
+            for what, values in found[part].items():
+                _said(f"{what}, {part}", values)
+        images = split(params, root / "all", torch.device(chosen.device))
         found["count"] = _said("count", counted(params, task))
         found["steps"] = _said("steps", two_steps(params, images, task, root))
-    found["estimate"] = estimate(params, task, chosen.rate)
+        memory = {few: apart(chosen, "step", few, root) for few in FEW}
+    found["memory"] = _said("memory", {str(few): size for few, size in memory.items()})
+    whole = params_of(chosen.preset)
+    found["estimate"] = estimate(whole, task, chosen.rate, memory)
     for row in found["estimate"]:
         _said("estimate", row)
-    write("imagenet", chosen.device, images=chosen.images, batch=recipe.batch, **found)
+    write("imagenet", chosen.device, images=chosen.images, batch=chosen.batch, **found)
     if not found["steps"]["resumes"]:
         raise SystemExit("a resumed training is another one")
+    for what in ("prepare", "stream"):
+        half, full = (found[part][what]["peak"] for part in ("half", "all"))
+        if full > half + FLAT:
+            raise SystemExit(f"memory grows with images: {what} {half:.0f} MB, then {full:.0f} MB")
 
 
 def _said(what: str, found: dict[str, Any]) -> dict[str, Any]:
-    print(f"{what:9}", ", ".join(f"{k} {v:,.6g}" for k, v in found.items()), flush=True)
+    print(f"{what:13}", ", ".join(f"{k} {v:,.6g}" for k, v in found.items()), flush=True)
     return found
 
 
