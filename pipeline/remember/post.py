@@ -55,11 +55,17 @@ class Post:
 
     def __exit__(self, *error: object) -> None:
         self.pool.shutdown()
-        if left := len(waiting(self.root)):
-            self.say(
-                f"MLflow lacks {left} reports, which wait in {folder_of(self.root)}; the next "
-                "`scalenet run`, or `scalenet register`, delivers them"
-            )
+        if lacks := self.lacks():
+            self.say(lacks)
+
+    def lacks(self) -> str:
+        """Say what waits for MLflow; nothing if it has everything."""
+        if not (left := len(waiting(self.root))):
+            return ""
+        return (
+            f"MLflow lacks {left} reports, which wait in {folder_of(self.root).resolve()}; the "
+            "next run, or `scalenet register`, delivers them"
+        )
 
     def client(self) -> MlflowClient | None:
         """Return MLflow's client; None while it is away. It is asked again now and then."""

@@ -152,7 +152,12 @@ def built(root: Path, params: Params, stages: Graph, needs: dict[str, set[str]])
     workers_at_once = count(params.compute)
     progress.plan(needs, standing.expected(root, params, needs), workers_at_once)
     post = Post(root, partial(progress.note, "mlflow"))
-    with post, for_machine(params.compute) as workers, Exports(root) as exports:
+    with (
+        percent.logged(progress),
+        post,
+        for_machine(params.compute) as workers,
+        Exports(root) as exports,
+    ):
         tools = Tools(stages, workers, exports, Watchers(progress, post))
         tasks = {name: _task(tools, name) for name in ordered}
         ended = _side_by_side(tasks, needs, workers_at_once)
@@ -165,7 +170,8 @@ def built(root: Path, params: Params, stages: Graph, needs: dict[str, set[str]])
         return Failed(name=next(iter(wrong.values())).name, message=message)
     if "publish" in ended and servers.answers() and post.client():
         published.show(root, params)
-    return Completed(message=f"{len(ended)} stages are up to date")
+    said = [f"{len(ended)} stages are up to date", post.lacks()]
+    return Completed(message="; ".join(filter(None, said)))
 
 
 def check_scorers(params: Params, stages: Graph, needs: dict[str, set[str]]) -> None:

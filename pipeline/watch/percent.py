@@ -1,4 +1,4 @@
-"""A stage on Prefect's pages: a bar that is an artifact of its task, and the lines of its log."""
+"""A stage on Prefect's pages: a bar that is an artifact of its task, and the lines of the log."""
 
 from __future__ import annotations
 
@@ -37,13 +37,15 @@ def shown(progress: Progress, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def logged(progress: Progress, name: str) -> Iterator[None]:
-    """Have Prefect's log of this task say what is said of its stage."""
-    said = lines.Lines(get_run_logger().info)
+def logged(progress: Progress, name: str | None = None) -> Iterator[None]:
+    """Have Prefect's log of what runs here say what is said of a stage, in its task, or else of
+    none, in the flow: that MLflow is away, or that another run computes the same."""
+    said, here = lines.Lines(get_run_logger().info), copy_context()
 
     def listener(work: Work, record: Mapping[str, Any]) -> None:
-        if work.name == name:
-            said(work, record)
+        about = work.name if work.name in progress.works else None
+        if about == name:
+            here.copy().run(said, work, record)  # a thread that notes has no server of its own
 
     with progress.listening(listener):
         yield

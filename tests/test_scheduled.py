@@ -1,0 +1,87 @@
+"""A scheduled run says on Prefect's page what is about no stage: the flow as a worker calls it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+# MLflow's server is killed once it was asked, and another run has the search's lock until Prefect
+# has the line that says so
+RUN = """
+import json, os, socket, subprocess, time
+from contextlib import closing
+from pathlib import Path
+from threading import Event, Thread
+
+root, held, end = Path.cwd(), Event(), time.monotonic() + 100
+with closing(socket.create_server(("127.0.0.1", 0))) as free:
+    port = free.getsockname()[1]
+command = ["mlflow", "server", "--port", str(port), "--workers", "1"]
+command += ["--backend-store-uri", "sqlite:///m.db", "--artifacts-destination", "kept"]
+environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+mlflow = subprocess.Popen(command, cwd=root.parent, env=environment, **quiet)
+os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
+
+from prefect.client.orchestration import get_client
+from scalenet.config import params as config
+from scalenet.pipeline.doors import servers
+from scalenet.pipeline.runs import flows, scheduled
+from scalenet.pipeline.runs.alone import alone, key_of
+
+def killed_when_asked(*where, ask=flows.check_store):
+    ask(*where)
+    os.killpg(mlflow.pid, 9)
+    mlflow.wait()
+
+def log():
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/logs/filter", json={}).json()
+    return [line["message"] for line in found]
+
+def hold():
+    params = config.load(root / "params.yaml")
+    search = params.search.model_copy(update={"seed": 7})
+    key = key_of(root, params.model_copy(update={"search": search}), "search")
+    with alone(root, "search", key, print), servers.temporary_settings(reached):
+        held.set()
+        while time.monotonic() < end and not any("computes the same" in line for line in log()):
+            time.sleep(0.2)
+
+try:
+    while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < end:
+        time.sleep(0.2)
+    flows.check_store = killed_when_asked
+    with servers.prefect():
+        names = servers.PREFECT_API_URL, servers.PREFECT_API_AUTH_STRING
+        reached = {name: name.value() for name in names}
+        Thread(target=hold).start()
+        held.wait()
+        wanted = {"overrides": "search.seed=7", "target": "search"}
+        state = scheduled.family(**wanted, return_state=True)
+        servers._deliver()
+        print(json.dumps([state.name, state.message, log()]))
+finally:
+    end = 0
+    mlflow.kill()
+"""
+
+
+@pytest.fixture(scope="module")
+def ended(project):
+    """Return the last state of a scheduled run in bad weather, its message and its log."""
+    return project.ask(RUN)
+
+
+def test_a_scheduled_run_says_that_mlflow_went_away_and_what_waits_for_it(ended, project):
+    state, message, log = ended
+    waiting = f"MLflow lacks 1 reports, which wait in {project.folder}/.state/mlflow; the next run"
+    assert state == "Completed" and waiting in message
+    assert len([line for line in log if line.startswith("mlflow: MLflow cannot be told")]) == 1
+    assert len([line for line in log if line.startswith(f"mlflow: {waiting}")]) == 1
+
+
+def test_a_scheduled_run_says_that_it_waits_for_another_that_computes_the_same(ended):
+    waits = r"lock: search: process \d+ on .* computes the same; this run waits"
+    assert len([line for line in ended[2] if re.match(waits, line)]) == 1
