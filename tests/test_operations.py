@@ -13,8 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 DOCUMENT = Path(__file__).parent.parent / "docs/operations.md"
+GOING = ("Pending", "Submitting", "Running", "Late")
 RUNS = """
 import json
 from prefect.client.orchestration import get_client
@@ -97,35 +99,59 @@ class Terminal:
 
 
 def test_every_section_has_commands():
-    assert len(sections()) == 11 and all(sections().values())  # the last is test_servers.py's
+    assert len(sections()) == 12 and all(sections().values())  # the last is test_servers.py's
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    terminal = Terminal(tmp_path, port)
+    yield terminal
+    terminal.end()
 
 
 @pytest.mark.long
-def test_the_document_is_walked_through(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    terminal, steps = Terminal(tmp_path, port), sections()
-    try:
-        for title in list(steps)[:3]:
-            terminal.type(*steps[title])
-        before = terminal.type("git status --short; cat params.yaml; ls artifacts || true")
-        terminal.type(steps["A run, and one with changed numbers"][0])
-        first, second = terminal.ask(RUNS)
-        assert first[1] == second[1] == "Completed" and re.match(r"digits \w{7}$", first[0])
-        assert "dvc exp apply" in first[2]
-        assert terminal.type("git status --short; cat params.yaml; ls artifacts || true") == before
-        terminal.type(steps["A run, and one with changed numbers"][1])
-        terminal.type(*steps["Two at once"], *steps["A schedule"])
-        while any(run[1] in ("Pending", "Running", "Late") for run in terminal.ask(RUNS)):
-            time.sleep(2)
-        assert [run[1] for run in terminal.ask(RUNS)[2:]] == ["Completed", "Completed"]
-        terminal.type(*steps["A cancellation"])
-        assert terminal.ask(RUNS)[-1][1] == "Cancelled" and terminal.ask(STAGES)[0] == "KILLED"
-        assert "goes on from step" in terminal.type(*steps["A crash"])
-        terminal.type(*steps["A run that is refused"])
-        *_, crashed, refused = terminal.ask(RUNS)
-        assert crashed[1] == "Crashed"
-        assert refused[1] == "Refused" and "search.populaton: unknown key" in refused[2]
-        assert "kept after a run that did not end well" in terminal.type(*steps["The end"])
-    finally:
-        terminal.end()
+def test_the_document_is_walked_through(terminal):
+    steps = sections()
+    for title in list(steps)[:3]:
+        terminal.type(*steps[title])
+    before = terminal.type("git status --short; cat params.yaml; ls artifacts || true")
+    terminal.type(steps["A run, and one with changed numbers"][0])
+    first, second = terminal.ask(RUNS)
+    assert first[1] == second[1] == "Completed" and re.match(r"digits \w{7}$", first[0])
+    assert "dvc exp apply" in first[2]
+    assert terminal.type("git status --short; cat params.yaml; ls artifacts || true") == before
+    terminal.type(steps["A run, and one with changed numbers"][1])
+    terminal.type(*steps["Two at once"], *steps["A schedule"])
+    while any(run[1] in GOING for run in terminal.ask(RUNS)):
+        time.sleep(2)
+    assert [run[1] for run in terminal.ask(RUNS)[2:]] == ["Completed", "Completed"]
+    terminal.type(*steps["A cancellation"])
+    assert terminal.ask(RUNS)[-1][1] == "Cancelled" and terminal.ask(STAGES)[0] == "KILLED"
+    assert "goes on from step" in terminal.type(*steps["A crash"])
+    terminal.type(*steps["A run that is refused"])
+    *_, crashed, refused = terminal.ask(RUNS)
+    assert crashed[1] == "Crashed"
+    assert refused[1] == "Refused" and "search.populaton: unknown key" in refused[2]
+    assert "kept after a run that did not end well" in terminal.type(*steps["The end"])
+
+
+@pytest.mark.long
+def test_a_family_comes_from_a_worker_on_another_machine(terminal, tmp_path):
+    steps = sections()
+    project, server, pool = list(steps)[:3]
+    shared, cloned, made, fetched = steps["A worker on another machine"]
+    terminal.type(*steps[project], *steps[server])
+    terminal.type(re.sub(r"PREFECT_WORKER_\w+=.*", "", steps[pool][0], flags=re.DOTALL))
+    terminal.type("prefect deployment run family/family --param overrides=search.seed=5")
+    terminal.type(shared, cloned)
+    terminal.type(steps[pool][0].splitlines()[1])  # a second deployment changes nothing
+    while not (runs := terminal.ask(RUNS)) or runs[0][1] in GOING:
+        time.sleep(2)
+    assert [run[1] for run in runs] == ["Completed"]
+    assert not (tmp_path / "family/artifacts").exists()
+    terminal.type(made, fetched)
+    assert yaml.safe_load((tmp_path / "family/params.yaml").read_text())["search"]["seed"] == 5
+    assert terminal.type("git status --short") == ""
+    assert "9 up to date" in terminal.type("scalenet run")

@@ -85,3 +85,34 @@ def test_a_scheduled_run_says_that_mlflow_went_away_and_what_waits_for_it(ended,
 def test_a_scheduled_run_says_that_it_waits_for_another_that_computes_the_same(ended):
     waits = r"lock: search: process \d+ on .* computes the same; this run waits"
     assert len([line for line in ended[2] if re.match(waits, line)]) == 1
+
+
+ELSEWHERE = """
+import json, os, subprocess
+from prefect.client.orchestration import get_client
+from scalenet.pipeline.doors import servers
+
+with servers.prefect(), get_client(sync_client=True) as client:
+    names = servers.PREFECT_API_URL, servers.PREFECT_API_AUTH_STRING
+    environment = os.environ | {name.name: name.value() for name in names}
+    def prefect(*arguments, cwd="."):
+        command = ["prefect", *arguments]
+        subprocess.run(command, env=environment, check=True, timeout=200, cwd=cwd)
+    prefect("work-pool", "create", "gpu", "--type", "process")
+    prefect("--no-prompt", "deploy", "--all")
+    overrides = r'overrides="publish.seed=3\\npublish.draw=60"'
+    prefect("deployment", "run", "family/family", "--param", overrides)
+    prefect("worker", "start", "--pool", "gpu", "--run-once", cwd="../elsewhere")
+    [run] = [run for run in client.read_flow_runs() if run.deployment_id]
+print(json.dumps([run.parameters["overrides"], run.state_name, run.state.message]))
+"""
+
+
+def test_a_worker_works_in_the_folder_in_which_it_is_started(project):
+    elsewhere = project.folder.parent / "elsewhere"
+    project.run("git", "clone", "--quiet", ".", str(elsewhere))
+    overrides, state, message = project.ask(ELSEWHERE)
+    assert overrides.splitlines() == ["publish.seed=3", "publish.draw=60"]
+    assert state == "Refused" and message.startswith("publish.draw: unknown key")
+    assert len(list((elsewhere / ".state/workspaces").glob("*/"))) == 1
+    assert not list((project.folder / ".state/workspaces").glob("*/"))

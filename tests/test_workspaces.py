@@ -129,6 +129,7 @@ def test_what_cannot_be_copied_is_said_in_one_line(mine, tmp_path, monkeypatch):
     refused(mine, "HEAD", r"holds no params.yaml; commit the project")
     plain = tmp_path / "plain"
     plain.mkdir()
+    refused(plain, "HEAD", r"plain has no params.yaml; a worker works in the folder in which it is")
     project.begin(plain)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     refused(plain, "HEAD", r"no git repository; run `git init`, `dvc config core.no_scm false`")

@@ -31,8 +31,8 @@ def family(
     revision: str = "HEAD",
     promote: bool = False,
 ) -> State:
-    """Build a family in a workspace of its own, a clone of a revision; the checkout that was
-    deployed stays as it is.
+    """Build a family in a workspace of its own, a clone of a revision; the checkout in which the
+    worker was started stays as it is.
 
     The result is a DVC experiment, which the run's last line says how to apply; the members go to
     the project's model registry. A workspace is removed after success and kept after failure or
@@ -43,8 +43,8 @@ def family(
             (data) and machine (compute) stay the project's unless the preset names them.
         overrides: Single keys of params.yaml, such as search.seed=1, one a line. Values are YAML.
         target: The last stage wanted; retrain means every member.
-        revision: What to run: a branch, a tag or a commit. HEAD is what is checked out where this
-            was deployed, without changes that are not committed.
+        revision: What to run: a branch, a tag or a commit. HEAD is what is checked out where the
+            worker was started, without changes that are not committed.
         promote: Deploy the family that comes out, if no size is worse than what is deployed.
     """
     from scalenet.pipeline.runs import flows

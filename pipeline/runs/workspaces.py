@@ -87,6 +87,11 @@ def _revision(there: Path, revision: str) -> tuple[Path, str]:
     """Return the repository's folder and the commit that a revision names."""
     if not shutil.which("git"):
         raise ValueError("git is not installed; a scheduled run takes a revision from it")
+    if not (there / "params.yaml").exists():
+        raise ValueError(
+            f"{there} has no params.yaml; a worker works in the folder in which it is started: "
+            "start it in a project's folder"
+        )
     try:
         top = Path(_git(there, "rev-parse", "--show-toplevel")).resolve()
     except ValueError as error:
