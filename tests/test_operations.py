@@ -134,6 +134,7 @@ def test_the_document_is_walked_through(terminal):
     *_, crashed, refused = terminal.ask(RUNS)
     assert crashed[1] == "Crashed"
     assert refused[1] == "Refused" and "search.populaton: unknown key" in refused[2]
+    assert terminal.type("git status --short") == "", "`git add .` adds nothing of all that"
     assert "kept after a run that did not end well" in terminal.type(*steps["The end"])
 
 
