@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 
@@ -80,6 +81,14 @@ def test_a_scheduled_run_says_that_mlflow_went_away_and_what_waits_for_it(ended,
     assert state == "Completed" and waiting in message
     assert len([line for line in log if line.startswith("mlflow: MLflow cannot be told")]) == 1
     assert len([line for line in log if line.startswith(f"mlflow: {waiting}")]) == 1
+
+
+def test_what_a_run_of_some_stages_says_brings_its_result_into_the_checkout(ended, project):
+    [advice] = re.findall(r"`(scalenet run .*?)` brings it into a checkout of (\w+)", ended[1])
+    assert advice[1] == project.run("git", "rev-parse", "HEAD")[:7]
+    assert "0 computed, 3 up to date" in project.run(*shlex.split(advice[0]))
+    assert "  seed: 7" in project.read("params.yaml")
+    project.reset()
 
 
 def test_a_scheduled_run_says_that_it_waits_for_another_that_computes_the_same(ended):

@@ -5,8 +5,9 @@ waits until a run needs it.
 """
 
 import os
+import shlex
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from prefect import State, flow, get_run_logger
 from prefect.runtime import flow_run
@@ -15,6 +16,9 @@ from prefect.states import Completed, Failed
 from scalenet.config.params import Params
 from scalenet.pipeline import settings
 from scalenet.stages import STAGES
+
+if TYPE_CHECKING:
+    from scalenet.pipeline.runs.workspaces import Workspace
 
 COMMITTED, EVERYTHING = "params.yaml as committed", "everything"
 
@@ -34,9 +38,9 @@ def family(
     """Build a family in a workspace of its own, a clone of a revision; the checkout in which the
     worker was started stays as it is.
 
-    The result is a DVC experiment, which the run's last line says how to apply; the members go to
-    the project's model registry. A workspace is removed after success and kept after failure or
-    cancellation. The next run of the same work goes on from where that stopped.
+    The result is a DVC experiment, and the run's last line names what brings it into a checkout;
+    the members go to the project's model registry. A workspace is removed after success and kept
+    after failure or cancellation. The next run of the same work goes on from where that stopped.
 
     Args:
         preset: Numbers to start from: those committed, or a preset's over the defaults. Images
@@ -88,7 +92,7 @@ def _run(wanted: Wanted) -> State:
             log.info(f"workspace {made.name} is kept; `scalenet doctor` lists it")
             return state
         workspaces.save(root, made, list(needs))
-        said = [state.message, f"`dvc exp apply {made.name}` brings it into the checkout"]
+        said = [state.message, _brought(wanted, made)]
         refused = None if target else _deployed(made.root, params, wanted.promote, said)
     os.chdir(root)
     workspaces.drop(made.folder)
@@ -116,7 +120,22 @@ def _deployed(root: Path, params: Params, promote: bool, said: list[str]) -> str
     return None
 
 
+def _brought(wanted: Wanted, made: "Workspace") -> str:
+    """Say what brings the result into the checkout. DVC applies an experiment of all stages: of
+    others it misses files."""
+    if wanted.target == EVERYTHING:
+        return f"`dvc exp apply {made.name}` brings it into the checkout"
+    words = ["--target", wanted.target]
+    if wanted.preset != COMMITTED:
+        words += ["--preset", wanted.preset]
+    words += [word for line in _lines(wanted.overrides) for word in ("--set", line)]
+    return f"`scalenet run {shlex.join(words)}` brings it into a checkout of {made.short}"
+
+
 def changes(text: str) -> dict[str, Any]:
     """Read the form's overrides: KEY=VALUE, one a line."""
-    lines = (line.strip() for line in text.splitlines())
-    return settings.pairs((line for line in lines if line), "overrides")
+    return settings.pairs(_lines(text), "overrides")
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
