@@ -1,6 +1,6 @@
 # One image for the main job, for workers and for the servers of compose.yaml; CPU by default.
 #   docker build --tag scalenet .
-#   docker run --rm --volume scalenet:/home/scalenet/project scalenet
+#   docker run --rm --shm-size 4g --volume scalenet:/home/scalenet/project scalenet
 # For GPUs, a CUDA base image, with Python of at least 3.11 or like Debian, which has it, and torch
 # from PyPI:
 #   docker build --build-arg BASE_IMAGE=nvidia/cuda:13.0.1-base-ubuntu24.04 --build-arg PIP_OPTIONS= .

@@ -29,12 +29,24 @@ class Fetcher:
 
     def __getitems__(self, index: np.ndarray) -> Tensor | ValueError:
         try:
-            return torch.from_numpy(self.stored[index])
+            return _shared(torch.from_numpy(self.stored[index]))
         except ValueError as error:
             return error
 
     def __len__(self) -> int:
         return len(self.stored)
+
+
+def _shared(pixels: Tensor) -> Tensor:
+    """Put pixels in shared memory: the queue, which does it otherwise, drops what does not fit and
+    leaves who reads here waiting."""
+    try:
+        return pixels.share_memory_()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{pixels.nbytes:,} bytes of images do not fit in shared memory ({error}); give it "
+            "more room, a container by `docker run --shm-size 4g`, or take a smaller batch"
+        ) from error
 
 
 def read(stored: FilePixels, indices: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
