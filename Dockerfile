@@ -20,7 +20,7 @@ WORKDIR /build
 COPY pyproject.toml ${CONSTRAINTS} ./
 RUN /opt/scalenet/bin/python -c 'import tomllib; \
 p = tomllib.load(open("pyproject.toml", "rb"))["project"]; x = p["optional-dependencies"]; \
-lists = [p["dependencies"], *(x[e] for e in ("parquet", "pipeline", "export", "servers"))]; \
+lists = [p["dependencies"], *(x[e] for e in ("parquet", "pipeline", "export", "servers", "dask"))]; \
 print(*(d for l in lists for d in l if not d.startswith("scalenet-")), sep="\n")' > wanted.txt \
  && /opt/scalenet/bin/pip install --no-cache-dir --disable-pip-version-check ${PIP_OPTIONS} \
       --constraint "$(basename ${CONSTRAINTS})" --requirement wanted.txt

@@ -29,7 +29,8 @@ wheel: $(STAMP) ## one wheel in dist/, for a machine that has PyTorch: pip insta
 
 lock: $(LOCKING) ## pin every package by its content: requirements.lock
 	$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
-	  --no-annotate --extra pipeline --extra export --constraint constraints.txt \
+	  --no-annotate --extra pipeline --extra export --extra servers --extra dask \
+	  --constraint constraints.txt \
 	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 audit: $(LOCKING) ## ask api.osv.dev whether a package of requirements.lock is known to be vulnerable

@@ -44,7 +44,7 @@ echo "user $(buildah inspect --type image --format "$about" scalenet)," \
 container=$(buildah from scalenet)
 echo "runs as $(in_image id -un), without a compiler:" \
   "$(in_image sh -c 'command -v gcc cc make || echo none')"
-in_image python -c 'import asyncpg, boto3, dvc_s3, psycopg2' # of the servers in compose.yaml
+in_image python -c 'import asyncpg, boto3, distributed, dvc_s3, psycopg2' # of the servers, and Dask
 in_image sh -c 'cd /opt/scalenet && du -sm . && du -sm lib/python3*/site-packages/* | sort -rn | head -8'
 
 # The main job, in the empty folder that a new volume is; then what the health check asks.

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "bench/image.sh"
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "bench/image.sh"
+
+
+def test_the_image_has_the_extras_of_all_that_it_is_for():
+    [code] = re.findall(
+        r"python -c '(import tomllib.*?)' >", (ROOT / "Dockerfile").read_text(), re.S
+    )
+    code = code.replace("\\\n", "")  # as the shell reads it
+    wanted = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    for package in ("torch", "pyarrow", "prefect", "onnxruntime", "psycopg2-binary", "distributed"):
+        assert re.search(rf"^{package}\b", wanted.stdout, re.M), package
 
 
 @pytest.mark.long
