@@ -21,18 +21,25 @@ GRAPH = """stages:
 """
 
 
-@pytest.fixture
-def project(tmp_path):
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
     """A project of DVC's with one stage that was run, and one folder under version control."""
-    dvc(tmp_path, "init", "-q", "--no-scm")
-    (tmp_path / "dvc.yaml").write_text(GRAPH)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    (tmp_path / "images").mkdir()
+    folder = tmp_path_factory.mktemp("sound")
+    dvc(folder, "init", "-q", "--no-scm")
+    (folder / "dvc.yaml").write_text(GRAPH)
+    shutil.copy(ROOT / "params.yaml", folder)
+    (folder / "images").mkdir()
     for name in "ab":
-        (tmp_path / "images" / name).write_text(name * 50)
-    dvc(tmp_path, "add", "-q", "images")
-    dvc(tmp_path, "repro", "-q")
-    return tmp_path
+        (folder / "images" / name).write_text(name * 50)
+    dvc(folder, "add", "-q", "images")
+    dvc(folder, "repro", "-q")
+    return folder
+
+
+@pytest.fixture
+def project(sound, tmp_path):
+    """A copy of it, to spoil."""
+    return shutil.copytree(sound, tmp_path / "project", symlinks=True)
 
 
 def spoil(path: Path) -> None:
