@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from tiny import Project, build
 from scalenet.config import params as params_module
 from scalenet.config.params import Params
 from scalenet.data.images import on_device
+from scalenet.pipeline import cli
 from scalenet.records.documents import DataInfo, Found
 from scalenet.records.files import write_table
 from scalenet.records.paths import Paths
@@ -139,6 +142,22 @@ def dvc(folder: Path, *arguments: str) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def verb(folder: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
+    """Run a verb of the command in this process; return its exit code and what it printed on
+    either stream."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["scalenet", *arguments])
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        try:
+            code = cli.main()
+        except SystemExit as ended:
+            code = ended.code
+    return code or 0, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="session", autouse=True)

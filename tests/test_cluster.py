@@ -173,6 +173,7 @@ def test_each_process_of_this_machine_scores_on_a_device_of_its_own(monkeypatch,
 def test_no_scheduler_is_one_line_and_exit_3(root, monkeypatch, capsys):
     """Some other server at the address is no scheduler."""
     monkeypatch.setattr(cluster, "PATIENCE", 1)
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "1s")  # of the pool's process
     monkeypatch.chdir(root)
     with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as other:
         Thread(target=other.serve_forever, daemon=True).start()

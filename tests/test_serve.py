@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
+from conftest import verb
 from PIL import Image
 
 import scalenet
@@ -41,12 +42,9 @@ def begin(folder: Path, *arguments: str, **variables: str) -> tuple[subprocess.P
 
 def refused(folder: Path, *arguments: str, **variables: str) -> str:
     """Return what `scalenet serve` says when it does not begin."""
-    command = [sys.executable, "-m", "scalenet.pipeline", "serve", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
-    return done.stderr
+    code, _, said = verb(folder, "serve", *arguments, **variables)
+    assert code == 2 and len(said.splitlines()) == 1, said
+    return said
 
 
 @pytest.fixture(scope="module")
