@@ -82,7 +82,7 @@ def alone(tmp_path_factory):
     return dict(np.load(folder / "0.npz"))
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.long), 3])
 def test_all_processes_have_the_answers_of_one_to_the_last_bit(tmp_path, alone, processes):
     launch.together(processes, evaluate, (tmp_path,), loop.ignore)
     found = [dict(np.load(tmp_path / f"{rank}.npz")) for rank in range(processes)]
@@ -170,7 +170,7 @@ def check_answers(root):
     assert [float(last["select"])] == judge(dict(net.weights))
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.long), 3])
 def test_a_member_is_tested_by_all_processes_as_by_one(root, processes):
     settings.apply(root, None, {"compute.processes": processes})
     run_stage(root, "retrain", "S0", loop.ignore)

@@ -282,6 +282,7 @@ def _register(root, params, ready):
     generations.register(root, params)
 
 
+@pytest.mark.long  # the short one: faults/test_at_once.py's two clones
 def test_two_processes_register_a_family_once(root, params):
     build(root, {"S0": answers(150), "S1": answers(171)})
     context = multiprocessing.get_context("spawn")

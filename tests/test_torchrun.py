@@ -70,7 +70,11 @@ def curve(folder):
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("work", [("supernet",), ("retrain", "S0")])
+@pytest.mark.parametrize(
+    "work",  # of the supernet, the next test is a short version
+    [pytest.param(("supernet",), marks=pytest.mark.long), ("retrain", "S0")],
+    ids=["supernet", "retrain"],
+)
 def test_two_processes_train_as_one_does(root, work):
     other = shutil.copytree(root, root.parent / "other")
     process = torchrun(other, *work)

@@ -50,7 +50,7 @@ class Reader:
         said = self.run("bash", "-euo", "pipefail", "-c", f"{text}\npwd > '{here}'")
         self.folder_now = Path(here.read_text().strip())
         if self.rehearse and "scalenet init" in text:
-            steps = ("--set", "retrain.recipe.steps=300", "--set", "retrain.recipe.warmup=30")
+            steps = ("--set", "retrain.recipe.steps=100", "--set", "retrain.recipe.warmup=10")
             self.run("scalenet", "params", "--preset", "tiny", *steps)
         return said
 
