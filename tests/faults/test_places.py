@@ -209,25 +209,11 @@ with servers.prefect(), get_client(sync_client=True) as client:
 """
 
 
-def started(**changed: str) -> subprocess.CompletedProcess:
-    """Start Prefect's own server in a process with another environment, and greet it."""
-    environment = {n: v for n, v in os.environ.items() if not n.startswith("PREFECT_")} | changed
-    command = [sys.executable, "-c", START]
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=120, umask=0o022
-    )
-
-
-def test_nobody_else_may_read_what_our_own_server_keeps(tmp_path):
-    done = started(PREFECT_HOME=str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    databases = list(tmp_path.glob("prefect.db*"))
-    assert databases and not any(file.stat().st_mode & 0o007 for file in databases)
-
-
 def test_our_own_server_that_cannot_start_says_why(tmp_path):
     (tmp_path / "prefect.db").mkdir()
-    done = started(PREFECT_HOME=str(tmp_path))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment, command = kept | {"PREFECT_HOME": str(tmp_path)}, [sys.executable, "-c", START]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     [*_, last] = done.stderr.splitlines()
     assert last.startswith("scalenet.config.away.Unavailable: Prefect's own server did not start (")
     assert f"unable to open database file); its database is {tmp_path}/prefect.db" in last
