@@ -21,13 +21,13 @@ from typing import Any
 from bench.method import lab as labs
 from bench.method.family import members, one_shot_lab, size_of
 from bench.method.lab import Lab
+from bench.speed.common import PASSES
 from scalenet.config.params import Params
 from scalenet.records.documents import FINALS, FINETUNED, Member
 from scalenet.space import cost
 from scalenet.space.scale import scale
 from scalenet.training import supernet
 
-PASSES = 3  # forward, the inputs' gradients, the weights' gradients
 MEASURED = ("supernet", "search")
 
 

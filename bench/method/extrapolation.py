@@ -9,6 +9,7 @@ its predictions are held against what each size reaches.
 from __future__ import annotations
 
 from dataclasses import asdict
+from statistics import fmean
 
 import numpy as np
 
@@ -104,11 +105,8 @@ def main() -> None:
             f"predicted {stage['predicted']['scaling']}",
             end=" ",
         )
-        means = {
-            what: statistics.mean(stage[what]["accuracies"])["mean"]
-            for what in ("searched", "predicted")
-        }
-        print(f"({means['predicted'] - means['searched']:+.2%})")
+        searched, predicted = (fmean(stage[w]["accuracies"]) for w in ("searched", "predicted"))
+        print(f"({predicted - searched:+.2%})")
     for row in rows:
         law, reached = row["predicted"]["value"], row["reached"]["mean"]
         print(f"{row['member']}: law {law:.2%}, reached {reached:.2%}, inside {row['inside']}")

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from subprocess import PIPE, STDOUT
 from threading import Timer
 from typing import Any
 
@@ -161,8 +160,7 @@ def probe(lab: Lab, chosen: argparse.Namespace) -> Results:
     if chosen.toy:
         steps = {name: getattr(lab.params, name).recipe.steps for name in steps}
     on = str(device.prepare(lab.params.compute))
-    made = about(on)
-    return made | {
+    return about(on) | {
         "supernet_step_seconds": step,
         "steps_per_second": rates,
         "workers": workers,
@@ -263,7 +261,7 @@ def speed(lab: Lab, toy: bool) -> Results:
     preset = "tiny" if toy else "cifar10"
     options = ["--device", "cpu", "--repeats", "1", "--steps", "1"] if toy else ["--repeats", "10"]
     command = [sys.executable, "-m", "bench.speed.gpu", "--preset", preset, *options]
-    process = subprocess.Popen(command, stdout=PIPE, stderr=STDOUT, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     BENCHMARKS.append(process)
     printed, _ = process.communicate()
     if process.returncode:

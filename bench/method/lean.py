@@ -31,12 +31,12 @@ import numpy as np
 
 from bench.method import lab as labs
 from bench.method import statistics
-from bench.method.cost import PASSES, candidates_macs
+from bench.method.cost import candidates_macs
 from bench.method.family import one_shot_lab
 from bench.method.lab import Lab
 from bench.method.noise import CIFAR10
 from bench.method.surface import SIDE, known
-from bench.speed.common import about
+from bench.speed.common import PASSES, about
 from scalenet.config import params as config
 from scalenet.config.params import Params, Search
 from scalenet.laws import surface as surfaces

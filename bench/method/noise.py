@@ -141,12 +141,13 @@ def mean_over_sizes(
         return None
     ours = [family["arms"]["ours"][size]["accuracies"] for size in sizes]
     theirs = [own[size]["accuracies"] for size in sizes]
-    parts = [(_of_mean(ours, noise["noise"]), noise["dof"])]
+    variance = _of_mean(ours, noise["noise"])
     if arm in RANDOM:
         by_seed = np.mean(theirs, axis=0)
-        parts.append((float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1))
+        own_part = float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1
+        parts = [(variance, noise["dof"]), own_part]
     else:
-        parts = [(parts[0][0] + _of_mean(theirs, noise["noise"]), noise["dof"])]
+        parts = [(variance + _of_mean(theirs, noise["noise"]), noise["dof"])]
     error, dof = statistics.combined(parts)
     middle = float(np.mean([row["mean"] for row in map(rows.get, sizes)]))
     half = error * float(stats.t.ppf((1 + statistics.CONFIDENCE) / 2, dof))

@@ -22,9 +22,10 @@ import numpy as np
 
 from bench.method import lab as labs
 from bench.method import pilot, prices, rank
-from bench.method.cost import PASSES, training_macs
+from bench.method.cost import training_macs
 from bench.method.lab import Lab
 from bench.method.prices import Price, per_training
+from bench.speed.common import PASSES
 from scalenet.laws.advice import searched_size
 from scalenet.space import cost
 from scalenet.space.network import Network

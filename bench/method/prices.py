@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 
 from bench.method import lab as labs
-from bench.method.cost import PASSES
 from bench.method.lab import Lab
 from bench.method.markdown import table
+from bench.speed.common import PASSES
 from scalenet.nets import child
 from scalenet.space import cost
 from scalenet.space.network import Network

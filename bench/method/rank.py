@@ -73,10 +73,8 @@ def scores(
     search = lab.params.search
     search = search.model_copy(update={"calibration": calibration or search.calibration})
     images = search.images if images is None else images
-    needs, name = (
-        (search.calibration, search.batch, images),
-        f"scores-{search.calibration}-{images}",
-    )
+    needs = search.calibration, search.batch, images
+    name = f"scores-{search.calibration}-{images}"
     return _scored(lab, chosen, name, needs, lambda *given: Scorer(*given, search, images))
 
 

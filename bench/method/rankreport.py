@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.method import noise as noises
 from bench.method.markdown import average, noisy, origin, table
+from bench.method.rank import EVERY_IMAGE
 
 Result = dict[str, Any]
 
@@ -38,7 +39,9 @@ def section(result: Result) -> str:
             f"after training from scratch, {seen}; bootstrap intervals over networks; the mean is "
             "over the stages. Every super-supernet is trained "
             "with the default's arithmetic, but for half and double steps; "
-            "`fine-tuned` costs more, for each. The last two rows need no weights: FLOPs, and the "
+            "`fine-tuned` costs more, for each. Scores see as many images of "
+            f"select as the search's do, all of it in the rows `{EVERY_IMAGE}` and `fine-tuned`. "
+            "The last two rows need no weights: FLOPs, and the "
             "search's surrogate given the trained accuracy of nine tenths of the networks, asked "
             "for the others.\n",
             table(["score", *named, "mean", f"mean by {other}"], [*ceilings(result), *rows]),

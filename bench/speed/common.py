@@ -24,7 +24,7 @@ from scalenet.pipeline import settings
 from scalenet.records.documents import DataInfo
 
 CLASSES = 10
-PASSES = 3  # a forward and a backward pass, in forward passes
+PASSES = 3  # of a training step, in forward ones: also the inputs' and the weights' gradients
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "mlflow", "prefect", "dvc")
 Times = dict[str, list[float]]  # variant -> seconds of each repeat
@@ -103,6 +103,14 @@ def write(name: str, device: str, **content: Any) -> None:
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}-{device.partition(':')[0]}.json"
     file.write_text(json.dumps(about(device) | content, indent=2) + "\n")
+
+
+def peak() -> float:
+    """Return the peak of this process's memory in MB: not ru_maxrss, which begins with that of the
+    process that began it."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    [found] = [line.split()[1] for line in status if line.startswith("VmHWM:")]
+    return int(found) / 1024
 
 
 @lru_cache(maxsize=1)

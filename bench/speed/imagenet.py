@@ -23,7 +23,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from bench.speed.common import PASSES, invented, options, params_of, write
+from bench.speed.common import PASSES, invented, options, params_of, peak, write
 from bench.speed.gpu import pictures
 from bench.speed.store import photographs
 from scalenet.config.params import Params
@@ -59,7 +59,7 @@ def taken_in(params: Params, count: int, root: Path) -> dict[str, Any]:
     for name, split in made.splits.items():
         store.write(root / f"{name}.npz", **split)
     size = sum(file.stat().st_size for file in root.glob("*.npz"))
-    return {"seconds": time.perf_counter() - start, "bytes": size, "peak": _peak()}
+    return {"seconds": time.perf_counter() - start, "bytes": size, "peak": peak()}
 
 
 def streamed(images: Images, batch: int) -> dict[str, float]:
@@ -69,7 +69,7 @@ def streamed(images: Images, batch: int) -> dict[str, float]:
     for pixels in images.coming(map(order.at, steps)):
         read += len(pixels)
     seconds = time.perf_counter() - start
-    return {"images": read, "images_per_second": read / seconds, "peak": _peak()}
+    return {"images": read, "images_per_second": read / seconds, "peak": peak()}
 
 
 def two_steps(params: Params, images: Images, task: Task, root: Path) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def two_steps(params: Params, images: Images, task: Task, root: Path) -> dict[st
         resumed = trained(root / "state", ignore)
     same = all(torch.equal(w, resumed.weights[name]) for name, w in straight.weights.items())
     parameters = sum(w.numel() for w in straight.weights.values())
-    return {"seconds": seconds, "resumes": same, "parameters": parameters, "peak": _peak()}
+    return {"seconds": seconds, "resumes": same, "parameters": parameters, "peak": peak()}
 
 
 def counted(params: Params, task: Task) -> dict[str, Any]:
@@ -121,14 +121,14 @@ def largest_step(params: Params, task: Task, batch: int, place: torch.device) ->
     recipe = params.supernet.recipe.model_copy(update={"steps": 1, "batch": batch})
     section = params.supernet.model_copy(update={"recipe": recipe})
     params = params.model_copy(update={"supernet": section})
-    images, before = pictures(params, invented(params), place), 2**20 * _peak()
+    images, before = pictures(params, invented(params), place), 2**20 * peak()
     generator = torch.Generator().manual_seed(0)
     net = elastic.build(params.space, params.scaling, task, section.coupling, generator).to(place)
     with mock.patch.object(supernet, "draws", lambda *_: [largest]):
         supernet.train(params, net, images, None, ignore)
     if place.type == "cuda":
         return float(torch.cuda.max_memory_allocated())
-    return 2**20 * _peak() - before
+    return 2**20 * peak() - before
 
 
 def estimate(
@@ -162,14 +162,6 @@ def estimate(
             "smallest_reads": read_smallest, "smallest_cores": read_smallest * DECODE,
         })  # fmt: skip
     return rows
-
-
-def _peak() -> float:
-    """Return the peak of this process's memory in MB: not ru_maxrss, which begins with that of the
-    process that began it."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    [peak] = [line.split()[1] for line in status if line.startswith("VmHWM:")]
-    return int(peak) / 1024
 
 
 # --- a process each -------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.speed.common import options, ratio, show, write
+from bench.speed.common import options, peak, ratio, show, write
 from scalenet.config import params as stage_params
 from scalenet.config.params import Data, Params
 from scalenet.data import store
@@ -100,9 +99,9 @@ def one(what: str, root: Path, about: dict[str, Any]) -> dict[str, float]:
     """Measure one thing in this process; before it, what the imports alone took is told apart."""
     if cores := about.pop("cores", None):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-    params, before, start = stage_params.load(Path("params.yaml")), _peak(), time.perf_counter()
+    params, before, start = stage_params.load(Path("params.yaml")), peak(), time.perf_counter()
     found = {"prepare": prepared, "train": trained}[what](params, root, **about)
-    return {"seconds": time.perf_counter() - start, "peak": _peak(), "before": before, **found}
+    return {"seconds": time.perf_counter() - start, "peak": peak(), "before": before, **found}
 
 
 def prepared(params: Params, root: Path, kind: str, count: int, keep: str) -> dict[str, float]:
@@ -148,14 +147,6 @@ def trained(params: Params, root: Path) -> dict[str, float]:
         seconds = time.perf_counter() - start
     wait = {"wait": 1000 * waited / (STEPS - 1), "share": waited / seconds}
     return {**wait, "ahead": batches.ahead}
-
-
-def _peak() -> float:
-    """Return the peak of this process's memory in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-# --- figures --------------------------------------------------------------------------------------
 
 
 def memory(counts: list[int]) -> list[dict[str, float]]:
