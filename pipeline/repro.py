@@ -1,8 +1,9 @@
 """DVC in this process: which stages there are, which changed, and the commit of what they made.
 
-It leaves what ``dvc repro`` leaves, byte for byte, in whatever order stages end. While a stage runs
-it holds the locks that ``dvc repro`` would hold, so that a concurrent one refuses. DVC is asked by
-one thread at a time, and waits for another process that holds it, such as a ``dvc push``.
+It leaves what ``dvc repro`` leaves of a new family, byte for byte, in whatever order stages end and
+however often a run was killed: dvc.lock has them in the order of the graph. While a stage runs it
+holds the locks that ``dvc repro`` would hold, so that a concurrent one refuses. DVC is asked by one
+thread at a time, and waits for another process that holds it, such as a ``dvc push``.
 """
 
 from __future__ import annotations
@@ -44,34 +45,33 @@ class Graph:
         self.turn = Lock()  # DVC's Repo is not for threads
         self.running = 0
         self.read = ExitStack()  # locks on what the stages that run depend on
-        self.new: list[str] = []  # stages that dvc.lock does not have yet, in their order
-        self.committed: set[str] = set()
 
     def needs(self, target: str | None) -> dict[str, set[str]]:
         """Return the stages that a target needs (all by default), each after those that it needs
         itself, with their names."""
         with self._opened() as repo:
             cache.refuse_damaged_lists(repo)
-            stages = {stage.addressing: stage for stage in repo.index.stages}
-            needs = repo.index.graph  # edges point from a stage to what it needs
+            needs, ordered = repo.index.graph, _ordered(repo)
         chosen = [
             stage
-            for name, stage in stages.items()
-            if target in (None, name, name.partition("@")[0])  # retrain: every member
+            for stage in ordered  # retrain: every member
+            if target in (None, stage.addressing, stage.addressing.partition("@")[0])
         ]
         if not chosen:
-            known = ", ".join(dict.fromkeys([*(n.partition("@")[0] for n in stages), *stages]))
+            names = [stage.addressing for stage in ordered]
+            known = ", ".join(dict.fromkeys([*(n.partition("@")[0] for n in names), *names]))
             raise ValueError(f"target {target!r} is no stage of dvc.yaml; it has {known}")
         wanted = {*chosen}.union(*(descendants(needs, stage) for stage in chosen))
-        place = {name: i for i, name in enumerate(stages)}
-        ranked = lexicographical_topological_sort(
-            needs.subgraph(wanted).reverse(), key=lambda stage: place[stage.addressing]
-        )
-        found = {stage.addressing: {need.addressing for need in needs[stage]} for stage in ranked}
+        return {
+            stage.addressing: {need.addressing for need in needs[stage]}
+            for stage in ordered
+            if stage in wanted
+        }
+
+    def locked(self) -> set[str]:
+        """Return the stages that dvc.lock has."""
         lock = self.root / LOCK_FILE
-        locked = load_yaml(lock).get("stages", {}) if lock.exists() else {}
-        self.new = [name for name in found if name not in locked]
-        return found
+        return {*load_yaml(lock).get("stages", {})} if lock.exists() else set()
 
     def mend(self) -> list[str]:
         """Set aside what a DVC that was killed left half written, and damaged lists of folders;
@@ -144,17 +144,17 @@ class Graph:
         return whole
 
     def _commit(self, repo: Repo, name: str) -> None:
-        """Commit a stage; those that follow it in order follow it in dvc.lock, though they be done
-        before."""
+        """Commit a stage; one that is new to dvc.lock goes before those that follow it in order,
+        as they may have been done before."""
         with lock_repo(repo):  # nobody reads dvc.lock half written
+            names, known = [stage.addressing for stage in _ordered(repo)], self.locked()
             stage = repo.commit(name, force=True)[0]
             with _remembered(stage):
                 repo.stage_cache.save(stage)
-            self.committed.add(name)
-            following = self.new[self.new.index(name) + 1 :] if name in self.new else []
-            if done := [other for other in following if other in self.committed]:
+            following = [other for other in names[names.index(name) + 1 :] if other in known]
+            if following and name not in known:
                 with modify_yaml(self.root / LOCK_FILE) as data:
-                    for other in done:
+                    for other in following:
                         data["stages"][other] = data["stages"].pop(other)
 
     def _lock(self, repo: Repo, stage: Any) -> ExitStack:
@@ -212,6 +212,13 @@ def _mended_lockfile(repo: Repo, file: Path) -> str:
             "now, and what it locked is brought from DVC's cache or made again"
         )
     return ""
+
+
+def _ordered(repo: Repo) -> list[Any]:
+    """Return a project's stages, each after those that it needs, else as dvc.yaml has them."""
+    place = {stage: i for i, stage in enumerate(repo.index.stages)}
+    needs = repo.index.graph  # edges point from a stage to what it needs
+    return list(lexicographical_topological_sort(needs.reverse(), key=place.__getitem__))
 
 
 def _stage(repo: Repo, name: str) -> Any:

@@ -32,7 +32,7 @@ def standings(root: Path) -> Iterator[Standing]:
     """Yield every stage in the order of a run; ``Busy`` while DVC is at work in another process."""
     params = config.load(root / "params.yaml")
     graph, known = Graph(root), took(root, params)
-    needs, changes = graph.needs(None), graph.reasons()
+    needs, locked, changes = graph.needs(None), graph.locked(), graph.reasons()
     behind: set[str] = set()  # stages that would run
     for name in needs:
         if name == project.CHECK:
@@ -44,7 +44,7 @@ def standings(root: Path) -> Iterator[Standing]:
             behind.add(name)
             continue
         reasons = [*changed, *(f"after {need}" for need in sorted(needs[name] & behind))]
-        reasons = [NEW] if name in graph.new else reasons
+        reasons = [NEW] if name not in locked else reasons
         if reasons:
             behind.add(name)
         yield Standing(name, reasons, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import httpx
 import psutil
 import pytest
 from dvc.repo import Repo
+from dvc.utils.serialize import load_yaml
 from filelock import FileLock
 
 from scalenet.config.away import Unavailable
@@ -273,6 +275,25 @@ def test_what_a_killed_dvc_left_half_written_is_set_aside(locked, share):
     assert graph.changed("search") and (graph.restored("search") or share)
     graph.commit("search")
     assert lock.read_text() == whole and not graph.changed("search")
+
+
+@pytest.mark.parametrize("ended", itertools.permutations(("S0", "S1", "S2")))
+def test_dvc_lock_has_the_order_of_the_graph_whatever_a_kill_was_behind(
+    tmp_path, monkeypatch, ended
+):
+    """Members that were done before a kill were done out of order: the next run does the rest."""
+    monkeypatch.chdir(tmp_path)
+    Repo.init(str(tmp_path), no_scm=True).close()
+    stages = {name: {"cmd": f"make {name}", "outs": [name]} for name in ("S0", "S1", "S2")}
+    last = {"cmd": "make all", "deps": [*stages], "outs": ["all"]}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": {"publish": last, **stages}}))
+    for name in (*stages, "all"):
+        (tmp_path / name).write_text(name)
+    for name in (*ended, "publish"):
+        Graph(tmp_path).commit(name)  # each in a process of its own
+    locked = load_yaml(tmp_path / "dvc.lock")["stages"]
+    assert [*locked] == ["S0", "S1", "S2", "publish"] and Graph(tmp_path).locked() == {*locked}
+    assert not any(Graph(tmp_path).changed(name) for name in locked)
 
 
 def test_a_lockfile_that_git_merges_stays(locked):
