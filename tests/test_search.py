@@ -384,7 +384,7 @@ def test_fine_tuning_chooses_among_the_best_by_shared_weights(make_params, info,
 @pytest.mark.parametrize("surrogate", [1, 3])
 def test_each_resolution_has_a_finalist(make_params, info, surrogate):
     """Shared weights favour low resolutions here; trained on alone, the highest is best."""
-    section = {"finetune": {"steps": 2, "lr": 0.1, "share": 0.01}, "surrogate": surrogate}
+    section = {"finetune": {"steps": 2, "lr": 0.1, "share": 0.0}, "surrogate": surrogate}
     params = make_params({"search": section})
     found, candidates = found_by(params, info, Measures(Toy(lambda n: -fine(n)), Toy(fine)))
     for size, by in enumerate(found.strategies):

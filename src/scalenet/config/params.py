@@ -114,7 +114,7 @@ class Supernet(Section):
 class Finetune(Section):
     steps: Annotated[Int, Field(ge=0, le=10**9)]
     lr: Positive
-    share: Annotated[Float, Field(gt=0, le=1)]
+    share: Share
     metric: Literal["probability", "accuracy"]
 
 

@@ -129,49 +129,60 @@ def best_strategies(
     chosen = []
     for size, by in enumerate(strategies):
         current = Proposal(size, base, by)
-        chosen.append(best(_tried(ledger, label, current), current).scaling)
+        options = feasible(ledger.budget, base, size)
+        chosen.append(best(_tried(ledger, label, current, options), current).scaling)
     return chosen
 
 
-def _tried(ledger: Ledger, label: Label, current: Proposal) -> dict[Proposal, float]:
-    """Return the scores of the strategies of a size that are known, promising, or the current."""
-    options = feasible(ledger.budget, current.base, current.size)
+def _tried(
+    ledger: Ledger, label: Label, current: Proposal, options: list[Proposal]
+) -> dict[Proposal, float]:
+    """Return the scores of a size's strategies that are known, promising, or the current one."""
     known = [option for option in options if ledger.knows(option)]
     tried = list(dict.fromkeys([current, *known, *ledger.promising(options)]))
     return dict(zip(tried, ledger.scores(tried, label), strict=True))
 
 
+# --- finalists ------------------------------------------------------------------------------------
+
+
 def decide(ledger: Ledger, finals: Ledger, last: State) -> tuple[list[Scaling], float]:
     """Return each size's best strategy among finalists and the state's score with them.
 
-    ``finals`` measures better and dearer, after fine-tuning or on more images: it is asked for the
-    share of each size's strategies that is best by shared weights, of those that were measured; if
-    it fine-tunes, for the best of each resolution too, measured or not; and for the chain's own
-    choice, which wins ties.
+    ``finals`` measures better and dearer, after fine-tuning or on more images. The chain's own
+    choice wins ties.
     """
-    section, iteration = ledger.params.finetune, last.iteration
-    label = Label(FINETUNED if section.steps else RESCORED, iteration)
+    fine_tunes = ledger.params.finetune.steps > 0
+    label = Label(FINETUNED if fine_tunes else RESCORED, last.iteration)
     ledger.learn()
     chosen = []
     for size, by in enumerate(last.strategies):
         current = Proposal(size, last.base, by)
-        count = ceil(len(feasible(ledger.budget, last.base, size)) * section.share)
-        scores = _tried(ledger, Label("strategies", iteration), current)
-        alike = best_of_resolutions(ledger, current) if section.steps else []
-        finalists = list(dict.fromkeys([current, *ranked(scores)[:count], *alike]))
+        finalists = _finalists(ledger, Label("strategies", last.iteration), current, fine_tunes)
         scores = dict(zip(finalists, finals.scores(finalists, label), strict=True))
         chosen.append(best(scores, current).scaling)
     [score] = finals.totals([last.base], chosen, label)
     return chosen, score
 
 
-def best_of_resolutions(ledger: Ledger, current: Proposal) -> list[Proposal]:
+def _finalists(ledger: Ledger, label: Label, current: Proposal, fine_tunes: bool) -> list[Proposal]:
+    """Return what is measured again of a size: the current strategy; the share that is best by
+    shared weights, of those that were measured; and, to be fine-tuned, the best of each resolution,
+    measured or not."""
+    options = feasible(ledger.budget, current.base, current.size)
+    count = ceil(len(options) * ledger.params.finetune.share)
+    finalists = [current, *ranked(_tried(ledger, label, current, options))[:count]]
+    if fine_tunes:
+        finalists += best_of_resolutions(ledger, options)
+    return list(dict.fromkeys(finalists))
+
+
+def best_of_resolutions(ledger: Ledger, options: list[Proposal]) -> list[Proposal]:
     """Return a size's best strategy of each resolution by shared weights, known or predicted.
 
     Shared weights favour the resolutions that training drew most, whatever the size: they compare
     strategies of one resolution, and fine-tuning compares resolutions (docs/findings.md).
     """
-    options = feasible(ledger.budget, current.base, current.size)
     expected = dict(zip(options, ledger.expected(options), strict=True))
     first: dict[int, Proposal] = {}
     for option in ranked(expected):
