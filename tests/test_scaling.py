@@ -1,0 +1,84 @@
+"""docs/scaling.md is walked through literally, on a few small photographs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bench import smoke
+
+DOCUMENT = Path(__file__).parent.parent / "docs/scaling.md"
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def typed(folder: Path, text: str) -> str:
+    """Run what a shell is told, which must succeed."""
+    binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    done = subprocess.run(
+        ["bash", "-e", "-c", text], cwd=folder, text=True, timeout=300,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=environment | {"PATH": binaries, "PREFECT_HOME": str(folder / "prefect")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def block(naming: str) -> str:
+    [found] = [text for text in BLOCKS if naming in text]
+    return found
+
+
+def photographs(folder: Path, classes: list[str], count: int) -> None:
+    """Lay JPEGs of 96 x 64 pixels, smaller than their pixels at 64 px."""
+    rng = np.random.default_rng(len(str(folder)))
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            rough = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+            Image.fromarray(rough).resize((96, 64)).save(folder / name / f"{i}.JPEG")
+
+
+def sizes(data: Path) -> dict[str, int]:
+    return {name: (data / f"{name}.npz").stat().st_size for name in ("train", "select", "test")}
+
+
+def test_the_store_changes_under_what_was_trained(tmp_path):
+    photographs(tmp_path / "photos", ["birch", "oak", "yew"], 40)
+    begin = "--preset tiny --set data.source=photos --set data.channels=3 --set data.size=64"
+    typed(tmp_path, f"scalenet params {begin}\ndvc repro --quiet supernet")
+    data, weights = tmp_path / "artifacts/data", tmp_path / "artifacts/supernet/weights.pt"
+    raw, before = sizes(data), (data / "info.json").read_bytes()
+    typed(tmp_path, block("data.store").replace("--force", "--force supernet"))  # of two stages
+    assert all(count < raw[name] / 2 for name, count in sizes(data).items()), "files, not pixels"
+    assert (data / "info.json").read_bytes() == before
+    said = typed(tmp_path, "scalenet status")
+    assert re.findall(r"^(\S+) +up to date", said, re.MULTILINE) == ["prepare", "supernet"]
+    trained = weights.read_bytes()
+    typed(tmp_path, "dvc repro --force --single-item --quiet supernet")
+    assert weights.read_bytes() == trained, "what is read is the same"
+
+
+def test_imagenets_photographs_are_taken_in_from_nothing(tmp_path):
+    given, classes = tmp_path / "datasets/imagenet", ["n01440764", "n01443537", "n02102040"]
+    photographs(given / "train", classes, 20)
+    photographs(given / "val", classes, 4)
+    said = typed(tmp_path, block("mkdir imagenet").replace("/datasets/imagenet", str(given)))
+    assert "72 images of 3 classes" in said
+    info = json.loads((tmp_path / "imagenet/artifacts/data/info.json").read_text())
+    assert info["classes"] == classes and info["size"] == 352
+    assert info["counts"]["test"] == 12 and sum(info["counts"].values()) == 72
+
+
+def test_benchmarks_that_the_document_has_one_type_are_run_by_make_bench_smoke():
+    typed_there = [line for text in BLOCKS for line in text.splitlines() if "bench." in line]
+    assert typed_there
+    for line in typed_there:
+        assert line.removeprefix("python -m ") in smoke.SPEED
