@@ -24,6 +24,7 @@ from bench.method import (
     rank,
     regressions,
     report,
+    scripts,
     statistics,
     surface,
     tablefiles,
@@ -599,14 +600,14 @@ def test_a_table_of_few_of_its_networks_is_searched_unless_they_are_too_few(tmp_
 
 
 def test_rows_of_one_network_are_one_evaluation(tmp_path):
-    tablesearch = pytest.importorskip("bench.method.tablesearch", reason="needs the bench extra")
+    tablespace = pytest.importorskip("bench.method.tablespace", reason="needs the bench extra")
     rows = list(invented_networks(2))
     lay(tmp_path, "nets", [*rows, rows[-1] | {"layers": "30"}], NETWORKS)
     table = tablefiles.read(tmp_path, tablefiles.SCHEMAS)["nets"]
     assert len(table.choices) == 10 and len(table.scores) == 9
-    lookups = tablesearch.Lookups(table, 1)
+    lookups = tablespace.Lookups(table, 1)
     assert lookups.score((2, 2)) == lookups.score((3, 0)) and len(lookups.best) == 1
-    with pytest.raises(tablesearch.Spent):
+    with pytest.raises(tablespace.Spent):
         lookups.score((0, 0))
 
 
@@ -678,12 +679,13 @@ def test_a_learnt_prior_predicts_better_than_least_squares(tmp_path, params):
 
 def test_searches_find_the_best_of_a_table_within_its_budget(tmp_path, params):
     tablesearch = pytest.importorskip("bench.method.tablesearch", reason="needs the bench extra")
+    tablespace = pytest.importorskip("bench.method.tablespace", reason="needs the bench extra")
     lay(tmp_path, "nets", invented_networks(), NETWORKS)
-    table = tablesearch.within(tablefiles.read(tmp_path, tmp_path)["nets"], 0.5)
+    table = tablespace.within(tablefiles.read(tmp_path, tmp_path)["nets"], 0.5)
     assert table.flops.max() == 9e6 and len(table.scores) < 81
-    mapped = tablesearch.Mapped.of(table, params, 80)
+    mapped = tablespace.Mapped.of(table, params, 80)
     for name, search in tablesearch.SEARCHES.items():
-        lookups = tablesearch.Lookups(table, len(table.scores), table.scores.max())
+        lookups = tablespace.Lookups(table, len(table.scores), table.scores.max())
         best = tablesearch.traced(search, lookups, mapped, 0)
         assert best == sorted(best) and len(best) == len(lookups.candidates)
         assert best[-1] == pytest.approx(table.scores.max()), name
@@ -810,7 +812,7 @@ def test_a_lean_search_is_priced_by_what_each_candidate_sees(make_params):
 
 def test_the_preset_is_the_lean_search_that_was_priced(monkeypatch):
     monkeypatch.chdir(ROOT)
-    preset = lab_module.params_of("cifar10-cpu")
+    preset = scripts.params_of("cifar10-cpu")
     assert lean.changed(preset, lean.ARMS["few images, ridge"]) == preset
     before = lean.changed(preset, lean.AS_MEASURED)
     assert lean.training_macs(before) > 1.3 * lean.training_macs(preset)

@@ -7,8 +7,7 @@ from argparse import Namespace
 import numpy as np
 import pytest
 
-from bench.method import family, noise, pilot, plan, prices, rank, report, statistics
-from bench.method import lab as labs
+from bench.method import family, noise, pilot, plan, prices, rank, report, scripts, statistics
 from bench.method.lab import Lab
 from scalenet.records import files
 from scalenet.space.budget import Budget
@@ -78,7 +77,7 @@ def start(monkeypatch, lab, tmp_path, *more):
     """Start a pilot of two networks and two seeds in a lab."""
     command = ["pilot", "--preset", "toy", "--networks", "2", "--seeds", "2", "--stages", "0,1"]
     monkeypatch.setattr("sys.argv", [*command, "--results", str(tmp_path), *more])
-    monkeypatch.setattr(labs, "open_lab", lambda chosen: lab)
+    monkeypatch.setattr(scripts, "open_lab", lambda chosen: lab)
     monkeypatch.setattr(prices, "speed", lambda lab, networks: 1e6)
     pilot.main()
 
@@ -131,7 +130,7 @@ def test_what_a_training_costs_is_its_steps_images_and_passes(lab):
 
 
 def test_the_experiment_that_can_tell_offers_what_it_says():
-    params = labs.params_of("cifar10-long")
+    params = scripts.params_of("cifar10-long")
     budget, generator = (
         Budget(params.space, params.scaling, Task(3, 10)), np.random.default_rng(0)
     )  # fmt: skip
@@ -182,12 +181,12 @@ def test_a_search_is_priced_from_above(lab):
 
 
 def test_the_plans_commands_are_those_of_the_scripts(lab, monkeypatch):
-    scripts = {"pilot": pilot.OPTIONS, "family": family.OPTIONS, "rank": rank.OPTIONS}
-    for line, (name, own) in zip(plan.commands(lab, options()), scripts.items(), strict=True):
+    theirs = {"pilot": pilot.OPTIONS, "family": family.OPTIONS, "rank": rank.OPTIONS}
+    for line, (name, own) in zip(plan.commands(lab, options()), theirs.items(), strict=True):
         start, *words = shlex.split(line)[2:]
         assert start == f"bench.method.{name}"
         monkeypatch.setattr("sys.argv", [name, *words])
-        chosen = labs.options("", **own)
+        chosen = scripts.options("", **own)
         assert chosen.preset == "toy" and chosen.workers == 1
     assert (chosen.networks, chosen.trainings, chosen.stages) == (5, 2, "1,2")
 

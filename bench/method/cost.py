@@ -18,7 +18,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench.method import lab as labs
+from bench.method import scripts
 from bench.method.family import members, one_shot_lab, size_of
 from bench.method.lab import Lab
 from bench.speed.common import PASSES
@@ -112,8 +112,8 @@ def grid(lab: Lab, plan: list[Member]) -> dict[str, Any]:
 
 def main() -> None:
     """Add up, and print the ratios."""
-    chosen = labs.options(__doc__)
-    lab = labs.open_lab(chosen)
+    chosen = scripts.options(__doc__)
+    lab = scripts.open_lab(chosen)
     plan = members(lab)
     own, sizes, strategies = spent(lab), one_shot(lab, plan), grid(lab, plan)
     searched = {name: row for name, row in sizes.items() if row["measured"]}
@@ -126,7 +126,7 @@ def main() -> None:
         )
     for what, ratio in ratios.items():
         print(f"{what:32} {ratio:.2f} times ours")
-    labs.write(lab, chosen, "cost", ours=own, one_shot=sizes, grid=strategies, ratios=ratios)
+    scripts.write(lab, chosen, "cost", ours=own, one_shot=sizes, grid=strategies, ratios=ratios)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
 from pymoo.operators.mutation.pm import PM
 
-from bench.method import lab as labs
+from bench.method import scripts
 from bench.method.lab import Lab
 from scalenet.records.documents import Candidate
 from scalenet.search import evolution
@@ -256,8 +256,8 @@ def first_reach(best: list[float], goal: float) -> int | None:
 
 def main() -> None:
     """Trace every search with every seed."""
-    chosen = labs.options(__doc__, evaluations=600, images=500)
-    lab = labs.open_lab(chosen)
+    chosen = scripts.options(__doc__, evaluations=600, images=500)
+    lab = scripts.open_lab(chosen)
     search, images = lab.params.search, min(chosen.images, lab.info.counts["select"])
     needs = search.calibration, search.batch
     measure, journal = lab.remembered(
@@ -279,7 +279,7 @@ def main() -> None:
         name: [first_reach(t, g) for t, g in zip(every, goals, strict=True)]
         for name, every in traces.items()
     }
-    labs.write(
+    scripts.write(
         lab,
         chosen,
         "efficiency",

@@ -13,8 +13,7 @@ from statistics import fmean
 
 import numpy as np
 
-from bench.method import lab as labs
-from bench.method import statistics
+from bench.method import scripts, statistics
 from bench.method.family import members, size_of
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
@@ -95,8 +94,8 @@ def accuracy(lab: Lab, plan: list[Member], seeds: int) -> list[dict]:
 
 def main() -> None:
     """Hide and predict."""
-    chosen = labs.options(__doc__, sizes="")
-    lab = labs.open_lab(chosen)
+    chosen = scripts.options(__doc__, sizes="")
+    lab = scripts.open_lab(chosen)
     plan = members(lab, chosen.sizes)
     stage, rows = hidden(lab, plan, chosen.seeds), accuracy(lab, plan, chosen.seeds)
     if stage:
@@ -110,7 +109,7 @@ def main() -> None:
     for row in rows:
         law, reached = row["predicted"]["value"], row["reached"]["mean"]
         print(f"{row['member']}: law {law:.2%}, reached {reached:.2%}, inside {row['inside']}")
-    labs.write(lab, chosen, "extrapolation", seeds=chosen.seeds, hidden=stage, accuracy=rows)
+    scripts.write(lab, chosen, "extrapolation", seeds=chosen.seeds, hidden=stage, accuracy=rows)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.method import lab as labs
-from bench.method import statistics
+from bench.method import scripts, statistics
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.config.space import Space
@@ -205,14 +204,14 @@ def compared(
 
 def main() -> None:
     """Search, plan, train and compare."""
-    chosen = labs.options(__doc__, **OPTIONS)
-    lab = labs.open_lab(chosen)
+    chosen = scripts.options(__doc__, **OPTIONS)
+    lab = scripts.open_lab(chosen)
     plan = members(lab, chosen.sizes)
     more = seeds_of(chosen.more, [member.name for member in plan])
     rows = compared(lab, plan, chosen.seeds, more, others_of(chosen.others, lab, plan))
     for arm, sizes in rows.items():
         print(f"{arm:20}", "  ".join(f"{size} {row['mean']:.2%}" for size, row in sizes.items()))
-    labs.write(
+    scripts.write(
         lab, chosen, "family", seeds=chosen.seeds, members=[m.plain() for m in plan], arms=rows
     )
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.method import family, rank
+from bench.method import family, rank, scripts
 from bench.method import lab as labs
 from bench.method.lab import Lab
 from bench.speed.common import about
@@ -105,7 +105,7 @@ def status(results: Results) -> int:
 def base_params(toy: bool) -> Params:
     """Return what is searched and trained, its steps not chosen yet."""
     if toy:
-        return labs.params_of("bench-smoke")
+        return scripts.params_of("bench-smoke")
     content = params.read_yaml("params.yaml")
     for name in ("presets/cifar10.yaml", "bench/gpu.yaml"):
         settings.merge(content, params.read_yaml(Path(name)))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +20,7 @@ import yaml
 from filelock import FileLock
 from tqdm import tqdm
 
-from bench.speed.common import about, revision
+from bench.speed.common import revision
 from scalenet.config import params
 from scalenet.config.params import Params
 from scalenet.data import readers, store
@@ -41,7 +38,6 @@ from scalenet.space.network import Network, Task
 from scalenet.stages import prepare, run_stage
 from scalenet.training import device, fixed, loop, member
 
-RESULTS = Path(__file__).parent / "results"
 Job = tuple[Network, int]  # (network, seed)
 Made = Callable[
     [Elastic, Images, Images], Measure
@@ -100,10 +96,10 @@ class Lab:
         content = json.loads(self.params.model_dump_json())
         settings.merge(content, over)
         changed = params.parse(content)
-        identity = _identity(changed)
-        if self.home.name.endswith(identity):
+        key = identity(changed)
+        if self.home.name.endswith(key):
             return replace(self, params=changed, root=self.home)
-        root = self.home / "variants" / identity
+        root = self.home / "variants" / key
         if not (root / "artifacts/data").exists():
             root.mkdir(parents=True, exist_ok=True)
             files.write_bytes(root / "params.json", changed.model_dump_json(indent=2).encode())
@@ -212,7 +208,7 @@ class Lab:
         return self.home / "trained" / f"{key}.json"
 
 
-def _identity(of: Params) -> str:
+def identity(of: Params) -> str:
     """Return the hash of what a super-supernet and a search depend on."""
     return files.digest(of.data, of.space, of.scaling, of.supernet, of.search, of.compute.device)
 
@@ -263,57 +259,3 @@ def images(lab: Lab, on: torch.device) -> tuple[Images, Images]:
     return join(images["train"], images["select"]) if lab.params.retrain.use_select else images[
         "train"
     ], images["test"]
-
-
-# --- scripts --------------------------------------------------------------------------------------
-
-
-def options(doc: str | None, **more: Any) -> argparse.Namespace:
-    """Read a script's options, given as name=default, beside those of all."""
-    parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument(
-        "--preset", default="cifar10-cpu", help="a file of presets/; digits is params.yaml itself"
-    )
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
-    parser.add_argument("--workers", type=int, default=2, help="networks trained side by side")
-    parser.add_argument(
-        "--work", type=Path, default=Path("bench/work"), help="folder of what is made on the way"
-    )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
-    for name, default in more.items():
-        if isinstance(default, bool):
-            parser.add_argument(f"--{name}", action="store_true")
-        else:
-            parser.add_argument(f"--{name}", type=type(default), default=default)
-    return parser.parse_args()
-
-
-def params_of(preset: str) -> Params:
-    """Return the params of a preset."""
-    content = params.read_yaml("params.yaml")
-    if preset != content["data"]["name"]:
-        settings.merge(content, params.read_yaml(settings.preset_path(Path.cwd(), preset)))
-    return params.parse(content)
-
-
-def open_lab(chosen: argparse.Namespace) -> Lab:
-    """Return the lab of a preset, its images prepared."""
-    revision()  # of the code that is loaded now, whatever is committed while it computes
-    parsed = params_of(chosen.preset)
-    root = chosen.work / f"{chosen.preset}-{_identity(parsed)}"  # changed params are another lab
-    files.write_bytes(root / "params.json", parsed.model_dump_json(indent=2).encode())
-    return Lab(parsed, root, chosen.workers).prepared()
-
-
-def write(lab: Lab, chosen: argparse.Namespace, name: str, **content: Any) -> None:
-    """Write a script's raw numbers with their command, code and machine."""
-    on = str(device.prepare(lab.params.compute))
-    head = {"command": command(name, sys.argv[1:])} | about(on) | {"data": lab.info.digest}
-    if lab.trained_by:
-        head["trained_by"] = sorted(lab.trained_by)
-    files.write_json(chosen.results / chosen.preset / f"{name}.json", head | content)
-
-
-def command(name: str, options: list[str]) -> str:
-    """Return a script's command as one types it."""
-    return shlex.join(["python", "-m", f"bench.method.{name}", *options])

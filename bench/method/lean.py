@@ -29,8 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.method import lab as labs
-from bench.method import statistics
+from bench.method import scripts, statistics
 from bench.method.cost import candidates_macs
 from bench.method.family import one_shot_lab
 from bench.method.lab import Lab
@@ -224,9 +223,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="cifar10-cpu", help="whose results are read")
     parser.add_argument("--seeds", type=int, default=20, help="searches of each arm")
-    parser.add_argument("--results", type=Path, default=labs.RESULTS, help="folder of the JSON")
+    parser.add_argument("--results", type=Path, default=scripts.RESULTS, help="folder of the JSON")
     chosen = parser.parse_args()
-    folder, params = chosen.results / chosen.preset, labs.params_of(chosen.preset)
+    folder, params = chosen.results / chosen.preset, scripts.params_of(chosen.preset)
     board = Scoreboard.of(folder)
     priced = json.loads((folder / "cost.json").read_text())["one_shot"]
     arms: dict[str, Any] = {}
@@ -243,7 +242,7 @@ def main() -> None:
         arms[name] = row
         print(f"{'':40} {total:.3g}, {row['ratios']}, {row['less_reference']}", flush=True)
     said = ["--preset", chosen.preset, "--seeds", str(chosen.seeds)]
-    head = {"command": labs.command("lean", said)} | about("cpu")
+    head = {"command": scripts.command("lean", said)} | about("cpu")
     files.write_json(folder / "lean.json", head | {"arms": arms})
 
 

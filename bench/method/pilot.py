@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.method import lab as labs
-from bench.method import prices, rank, statistics
+from bench.method import prices, rank, scripts, statistics
 from bench.method.lab import Lab
 from bench.method.markdown import origin, table
 from scalenet.space import cost
@@ -69,8 +68,8 @@ def refuse_too_few(networks: int, seeds: int) -> None:
 
 def main() -> None:
     """Print the plan, train size by size, and say what was found."""
-    chosen = labs.options(__doc__, **OPTIONS)
-    lab = labs.open_lab(chosen)
+    chosen = scripts.options(__doc__, **OPTIONS)
+    lab = scripts.open_lab(chosen)
     refuse_too_few(chosen.networks, chosen.seeds)
     sizes = rank.sizes_of(chosen.stages, lab)
     every = rank.networks(lab, chosen.networks)
@@ -83,7 +82,7 @@ def main() -> None:
         rows += trained(lab, size, networks, chosen.seeds)
         result = found(rows)
         show(result)
-        labs.write(lab, chosen, "pilot", seeds=chosen.seeds, networks=rows, found=result)
+        scripts.write(lab, chosen, "pilot", seeds=chosen.seeds, networks=rows, found=result)
 
 
 def show(result: dict[str, dict[str, Any]]) -> None:

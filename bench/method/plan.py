@@ -20,8 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.method import lab as labs
-from bench.method import pilot, prices, rank
+from bench.method import pilot, prices, rank, scripts
 from bench.method.cost import training_macs
 from bench.method.lab import Lab
 from bench.method.prices import Price, per_training
@@ -144,7 +143,7 @@ def commands(lab: Lab, chosen: argparse.Namespace) -> list[str]:
     }  # fmt: skip
     same = ["--workers", str(chosen.workers)]
     return [
-        labs.command(name, ["--preset", chosen.preset, *own, *same])
+        scripts.command(name, ["--preset", chosen.preset, *own, *same])
         for name, own in options.items()
     ]
 
@@ -165,7 +164,7 @@ def experiment(lab: Lab, chosen: argparse.Namespace) -> list[Price]:
 
 def main() -> None:
     """Print the commands and what they cost; compute none of them."""
-    chosen = labs.options(
+    chosen = scripts.options(
         __doc__,
         networks=6,
         trainings=3,
@@ -175,7 +174,7 @@ def main() -> None:
         principal=4,
         others="S1,S3,S5",
     )
-    lab = labs.open_lab(chosen)
+    lab = scripts.open_lab(chosen)
     prices.show(experiment(lab, chosen))
     print("\n".join(commands(lab, chosen)))
 

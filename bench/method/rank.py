@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.method import lab as labs
+from bench.method import scripts
 from bench.method.cost import training_macs
 from bench.method.lab import Lab, Made
 from bench.method.statistics import kendall
@@ -185,8 +185,8 @@ def show(name: str, found: dict) -> None:
 
 def main() -> None:
     """Train the networks, then score them with every variant."""
-    chosen = labs.options(__doc__, **OPTIONS)
-    lab = labs.open_lab(chosen)
+    chosen = scripts.options(__doc__, **OPTIONS)
+    lab = scripts.open_lab(chosen)
     variants, sizes = variants_of(chosen.variants), sizes_of(chosen.stages, lab)
     drawn = [pair for pair in networks(lab, chosen.networks) if pair[0] in sizes]
     accuracies = trainings(lab, drawn, chosen.trainings)
@@ -199,7 +199,7 @@ def main() -> None:
         {"stage": s, "network": str(n), "trained": fmean(own), "accuracies": own}
         for (s, n), own in zip(drawn, accuracies, strict=True)
     ]
-    labs.write(
+    scripts.write(
         lab,
         chosen,
         "rank",

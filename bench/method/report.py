@@ -20,8 +20,8 @@ from bench.method import (
     tablereport,
 )
 from bench.method import noise as noises
-from bench.method.lab import RESULTS
 from bench.method.markdown import difference, interval, mean, millions, origin, percent, table
+from bench.method.scripts import RESULTS
 
 Result = dict[str, Any]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.method import lab as labs
+from bench.method import scripts
 from bench.method.lab import Lab
 from bench.method.rank import scores, variant
 from scalenet.space import cost
@@ -54,8 +54,8 @@ def ends(lab: Lab) -> list[tuple[str, Network]]:
 
 def main() -> None:
     """Train every way and score the ends."""
-    chosen = labs.options(__doc__)
-    lab = labs.open_lab(chosen)
+    chosen = scripts.options(__doc__)
+    lab = scripts.open_lab(chosen)
     extremes = ends(lab)
     found = {
         way: scores(variant(lab, {"sampling": way}), [(0, n) for _, n in extremes], images=0)
@@ -67,7 +67,7 @@ def main() -> None:
     ]
     for row in rows:
         print(f"{row['what']:20}", ", ".join(f"{way} {row[way]:.2%}" for way in found))
-    labs.write(lab, chosen, "sampling", histogram=histogram(lab), ends=rows)
+    scripts.write(lab, chosen, "sampling", histogram=histogram(lab), ends=rows)
 
 
 if __name__ == "__main__":

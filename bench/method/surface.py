@@ -26,8 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.method import lab as labs
-from bench.method import regressions
+from bench.method import regressions, scripts
 from bench.method.noise import CIFAR10
 from bench.speed.common import about
 from scalenet.config.params import Params
@@ -252,9 +251,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="cifar10-cpu", help="whose results are read")
     parser.add_argument("--tables", type=Path, help="folder with a grids.csv")
-    parser.add_argument("--results", type=Path, default=labs.RESULTS, help="folder of the JSON")
+    parser.add_argument("--results", type=Path, default=scripts.RESULTS, help="folder of the JSON")
     chosen = parser.parse_args()
-    folder, params = chosen.results / chosen.preset, labs.params_of(chosen.preset)
+    folder, params = chosen.results / chosen.preset, scripts.params_of(chosen.preset)
     results = [json.loads((folder / f"{n}.json").read_text())
                for n in ("rank", "family", "extrapolation")]  # fmt: skip
     rows = known(*results[:2], results[2]["hidden"]["predicted"])
@@ -273,7 +272,7 @@ def main() -> None:
     }  # fmt: skip
     said = ["--preset", chosen.preset]
     said += ["--tables", chosen.tables.resolve().name] if chosen.tables else []
-    head = {"command": labs.command("surface", said)} | about("cpu")
+    head = {"command": scripts.command("surface", said)} | about("cpu")
     files.write_json(folder / "surface.json", head | found)
     for name, row in found["losses"].items():
         for law, said in row["laws"].items():

@@ -15,8 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.method import lab as labs
-from bench.method import priors, tablefiles, tablelaws, tablesearch
+from bench.method import priors, scripts, tablefiles, tablelaws, tablesearch, tablespace
 from bench.method.tablefiles import Contents, Networks, Published
 from bench.speed.common import about
 from scalenet.config import params as config
@@ -57,7 +56,7 @@ def searches(
     return {
         name: {
             str(share): tablesearch.compare(
-                tablesearch.within(table, share), params, seeds, evaluations
+                tablespace.within(table, share), params, seeds, evaluations
             )
             for share in BUDGETS
         }
@@ -105,7 +104,7 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=20, help="runs of each search")
     parser.add_argument("--evaluations", type=int, default=400, help="that a search may make")
-    parser.add_argument("--results", type=Path, default=labs.RESULTS, help="folder of the JSON")
+    parser.add_argument("--results", type=Path, default=scripts.RESULTS, help="folder of the JSON")
     return parser.parse_args()
 
 
@@ -124,7 +123,7 @@ def main() -> None:
     show(found)
     said = ["--tables", chosen.tables.resolve().name, "--seeds", str(chosen.seeds)]
     said += ["--evaluations", str(chosen.evaluations)]
-    head = {"command": labs.command("tables", said), "seeds": chosen.seeds} | about("cpu")
+    head = {"command": scripts.command("tables", said), "seeds": chosen.seeds} | about("cpu")
     chosen.results.mkdir(parents=True, exist_ok=True)
     files.write_json(chosen.results / "tables.json", head | found)
 
