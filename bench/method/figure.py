@@ -42,6 +42,7 @@ def draw(family: dict[str, Any], path: Path) -> None:
                 alpha=1 if principal else 0.5,
                 label=arm,
             )
+        axes.set_ylim(*_shown(family["arms"]))
         for size, row in family["arms"]["ours"].items():
             axes.annotate(
                 size, (flops[size], 100 * row["mean"]), (-16, 8), textcoords="offset points"
@@ -56,3 +57,13 @@ def draw(family: dict[str, Any], path: Path) -> None:
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
         figure.savefig(path, metadata={"Date": None, "Creator": None})
         plt.close(figure)
+
+
+def _shown(arms: dict[str, Any]) -> tuple[float, float]:
+    """Return the range of the axis in %: all means and the two first arms' intervals. An interval
+    of two trainings runs over the edge, and would flatten all else."""
+    rows = [(row, arm in list(STYLES)[:2]) for arm, of in arms.items() for row in of.values()]
+    ends = [row["mean"] for row, _ in rows]
+    ends += [row[end] for row, first in rows if first for end in ("low", "high") if row[end]]
+    spare = 0.06 * (max(ends) - min(ends))
+    return 100 * (min(ends) - spare), 100 * (max(ends) + 2 * spare)
