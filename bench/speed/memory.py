@@ -5,14 +5,13 @@ Both are peaks of a process of its own.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
-from bench.speed.common import CLASSES, options, show, spread, write
+from bench.speed.common import CLASSES, options, peak, show, spread, write
 from bench.speed.step import networks, stepper
 from scalenet.config import params as stage_params
 from scalenet.nets import child, elastic
@@ -22,7 +21,7 @@ from scalenet.space.network import Task
 STEPS = 6
 
 
-def peak(what: str, batch: int, device: str) -> float:
+def added(what: str, batch: int, device: str) -> float:
     """Train for a few steps in this process; return the bytes that training added at its peak."""
     params, generator = stage_params.load(Path("params.yaml")), torch.Generator().manual_seed(0)
     largest = scale.largest(params.space, params.scaling)
@@ -30,7 +29,7 @@ def peak(what: str, batch: int, device: str) -> float:
     torch.set_num_threads(1)
     # the libraries' own memory
     torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = peak()
     px = largest.resolution
     images = torch.randn(batch, task.channels, px, px, device=device)
     if what == "alone":
@@ -45,14 +44,14 @@ def peak(what: str, batch: int, device: str) -> float:
         step()
     if device.startswith("cuda"):
         return float(torch.cuda.max_memory_allocated())
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+    return 2**20 * (peak() - before)
 
 
 def main() -> None:
     """Measure both in processes of their own, in turns."""
     chosen = options(__doc__, repeats=5, batch=256, what="")
     if chosen.what:
-        print(peak(chosen.what, chosen.batch, chosen.device))
+        print(added(chosen.what, chosen.batch, chosen.device))
         return
     peaks: dict[str, list[float]] = {"inside": [], "alone": []}
     for _ in range(chosen.repeats):
