@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -136,8 +137,10 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_named(built, photographs, t
     folder, _ = photographs
     (tmp_path / "bad.png").write_bytes((folder / "0001.png").read_bytes()[:40])
     (tmp_path / "good.png").write_bytes((folder / "0001.png").read_bytes())
-    said = scalenet("predict", "s0", tmp_path, cwd=built, code=2)
-    assert "bad.png  cannot be read" in said and "good.png" in said and "1 of 2 images" in said
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes((folder / "0001.png").read_bytes())
+    said = scalenet("predict", "s0", tmp_path, "--csv", tmp_path / "x.csv", cwd=built, code=2)
+    assert "/caf\xe9.png,1," in (tmp_path / "x.csv").read_text()
+    assert "bad.png  cannot be read" in said and "good.png" in said and "1 of 3 images" in said
     assert "BytesIO" not in said
 
 

@@ -209,6 +209,25 @@ def test_other_data_and_other_classes_ask(root, params, capsys, change, said):
     assert aliases(root) == {"s0": "4"}
 
 
+def test_a_class_of_another_name_is_another_generation(root, params, capsys):
+    """Pixels, labels and weights are the same; what is deployed answers with the old name."""
+    old = generations.here(root)
+    renamed = INFO.model_copy(update={"classes": ["a", "b", "crane"]})
+    build(root, GOOD, info=renamed)
+    assert "registered generation" in deployment.enter(root, params) and aliases(root) == FIRST
+    assert generations.here(root) != old
+    said = promoted(root, params, capsys, yes=True)
+    assert "the classes changed (gone: c; new: crane)" in said
+    assert aliases(root) == {"s0": "4", "s1": "5", "s2": "6"}
+    many = [f"class {i} of a thousand" for i in range(1000)]  # a tag holds some of them
+    last = INFO.model_copy(update={"classes": [*many, "z"]})
+    other = INFO.model_copy(update={"classes": [*many, "y"]})
+    made = build(root, ALONE)
+    tags = [registry.tags(made[0], info) for info in (last, other)]
+    assert tags[0]["classes"] == tags[1]["classes"]
+    assert registry.identity(tags[0]) != registry.identity(tags[1])
+
+
 def test_a_terminal_is_asked_and_no_leaves_everything(root, params, capsys, monkeypatch):
     build(root, ALONE, info=INFO.model_copy(update={"digest": "d2"}))
     deployment.enter(root, params)

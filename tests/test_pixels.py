@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from test_sources import data
 
-from scalenet.data.pixels import as_array, image_array
+from scalenet.data.pixels import DAMAGED, as_array, image_array
 
 STEPS = np.linspace(0, 255, 64).round().reshape(8, 8)  # one 8x8 image with all levels
 
@@ -159,6 +159,15 @@ def test_a_damaged_note_of_a_png_does_not_damage_the_image(chunk, checksum):
     odd = struct.pack(">I", len(content)) + chunk + content + struct.pack(">I", crc)
     found = image_array(data(), whole[:33] + odd + whole[33:])
     assert np.array_equal(found[0], STEPS)
+
+
+def test_a_palette_that_is_missing_is_damage():
+    """Pillow asserts that it is there."""
+    with_one = saved(Image.fromarray(STEPS.astype(np.uint8)).convert("P"), "png")
+    start = with_one.index(b"PLTE") - 4
+    length = int.from_bytes(with_one[start : start + 4], "big")
+    with pytest.raises(DAMAGED):
+        image_array(data(), with_one[:start] + with_one[start + 12 + length :])
 
 
 # --- shapes ---------------------------------------------------------------------------------------

@@ -140,6 +140,32 @@ def test_splits_without_classes_are_no_classes(tmp_path):
         find(unpacked(tmp_path / "b", images("train", "val/ant", "val/bee")))
 
 
+@pytest.mark.parametrize(
+    "splits",
+    [
+        ("training_set/training_set", "test_set/test_set"),
+        ("seg_train", "seg_test"),
+        ("trainset", "valset"),
+        ("1_train", "2_test"),
+        ("Train Images", "Test Images"),
+        ("TrainData", "ValData"),
+        ("birds/v2/train-v2", "birds/v2/test-v2"),
+    ],
+)
+def test_folders_that_are_splits_by_a_word_of_their_names_are_no_classes(tmp_path, splits):
+    path = unpacked(tmp_path / "a", images(*(f"{s}/{c}" for s in splits for c in ("ant", "bee"))))
+    with pytest.raises(ValueError, match=r"the same folders \(ant, bee\).* call them .*train"):
+        find(path)
+
+
+@pytest.mark.parametrize(
+    "classes", [("trains", "buses"), ("test tube", "flask"), ("train/day", "test rig/front")]
+)
+def test_classes_with_such_words_are_classes(tmp_path, classes):
+    source = find(unpacked(tmp_path / "a", images(*classes)))
+    assert source.classes == sorted(name.split("/")[0] for name in classes)
+
+
 # --- archives -------------------------------------------------------------------------------------
 
 
@@ -315,6 +341,7 @@ def test_what_systems_leave_behind_is_no_image(tmp_path):
     junk = {f"{place}{name}": picture(7) for name in left for place in ("", "ant/", "bee/")}
     source = find(unpacked(tmp_path / "a", images("ant", "bee") | junk))
     assert source.classes == ["ant", "bee"] and len(source.labels) == 10
+    assert len(source.ignored) >= 24, "a folder that is passed over is counted too"
 
 
 def test_class_names_may_hold_anything(tmp_path):

@@ -165,6 +165,8 @@ def test_groups_by_a_pattern_stay_together_and_are_counted(tmp_path):
     path = unpacked(tmp_path / "a", files)
     made, told = prepared(path, group="^(.*)_")
     assert made.read.groups == 30 and made.read.torn == 0 and "30 groups" in told[0]["summary"]
+    assert 0 < made.read.tested < 30
+    assert f"warning: test has {made.read.tested} groups, and images of one" in told[0]["summary"]
     home = {
         int(level): split
         for split, part in made.splits.items()

@@ -388,6 +388,30 @@ def watched_member(params, images, select, state=None, emit=loop.ignore):
 HELD_BACK = {"use_select": False, "watch": 48}
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b'{"a": 1}'])
+def test_a_damaged_record_of_what_was_judged_has_training_begin_anew(
+    make_params, toy, tmp_path, damage
+):
+    """Gone on from its checkpoint, the curve would lack what was judged before."""
+    params, images, select = make_params({"retrain": HELD_BACK}), toy(96), toy(60, seed=1)
+    _, whole = watched_member(params, images, select)
+
+    class Cut(Exception):
+        pass
+
+    def cut(record):
+        if record["event"] == "step" and record["step"] > 16:
+            raise Cut
+
+    with pytest.raises(Cut):
+        watched_member(params, images, select, tmp_path, cut)
+    (tmp_path / "watched.json").write_bytes(damage)
+    told = []
+    _, curve = watched_member(params, images, select, tmp_path, told.append)
+    assert curve == whole and "watched.json is damaged" in told[0]["text"]
+    assert (tmp_path / "watched.json.damaged").read_bytes() == damage
+
+
 def test_a_member_is_judged_at_each_checkpoint_and_at_the_end(make_params, toy):
     params, images, select, told = make_params({"retrain": HELD_BACK}), toy(96), toy(60, seed=1), []
     net, curve = watched_member(params, images, select, emit=told.append)

@@ -51,7 +51,7 @@ def command(
     while part := list(islice(read, BATCH)):
         rows += _said(net, part, info.classes, top)
     if table:
-        write_table(table, COLUMNS, rows)
+        write_table(table, COLUMNS, ((shown(str(path)), *rest) for path, *rest in rows))
     if labelled:
         click.echo(_right(rows))
     failed = sum(bool(row[-1]) for row in rows)
@@ -70,13 +70,13 @@ def _said(net: Any, photos: list[Any], classes: list[str], top: int) -> list[tup
     rows: list[tuple[Any, ...]] = []
     for photo in photos:
         if photo.pixels is None:
-            click.echo(f"{photo.path}  cannot be read: {photo.fault}")
+            click.echo(f"{shown(str(photo.path))}  cannot be read: {photo.fault}")
             rows.append((photo.path, "", "", "", photo.fault))
             continue
         chances = next(answers)
         best = chances.argsort()[::-1][:top]
         names = "  ".join(f"{classes[i]} {chances[i]:.1%}" for i in best)
-        click.echo(f"{photo.path}  {names}")
+        click.echo(f"{shown(str(photo.path))}  {names}")
         rows += [
             (photo.path, rank, classes[i], f"{chances[i]:.5f}", "")
             for rank, i in enumerate(best, start=1)

@@ -23,10 +23,10 @@ from scalenet.records.documents import DataInfo
 PACKAGES = ("torch", "mlflow", "numpy", "pillow", "pandas")  # all that loading a member needs
 CARRIED = {"__init__.py": loader, "served.py": served, "pixels.py": pixels}
 INPUT = (
-    "image files (bytes, paths, or base64 in JSON), or arrays: uint8 or floats in 0…1; (H, W), "
-    "(H, W, C), (C, H, W), (N, H, W, C) or (N, C, H, W), C = 1, 3 or 4, any size. Channels are the "
-    "last axis where it has 1, 3 or 4, else the first of an image; stored images (C, {size}, "
-    "{size}) are known by their shape"
+    "image files (bytes, pathlib.Path, or base64 in JSON), or arrays: uint8 or floats in 0…1; "
+    "(H, W), (H, W, C), (C, H, W), (N, H, W, C) or (N, C, H, W), C = 1, 3 or 4, any size. Channels "
+    "are the last axis where it has 1, 3 or 4, else the first of an image; stored images (C, "
+    "{size}, {size}) are known by their shape"
 )
 OUTPUT = (
     "a row an image: class, probability, and probabilities, which maps every class to its own, the "

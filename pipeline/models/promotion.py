@@ -153,7 +153,7 @@ def _compared(root: Path, client: MlflowClient, change: Change, confidence: floa
 
 
 def _is_same(old: ModelVersion, new: ModelVersion) -> bool:
-    return all(old.tags[key] == new.tags[key] for key in ("weights", "data"))
+    return all(old.tags[key] == new.tags[key] for key in ("weights", "data", "classes"))
 
 
 def _obstacle(old: ModelVersion, new: ModelVersion) -> str:

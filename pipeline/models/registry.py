@@ -28,6 +28,7 @@ IDENTITY = (
     "data",
     "interval",
     "takes",
+    "names",
 )  # tags; a version with the same ones is the same member
 TAKES = "image files and arrays"  # earlier versions take stored images alone, and have no such tag
 PAGE = 200
@@ -107,6 +108,7 @@ def tags(trained: Trained, info: DataInfo) -> dict[str, str]:
         "balanced": f"{trained.balanced:.6f}",
         **({"select": f"{trained.select.accuracy:.6f}"} if trained.select else {}),
         "classes": named(info.classes),
+        "names": files.digest(info.classes),  # of all of them, of which a tag holds some
     }
 
 

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
+from PIL import Image
 
 from scalenet import stages
+from scalenet.config import params
 from scalenet.config.away import Unavailable
+from scalenet.data import intake, readers
 from scalenet.pipeline import cli, make_prefect_home, project
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Graph
@@ -53,6 +56,29 @@ def test_a_disk_that_takes_no_more_is_named_and_the_old_file_stays(tmp_path):
     assert len(kept.records) > 20 and not kept.damaged, "a torn last line is none"
     kept.close()
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_disk_that_takes_no_more_images_is_named(tmp_path, monkeypatch):
+    """They lie there twice while they are taken in, so that is where it fills."""
+
+    class Full:
+        def __init__(self, dir):
+            self.dir = dir
+
+        def tell(self):
+            return 0
+
+        def write(self, content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(intake.tempfile, "TemporaryFile", Full)
+    for name in ("ant", "bee"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(9):
+            Image.new("L", (8, 8), 9 * i).save(tmp_path / "photos" / name / f"{i}.png")
+    section = params.load(ROOT / "params.yaml").data.model_copy(update={"source": "photos"})
+    with pytest.raises(ValueError, match=r"cannot be written \(No space left.*free space on that"):
+        intake.take(section, readers.find(section, tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize(

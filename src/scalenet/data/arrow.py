@@ -16,6 +16,7 @@ from typing import Any
 from scalenet.config.params import Data, ImageTable
 from scalenet.data.decoding import source_of
 from scalenet.data.listing import Files, unreadable
+from scalenet.data.names import few
 from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, ordered
 from scalenet.data.source import OWN_SPLITS, Source
 
@@ -84,10 +85,13 @@ def by_shards(params: Data, path: Path) -> Source:
     found: dict[str, Row] = {}
     order: dict[str, None] = {}
     top, tables, table = path if path.is_dir() else path.parent, {}, params.table
-    for file in shards(path):
+    splits = {file: _split(file.relative_to(top).as_posix()) for file in shards(path)}
+    if params.table is None or not params.table.split:
+        _refuse_unsplit(path, splits)
+    for file, split in splits.items():
         schema = _schema(file)
         table = tables[file] = _table(params.table, schema, file)
-        classes, split = _classes(schema, table.label), _split(file.relative_to(top).as_posix())
+        classes = _classes(schema, table.label)
         order |= dict.fromkeys(classes)
         columns = [table.label, table.split, table.group]
         for i, (label, word, group) in enumerate(_cells(file, columns)):
@@ -99,9 +103,10 @@ def by_shards(params: Data, path: Path) -> Source:
     rows = {name: row for name, row in found.items() if row.label}
     others = {name: NO_LABEL for name in found if name not in rows}
     used = {row.label for row in rows.values()}
-    names = [name for name in order if name in used]
+    unnamed = [name for name in ordered(rows) if name not in order]  # by files without features
+    names = [*(name for name in order if name in used), *unnamed]
     files = Files(top, list(rows), set(), others, _reading(tables, top))
-    return source_of(params, files, as_rows(rows, table), names or ordered(rows), others)
+    return source_of(params, files, as_rows(rows, table), names, others)
 
 
 def _reading(
@@ -183,7 +188,10 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     """Return what a Hugging Face data set says of its columns; nothing of others."""
     try:
         about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        return about.get("info", {}).get("features") or {}
+        said = about.get("info", {}).get("features") or {}
+        return {
+            name: of for name, of in said.items() if isinstance(of, dict)
+        }  # lists are sequences
     except (ValueError, AttributeError):
         return {}
 
@@ -216,6 +224,17 @@ def _holds_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return kind.get_field_index("bytes") >= 0
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _refuse_unsplit(path: Path, splits: dict[Path, str]) -> None:
+    """Refuse files that no split's word names beside others that one does: mixed, what was kept
+    apart for a test would be trained on."""
+    odd = [file.name for file, word in splits.items() if not word]
+    if odd and any(splits.values()):
+        raise ValueError(
+            f"data.source: {path} has {few(odd)} beside files that name a split; splits are called"
+            f" {', '.join(OWN_SPLITS)}: rename or take out {few(odd)}"
+        )
 
 
 def _split(name: str) -> str:

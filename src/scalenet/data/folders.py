@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from scalenet.config.params import Data
 from scalenet.data.decoding import Rows, source_of
 from scalenet.data.listing import IGNORED, LOOSE, Files
-from scalenet.data.names import shown
+from scalenet.data.names import few, shown
 from scalenet.data.source import OWN_SPLITS, Source, val_is_test
+
+# a word of a folder's name that says which split it is, such as that of seg_train or Test Images
+SPLIT = re.compile(
+    r"(train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?)(?:sets?|data|images?|imgs?)?"
+)
 
 
 def labelled(params: Data, files: Files) -> Source:
@@ -21,6 +27,7 @@ def labelled(params: Data, files: Files) -> Source:
     top = _root(list(paths.values()))
     below = {path[top:] for path in paths.values() if len(path) > top + 1}
     _refuse_unsorted(files.origin, below)
+    _refuse_nearly_splits(files.origin, below)
     splits = _given_splits(files.origin, below)
     level = top + bool(splits)  # of the folders that are classes
     kept = {name: path for name, path in paths.items() if len(path) > level + 1}
@@ -79,6 +86,32 @@ def _refuse_unsorted(origin: Path, paths: set[tuple[str, ...]]) -> None:
             f"folder, so nothing says what they show; sort them into {unsorted[0]}/<class>/, or "
             f"take {', '.join(unsorted)} out of the source"
         )
+
+
+def _refuse_nearly_splits(origin: Path, paths: set[tuple[str, ...]]) -> None:
+    """Refuse folders with the same folders in them that are splits by a word of their names alone,
+    such as seg_train beside seg_test: which split an image is in would be learnt as its class."""
+    inside: dict[str, set[str]] = {}
+    for path in paths:
+        if len(path) > 2 and _split_word(path[0]):
+            inside.setdefault(path[0], set()).add(path[-2])
+    splits = {_split_word(name) for name in inside}
+    if len(splits) < 2 or all(name.lower() in OWN_SPLITS for name in inside):
+        return
+    if same := set.intersection(*inside.values()):
+        called = ["val" if name == "select" else name for name in sorted(splits)]
+        raise ValueError(
+            f"data.source: {origin} has {few(sorted(inside))}, which hold the same folders "
+            f"({few(sorted(same))}); if they are splits, call them {' and '.join(called)}, "
+            "with a folder for each class in them; if they are classes, give them other names"
+        )
+
+
+def _split_word(name: str) -> str | None:
+    """Return the split that a word of a folder's name says, if one does."""
+    parts = re.split(r"[\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
+    said = (SPLIT.fullmatch(part.lower()) for part in parts)
+    return next((OWN_SPLITS[word[1]] for word in said if word), None)
 
 
 def _given_splits(origin: Path, paths: set[tuple[str, ...]]) -> dict[str, str]:

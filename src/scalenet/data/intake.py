@@ -30,6 +30,7 @@ from scalenet.data.cores import cores
 from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.data.source import Content, Source
 from scalenet.data.store import FilePixels, Square
+from scalenet.records import files
 
 MOST = 2**23  # bytes of files, or of pixels, that a process is given at a time
 IMAGES = 256  # the same, in images
@@ -76,17 +77,21 @@ def take(params: Data, source: Source, folder: Path | None = None) -> Taken:
         np.zeros(count, np.uint32),
     )
     starts = np.zeros(count, np.int64)
-    # it has no name, so that nothing is left behind; whoever reads it keeps it open
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+    place = folder or Path(tempfile.gettempdir())
+    with files.written(place):
+        # it has no name, so that nothing is left behind; whoever reads it keeps it open
+        file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115
     with closing(_looked(params, source)) as looked:
         for index, found, entries, faults in looked:
             for column, part in zip(facts, found, strict=True):
                 column[index] = part
             starts[index] = file.tell() + np.cumsum(found.lengths, dtype=np.int64) - found.lengths
-            file.write(entries)
+            with files.written(place):
+                file.write(entries)
             for i, why in faults.items():
                 source.fault(i, why)
-    file.flush()
+    with files.written(place):
+        file.flush()
     return Taken(facts, FilePixels(file, form, starts, starts + facts.lengths))
 
 

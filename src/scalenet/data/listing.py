@@ -76,6 +76,7 @@ def folder(path: Path) -> Files:
     folders: set[str] = set()
     for place, inside, files in os.walk(path, onerror=_closed):
         here = Path(place).relative_to(path)
+        reasons |= {(here / name).as_posix(): HIDDEN for name in inside if not seen(name)}
         inside[:] = sorted(name for name in inside if seen(name))
         for name in [name for name in inside if (path / here / name).is_symlink()]:
             _refuse_link(path, here / name)

@@ -18,7 +18,8 @@ from PIL import ExifTags, Image
 # what Pillow's readers raise for content that is not what it claims to be
 DAMAGED = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError),
-    *(ArithmeticError, RuntimeError, struct.error, MemoryError, Image.DecompressionBombError),
+    *(ArithmeticError, RuntimeError, struct.error, MemoryError, AssertionError),
+    Image.DecompressionBombError,
 )
 MOST_ASPECT = 100  # longer side / shorter side
 MOST_PIXELS = 2**26  # that are decoded of an image: of some kinds they then take a GB of memory

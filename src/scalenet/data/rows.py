@@ -38,7 +38,9 @@ def as_rows(rows: dict[str, Row], table: ImageTable | None) -> Rows:
 def ordered(rows: dict[str, Row]) -> list[str]:
     """Return the classes in order: as numbers, if all of them are."""
     classes = {row.label for row in rows.values()}
-    return sorted(classes, key=int if all(name.isdecimal() for name in classes) else None)
+    if all(name.isdecimal() for name in classes):
+        return sorted(classes, key=lambda name: (int(name), name))  # 01 and 1 are two
+    return sorted(classes)
 
 
 def check_columns(columns: list[str], table: ImageTable) -> None:

@@ -53,6 +53,7 @@ def reading(params: Data, source: Source, made: Cut) -> Reading:
         dropped=made.dropped,
         groups=len(together),
         torn=sum(len(splits) > 1 for splits in together.values()),
+        tested=sum("test" in splits for splits in together.values()),
         brightest=max(int(made.facts.brightest[i].max()) for i in made.places.values()),
         unmarked=source.files is not None and source.files.unmarked,
     )
@@ -115,6 +116,11 @@ def warnings(read: Reading) -> list[str]:
         found.append(f"{said} ({few(read.conflicting)})")
     if read.torn:
         found.append(f"{read.torn:,} groups are in two of the source's own splits")
+    if read.tested:
+        found.append(
+            f"test has {read.tested:,} groups, and images of one are alike; intervals, and what is "
+            "beyond noise, take every image for itself, so with few groups they are too sure"
+        )
     for split, counts in read.taken.items():
         if lacking := [name for name, count in counts.items() if not count]:
             found.append(f"{split} has no image of {few(lacking)}")

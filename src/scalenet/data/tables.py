@@ -51,6 +51,9 @@ def matched(
 ) -> tuple[dict[str, Row], dict[str, str]]:
     """Return the row of each image, and why other rows, by image or number, cannot be used."""
     known = {shown(name): name for name in files.names}
+    for stem, names in _stems(known).items():
+        if len(names) == 1:
+            known.setdefault(stem, names[0])
     found: dict[str, Row] = {}
     others: dict[str, str] = {}
     for number, row in enumerate(rows, 2):  # the first line names the columns
@@ -65,6 +68,14 @@ def matched(
         elif found[name] is not row:
             others[f"row {number}"] = TWICE
     return {name: row for name, row in found.items() if name not in others}, others
+
+
+def _stems(known: dict[str, str]) -> dict[str, list[str]]:
+    """Return the images that a path without a suffix may mean."""
+    stems: dict[str, list[str]] = {}
+    for place, name in known.items():
+        stems.setdefault(posixpath.splitext(place)[0], []).append(name)
+    return stems
 
 
 def _image(files: Files, known: dict[str, str], base: str, path: str) -> tuple[str | None, str]:
@@ -127,19 +138,23 @@ def _lines(text: str, table: ImageTable) -> list[list[str]]:
     """Split a text by the separator with which its first line has most of the columns wanted."""
     wanted = {table.path, table.label, table.split, table.group}
 
-    def lines(separator: str) -> Iterator[list[str]]:
-        return csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    def lines(separator: str, strict: bool = False) -> Iterator[list[str]]:
+        return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
 
     def columns(separator: str) -> tuple[int, int]:
         head = [cell.strip() for cell in next(lines(separator))]
         return len(wanted & set(head)), len(head)
 
     try:
-        return list(lines(max(SEPARATORS, key=columns)))
+        # strict: a quote that nothing closes would take all that follows into its cell
+        return list(lines(max(SEPARATORS, key=columns), strict=True))
     except StopIteration:
         return []
     except csv.Error as error:
-        raise ValueError(f"data.table.file: {table.file} is no table ({error})") from error
+        raise ValueError(
+            f"data.table.file: {table.file} is no table ({error}); a cell that begins with a quote "
+            'ends with one, and has others in it twice ("")'
+        ) from error
 
 
 def _text(content: bytes) -> str:

@@ -22,8 +22,8 @@ BATCH = 64  # images that are computed at a time: it bounds memory, and changes 
 CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
 NUMBERS = (int, float, list, tuple)  # what makes a list an array, as JSON has it
 TAKES = (
-    "give image files (bytes, paths, or base64 in JSON), pictures of Pillow, or arrays (H, W), "
-    "(H, W, C), (C, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4"
+    "give image files (bytes, pathlib.Path, or base64 in JSON), pictures of Pillow, or arrays "
+    "(H, W), (H, W, C), (C, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4"
 )
 LEVELS = (
     "give uint8 in 0…255 or floats in 0…1: divide bytes by 255, and do not normalise, for the "

@@ -90,8 +90,9 @@ class Reading(Document):
     Of equal images, ``duplicates`` are those that two splits share, by "test in train";
     ``repeated`` those that their split has already; ``conflicting`` names those of more than one
     class; ``dropped`` counts those left out, if data.duplicates is drop. Of ``groups``, ``torn``
-    are in more than one split, by the source's own; ``brightest`` is the highest level of all
-    pixels, 0…255. ``unmarked`` is a source that lacks its end mark, so that files may be missing.
+    are in more than one split, by the source's own, and ``tested`` in test; ``brightest`` is the
+    highest level of all pixels, 0…255. ``unmarked`` is a source that lacks its end mark, so that
+    files may be missing.
     """
 
     format: Literal[1] = 1
@@ -108,6 +109,7 @@ class Reading(Document):
     dropped: int
     groups: int
     torn: int
+    tested: int = 0
     brightest: int
     unmarked: bool = False
 

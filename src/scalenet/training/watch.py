@@ -18,7 +18,7 @@ from scalenet.nets import group
 from scalenet.records import files
 from scalenet.records.emit import Emit
 from scalenet.space.network import Network
-from scalenet.training.loop import History
+from scalenet.training.loop import CHECKPOINT, History
 
 JUDGED = 64  # images that are judged at a time, a batch of one process or another
 Judge = Callable[[Mapping[str, Tensor]], list[float]]  # averaged weights -> accuracies (0…1)
@@ -36,8 +36,23 @@ class Watch:
     def __init__(self, names: tuple[str, ...], judge: Judge | None, state: Path | None, emit: Emit):
         self.names, self.judge, self.emit = names, judge, emit
         self.file = state and state / "watched.json"
-        there = files.read_json(self.file) if self.file and self.file.exists() else {}
-        self.rows: dict[int, list[float]] = {int(step): row for step, row in there.items()}
+        self.rows = self._kept()
+
+    def _kept(self) -> dict[int, list[float]]:
+        """Return what was judged before. If that is damaged, training begins anew: its curve would
+        be another one."""
+        if not self.file or not self.file.exists():
+            return {}
+        try:
+            return {int(step): row for step, row in files.read_json(self.file).items()}
+        except (ValueError, AttributeError):
+            if group.is_first():
+                for file in (self.file.with_name(CHECKPOINT), self.file):
+                    if file.exists():
+                        files.set_aside(file)
+                text = f"{self.file} is damaged and was set aside; training begins anew"
+                self.emit({"event": "notice", "text": text})
+            return {}
 
     def __call__(self, record: Mapping[str, Any]) -> None:
         if record["event"] != "checkpoint":
