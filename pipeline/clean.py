@@ -147,7 +147,10 @@ def left_files(root: Path) -> Iterator[Path]:
 
 
 def _unlink(path: Path) -> str:
-    path.unlink(missing_ok=True)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
     return ""
 
 

@@ -16,9 +16,10 @@ from scalenet.config import params as config
 from scalenet.config.away import Unavailable, masked
 from scalenet.config.params import Params
 from scalenet.data.cores import cores
-from scalenet.pipeline import STATE, cache, clean, home
+from scalenet.pipeline import STATE, cache, clean, home, project
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import stores
+from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.runs import workspaces
 
 GIB = 2**30
@@ -87,7 +88,19 @@ def _project(root: Path) -> Iterator[Finding]:
         return None
     yield Finding(f"params.yaml: valid, family {', '.join(params.family)}")
     yield _data(root, params)
+    yield from _refused("DVC", lambda: _dvc(root))
+    yield from _refused("code", lambda: _code(root))
     return params
+
+
+def _dvc(root: Path) -> Finding:
+    Graph(root).needs(None)
+    return Finding("DVC: knows the stages of dvc.yaml")
+
+
+def _code(root: Path) -> Finding:
+    project.check_code(root)
+    return Finding("code: that of this installation")
 
 
 def _data(root: Path, params: Params) -> Finding:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from scalenet.config import yamlfile
 from scalenet.config.params import Params, parse, read_yaml
@@ -71,7 +72,7 @@ def _asked(
     for key, value in overrides.items():
         assign(content, key, _named(root, key, value))
     text = dump(yaml, content)
-    return text, YAML(typ="safe").load(text), kept
+    return text, yamlfile.parse(text), kept
 
 
 def _parsed(plain: dict[str, Any], preset: str | None) -> Params:
@@ -211,8 +212,27 @@ def assign(content: Any, key: str, value: Any) -> None:
             node[index] = value
 
 
+def _quote(content: Any) -> None:
+    for place in range(len(content)) if isinstance(content, list) else list(content):
+        value = content[place]
+        if isinstance(value, Mapping | list):
+            _quote(value)
+        elif type(value) is str and not _is_read_as(value):
+            content[place] = DoubleQuotedScalarString(value)
+
+
+def _is_read_as(word: str) -> bool:
+    """Tell whether a word without quotes is read as itself."""
+    try:
+        return yamlfile.parse(word) == word
+    except ValueError:
+        return False
+
+
 def dump(yaml: YAML, content: Any) -> str:
-    """Return what ``yaml`` loaded as text, with its comments."""
+    """Return what ``yaml`` loaded as text, with its comments; words that params.yaml's reader takes
+    for something else, such as no and off, in quotes."""
+    _quote(content)
     text = io.StringIO()
     yaml.dump(content, text)
     return text.getvalue()

@@ -185,9 +185,13 @@ def test_the_family_flow_shows_unchanged_stages_as_cached_and_reruns_what_a_numb
 
 def test_a_member_that_fails_lets_the_one_beside_it_be_committed(served):
     before = yaml.safe_load(served.read("dvc.lock"))["stages"]
+    change, params = ("--set", "retrain.calibration=100"), served.read("params.yaml")
     with FileLock(served.folder / ".state/S3/lock"):
-        change = ("--set", "retrain.calibration=100", "--set", "compute.workers=3")
         said = served.scalenet("run", *change, code=2)
+        assert "S3: another process computes it, and params.yaml stays as it is" in said
+        assert served.read("params.yaml") == params, "that one's work stays what it began with"
+        served.scalenet("params", *change, "--set", "compute.workers=3")
+        said = served.scalenet("run", code=2)
     assert "retrain@S3: S3: another process computes it; wait" in said
     assert "Traceback" not in said
     now = yaml.safe_load(served.read("dvc.lock"))["stages"]

@@ -356,6 +356,41 @@ def test_a_promotion_that_was_killed_halfway_is_finished_or_undone(
     assert aliases(root) == FIRST
 
 
+def test_a_program_that_somebody_deleted_is_in_nobodys_way(root, params, capsys):
+    """One of an older generation: what is deployed, and what is registered next, is whole."""
+    old = generations.here(root)
+    build(root, BETTER)
+    deployment.enter(root, params)
+    promoted(root, params, capsys)
+    client, deployed = stores.connect(root), aliases(root)
+    version = client.get_model_version(MODEL, "3")
+    client.delete_logged_model(registry.model_id(version))
+    assert "is deployed" in deployment.enter(root, params)
+    before = deployment.history(client, MODEL)
+    with pytest.raises(ValueError, match=r"versions 3 of .* or their programs were deleted"):
+        deployment.back(root, params)
+    assert aliases(root) == deployed and deployment.history(client, MODEL) == before
+    build(root, BEST)
+    deployment.enter(root, params)
+    assert old in shown(root)[1]
+    assert f"generation {generations.here(root)} instead of" in promoted(root, params, capsys)
+
+
+def test_what_is_not_registered_has_no_address(root, params):
+    """An alias of its size points at another family's member."""
+    assert "models:/x@s0" not in generations.load_line(root, params, "S0")
+    assert f"models:/{MODEL}@s0" in generations.load_line(root, params, "S0")
+    build(root, BETTER)
+    assert generations.load_line(root, params, "S0").endswith("S0 is not in the model registry")
+    assert "`scalenet register`" in generations.load_line(root, params, "S0")
+
+
+@pytest.mark.parametrize("alias", ["", "a b", "S9", "v1", "Latest", "ü", "x" * 256])
+def test_an_alias_that_cannot_be_is_refused_before_anything_is_picked(root, params, alias):
+    (root / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    assert scalenet(root, "pick", "--alias", alias, code=2).startswith("--alias")
+
+
 # --- freeing --------------------------------------------------------------------------------------
 
 
@@ -428,6 +463,11 @@ def test_clean_frees_what_killed_writes_left(root):
     [item] = clean.left_over(root)
     assert item.what == "artifacts/.x.json.999999999.tmp" and item.size == 3000
     assert item.free() == "" and not left.exists() and mine.exists()
+    folder = root / "artifacts/x.damaged"
+    folder.mkdir()
+    (folder / "part").write_bytes(b"x" * 20)
+    [item] = clean.left_over(root)
+    assert item.size == 20 and item.free() == "" and not folder.exists()
 
 
 def scalenet(root: Path, *arguments: str, code: int = 0) -> str:

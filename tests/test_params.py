@@ -310,6 +310,27 @@ def test_what_a_run_is_asked_for_is_refused_before_anything_is_written(tmp_path,
     assert (tmp_path / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
 
 
+@pytest.mark.parametrize("word", ["off", "no", "Yes", "1e3", "12:30", "0x10", "null", "1_000", "~"])
+def test_a_word_that_yaml_takes_for_something_else_is_written_in_quotes(tmp_path, word):
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    for key in ("data.source", "data.table"):
+        value = {"file": "t.csv", "path": word, "label": "b", "split": None, "group": None}
+        value = word if key == "data.source" else value
+        params = settings.apply(tmp_path, None, {key: value})
+        assert load(tmp_path / "params.yaml") == params
+    assert (params.data.source, params.data.table.path) == (word, word)
+
+
+def test_a_member_that_no_law_can_plan_is_refused_before_anything_is_trained():
+    two = deepcopy(COMMITTED)
+    two["scaling"]["stages"] = two["scaling"]["stages"][:2]
+    two["supernet"]["stage_weights"] = two["search"]["stage_weights"] = [1.0, 1.0]
+    with pytest.raises(ValueError, match=r"S2, S3, S4, S5 lies beyond .* there are 2; search more"):
+        parse(two)
+    two["family"] = {name: two["family"][name] for name in ("S0", "S1")}
+    assert len(parse(two).family) == 2
+
+
 def test_a_preset_is_complete_whatever_was_there(tmp_path):
     """The same params.yaml from two that differ, but for the images and where they are computed."""
     default = (ROOT / "params.yaml").read_text()

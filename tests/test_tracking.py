@@ -236,14 +236,19 @@ def test_a_project_below_a_folder_that_is_called_as_mlflows_keeps_its_paths(tmp_
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     old, new = tmp_path / "mlruns/old", tmp_path / "mlruns/new"
     old.mkdir(parents=True)
+    names = ("x", "mlruns", "mlruns/candidates")
+
+    def places(client, root):
+        ids = [stores.experiment_id(client, root, name) for name in names]
+        return [client.get_experiment(id_).artifact_location for id_ in ids]
+
     for _ in range(2):
-        client = stores.connect(old)
-        place = client.get_experiment(stores.experiment_id(client, old, "x")).artifact_location
-        assert place == f"file://{old}/mlruns/x"
+        made = places(stores.connect(old), old)
+        assert made == [f"file://{old}/mlruns/{name}" for name in names]
     old.rename(new)
-    client = stores.connect(new)
-    place = client.get_experiment(stores.experiment_id(client, new, "x")).artifact_location
-    assert place == f"file://{new}/mlruns/x"
+    (tmp_path / "mlruns/old2").mkdir()
+    made = places(stores.connect(new), new)
+    assert made == [f"file://{new}/mlruns/{name}" for name in names]
 
 
 def test_a_database_that_was_half_made_is_made_again(tmp_path, monkeypatch):

@@ -51,4 +51,4 @@ def command(networks: bool) -> None:
     click.echo("results   scalenet ui      MLflow's runs, charts and registry; Prefect's flows")
     click.echo("plots     dvc plots show   dvc metrics show")
     name = built.members[0].member.name
-    click.echo(f'load      mlflow.pyfunc.load_model("{generations.address(root, params, name)}")')
+    click.echo(generations.load_line(root, params, name))

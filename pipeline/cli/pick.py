@@ -43,6 +43,8 @@ def command(
     from scalenet.pipeline.models import generations, registry
     from scalenet.records.paths import Paths
 
+    if alias is not None:
+        generations.check_alias(alias)
     root = Path.cwd()
     params, paths = config.load(root / "params.yaml"), Paths(root)
     family = paths.published()
@@ -59,12 +61,12 @@ def command(
     if max_ms is not None:
         click.echo(f"latency   {timed[choice.chosen.member.name]:.2f} ms: {MEASURED}")
     name, model = choice.chosen.member.name, registry.model_name(params)
-    address = generations.address(root, params, name)
     if alias:
         version = generations.point(root, params, name, alias)
         click.echo(f"alias     {alias} is version {version} of {model} now")
-        address = f"models:/{model}@{alias}"
-    click.echo(f'load      mlflow.pyfunc.load_model("{address}")')
+        click.echo(f'load      mlflow.pyfunc.load_model("models:/{model}@{alias}")')
+    else:
+        click.echo(generations.load_line(root, params, name))
     click.echo(f"          scalenet predict {name.lower()} PHOTOS   scalenet export {name.lower()}")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from scalenet.config import yamlfile
 from scalenet.config.params import parse
 from scalenet.data.readers import BUNDLED
 from scalenet.pipeline import project
@@ -96,7 +97,7 @@ def params_text(choices: Choices, title: str) -> str:
         EXPLAINED,
     ]
     text = "".join(f"# {line}\n" for line in head) + _spaced(dump(yaml, content))
-    parse(YAML(typ="safe").load(text))
+    parse(yamlfile.parse(text))
     return text
 
 

@@ -43,6 +43,7 @@ def apply(root: Path, wanted: Promotion) -> None:
             }
             _remember(client, model, len(history(client, model)) + 1, entry)
         _move(client, model, wanted.target, wanted.generation)
+        page.write(client, model)
 
 
 def promote(root: Path, params: Params) -> str:
@@ -93,7 +94,6 @@ def _move(client: MlflowClient, model: str, target: dict[str, str], generation: 
     for alias in present.keys() - target.keys():
         client.delete_registered_model_alias(model, alias)
     stores.insist(client.set_registered_model_tag, model, CURRENT, generation)
-    page.write(client, model)
 
 
 def current(client: MlflowClient, model: str) -> str:
@@ -114,16 +114,29 @@ def back(root: Path, params: Params) -> tuple[dict[str, str], dict[str, Any]]:
     client, model = stores.connect(root), registry.model_name(params)
     with registry.locked(root):
         number, entry = _last(client, model)
-        there = {str(version.version) for version in registry.all_versions(client, model)}
-        if gone := sorted(set(entry["before"].values()) - there, key=int):
+        wanted = set(entry["before"].values())
+        there = {
+            str(version.version)
+            for version in registry.all_versions(client, model)
+            if str(version.version) in wanted and _has_program(client, version)
+        }
+        if gone := sorted(wanted - there, key=int):
             raise ValueError(
-                f"versions {', '.join(gone)} of {model}, which were deployed before, were freed; "
-                "`scalenet promote --list` shows what there is"
+                f"versions {', '.join(gone)} of {model}, which were deployed before, were freed, "
+                "or their programs were deleted; `scalenet promote --list` shows what there is"
             )
         present = generations.deployed(client, model)
         _move(client, model, entry["before"], entry["instead"])
         _remember(client, model, number, entry | {"undone": _now()})
+        page.write(client, model)
     return present, entry
+
+
+def _has_program(client: MlflowClient, version: ModelVersion) -> bool:
+    """Tell whether a version's program is there; those from before logged models lie with a run."""
+    if not version.source.startswith("models:/"):
+        return True
+    return registry.logged_model(client, registry.model_id(version)) is not None
 
 
 def _last(client: MlflowClient, model: str) -> tuple[int, dict[str, Any]]:

@@ -28,9 +28,9 @@ TOLERANCE = 1e-3  # of accuracy: a program's last digits may differ from the tra
 
 
 def numbers(client: MlflowClient, version: ModelVersion) -> dict[str, float]:
-    """Return a version's numbers: its accuracies, FLOPs, parameters."""
-    model = client.get_logged_model(registry.model_id(version))
-    return {metric.key: metric.value for metric in model.metrics or ()}
+    """Return a version's accuracies, FLOPs and parameters; none if its program is gone."""
+    model = registry.logged_model(client, registry.model_id(version))
+    return {metric.key: metric.value for metric in (model and model.metrics) or ()}
 
 
 def answers(root: Path, client: MlflowClient, version: ModelVersion) -> Predictions:

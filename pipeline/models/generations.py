@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,23 +90,39 @@ def versions(root: Path, params: Params) -> dict[str, str]:
     return found.numbers if found else {}
 
 
-def address(root: Path, params: Params, member: str) -> str:
+def address(root: Path, params: Params, member: str) -> str | None:
     """Return what MLflow loads a member that lies here by: its alias if that points at it, else
-    its version, else the alias that it will have."""
+    its version; None if it is not registered."""
     name, version = registry.model_name(params), versions(root, params).get(member)
+    if version is None:
+        return None
     alias = registry.alias(member)
-    if version is None or deployed(stores.connect(root), name).get(alias) == version:
+    if deployed(stores.connect(root), name).get(alias) == version:
         return f"models:/{name}@{alias}"
     return f"models:/{name}/{version}"
+
+
+def load_line(root: Path, params: Params, member: str) -> str:
+    """Return the line that says how a member is loaded from the registry."""
+    if (place := address(root, params, member)) is None:
+        return f"load      `scalenet register` first: {member} is not in the model registry"
+    return f'load      mlflow.pyfunc.load_model("{place}")'
+
+
+def check_alias(alias: str) -> None:
+    """Refuse an alias that MLflow takes for none, or that a promotion moves."""
+    reserved = alias.lower()
+    if (reserved[:1] in ("s", "v") and reserved[1:].isdigit()) or reserved == "latest":
+        raise ValueError(f"--alias {alias} was given; s0, v1 and latest are not for you to set")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", alias):
+        raise ValueError(f"--alias {alias!r} was given; give letters, digits, - and _, up to 255")
 
 
 def point(root: Path, params: Params, member: str, alias: str) -> str:
     """Point an alias at the version of a member that lies here; return the version.
 
-    ``ValueError`` if it is not registered, or the alias is one that a promotion moves.
+    ``ValueError`` if it is not registered.
     """
-    if (alias[:1] in "sv" and alias[1:].isdigit()) or alias == "latest":
-        raise ValueError(f"--alias {alias} was given; s0, v1 and latest are not for you to set")
     version = versions(root, params).get(member)
     if version is None:
         raise ValueError(f"{member} is not in the model registry; run `scalenet register`")

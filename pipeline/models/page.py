@@ -99,7 +99,8 @@ def _mark(client: MlflowClient, name: str) -> None:
             known[registry.model_id(version)].append(version)
     for model, versions in known.items():
         listed = json.dumps([{"name": name, "version": str(v.version)} for v in versions])
-        if client.get_logged_model(model).tags.get(REGISTERED) != listed:
+        there = registry.logged_model(client, model)
+        if there is not None and there.tags.get(REGISTERED) != listed:
             note = versions[-1].description or ""
             told = {REGISTERED: listed, notes.NOTE: note}
             stores.insist(client.set_logged_model_tags, model, told)

@@ -13,6 +13,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
 from scalenet.config.params import Params
 from scalenet.pipeline import STATE, home
@@ -176,6 +177,16 @@ def all_versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
 def model_id(version: ModelVersion) -> str:
     """Return the id of the logged model that a version is."""
     return version.source.rpartition("/")[2]
+
+
+def logged_model(client: MlflowClient, model: str) -> LoggedModel | None:
+    """Return a program by its id; None if somebody deleted it."""
+    try:
+        return client.get_logged_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 # --- a member's program ---------------------------------------------------------------------------

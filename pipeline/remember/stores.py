@@ -194,15 +194,16 @@ def _relocate(connection: sqlite3.Connection, folder: Path) -> None:
     """Point the paths of a project that was moved or copied at where it lies now."""
     here = folder.as_uri()
     found = connection.execute(
-        "SELECT artifact_location FROM experiments WHERE artifact_location LIKE 'file://%/mlruns/%'"
+        "SELECT artifact_location FROM experiments WHERE experiment_id = 0"  # the default's
+        " AND artifact_location LIKE 'file://%/mlruns/0'"
     ).fetchall()
-    for there in {location.rpartition("/mlruns/")[0] for (location,) in found}:
+    for there in {location.removesuffix("/mlruns/0") for (location,) in found}:
         if there != here:
             for table, column in PLACES.items():
                 connection.execute(
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
                     f" WHERE substr({column}, 1, ?) = ?",
-                    (here, len(there) + 1, len(there), there),
+                    (here, len(there) + 1, len(there) + 8, f"{there}/mlruns/"),
                 )
     connection.commit()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from scalenet.config.params import Params
-from scalenet.pipeline import home
+from scalenet.pipeline import STATE, home
 from scalenet.records import files
 from scalenet.records.paths import Paths
 from scalenet.stages import STAGES, declared, state_key
@@ -99,6 +99,17 @@ def is_held(root: Path, work: str, key: str | None = None) -> bool:
             return False
     except Timeout:
         return True
+
+
+def refuse_while_computed(root: Path) -> None:
+    """Refuse to change params.yaml while a process computes a stage in this folder: what that makes
+    would not be committed, and its run's later stages would be of other params."""
+    for file in sorted((root / STATE).glob("*/lock")):
+        if is_held(root, file.parent.name):
+            raise ValueError(
+                f"{file.parent.name}: {_named(file)} computes it, and params.yaml stays as it is "
+                "while it does; wait for that one, or end it"
+            )
 
 
 @contextmanager

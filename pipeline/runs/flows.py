@@ -29,7 +29,7 @@ from scalenet.pipeline.remember.post import Post, check_store
 from scalenet.pipeline.remember.reports import Report
 from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.runs import flowruns, published, single
-from scalenet.pipeline.runs.alone import alone, key_of
+from scalenet.pipeline.runs.alone import alone, key_of, refuse_while_computed
 from scalenet.pipeline.runs.exports import Exports
 from scalenet.pipeline.runs.single import Watchers
 from scalenet.pipeline.runs.workers import Workers, count, for_machine
@@ -126,6 +126,8 @@ def family(
 def _run(root: Path, preset: str | None, overrides: dict[str, Any], target: str | None) -> State:
     """Build the family; return how that ended."""
     try:
+        if preset is not None or overrides:
+            refuse_while_computed(root)
         with settings.kept_if_refused(root):
             params = settings.apply(root, preset, overrides, _said)
             stages, needs = graph(root, target)

@@ -51,6 +51,16 @@ def spoil(path: Path) -> None:
     path.chmod(mode)
 
 
+def test_what_no_other_verb_works_in_is_a_finding(project, monkeypatch):
+    monkeypatch.chdir(project)
+    found = {finding.what: finding.remedy for finding in doctor._project(project)}
+    assert found.get("DVC: knows the stages of dvc.yaml") == "", found
+    (project / ".dvc/config").write_text("")  # git is wanted now, and is not there
+    wrong = [finding.what for finding in doctor._project(project) if finding.remedy]
+    assert any("`git init`" in line for line in wrong), wrong
+    assert any("of another version of scalenet than the installed one" in line for line in wrong)
+
+
 def test_a_sound_cache_is_no_finding(project):
     assert cache.damaged(project) == []
 

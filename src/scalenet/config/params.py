@@ -36,6 +36,7 @@ from scalenet.config.yamlfile import read as read_yaml
 
 Multiple = Annotated[Float, Field(ge=0.001, le=2**30)]  # of scaling.budget
 MOST_TOLD = 10  # lines about one file
+LAW_SIZES = 3  # of the search, that a law of what lies beyond it needs
 
 
 class Compute(Section):
@@ -208,6 +209,14 @@ class Params(Section):
                     f"{section}.stage_weights is {list(weights)}; give one weight for each of the "
                     f"{stages} entries of scaling.stages, not all 0"
                 )
+        searched = {2**size for size in range(stages)}
+        beyond = [name for name, entry in self.family.items() if entry.multiple not in searched]
+        if beyond and stages < LAW_SIZES:
+            raise ValueError(
+                f"family: {', '.join(beyond)} lies beyond the search, but a law needs at least "
+                f"{LAW_SIZES} entries of scaling.stages and there are {stages}; search more, or "
+                f"leave {', '.join(beyond)} out"
+            )
         return self
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scalenet.config.params import Params
+from scalenet.config.params import LAW_SIZES, Params
 from scalenet.laws import surface
 from scalenet.laws.advice import (
     DIMENSIONS,
@@ -132,8 +132,7 @@ def family(
     beyond = [
         name for name, multiple in multiples.items() if searched_size(params, multiple) is None
     ]
-    _check(beyond, found.strategies)
-    fitted = fit_laws(params, found.strategies) if len(found.strategies) >= 3 else {}
+    fitted = fit_laws(params, found.strategies) if len(found.strategies) >= LAW_SIZES else {}
     fitted_surface = _fit_surface(params, info, candidates, by_surface and bool(beyond), generator)
     chosen = {
         name: move(params, info.task, found.base, fitted, multiples[name])
@@ -146,15 +145,6 @@ def family(
     )
     report = {"laws": _laws(fitted, planned), "hidden": hidden(params, found.strategies)}
     return planned, report | {"surface": _surface(fitted_surface, advices, planned)}
-
-
-def _check(beyond: list[str], strategies: list[Scaling]) -> None:
-    if beyond and len(strategies) < 3:
-        raise ValueError(
-            f"family: {', '.join(beyond)} lies beyond the search, but a law needs at least 3 "
-            f"entries of scaling.stages and there are {len(strategies)}; search more stages or "
-            f"leave {', '.join(beyond)} out"
-        )
 
 
 # --- the laws of depth, width and resolution ------------------------------------------------------
