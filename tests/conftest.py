@@ -128,10 +128,12 @@ TINY: dict[str, Any] = {  # merged over params.yaml: the same keys, small number
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with the keys of ``over`` replaced, mappings within mappings."""
+    """Return ``base`` with the keys of ``over`` replaced, mappings within mappings; ``family``,
+    whose keys are the members, whole."""
     merged = deepcopy(base)
     for key, value in over.items():
         nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        nested = nested and key != "family"
         merged[key] = merge(merged[key], value) if nested else deepcopy(value)
     return merged
 
@@ -169,8 +171,6 @@ def _one_thread():
 def make_params():
     """Return tiny params with nested changes: ``make_params({"search": {"tries": 5}})``."""
     content = merge(params_module.read_yaml(ROOT / "params.yaml"), TINY)
-    del content["family"]
-    content["family"] = TINY["family"]
 
     def make(over: dict[str, Any] | None = None) -> Params:
         return params_module.parse(merge(content, over or {}))

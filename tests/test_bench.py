@@ -450,6 +450,7 @@ def test_a_small_space_ends_a_search(make_params, info, tmp_path):
             "scaling": scaling,
             "search": over,
             "supernet": {"stage_weights": None},
+            "family": {"S0": {"multiple": 1, "seed": 0}},
         }
     )
     small = Lab(params, tmp_path)

@@ -116,6 +116,7 @@ def one_shot_lab(lab: Lab, multiple: float) -> Lab:
         {
             "space": widened(lab.params.space, by).model_dump(mode="json"),
             "scaling": {"budget": lab.params.scaling.budget * multiple, "stages": [stage]},
+            "family": {"S0": {"multiple": 1, "seed": 0}},
             "supernet": {"stage_weights": None},
             "search": {
                 "stage_weights": [1.0],

@@ -98,6 +98,7 @@ class Mapped:
         content["space"]["stages"] = [block | {"kernels": kernels} for kernels in offered]
         size = {"depths": [1.0], "widths": [1.0], "resolutions": [RESOLUTION], "tolerance": 0.999}
         content["scaling"] |= {"stages": [size], "tolerance": 0.999}
+        content["family"] = {"S0": {"multiple": 1, "seed": 0}}
         transition = content["search"]["population"] * content["search"]["generations"]
         content["search"] |= {"stage_weights": [1.0], "iterations": 1 + evaluations // transition}
         content["supernet"]["stage_weights"] = None

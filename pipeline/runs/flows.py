@@ -126,9 +126,9 @@ def family(
 def _run(root: Path, preset: str | None, overrides: dict[str, Any], target: str | None) -> State:
     """Build the family; return how that ended."""
     try:
-        if preset is not None or overrides:
-            refuse_while_computed(root)
         with settings.kept_if_refused(root):
+            if preset or overrides:
+                refuse_while_computed(root)
             params = settings.apply(root, preset, overrides, _said)
             stages, needs = graph(root, target)
         published.name_run(params, published.revision(root))
@@ -235,8 +235,7 @@ class Tools(NamedTuple):
 
 
 def _task(tools: Tools, name: str) -> Task:
-    """Return the task that runs one stage if DVC finds it changed, and has DVC commit it; else
-    "Cached"."""
+    """Return the task that runs one stage, if DVC finds it changed, and has it committed."""
 
     def build() -> State:
         try:
