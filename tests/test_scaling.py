@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from test_distributed import typed
 
 from bench import smoke
 
 DOCUMENT = Path(__file__).parent.parent / "docs/scaling.md"
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
-
-
-def typed(folder: Path, text: str) -> str:
-    """Run what a shell is told, which must succeed."""
-    binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
-    done = subprocess.run(
-        ["bash", "-e", "-c", text], cwd=folder, text=True, timeout=300,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=environment | {"PATH": binaries, "PREFECT_HOME": str(folder / "prefect")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 def block(naming: str) -> str:

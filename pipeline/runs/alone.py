@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -105,9 +106,10 @@ def refuse_while_computed(root: Path) -> None:
     """Refuse to change params.yaml while a process computes a stage in this folder: what that makes
     would not be committed, and its run's later stages would be of other params."""
     for file in sorted((root / STATE).glob("*/lock")):
-        if is_held(root, file.parent.name):
+        work = file.parent.name
+        if (work in STAGES or re.fullmatch(r"S\d+", work)) and is_held(root, work):
             raise ValueError(
-                f"{file.parent.name}: {_named(file)} computes it, and params.yaml stays as it is "
+                f"{work}: {_named(file)} computes it, and params.yaml stays as it is "
                 "while it does; wait for that one, or end it"
             )
 

@@ -26,7 +26,7 @@ from scalenet.pipeline.remember import stores
 from scalenet.pipeline.remember.post import Post
 from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.runs import flowruns
-from scalenet.pipeline.runs.alone import alone, is_held, place
+from scalenet.pipeline.runs.alone import alone, is_held, place, refuse_while_computed
 from scalenet.pipeline.runs.single import _forget_committed, committed_before, forget
 from scalenet.records.paths import Paths
 from scalenet.training.loop import ignore
@@ -242,6 +242,17 @@ def test_pages_end_with_their_terminal(tmp_path):
         [server] = psutil.Process(serving.pid).children()
         serving.send_signal(signal.SIGHUP)
         assert serving.wait(20) == 0 and not server.is_running()
+
+
+@pytest.mark.parametrize(
+    ("held", "refused"), [("search", True), ("S3", True), ("mlflow", False), ("prefect", False)]
+)
+def test_params_stay_while_a_stage_is_computed_not_while_somebody_is_told(tmp_path, held, refused):
+    (tmp_path / ".state" / held).mkdir(parents=True)
+    said = pytest.raises(ValueError, match=held) if refused else nullcontext()
+    with FileLock(tmp_path / ".state" / held / "lock"), said:
+        refuse_while_computed(tmp_path)
+    refuse_while_computed(tmp_path)
 
 
 @pytest.fixture
