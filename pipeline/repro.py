@@ -8,9 +8,7 @@ thread at a time, and waits for another process that holds it, such as a ``dvc p
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,16 +18,15 @@ from typing import Any
 from dvc.config import NotDvcRepoError
 from dvc.dvcfile import LOCK_FILE, Lockfile
 from dvc.exceptions import ConfirmRemoveError, DvcException
-from dvc.lock import LockError, make_lock
+from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
-from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, rwlock
 from dvc.scm import SCMError
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.utils.serialize import load_yaml, modify_yaml
 from dvc.utils.strictyaml import merge_conflict_marker
 from networkx import descendants, lexicographical_topological_sort
 
-from scalenet.pipeline import cache, reasons
+from scalenet.pipeline import cache, locks, reasons
 from scalenet.records import files
 
 
@@ -75,12 +72,12 @@ class Graph:
 
     def mend(self) -> list[str]:
         """Set aside what a DVC that was killed left half written, and damaged lists of folders;
-        return a line on each.
+        remove the locks that killed processes left; return a line on each.
 
         It writes dvc.lock, and its list of locks, in place.
         """
         with self._opened() as repo, lock_repo(repo):
-            lines = [_mended_locks(repo), _mended_lockfile(repo, self.root / LOCK_FILE)]
+            lines = [locks.mended(repo), _mended_lockfile(repo, self.root / LOCK_FILE)]
             lines.append(cache.mended_lists(repo))
         return [line for line in lines if line]
 
@@ -166,8 +163,8 @@ class Graph:
         """
         outs = [out.fs_path for out in stage.outs]
         with ExitStack() as written:
-            written.enter_context(_rwlock(repo, [], outs))
-            self.read.enter_context(_rwlock(repo, [dep.fs_path for dep in stage.deps], []))
+            written.enter_context(locks.take(repo, [], outs))
+            self.read.enter_context(locks.take(repo, [dep.fs_path for dep in stage.deps], []))
             self.running += 1
             return written.pop_all()
 
@@ -183,20 +180,6 @@ class Graph:
         logging.getLogger("dvc").setLevel(logging.WARNING)
         with self.turn, _said(), Repo(str(self.root), _wait_for_lock=wait) as repo:
             yield repo
-
-
-def _mended_locks(repo: Repo) -> str:
-    """Remove DVC's list of locks if it cannot be read."""
-    file = Path(repo.tmp_dir) / RWLOCK_FILE
-    hard = repo.config["core"].get("hardlink_lock", False)
-    with make_lock(str(file.with_name(RWLOCK_LOCK)), tmp_dir=repo.tmp_dir, hardlink_lock=hard):
-        try:
-            if file.exists():
-                json.loads(file.read_text())
-        except ValueError:
-            file.unlink()
-            return "DVC was killed while it wrote its list of locks, which is begun anew"
-    return ""
 
 
 def _mended_lockfile(repo: Repo, file: Path) -> str:
@@ -237,17 +220,6 @@ def _remembered(stage: Any) -> Iterator[Any]:
     finally:
         for out in stays:
             out.persist = True
-
-
-def _rwlock(repo: Repo, read: list[str], write: list[str]) -> Any:
-    return rwlock(
-        repo.tmp_dir,
-        repo.fs,
-        " ".join(sys.argv),  # as DVC's own locks in this process say, so that they pass each other
-        read,
-        write,
-        repo.config["core"].get("hardlink_lock", False),
-    )
 
 
 def _depended_on(stage: Any) -> dict[str, Any]:

@@ -276,7 +276,7 @@ def test_what_a_killed_dvc_left_half_written_is_set_aside(locked, share):
     lock, whole = locked / "dvc.lock", (locked / "dvc.lock").read_text()
     cut = whole[: int(share * len(whole))]
     lock.write_text(cut)
-    (locked / ".dvc/tmp/rwlock").write_text('{"write": {"/a')
+    (locked / ".dvc/tmp/rwlock").write_text('{"write": {"/a' if share else "[]")
     said = Graph(locked).mend()
     assert len(said) == 2 or share
     assert "list of locks" in said[0]
@@ -286,6 +286,45 @@ def test_what_a_killed_dvc_left_half_written_is_set_aside(locked, share):
     assert graph.changed("search") and (graph.restored("search") or share)
     graph.commit("search")
     assert lock.read_text() == whole and not graph.changed("search")
+
+
+def _listed(project, pid, *, ago):
+    """Write what a process of that number left that was killed so many seconds ago."""
+    file, info = project / ".dvc/tmp/rwlock", {"pid": pid, "cmd": "scalenet run"}
+    locks = {"write": {str(project / "made"): info}, "read": {str(project / "given"): [info]}}
+    file.write_text(json.dumps(locks))
+    os.utime(file, (time.time() - ago,) * 2)
+    return file
+
+
+@pytest.fixture
+def sleeper():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("now", ["another process", "no process", "a zombie"])
+def test_a_killed_runs_locks_do_not_block_the_next_whoever_has_its_number_now(locked, sleeper, now):
+    if now != "another process":
+        sleeper.kill()
+        os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    if now == "no process":
+        sleeper.wait()
+    _listed(locked, sleeper.pid, ago=60)
+    graph = Graph(locked)
+    [said] = graph.mend()
+    assert "processes that are gone" in said and not graph.mend()
+    with graph.committing("search"):
+        pass
+
+
+def test_the_locks_of_a_process_that_lives_stay(locked, sleeper):
+    file = _listed(locked, sleeper.pid, ago=0)
+    before, graph = file.read_text(), Graph(locked)
+    assert not graph.mend() and file.read_text() == before
+    with pytest.raises(ValueError, match=rf"PID {sleeper.pid}\)"), graph.committing("search"):
+        pass
 
 
 @pytest.mark.parametrize("ended", itertools.permutations(("S0", "S1", "S2")))
