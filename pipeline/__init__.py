@@ -48,11 +48,14 @@ class Stopped(Killed):
 def home(root: Path) -> Path:
     """Return where tracking and servers live: the project, also for a copy of it made for one run.
 
-    A copy's ``.state`` leads there: a scheduled run's workspace, or DVC's for an experiment.
+    A copy's ``.state`` leads to that of a project: a scheduled run's workspace, or DVC's for an
+    experiment. One that leads elsewhere, as to a faster disk, is the project's own.
     """
     state = root / STATE
     if state.is_symlink():
-        return state.resolve().parent
+        there = root / state.readlink()  # one step: the project's own may be a link, too
+        if there.name == STATE and there.with_name("params.yaml").exists():
+            return there.parent.resolve()
     return Path(os.environ.get("DVC_ROOT", root)).resolve()
 
 

@@ -15,8 +15,10 @@ from scalenet.pipeline import home, project, settings
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.runs import workspaces
+from scalenet.pipeline.runs.alone import alone, is_held
 from scalenet.pipeline.runs.scheduled import changes
 from scalenet.pipeline.runs.workspaces import bring, found, remove, save, workspace
+from scalenet.training.loop import ignore
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,6 +80,23 @@ def test_a_copy_has_the_revision_and_shares_what_the_project_keeps(mine, monkeyp
         remove(mine, "else")
     remove(mine, made.name)
     assert not found(mine) and not list((mine / workspaces.FOLDER).iterdir())
+
+
+@pytest.mark.parametrize("disk", ["scratch/mine", "scratch/.state"])
+def test_a_state_on_another_disk_is_the_projects_own(mine, disk, monkeypatch):
+    """Projects whose states lie side by side there would share a database, and scheduled runs
+    would look for the project there."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    there = mine.parent / disk
+    there.mkdir(parents=True)
+    (mine / ".state").symlink_to(there)
+    assert home(mine) == mine and stores.uri(mine) == f"sqlite:///{mine}/mlflow.db"
+    with alone(mine, "search", "key", ignore):
+        assert is_held(mine, "search"), "two runs in this folder would write over each other"
+    with workspace(mine, "HEAD", "run") as made:
+        made_there = made.root.resolve()  # as a process in it sees it
+        assert made_there.is_relative_to(there) and home(made_there) == mine
+        assert [kept.name for kept in found(mine)] == [made.name]
 
 
 def test_images_that_dvc_has_are_those_of_the_revision(mine, monkeypatch):

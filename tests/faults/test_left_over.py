@@ -112,6 +112,7 @@ def copy(tmp_path):
     """Return a copy of a project, which shares its state."""
     (tmp_path / "copy").mkdir()
     (tmp_path / ".state").mkdir()
+    (tmp_path / "params.yaml").touch()
     (tmp_path / "copy/.state").symlink_to(tmp_path / ".state")
     return tmp_path / "copy"
 
