@@ -108,6 +108,19 @@ def test_params_say_how_many_train_together(root, capfd):
     assert "Traceback" not in said.out + said.err
 
 
+@pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run(["unshare", "-u", "true"]).returncode != 0,
+    reason="needs the right to name the host in a namespace",
+)
+def test_a_host_whose_name_does_not_resolve_trains_by_several(root):
+    settings.apply(root, None, {"compute.processes": 2})
+    train = f"hostname nowhere.invalid && exec {sys.executable} -m scalenet.stages supernet"
+    done = subprocess.run(
+        ["unshare", "-u", "sh", "-c", train], cwd=root, timeout=120, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "step 20 of 20" in done.stderr, done.stderr
+
+
 def test_a_damaged_checkpoint_is_set_aside_once_and_all_begin_anew(params, tmp_path):
     """Also when the others have seen it before the first has set it aside."""
     (tmp_path / loop.CHECKPOINT).write_bytes(b"cut off")

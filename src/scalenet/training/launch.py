@@ -60,6 +60,7 @@ def _launch(count: int, records: Connection, part: Part, arguments: tuple) -> No
                 run_id=uuid.uuid4().hex,
                 rdzv_backend="c10d",
                 rdzv_endpoint="localhost:0",
+                local_addr="127.0.0.1",  # else the host's own name, which may not resolve
                 max_restarts=0,
             )
             elastic_launch(config, _begin)(records, part, arguments)
