@@ -182,6 +182,33 @@ def test_those_that_train_together_end_with_the_one_that_began_them(root):
     assert not left
 
 
+QUIET = """
+import time
+from scalenet.training import launch
+
+def part(emit):
+    emit({"event": "begun"})
+    time.sleep(60)
+
+if __name__ == "__main__":
+    launch.together(2, part, (), lambda record: print(record["event"], flush=True))
+"""
+
+
+def test_they_end_with_it_at_once_even_begun_by_a_script(tmp_path):
+    """A shell has what a script begins with ``&`` ignore SIGINT, and what that begins, too."""
+    (tmp_path / "quiet.py").write_text(QUIET)
+    command = ["sh", "-c", f"trap '' INT; exec {sys.executable} quiet.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        theirs = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    _, left = psutil.wait_procs(theirs, timeout=20)
+    for one in left:
+        one.kill()
+    assert len(theirs) >= 2 and not left
+
+
 def test_a_killed_process_is_started_again_and_all_go_on_from_the_checkpoint(root):
     settings.apply(root, "tiny", {**HARD, "supernet.recipe.steps": 200_000})
     process = torchrun(root, "supernet", restarts=1)

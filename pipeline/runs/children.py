@@ -7,11 +7,10 @@ import os
 import threading
 import time
 from contextlib import suppress
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
-from scalenet.config.interrupts import heard_again
+from scalenet.config.interrupts import end_with_parent, heard_again
 
 POLL = 0.5  # seconds between two looks at a process that is no parent
 TRIES = 40  # reads of a lock that others write
@@ -22,12 +21,7 @@ def belong_to_parent() -> None:
     does."""
     os.setsid()
     heard_again()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent_process().join()
-    os._exit(0)
+    end_with_parent()
 
 
 def belong_to_dvc(root: Path) -> None:

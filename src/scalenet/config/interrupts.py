@@ -1,11 +1,14 @@
-"""Ctrl-C is for the process that a user started, from the first moment of those that it starts."""
+"""Ctrl-C is for the process that a user started, from the first moment of those that it starts,
+and these end with it."""
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import parent_process, resource_tracker
 
 
 @contextmanager
@@ -25,3 +28,13 @@ def heard_again() -> None:
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which drops what waits
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGINT, handler)
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it ends, even if that one is killed."""
+
+    def end() -> None:
+        parent_process().join()
+        os._exit(0)
+
+    threading.Thread(target=end, daemon=True).start()

@@ -6,10 +6,8 @@ are. They hold a few images each, this process none.
 
 from __future__ import annotations
 
-import os
 import signal
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,14 +15,14 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from hashlib import blake2b
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from scalenet.config.interrupts import kept_from_children
+from scalenet.config.interrupts import end_with_parent, kept_from_children
 from scalenet.config.params import Data
 from scalenet.data.cores import cores
 from scalenet.data.pixels import DAMAGED, image_array
@@ -164,12 +162,7 @@ def _pool(processes: int) -> ProcessPoolExecutor:
 def _belong_to_parent() -> None:
     """Leave Ctrl-C to the process that started this one, and end when that one ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def end() -> None:
-        parent_process().join()
-        os._exit(0)
-
-    threading.Thread(target=end, daemon=True).start()
+    end_with_parent()
 
 
 def _result(wait: Callable[[], tuple]) -> tuple:

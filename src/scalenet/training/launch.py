@@ -16,6 +16,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from scalenet.config.interrupts import end_with_parent
 from scalenet.nets import group
 from scalenet.records.emit import Emit
 
@@ -73,6 +74,7 @@ def _launch(count: int, records: Connection, part: Part, arguments: tuple) -> No
 
 def _begin(records: Connection, part: Part, arguments: tuple) -> None:
     """Join the group and do this process's part of the work."""
+    end_with_parent()  # PyTorch sends SIGINT then, which is ignored where a script's `&` began it
 
     def emit(record: Mapping[str, Any]) -> None:
         if group.is_first():
