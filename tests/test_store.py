@@ -270,3 +270,20 @@ def test_what_goes_wrong_ahead_is_said(filed):
     ):
         for step in range(5):
             batches.at(step)
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["all", "one of two"])
+def test_a_reading_process_that_is_killed_is_said_where_images_are_waited_for(filed, others):
+    """As a machine's out-of-memory killer ends one while a step is computed."""
+    _, far = filed
+    before, told = children(), r"a process that reads images was ended .*its last checkpoint"
+    with Batches(far, Order(len(far), 8, 0), 100) as batches:
+        batches.at(0)
+        killed = [psutil.Process(pid) for pid in children() - before][others:]
+        for process in killed:
+            process.kill()
+        psutil.wait_procs(killed, timeout=10)
+        sum(range(10**6))  # the step goes on
+        with pytest.raises(ValueError, match=told):
+            for step in range(1, 100):
+                batches.at(step)

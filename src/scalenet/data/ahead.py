@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
+import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -19,6 +21,7 @@ from scalenet.data.store import FilePixels
 
 MOST = 16  # processes
 WAITING = 2  # indices a process has read, or reads
+ENDED = ("DataLoader worker", "Pin memory thread")  # how PyTorch's word of a dead process begins
 
 
 class Fetcher:
@@ -62,10 +65,28 @@ def read(stored: FilePixels, indices: Iterable[Tensor], device: torch.device) ->
         generator=torch.Generator(),  # it draws from the one that all others draw from, otherwise
         multiprocessing_context="spawn",
     )
-    for pixels in loader:
-        if isinstance(pixels, ValueError):
-            raise pixels
-        yield pixels.to(device, non_blocking=True)
+    try:
+        for pixels in _begun(loader):
+            if isinstance(pixels, ValueError):
+                raise pixels
+            yield pixels.to(device, non_blocking=True)
+    except (ConnectionError, EOFError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith(ENDED):
+            raise
+        raise ValueError(
+            "a process that reads images was ended from outside: if memory ran out, let fewer "
+            "cores read (`taskset -c 0,1 scalenet run`); run it again, and it goes on from its "
+            "last checkpoint"
+        ) from error
+
+
+def _begun(loader: DataLoader) -> Iterator[Tensor | ValueError]:
+    """Begin to read. PyTorch would raise the end of a process in the midst of whatever the main
+    thread computes then; without that, it is seen where its images are waited for."""
+    heard, coming = signal.getsignal(signal.SIGCHLD), iter(loader)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, heard or signal.SIG_DFL)
+    return coming
 
 
 def processes() -> int:
