@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from scalenet.config.params import Compute
+from scalenet.data import cores
 from scalenet.pipeline import settings
 from scalenet.pipeline.runs import workers
 from scalenet.pipeline.runs.workers import Killed, Workers
@@ -90,12 +91,43 @@ time.sleep(600)
     wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.fixture
+def six_cores(monkeypatch, tmp_path):
+    """Have a machine of six cores; return where a container's limits are looked for."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setattr(cores, "LIMITS", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("limits", "found"),
+    [
+        ({}, 6),
+        ({"cpu.max": "max 100000\n"}, 6),
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "10000 100000\n"}, 1),
+        ({"cpu.max": "6400000 100000\n"}, 6),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 6),
+        ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+    ],
+)
+def test_a_container_has_the_cores_whose_time_it_is_given(six_cores, limits, found):
+    """As by ``docker run --cpus 2``, whose processes may run on every core of the machine."""
+    for name, text in limits.items():
+        (six_cores / name).parent.mkdir(exist_ok=True)
+        (six_cores / name).write_text(text)
+    compute = Compute(device="cpu", threads=1, workers="auto", processes=1, scoring=None)
+    assert workers.count(compute) == cores.cores() == found
+
+
 @pytest.mark.parametrize(
     ("device", "threads", "asked", "found"),
     [("cpu", 2, "auto", 3), ("cpu", 8, "auto", 1), ("cuda", 1, "auto", 1), ("cuda:0", 1, 3, 3)],
 )
-def test_stages_at_once_are_as_many_as_the_cores_bear(monkeypatch, device, threads, asked, found):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+def test_stages_at_once_are_as_many_as_the_cores_bear(
+    monkeypatch, six_cores, device, threads, asked, found
+):
     compute = Compute(device=device, threads=threads, workers=asked, processes=1, scoring=None)
     assert workers.count(compute) == found
 
