@@ -25,6 +25,7 @@ from scalenet.space import cost
 from scalenet.space.network import Network, Task
 from scalenet.stages import run_stage
 from scalenet.training import launch, loop
+from scalenet.training.watch import Watch
 
 ROOT = Path(__file__).parent.parent
 NETWORK = Network.parse(
@@ -146,14 +147,37 @@ def train_a_line(emit, recipe, folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tensors, "read", together)
-        weights = nn.ParameterDict({"a/weight": nn.Parameter(torch.ones(1))})
+        fit(emit, recipe, folder)
 
-        def backward(step):
-            loss = weights["a/weight"].square().sum() / 2
-            loss.backward()
-            return loss.item()
 
-        loop.train(weights, recipe, backward, folder, emit)
+def fit(emit, recipe, folder):
+    weights = nn.ParameterDict({"a/weight": nn.Parameter(torch.ones(1))})
+
+    def backward(step):
+        loss = weights["a/weight"].square().sum() / 2
+        loss.backward()
+        return loss.item()
+
+    loop.train(weights, recipe, backward, folder, emit)
+
+
+def test_what_the_first_sets_aside_no_other_goes_on_from(params, tmp_path):
+    """Also when the others come to the checkpoint before it."""
+    fit(loop.ignore, params.supernet.recipe, tmp_path)
+    assert tensors.read(tmp_path / loop.CHECKPOINT)[0]["step"] > 0
+    (tmp_path / "watched.json").write_text("cut o")
+    told = []
+    launch.together(2, train_watched, (params.supernet.recipe, tmp_path), told.append)
+    [notice] = [record["text"] for record in told if record["event"] == "notice"]
+    assert "watched.json is damaged and was set aside; training begins anew" in notice
+    assert [record["step"] for record in told if record["event"] == "training"] == [0]
+
+
+def train_watched(emit, recipe, folder):
+    """Train a number in one of several processes, of which the first is late."""
+    if group.is_first():
+        time.sleep(2)
+    fit(Watch((), None, folder, emit), recipe, folder)
 
 
 def test_a_killed_one_of_those_that_params_asked_for_is_named(root):

@@ -136,6 +136,11 @@ def _exchange(tensors: list[Tensor], how: Callable[[Tensor], object]) -> None:
         tensor.copy_(whole.view_as(tensor))
 
 
+def meet(device: torch.device) -> None:
+    """Wait until all processes are here, which exchange on a device."""
+    total_of(0.0, device)
+
+
 def agree(number: int, device: torch.device) -> None:
     """Refuse to begin at different steps: the folder of checkpoints must be one for all."""
     if size() == 1:

@@ -167,8 +167,10 @@ def train(
     as if it had never stopped: what a step draws depends on its number alone.
     """
     training, checkpoint = Training(tensors, recipe), state and state / CHECKPOINT
+    device = next(iter(tensors.values())).device
+    group.meet(device)  # what the first set aside before, as `Watch` may, nobody goes on from
     first = training.resume(checkpoint, emit) if checkpoint else 0
-    group.agree(first, next(iter(tensors.values())).device)
+    group.agree(first, device)
     if first:
         emit({"event": "notice", "text": f"goes on from step {first} of {recipe.steps}"})
     emit({"event": "training", "step": first, "steps": recipe.steps})
