@@ -47,4 +47,8 @@ WORKDIR /home/scalenet/project
 
 # A run is well while its project can be read; compose.yaml asks servers and workers themselves.
 HEALTHCHECK --interval=5m --timeout=1m --start-period=2m CMD ["scalenet", "status"]
-CMD ["sh", "-c", "scalenet run && scalenet family"]
+# As process 1 a shell neither ends by a signal nor hands it on: this one interrupts the run. What is
+# process 1 without a shell, as `scalenet run` may be, hears SIGINT and not the usual SIGTERM.
+STOPSIGNAL SIGINT
+CMD ["bash", "-c", "set -m; trap 'kill -INT $!' INT TERM; scalenet run & set +m; \
+wait $! || wait $! && exec scalenet family"]
