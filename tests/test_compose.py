@@ -31,5 +31,6 @@ def test_it_keeps_what_must_last_and_watches_every_service_that_runs():
     assert kept == volumes.keys() == {"postgres", "s3", "project"}
     assert [name for name, s in services.items() if "healthcheck" not in s] == ["setup"]
     assert [name for name, s in services.items() if "build" in s] == ["setup"]  # one, for all
+    assert services["worker"]["hostname"]  # else a new container does not know the runs of the last
     assert services["worker"]["shm_size"] == "4gb"  # of docker's 64 MB large images need more
     assert {s["restart"] for name, s in services.items() if name != "setup"} == {"unless-stopped"}
