@@ -1,7 +1,8 @@
 """What a project could do without, found kind by kind, with its size and how it is freed.
 
 Nothing in use is found: no version that is pointed at or that the last promotion replaced, no state
-that a stage goes on from or that is computed with now. DVC's cache is left to ``dvc gc``.
+that a stage goes on from or that is computed with now. What is whole in DVC's cache is left to
+``dvc gc``.
 """
 
 from __future__ import annotations
@@ -137,13 +138,15 @@ def left_over(root: Path) -> Iterator[Freeable]:
 
 
 def left_files(root: Path) -> Iterator[Path]:
-    """Yield such files under artifacts/ and .state/."""
+    """Yield such files under artifacts/ and .state/, and what DVC could not use."""
     works = (path for path in (home(root) / STATE).glob("*") if path.name != workspaces.NAME)
     for folder in (root / "artifacts", *works):
         for path in sorted(folder.rglob("*")):
             begun = re.fullmatch(r"\..*\.(\d+)\.tmp", path.name)  # by the process of that number
             if path.name.endswith(DAMAGED) or (begun and not psutil.pid_exists(int(begun[1]))):
                 yield path
+    for damaged in (f"dvc.lock*{DAMAGED}", f".dvc/cache/files/md5/??/*{DAMAGED}"):
+        yield from sorted(root.glob(damaged))
 
 
 def _unlink(path: Path) -> str:

@@ -27,6 +27,7 @@ from scalenet.pipeline.remember import stores
 from scalenet.pipeline.runs import workspaces
 from scalenet.pipeline.runs.alone import alone, key_of
 from scalenet.pipeline.status import Standing
+from scalenet.records import files
 from scalenet.records.paths import Paths
 
 GOOD = {"S0": answers(150), "S1": answers(170), "S2": answers(180)}
@@ -468,6 +469,21 @@ def test_clean_frees_what_killed_writes_left(root):
     (folder / "part").write_bytes(b"x" * 20)
     [item] = clean.left_over(root)
     assert item.size == 20 and item.free() == "" and not folder.exists()
+
+
+def test_clean_frees_what_dvc_could_not_use(tmp_path):
+    there = [tmp_path / "dvc.lock", tmp_path / ".dvc/cache/files/md5/ab" / ("c" * 30)]
+    aside = []
+    for i, file in enumerate(there * 2):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{i}")
+        aside.append(files.set_aside(file))
+        file.write_text("whole")
+    assert [file.read_text() for file in aside] == ["0", "1", "2", "3"], "nothing is lost"
+    items = list(clean.left_over(tmp_path))
+    assert {item.what for item in items} == {str(f.relative_to(tmp_path)) for f in aside}
+    assert [item.free() for item in items] == [""] * 4
+    assert not any(map(Path.exists, aside)) and all(map(Path.exists, there))
 
 
 def scalenet(root: Path, *arguments: str, code: int = 0) -> str:

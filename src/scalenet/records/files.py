@@ -74,8 +74,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename what cannot be used, so that nothing is lost and its place is free; return where."""
-    aside = path.with_name(f"{path.name}.damaged")
+    """Rename what cannot be used, so that nothing is lost and its place is free; return where.
+
+    What was set aside before stays, too.
+    """
+    aside, number = path.with_name(f"{path.name}.damaged"), 2
+    while aside.exists():
+        aside, number = path.with_name(f"{path.name}.{number}.damaged"), number + 1
     path.replace(aside)
     return aside
 
