@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -29,12 +29,14 @@ HELD = ("select", "test")
 class BaselinesInputs(NamedTuple):
     """What ``baselines`` reads; a relative ``params.baselines.pretrained.file`` is one of ``root``.
 
-    ``splits`` are train, select and test.
+    ``splits`` are train, select and test; ``groups`` number the groups of the images of the last
+    two, where these come in groups.
     """
 
     info: DataInfo
     splits: dict[str, files.Split]
     root: Path
+    groups: Mapping[str, np.ndarray] = {}
 
 
 def run(
@@ -47,7 +49,10 @@ def run(
     emit: Emit,
 ) -> list[Measured]:
     """Fit every baseline that is asked for to what members are trained on, and ask it."""
-    return list(fitted(params, inputs, state, device, emit))
+    return [
+        made._replace(answers=predictions.grouped(made.answers, inputs.groups))
+        for made in fitted(params, inputs, state, device, emit)
+    ]
 
 
 def fitted(
@@ -100,7 +105,8 @@ def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read all splits; write the baselines, what they say of each image, and their loss curves."""
     info, out = paths.info(), paths.baselines
     state = paths.state("baselines", state_key(params, paths, "baselines"))
-    inputs = BaselinesInputs(info, store.splits(paths.data), paths.root)
+    splits, groups = store.splits(paths.data), store.groups(paths.data)
+    inputs = BaselinesInputs(info, splits, paths.root, groups)
     device = devices.prepare(params.compute)
     made = run(params, inputs, state=state, generator=None, device=device, emit=emit)
     found = [described(params, one) for one in made]

@@ -44,14 +44,15 @@ def run(
 ) -> Family:
     """Order the members by budget, fit the accuracy law (method §6) if there are enough, judge."""
     members = sorted(inputs.members, key=lambda trained: trained.member.multiple)
-    compared = verdict.comparisons(members, inputs.baselines, inputs.said)
+    said, budget = inputs.said, params.scaling.budget
+    compared = verdict.comparisons(members, inputs.baselines, said)
     return Family(
         name=params.data.name,
         members=members,
-        law=accuracy.law_of(members, params.publish, params.scaling.budget, generator),
+        law=accuracy.law_of(members, said, params.publish, budget, generator),
         baselines=inputs.baselines,
         comparisons=compared,
-        warnings=verdict.warnings(members, inputs.baselines, compared, inputs.said),
+        warnings=verdict.warnings(members, inputs.baselines, compared, said),
     )
 
 

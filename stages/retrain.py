@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from scalenet.data import store
@@ -26,11 +28,15 @@ from scalenet.training.watch import Watch, columns
 
 
 class RetrainInputs(NamedTuple):
-    """What ``retrain`` reads; the super-supernet only where members start from it."""
+    """What ``retrain`` reads; the super-supernet only where members start from it.
+
+    ``groups`` number the groups of select's and test's images, where these come in groups.
+    """
 
     info: DataInfo
     member: Member
     splits: dict[str, files.Split]
+    groups: Mapping[str, np.ndarray] = {}
     supernet: Elastic | None = None
 
 
@@ -61,18 +67,18 @@ def run(
     watch, seed = Watch(training.WATCHED, judge, state, emit), params.family[member.name].seed
     history = training.train(section, net, train, seed, state, watch)
     said = {k: fixed.predict(net, images[k], section.batch) for k in ("select", "test")}
-    return RetrainOutputs(net, watch.joined(history), said)
+    return RetrainOutputs(net, watch.joined(history), predictions.grouped(said, inputs.groups))
 
 
 def main(params: SimpleNamespace, paths: Paths, name: str, emit: Emit) -> None:
     """Read a member's plan and all splits; write weights, loss curve, test and answers."""
     info, member, out = paths.info(), Member.read(paths.plan / f"{name}.json"), paths.member(name)
     weights = [paths.supernet / "weights.pt"] if params.retrain.init == "supernet" else []
-    inputs = RetrainInputs(info, member, store.splits(paths.data), *map(elastic.read, weights))
+    read = (store.splits(paths.data), store.groups(paths.data), *map(elastic.read, weights))
     seed, device = params.family[name].seed, devices.prepare(params.compute)
     made = run(
         params,
-        inputs,
+        RetrainInputs(info, member, *read),
         state=paths.state(name, state_key(params, paths, "retrain", name)),
         generator=torch.Generator().manual_seed(seed),
         device=device,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from torch.utils.flop_counter import FlopCounterMode
 
 from scalenet.baselines import features, residual, simple, transfer
@@ -302,8 +304,52 @@ def test_a_paired_interval_covers_what_it_says(gain, loss):
 
 
 def test_few_images_are_noise_whatever_the_interval_says():
-    assert mcnemar(0, 4) == pytest.approx(0.125) and mcnemar(0, 0) == mcnemar(3, 3) == 1
-    assert mcnemar(10, 0) == pytest.approx(2 / 2**10)
+    assert single(0, 4) == pytest.approx(0.125) and single(0, 0) == single(3, 3) == 1
+    assert single(10, 0) == pytest.approx(2 / 2**10)
+
+
+def single(gained, lost):
+    return mcnemar(np.repeat([1, -1, 0], [gained, lost, 7]))
+
+
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=9))
+def test_mcnemars_test_of_groups_counts_all_signs(sums):
+    sums = np.array(sums)
+    signs = np.array(list(product([1, -1], repeat=len(sums))))
+    share = np.mean(np.abs(signs @ sums) >= abs(sums.sum()))
+    assert mcnemar(sums) == pytest.approx(share)
+
+
+def test_many_groups_of_many_images_are_counted_too():
+    sums = np.random.default_rng(0).integers(-30, 32, 4000)
+    z = abs(sums.sum()) / np.sqrt((sums**2).sum())
+    assert mcnemar(sums) == pytest.approx(2 * stats.norm.sf(z), rel=0.02)
+    assert 0 <= mcnemar(np.full(4000, 30)) < 1e-12
+
+
+def test_equally_good_classifiers_are_told_apart_no_more_often_where_images_come_in_groups():
+    rng, groups = np.random.default_rng(0), np.repeat(np.arange(20), 25)
+    truth, seen, inside, naive = np.zeros(500, int), 0, 0, 0
+    for _ in range(200):
+        odds = rng.normal(0, 0.7, 20)[groups]  # what is easy for one is hard for the other
+        first, second = (
+            answers(truth, (rng.random(500) < 1 / (1 + np.exp(1 + side * odds))).astype(int))
+            for side in (1, -1)
+        )
+        naive += verdict.against(first, second, 0.95)[1] < 0.05
+        differ, p = verdict.against(*(a._replace(groups=groups) for a in (first, second)), 0.95)
+        seen, inside = seen + (p < 0.05), inside + (differ.low <= 0 <= differ.high)
+    assert seen / 200 < 0.1 < 0.3 < naive / 200 and inside / 200 > 0.9
+
+
+def test_the_stages_answers_know_their_groups(make_params, info, splits):
+    groups = {"test": np.arange(info.counts["test"]) // 6}
+    inputs = baselines.BaselinesInputs(info, splits, None, groups)
+    less = make_params({"baselines": {"svm": 0, "residual": None}})
+    run = {"state": None, "generator": None, "device": torch.device("cpu"), "emit": ignore}
+    [made] = baselines.run(declared(less, "baselines"), inputs, **run)
+    assert made.answers["select"].groups is None
+    assert made.answers["test"].groups.tolist() == groups["test"].tolist()
 
 
 def member_of(name, flops, said, select=True):

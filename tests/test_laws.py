@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scalenet.config.params import AccuracyPrior
 from scalenet.laws.accuracy import Point, fit_accuracy
-from scalenet.laws.intervals import wilson
+from scalenet.laws.intervals import wilson, worth
 from scalenet.laws.strategies import fit
 
 NOISE = 0.02  # log units: what rounding d or w to 0.1 leaves, about
@@ -336,6 +336,35 @@ def test_wilson_holds_the_proportion_inside_0_and_1(tested, share, confidence):
         and correct / tested - 1e-12 <= high <= 1
         and low < high
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "alike", "share"), [(20, 0.3, 0.9), (8, 0.3, 0.8), (40, 0.9, 0.7)]
+)
+def test_an_interval_of_groups_covers_what_it_says(count, alike, share):
+    rng, groups = np.random.default_rng(0), np.repeat(np.arange(count), 25)
+    spread, covered, naive = 1 / alike - 1, 0, 0
+    for _ in range(300):
+        easy = rng.beta(share * spread, (1 - share) * spread, count)[groups]
+        right = rng.random(len(groups)) < easy
+        part = worth(right, groups, 0.95)
+        low, high = wilson(part * right.sum(), part * len(right), 0.95)
+        covered += low <= share <= high
+        low, high = wilson(int(right.sum()), len(right), 0.95)
+        naive += low <= share <= high
+    assert covered / 300 > 0.9 and naive / 300 < 0.6
+
+
+def test_what_images_of_groups_are_worth():
+    rng = np.random.default_rng(0)
+    right = rng.random(1000) < 0.8
+    assert worth(right, None, 0.95) == worth(right, rng.permutation(1000), 0.95) == 1
+    assert 0.8 < worth(right, rng.integers(0, 200, 1000), 0.95) <= 1, "alike by chance alone"
+    fives = np.repeat(right[:200], 5)
+    assert worth(fives, np.arange(1000) // 5, 0.95) == pytest.approx(1 / 5, rel=0.05)
+    assert worth(np.ones(1000), np.arange(1000) // 5, 0.95) == pytest.approx(1 / 5, rel=0.05)
+    assert worth(right, np.zeros(1000, int), 0.95) == 1 / 1000, "one group"
+    assert worth(right, np.full(1000, 7), 0.95) == 1 / 1000, "whatever its number"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from scalenet.config.params import Data
 from scalenet.data import intake, readers, store
 from scalenet.data.source import Source
-from scalenet.data.splits import cut
+from scalenet.data.splits import cut, numbered
 from scalenet.records.documents import DataInfo
 from scalenet.records.paths import Paths
 from scalenet.stages import declared, prepare
@@ -182,6 +182,7 @@ def test_a_group_is_in_one_split_whatever_is_added():
 def test_images_without_a_group_go_by_their_content():
     free = home(made([100, 100])[0])
     groups = np.array(["" if i % 2 else "all" for i in range(200)])
+    assert numbered(groups[:6]).tolist() == [1, 2, 1, 3, 1, 4], "each a group of its own"
     where = home(made([100, 100], groups=groups)[0])
     assert all(where[n] == free[n] for n in range(1, 200, 2))
     assert len({where[n] for n in range(0, 200, 2)}) == 1

@@ -71,6 +71,17 @@ def test_a_split_is_read_by_index_and_by_numpy(tmp_path):
         assert np.array_equal(both[index], whole[index])
 
 
+def test_a_split_keeps_its_groups_where_it_has_some(tmp_path):
+    pixels = np.zeros((50, 3, 4, 4), np.uint8)
+    for name, groups in (("train", None), ("select", None), ("test", np.arange(50) // 2)):
+        store.write(tmp_path / f"{name}.npz", pixels, np.arange(50), groups)
+    assert set(found := store.groups(tmp_path)) == {"test"}
+    assert found["test"].tolist() == [i // 2 for i in range(50)]
+    (tmp_path / "select.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"select\.npz: cannot be read as a split"):
+        store.groups(tmp_path)
+
+
 def test_encoded_images_are_the_same_pixels_in_fewer_bytes(photographs, tmp_path):
     raw, encoded = (prepared(photographs, tmp_path / s, store=s) for s in ("raw", "encoded"))
     assert (raw / "info.json").read_bytes() == (encoded / "info.json").read_bytes()

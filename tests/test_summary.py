@@ -166,7 +166,11 @@ def test_groups_by_a_pattern_stay_together_and_are_counted(tmp_path):
     made, told = prepared(path, group="^(.*)_")
     assert made.read.groups == 30 and made.read.torn == 0 and "30 groups" in told[0]["summary"]
     assert 0 < made.read.tested < 30
-    assert f"warning: test has {made.read.tested} groups, and images of one" in told[0]["summary"]
+    assert f"warning: test has {made.read.tested} groups, and as images" in told[0]["summary"]
+    for part in made.splits.values():
+        levels = part["pixels"][:][:, 0, 0, 0].astype(int) // 4
+        pairs = set(zip(levels.tolist(), part["groups"].tolist(), strict=True))
+        assert len(pairs) == len(set(levels)) == len(set(part["groups"])), "numbered alike"
     home = {
         int(level): split
         for split, part in made.splits.items()

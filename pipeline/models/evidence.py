@@ -16,6 +16,7 @@ from scipy import special
 
 from scalenet.data import store
 from scalenet.laws import scores
+from scalenet.laws.intervals import worth
 from scalenet.laws.verdict import against
 from scalenet.pipeline.models import registry
 from scalenet.records import files, predictions
@@ -80,7 +81,8 @@ def _asked(root: Path, version: ModelVersion) -> Predictions:
     shares, truth = torch.cat(parts), torch.from_numpy(labels)
     probability, predicted = shares.max(1)
     columns = (truth.int(), predicted.int(), probability, shares.gather(1, truth[:, None])[:, 0])
-    return Predictions(*(column.numpy() for column in columns))
+    groups = store.groups(Paths(root).data)
+    return Predictions(*(column.numpy() for column in columns), groups=groups.get("select"))
 
 
 def _line(error: Exception) -> str:
@@ -151,7 +153,8 @@ def _tells_classes_apart(said: Predictions, confidence: float) -> bool:
     names it always, whose mean recall is that of chance.
     """
     images, recalls = scores.recall(said, int(said.labels.max()) + 1)
+    share = worth(said.right - recalls[said.labels], said.groups, confidence)
     images, recalls = images[images > 0], recalls[images > 0]
     shares = (images * recalls + 1) / (images + 2)  # no recall of few images is certain
-    noise = np.sqrt((shares * (1 - shares) / images).sum()) / len(images)
+    noise = np.sqrt((shares * (1 - shares) / images).sum() / share) / len(images)
     return bool(recalls.mean() - special.ndtri((1 + confidence) / 2) * noise > 1 / len(images))

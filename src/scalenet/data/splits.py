@@ -18,7 +18,8 @@ from scalenet.data.names import few
 from scalenet.data.source import Source
 from scalenet.records.files import SPLITS
 
-# split -> pixels, indexed as uint8 (N, C, H, W), and labels int64 (N)
+# split -> pixels, indexed as uint8 (N, C, H, W), labels int64 (N) and, of a source that has groups,
+# groups int64 (N)
 Splits = dict[str, dict[str, Any]]
 TRAIN, SELECT, TEST = range(3)  # as in SPLITS
 
@@ -53,6 +54,7 @@ def cut(params: Data, source: Source, folder: Path | None = None) -> Cut:
     places = {name: order[part] for name, part in zip(SPLITS, parts, strict=True)}
     splits = {
         name: {"pixels": pixels.chosen(index), "labels": source.labels[index]}
+        | ({} if source.groups is None else {"groups": numbered(source.groups[index])})
         for name, index in places.items()
     }
     _check(params, source, splits)
@@ -82,6 +84,13 @@ def _keys(source: Source, contents: np.ndarray) -> Iterator[str]:
     groups = source.groups if source.groups is not None else np.broadcast_to("", len(contents))
     for group, content in zip(groups, contents, strict=True):
         yield f"group {group}" if group else f"content {content:x}"
+
+
+def numbered(groups: np.ndarray) -> np.ndarray:
+    """Return a number (N) for each image's group; one of no group ("") has a number of its own."""
+    found, alone = np.unique(groups, return_inverse=True)[1], groups == ""
+    found[alone] = found.max(initial=0) + 1 + np.arange(alone.sum())
+    return found
 
 
 def _draws(seed: int, purpose: str, keys: Iterator[str], count: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 The file is an uncompressed .npz, which `numpy.load` reads too. Images of one size are one array,
 ``pixels``. Where some are kept as image files, ``content`` is all of them end to end, ``offsets``
 (N + 1) are where each begins, ``shape`` is what they become; one as long as its pixels is pixels.
+Where images come in groups, ``groups`` (N) number them.
 """
 
 from __future__ import annotations
@@ -159,6 +160,19 @@ def splits(folder: Path) -> dict[str, files.Split]:
     return {name: read(folder / f"{name}.npz") for name in files.SPLITS}
 
 
+def groups(folder: Path) -> dict[str, np.ndarray]:
+    """Return, of each split whose source says so, which images belong together: int32 (N)."""
+    found = {}
+    for path in (folder / f"{name}.npz" for name in files.SPLITS):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if "groups.npy" in archive.namelist():
+                    found[path.stem] = _array(archive, "groups.npy")
+        except BROKEN as error:
+            raise damaged(path, error) from error
+    return found
+
+
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(name) as member:
         return np.lib.format.read_array(member, allow_pickle=False)
@@ -181,7 +195,7 @@ def _place(archive: zipfile.ZipFile, file: IO[bytes], name: str) -> tuple[int, t
 # --- writing --------------------------------------------------------------------------------------
 
 
-def write(path: Path, pixels: Any, labels: np.ndarray) -> None:
+def write(path: Path, pixels: Any, labels: np.ndarray, groups: np.ndarray | None = None) -> None:
     """Write a split; equal images give equal bytes. ``pixels`` are an array or ``FilePixels``."""
     count, channels, size, _ = pixels.shape
     form = Square(channels, size)
@@ -193,6 +207,8 @@ def write(path: Path, pixels: Any, labels: np.ndarray) -> None:
         zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
     ):
         _put(archive, "labels.npy", labels.astype(np.int64))
+        if groups is not None:
+            _put(archive, "groups.npy", groups.astype(np.int32))
         if (lengths == form.bytes).all():
             _stream(archive, "pixels.npy", pixels.shape, _entries(pixels))
             return

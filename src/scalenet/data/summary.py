@@ -17,6 +17,7 @@ from scalenet.data.splits import Cut
 from scalenet.records.documents import Reading
 
 FIRST = 5  # files that a summary names
+MANY = 30  # groups of a test that says something
 DARK = 65  # brightest level of a source, of 255, that is none of a camera's
 
 
@@ -116,10 +117,10 @@ def warnings(read: Reading) -> list[str]:
         found.append(f"{said} ({few(read.conflicting)})")
     if read.torn:
         found.append(f"{read.torn:,} groups are in two of the source's own splits")
-    if read.tested:
+    if 0 < read.tested < MANY:
         found.append(
-            f"test has {read.tested:,} groups, and images of one are alike; intervals, and what is "
-            "beyond noise, take every image for itself, so with few groups they are too sure"
+            f"test has {read.tested:,} groups, and as images of one may be alike, intervals are "
+            f"wide: {MANY} and more say more (a larger data.test_fraction, or more groups)"
         )
     for split, counts in read.taken.items():
         if lacking := [name for name, count in counts.items() if not count]:

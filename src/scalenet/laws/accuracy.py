@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scalenet.config.params import AccuracyPrior, Publish
-from scalenet.laws.intervals import Prediction, check_confidence
+from scalenet.laws.intervals import Prediction, check_confidence, worth
 from scalenet.records.documents import Trained
+from scalenet.records.predictions import Answers, Predictions
 
 TINY = 1e-9  # posterior probability that the finer grid may leave out on each of its sides
 
@@ -18,11 +19,11 @@ TINY = 1e-9  # posterior probability that the finer grid may leave out on each o
 @dataclass(frozen=True)
 class Point:
     """One trained member as the law sees it: its FLOPs, and test images labelled correctly, of
-    those tested."""
+    those tested; both fewer than there are where images come in groups (`intervals.worth`)."""
 
     flops: float
-    correct: int
-    tested: int
+    correct: float
+    tested: float
 
 
 class Grid(NamedTuple):
@@ -125,10 +126,10 @@ def _check_members(members: list[Point], draws: int) -> None:
     """Refuse members that cannot hold the law's three parameters, and counts that are none."""
     for m in members:
         if not (
-            math.isfinite(m.flops) and m.flops > 0 and m.tested >= 1 and 0 <= m.correct <= m.tested
+            math.isfinite(m.flops) and m.flops > 0 and m.tested > 0 and 0 <= m.correct <= m.tested
         ):
             raise ValueError(
-                f"a member needs flops > 0 and 0 ≤ correct ≤ tested with tested ≥ 1, given {m}"
+                f"a member needs flops > 0 and 0 ≤ correct ≤ tested with tested > 0, given {m}"
             )
     if len({m.flops for m in members}) < 3:
         sizes = f"given {[m.flops for m in members]}; train more members (`family` in params.yaml)"
@@ -241,15 +242,20 @@ def _law(
 
 
 def law_of(
-    members: list[Trained], params: Publish, budget: float, generator: np.random.Generator
+    members: list[Trained],
+    said: Answers,
+    params: Publish,
+    budget: float,
+    generator: np.random.Generator,
 ) -> dict[str, Any] | None:
     """Return tested members' accuracy law and what it says of the next budgets, as plain data.
 
-    ``budget`` is that of the base, in FLOPs. None with fewer than three members of different FLOPs.
+    ``said`` are their answers; ``budget`` is that of the base, in FLOPs. None with fewer than three
+    members of different FLOPs.
     """
     if len({trained.member.flops for trained in members}) < 3:
         return None
-    points = [Point(t.member.flops, t.correct, t.tested) for t in members]
+    points = [_point(trained, said[trained.member.name]["test"]) for trained in members]
     law = fit_accuracy(points, params.prior, params.confidence, params.draws, generator)
     predicted = [
         {"multiple": multiple} | asdict(law.predict(multiple * budget))
@@ -257,3 +263,9 @@ def law_of(
     ]
     numbers = ("top", "scale", "exponent", "flops0", "scatter", "dispersion")
     return {name: getattr(law, name) for name in numbers} | {"next": predicted}
+
+
+def _point(trained: Trained, test: Predictions) -> Point:
+    """Return a member as the law sees it."""
+    share = worth(test.right, test.groups, trained.confidence)
+    return Point(trained.member.flops, share * trained.correct, share * trained.tested)

@@ -1,11 +1,12 @@
-"""Predictions and proportions with their intervals."""
+"""Predictions and proportions with their intervals, of images that may come in groups."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from scipy import optimize, special
+import numpy as np
+from scipy import optimize, signal, special, stats
 
 TINY = 1e-9  # of a difference between shares
 
@@ -26,14 +27,43 @@ def check_confidence(confidence: float) -> None:
         raise ValueError(f"confidence must lie between 0 and 1, given {confidence}; 0.95 is usual")
 
 
-def wilson(correct: int, tested: int, confidence: float) -> tuple[float, float]:
+def worth(values: np.ndarray, groups: np.ndarray | None, confidence: float) -> float:
+    """Return the share of images that count, 0…1, when those of a group are alike.
+
+    ``values`` (N) are averaged over images, ``groups`` (N) number what an image is one of; None:
+    each is of its own, and counts. The share is the variance of the mean if images were
+    independent, over that of groups which are, each group's sum about its mean being drawn anew
+    (the inverse of the design effect). Student's quantile replaces the normal one, as groups may be
+    few. Of values that are all alike nothing is learnt of groups: one image of each counts.
+
+    Korn, E. L. and Graubard, B. I. (1998): Confidence intervals for proportions with small expected
+    number of positive counts estimated from survey data. Survey Methodology 24.
+    """
+    count = len(values)
+    sizes = np.array([count]) if groups is None else np.bincount(groups)
+    found = int((sizes > 0).sum())
+    if groups is None or found == count:
+        return 1.0
+    if found == 1:
+        return 1 / count
+    about = values - np.mean(values)
+    sums = np.bincount(groups, about)
+    alone, together = (about**2).sum() / (count - 1), (sums**2).sum() * found / (found - 1) / count
+    share = found / count if alone == 0 else alone / max(together, TINY)
+    upper = (1 + confidence) / 2
+    return float(min(1.0, share * (special.ndtri(upper) / special.stdtrit(found - 1, upper)) ** 2))
+
+
+def wilson(correct: float, tested: float, confidence: float) -> tuple[float, float]:
     """Return Wilson's interval (low, high) of a proportion: ``correct`` out of ``tested`` images.
+
+    Both are fewer than there are where images come in groups: see ``worth``.
 
     Wilson, E. B. (1927): Probable inference, the law of succession, and statistical inference.
     """
-    if tested < 1 or not 0 <= correct <= tested:
+    if tested <= 0 or not 0 <= correct <= tested:
         raise ValueError(
-            f"0 ≤ correct ≤ tested and tested ≥ 1 are needed, given {correct} of {tested}"
+            f"0 ≤ correct ≤ tested and tested > 0 are needed, given {correct} of {tested}"
         )
     check_confidence(confidence)
     z, p = float(special.ndtri((1 + confidence) / 2)), correct / tested
@@ -43,19 +73,19 @@ def wilson(correct: int, tested: int, confidence: float) -> tuple[float, float]:
     return max(0.0, (middle - half) / shrink), min(1.0, (middle + half) / shrink)
 
 
-def paired(gained: int, lost: int, tested: int, confidence: float) -> Prediction:
+def paired(gained: float, lost: float, tested: float, confidence: float) -> Prediction:
     """Return the difference of two classifiers' accuracies on the same ``tested`` images.
 
     ``gained`` are the images that only the first labels right, ``lost`` those that only the second
-    does. The interval holds the differences that a score test does not refuse; of 0 that is
-    McNemar's, without correction.
+    does; all are fewer where images come in groups, see ``worth``. The interval holds the
+    differences that a score test does not refuse; of 0 that is McNemar's, without correction.
 
     Tango, T. (1998): Equivalence test and confidence interval for the difference in proportions
     for the paired-sample design. Statistics in Medicine 17.
     """
-    if tested < 1 or min(gained, lost) < 0 or gained + lost > tested:
+    if tested <= 0 or min(gained, lost) < 0 or gained + lost > tested * (1 + TINY):
         raise ValueError(
-            "0 ≤ gained, 0 ≤ lost, gained + lost ≤ tested and tested ≥ 1 are needed, given "
+            "0 ≤ gained, 0 ≤ lost, gained + lost ≤ tested and tested > 0 are needed, given "
             f"{gained} and {lost} of {tested}"
         )
     check_confidence(confidence)
@@ -78,10 +108,22 @@ def paired(gained: int, lost: int, tested: int, confidence: float) -> Prediction
     return Prediction(value, *ends, confidence)
 
 
-def mcnemar(gained: int, lost: int) -> float:
-    """Return the exact two-sided p-value of two classifiers being equally good; see ``paired``.
+def mcnemar(differences: np.ndarray) -> float:
+    """Return the exact two-sided p-value of two classifiers being equally good.
+
+    ``differences`` int (G) are, of each group of images, those that only the first labels right
+    less those that only the second does. If both are equally good, each is as likely with the other
+    sign: p is the share of all signs that give a sum as far from 0. Of single images the test is
+    McNemar's.
 
     McNemar, Q. (1947): Note on the sampling error of the difference between correlated
-    proportions or percentages.
+    proportions or percentages. Psychometrika 12.
     """
-    return min(1.0, 2 * float(special.bdtr(min(gained, lost), gained + lost, 0.5)))
+    chances, observed = np.ones(1), abs(int(differences.sum()))  # of sums from least to most
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        signs = np.zeros(2 * size * count + 1)
+        signs[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = signal.convolve(chances, signs)
+    middle = len(chances) // 2
+    return float(np.clip(2 * chances[middle + observed :].sum(), 0, 1)) if observed else 1.0

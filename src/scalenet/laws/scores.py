@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from scalenet.laws.intervals import wilson
+from scalenet.laws.intervals import wilson, worth
 from scalenet.records.documents import Score
 from scalenet.records.predictions import Predictions
 
 
 def tested(test: Predictions, select: Predictions | None, confidence: float) -> dict[str, Any]:
     """Return the fields of a `Tested`; ``select`` is None for what was trained on it."""
-    right = score(test)
-    low, high = wilson(right.correct, right.tested, confidence)
+    right, share = score(test), worth(test.right, test.groups, confidence)
+    low, high = wilson(share * right.correct, share * right.tested, confidence)
     chosen = None if select is None else score(select)
     about = {"low": low, "high": high, "confidence": confidence, "select": chosen}
     return right.plain() | about | {"balanced": balanced(test)}

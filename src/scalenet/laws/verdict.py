@@ -6,16 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scalenet.laws.intervals import Prediction, mcnemar, paired
+from scalenet.laws.intervals import Prediction, mcnemar, paired, worth
 from scalenet.records.documents import Baseline, Comparison, Trained
 from scalenet.records.predictions import Answers, Predictions
 
 
 def against(first: Predictions, second: Predictions, confidence: float) -> tuple[Prediction, float]:
     """Return the first's accuracy less the second's, on the same images, and McNemar's p-value."""
-    gained = int((first.right & ~second.right).sum())
-    lost = int((second.right & ~first.right).sum())
-    return paired(gained, lost, len(first.labels), confidence), mcnemar(gained, lost)
+    differences = first.right.astype(int) - second.right
+    share = worth(differences, first.groups, confidence)
+    counts = ((differences > 0).sum(), (differences < 0).sum(), len(differences))
+    differ = paired(*(share * int(count) for count in counts), confidence)
+    return differ, mcnemar(first.by_group(differences))
 
 
 def comparisons(

@@ -18,18 +18,25 @@ class Predictions(NamedTuple):
 
     ``labels`` and ``predicted`` are int32 (N), classes by number. ``probability`` and ``true``
     float32 (N) are the probabilities of the predicted and of the true class; None of a classifier
-    that gives none.
+    that gives none. ``groups`` int32 (N) number what an image is one of; None: each is of its own.
     """
 
     labels: np.ndarray
     predicted: np.ndarray
     probability: np.ndarray | None = None
     true: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     @property
     def right(self) -> np.ndarray:
         """Which answers are right, bool (N)."""
         return self.labels == self.predicted
+
+    def by_group(self, values: np.ndarray) -> np.ndarray:
+        """Return the sums of whole numbers (N) over the images of a group, int64."""
+        if self.groups is None:
+            return values.astype(np.int64)
+        return np.rint(np.bincount(self.groups, values)).astype(np.int64)
 
 
 Answers = Mapping[str, Mapping[str, Predictions]]  # classifier -> split -> its predictions
@@ -38,6 +45,13 @@ Answers = Mapping[str, Mapping[str, Predictions]]  # classifier -> split -> its 
 def answers(labels: np.ndarray, predicted: np.ndarray) -> Predictions:
     """Return the predictions of a classifier that gives no probabilities."""
     return Predictions(labels.astype(np.int32), predicted.astype(np.int32))
+
+
+def grouped(
+    said: Mapping[str, Predictions], groups: Mapping[str, np.ndarray]
+) -> dict[str, Predictions]:
+    """Return a classifier's answers with the groups of the splits that have some."""
+    return {split: one._replace(groups=groups.get(split)) for split, one in said.items()}
 
 
 def write(path: Path, said: Answers) -> None:

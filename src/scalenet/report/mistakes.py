@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scalenet.laws.intervals import wilson
+from scalenet.laws.intervals import wilson, worth
 from scalenet.records.predictions import Predictions
 from scalenet.report.style import Rows
 
@@ -32,7 +32,9 @@ def calibration(said: Predictions, confidence: float) -> tuple[Rows, float]:
         inside = places == place
         images, right = int(inside.sum()), int(said.right[inside].sum())
         mean = float(said.probability[inside].mean())
-        low, high = wilson(right, images, confidence)
+        groups = None if said.groups is None else said.groups[inside]
+        share = worth(said.right[inside], groups, confidence)
+        low, high = wilson(share * right, share * images, confidence)
         error += images / len(places) * abs(right / images - mean)
         rows.append({"confidence": mean, "right": right / images, "images": images, "low": low,
                      "high": high})  # fmt: skip
