@@ -12,8 +12,11 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from scipy.stats import spearmanr
 
+from bench.method.scripts import params_of
+from scalenet.config.params import load
 from scalenet.nets import elastic
 from scalenet.nets.child import Child
 from scalenet.records.journal import Journal
@@ -733,6 +736,41 @@ def opposed(make_params, info):
             "search": {"random_bases": 12},
         }
     )
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_base_models_are_drawn_until_every_size_has_a_strategy_for_one(monkeypatch, seed):
+    monkeypatch.chdir(ROOT)
+    params = params_of("photographs")
+    budget = Budget(params.space, params.scaling, Task(3, 6))
+    sizes = range(len(params.scaling.stages))
+    bases = evolution.first_bases(budget, np.random.default_rng(seed), 2)
+    generator = np.random.default_rng(seed)
+    assert bases[:2] == [budget.draw(generator, params.scaling.tries) for _ in range(2)]
+    for size in sizes:
+        assert any(budget.feasible(base, size) for base in bases)
+        if not any(budget.feasible(base, size) for base in bases[:2]):
+            assert len(bases) > 2, "one more, which not every seed takes"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_first_strategies_leave_base_models_to_choose_among(seed):
+    """Scores grow with FLOPs, so that a strategy which spends all of its tolerance looks best."""
+    params = load(ROOT / "params.yaml")
+    budget = Budget(params.space, params.scaling, Task(1, 10))
+    own = [base for base in sampling.walk(params.space) if budget.total_miss(base) == 0]
+
+    def measure(networks):
+        for network in networks:
+            noise = np.random.default_rng([seed, zlib.crc32(str(network).encode())])
+            spent = np.log2(cost.flops(network, budget.task) / params.scaling.budget)
+            score = 0.8 + 0.02 * spent + 0.01 * noise.standard_normal()
+            yield Measurement(score, score, 0.0)
+
+    ledger = Ledger(params.search, budget, measure, ignore)
+    bases = evolution.first_bases(budget, np.random.default_rng(seed), params.search.random_bases)
+    strategies = evolution.first_strategies(ledger, bases)
+    assert sum(budget.total_miss(base, strategies) == 0 for base in own) >= len(own) / 10
 
 
 def test_strategies_that_share_no_base_model_are_refused(make_params, info):

@@ -23,6 +23,8 @@ from scalenet.space.budget import Budget
 from scalenet.space.sampling import sample_base
 from scalenet.space.scaling import BaseModel, Scaling
 
+SHARED = 0.1  # of the base models within the budget, that the first strategies leave at least
+
 
 def search(ledger: Ledger, generator: np.random.Generator) -> list[State]:
     """Run the chain and return its states; the last one is what shared weights find.
@@ -30,7 +32,7 @@ def search(ledger: Ledger, generator: np.random.Generator) -> list[State]:
     ``ValueError`` if nothing meets the budgets, or no base model meets those of all sizes.
     """
     params, budget = ledger.params, ledger.budget
-    bases = [budget.draw(generator, budget.scalings.tries) for _ in range(params.random_bases)]
+    bases = first_bases(budget, generator, params.random_bases)
     strategies, base, chain = first_strategies(ledger, bases), None, []
     for iteration in range(1, params.iterations + 1):
         base = evolve(ledger, generator, iteration, strategies, base)
@@ -55,11 +57,22 @@ def planned(params: Search, offered: float, sizes: int) -> float:
 # --- strategies -----------------------------------------------------------------------------------
 
 
+def first_bases(budget: Budget, generator: np.random.Generator, count: int) -> list[BaseModel]:
+    """Draw base models within the budget, ``count`` and as many more as it takes that every size
+    has a strategy for one of them."""
+    tries = budget.scalings.tries
+    bases = [budget.draw(generator, tries) for _ in range(count)]
+    for size in range(len(budget.scalings.stages)):
+        if not any(budget.feasible(base, size) for base in bases):
+            bases.append(budget.draw_of(generator, tries, size))
+    return bases
+
+
 def first_strategies(ledger: Ledger, bases: list[BaseModel]) -> list[Scaling]:
     """Choose each size's strategy by what it is worth over base models (docs/method.md §5, S₀).
 
-    Only strategies that some base model of the space can share with the ones already chosen are
-    candidates. With a surrogate only the most promising are measured after the first base model,
+    Only strategies that base models enough can share with the ones already chosen are candidates.
+    With a surrogate only the most promising are measured after the first base model,
     and the others count as predicted.
     """
     sizes = range(len(ledger.budget.scalings.stages))
@@ -69,14 +82,14 @@ def first_strategies(ledger: Ledger, bases: list[BaseModel]) -> list[Scaling]:
         ledger.scores([option for options in promising for option in options], Label("start"))
     ledger.learn()
     chosen: list[Scaling] = []
+    sharing = _drawn(ledger, bases)
+    enough = ceil(len(sharing) * SHARED)
     for size in sizes:
-        worth = _worth(ledger, bases, size)
-        if not worth:
-            raise ValueError(ledger.budget.empty(bases, size))
-        shared = (by for by in ranked(worth) if _shared(ledger, [*chosen, by]))
-        if (first := next(shared, None)) is None:
+        options = ranked(_worth(ledger, bases, size))
+        first, sharing = _first_shared(ledger.budget, size, options, sharing, enough)
+        if not sharing:
             raise ValueError(
-                f"scaling.stages[{size}]: none of its {len(worth)} feasible strategies shares a "
+                f"scaling.stages[{size}]: none of its {len(options)} feasible strategies shares a "
                 f"base model with {', '.join(map(str, chosen))}; raise its tolerance or give it "
                 "more strategies"
             )
@@ -110,11 +123,25 @@ def _worth(ledger: Ledger, bases: list[BaseModel], size: int) -> dict[Scaling, f
     return {by: round(float(found[n]), 12) for by, n in place.items()}
 
 
-def _shared(ledger: Ledger, strategies: list[Scaling]) -> bool:
-    """Tell whether a bounded, seeded draw finds a base model that all strategies can share."""
+def _drawn(ledger: Ledger, bases: list[BaseModel]) -> list[BaseModel]:
+    """Return these and other base models within the budget, from a bounded, seeded draw."""
     generator, budget = np.random.default_rng(ledger.params.seed), ledger.budget
     draws = (sample_base(budget.space, generator) for _ in range(budget.scalings.tries))
-    return any(budget.total_miss(base, strategies) == 0 for base in draws)
+    return [base for base in dict.fromkeys([*bases, *draws]) if budget.total_miss(base) == 0]
+
+
+def _first_shared(
+    budget: Budget, size: int, options: list[Scaling], bases: list[BaseModel], enough: int
+) -> tuple[Scaling, list[BaseModel]]:
+    """Return the first strategy that ``enough`` base models can share, and these; else the one that
+    most can."""
+    most: tuple[Scaling, list[BaseModel]] = (options[0], [])
+    for by in options:
+        sharing = budget.meeting(bases, by, size)
+        if len(sharing) >= enough:
+            return by, sharing
+        most = max(most, (by, sharing), key=lambda found: len(found[1]))
+    return most
 
 
 def best_strategies(

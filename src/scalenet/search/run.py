@@ -52,7 +52,7 @@ def planned(params: Params, task: Task) -> int:
     first, if the seed is its own."""
     budget, section = Budget(params.space, params.scaling, task), params.search
     generator, sizes = np.random.default_rng(section.seed), len(params.scaling.stages)
-    bases = [budget.draw(generator, params.scaling.tries) for _ in range(section.random_bases)]
+    bases = evolution.first_bases(budget, generator, section.random_bases)
     met = [[budget.feasible(base, size) for size in range(sizes)] for base in bases]
     offered = fmean(sum(map(len, own)) for own in met)
     again = section.finetune.steps or section.images

@@ -87,6 +87,23 @@ class Budget:
             "change scaling.budget, a tolerance or space)",
         )
 
+    def draw_of(self, generator: np.random.Generator, tries: int, size: int) -> BaseModel:
+        """Draw a random feasible base model that a size has strategies for.
+
+        ``ValueError`` says what its strategies give instead.
+        """
+        for _ in range(tries):
+            if self.feasible(base := self.draw(generator, tries), size):
+                return base
+        raise ValueError(self.empty([base], size))
+
+    def meeting(self, bases: list[BaseModel], strategy: Scaling, size: int) -> list[BaseModel]:
+        """Return those of some base models that a strategy brings to a size's budget."""
+        flops = self._table.costs(self._table.encode((base, strategy) for base in bases))[:, 0]
+        tolerance = self.scalings.stages[size].tolerance
+        inside = [self._outside(count, size, tolerance) == 0 for count in flops.tolist()]
+        return [base for base, met in zip(bases, inside, strict=True) if met]
+
     def check(self, generator: np.random.Generator, tries: int) -> None:
         """Refuse, before anything is trained, budgets that no base model meets and empty sizes."""
         bases = [self.draw(generator, tries) for _ in range(32)]
@@ -126,9 +143,7 @@ class Budgeted:
     def draw(self, generator: np.random.Generator) -> Sample:
         """Draw a size, a base model within its budget, and a strategy that meets the size's."""
         size = int(generator.choice(len(self._probabilities), p=self._probabilities))
-        for _ in range(self.tries):
-            base = self.budget.draw(generator, self.tries)
-            if options := self.budget.feasible(base, size):
-                strategy = options[int(generator.integers(len(options)))]
-                return Sample(size, base, strategy, scale(self.budget.space, base, strategy))
-        raise ValueError(self.budget.empty([base], size))
+        base = self.budget.draw_of(generator, self.tries, size)
+        options = self.budget.feasible(base, size)
+        strategy = options[int(generator.integers(len(options)))]
+        return Sample(size, base, strategy, scale(self.budget.space, base, strategy))
