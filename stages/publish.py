@@ -46,13 +46,14 @@ def run(
     members = sorted(inputs.members, key=lambda trained: trained.member.multiple)
     said, budget = inputs.said, params.scaling.budget
     compared = verdict.comparisons(members, inputs.baselines, said)
+    law = accuracy.law_of(members, said, params.publish, budget, generator)
     return Family(
         name=params.data.name,
         members=members,
-        law=accuracy.law_of(members, said, params.publish, budget, generator),
+        law=law,
         baselines=inputs.baselines,
         comparisons=compared,
-        warnings=verdict.warnings(members, inputs.baselines, compared, said),
+        warnings=verdict.warnings(members, inputs.baselines, compared, law, said),
     )
 
 

@@ -304,8 +304,8 @@ def test_a_paired_interval_covers_what_it_says(gain, loss):
 
 
 def test_few_images_are_noise_whatever_the_interval_says():
-    assert single(0, 4) == pytest.approx(0.125) and single(0, 0) == single(3, 3) == 1
-    assert single(10, 0) == pytest.approx(2 / 2**10)
+    assert single(0, 4) == pytest.approx(1 / 16) and single(0, 0) == 1
+    assert single(10, 0) == pytest.approx(1 / 2**10) and 0.5 < single(3, 3) < 1
 
 
 def single(gained, lost):
@@ -316,8 +316,9 @@ def single(gained, lost):
 def test_mcnemars_test_of_groups_counts_all_signs(sums):
     sums = np.array(sums)
     signs = np.array(list(product([1, -1], repeat=len(sums))))
-    share = np.mean(np.abs(signs @ sums) >= abs(sums.sum()))
-    assert mcnemar(sums) == pytest.approx(share)
+    drawn, observed = signs @ sums, abs(sums.sum())
+    share = np.mean(drawn > observed) + np.mean(drawn == observed) / 2  # of one side
+    assert mcnemar(sums) == pytest.approx(2 * share)
 
 
 def test_many_groups_of_many_images_are_counted_too():
@@ -368,7 +369,7 @@ def right(count, of=100):
     return answers(labels, np.where(np.arange(of) < count, labels, 1 - labels))
 
 
-def judged(counts, baseline=50, select=True):
+def judged(counts, baseline=50, select=True, law=None):
     """Return the warnings about members that label so many of 100 select and test images right."""
     said = {f"S{i}": {"select": right(s), "test": right(t)} for i, (s, t) in enumerate(counts)}
     members = [member_of(name, 1 + i, one, select) for i, (name, one) in enumerate(said.items())]
@@ -377,7 +378,7 @@ def judged(counts, baseline=50, select=True):
     sizes = dict.fromkeys(("steps", "flops", "params"))
     known = [Baseline(**about, **sizes, **scores.tested(said["svm"]["test"], None, 0.95))]
     compared = verdict.comparisons(members, known, said)
-    return verdict.warnings(members, known, compared, said)
+    return verdict.warnings(members, known, compared, law, said)
 
 
 def test_a_good_family_is_not_warned_of():
@@ -387,7 +388,7 @@ def test_a_good_family_is_not_warned_of():
 def test_a_member_below_a_baseline_is_told_with_the_noise():
     [said] = judged([(40, 40)])
     assert "S0 is worse than a baseline on test: 40.0 %, and 50.0 % by an SVM" in said
-    assert "-10.0 points, 95% interval -17.4 to -5.5, McNemar p 0.002: beyond noise" in said
+    assert "-10.0 points, 95% interval -17.4 to -5.5, McNemar p 0.00098: beyond noise" in said
     [said] = judged([(49, 49)])
     assert said.endswith("within noise")
 
@@ -398,10 +399,29 @@ def test_a_member_below_a_smaller_one_on_select_is_dominated():
     assert said.endswith("beyond noise")
 
 
+def test_the_smallest_member_that_is_as_good_as_the_best_is_named():
+    [said] = judged([(60, 60), (88, 88), (89, 89), (90, 90)])
+    assert said.startswith("S1, at 50% of the FLOPs of S3, is not told apart from it on select: ")
+    assert "-2.0 points" in said and said.endswith("within noise")
+
+
+RISING = {"next": [{"multiple": 9, "value": 0.95}]}
+
+
+def test_a_law_whose_members_grow_otherwise_is_doubted():
+    assert judged([(70, 70), (80, 80), (90, 90)], law=RISING) == []
+    [_, _, said] = judged([(90, 90), (80, 80), (70, 70)], law=RISING)
+    assert said.startswith("S1 is worse than S0 on test beyond noise, and the accuracy law takes")
+    [said] = judged([(70, 70), (80, 80), (97, 97)], law=RISING)
+    assert "expects 95.0 % at 9 x the base budget, and S2 reached 97.0 %" in said
+    passed = {"next": [{"multiple": 2, "value": 0.75}]}  # a budget that the family has
+    assert judged([(70, 70), (80, 80), (97, 97)], law=passed) == []
+
+
 def test_one_class_for_everything_is_told():
     labels = np.arange(100) % 2
     said = {"S0": {"select": right(90), "test": answers(labels, labels * 0)}}
-    [warning] = verdict.warnings([member_of("S0", 1, said["S0"])], [], [], said)
+    [warning] = verdict.warnings([member_of("S0", 1, said["S0"])], [], [], None, said)
     assert warning == "S0 predicts one and the same class for every test image"
 
 

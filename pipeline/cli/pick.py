@@ -58,6 +58,8 @@ def command(
     for name, why in choice.refused.items():
         click.echo(f"not       {name}: it {why}")
     click.echo(_why(choice.chosen, choice.within, limits != Limits()))
+    if sentence := _alike(paths, choice, family.members):
+        click.echo(f"alike     {sentence}")
     if max_ms is not None:
         click.echo(f"latency   {timed[choice.chosen.member.name]:.2f} ms: {MEASURED}")
     name, model = choice.chosen.member.name, registry.model_name(params)
@@ -78,6 +80,19 @@ def _why(trained: Any, within: int, limited: bool) -> str:
         f"          {member.flops:,} FLOPs, {member.params:,} parameters; test "
         f"{trained.accuracy:.1%} ({trained.low:.1%} to {trained.high:.1%})"
     )
+
+
+def _alike(paths: Any, choice: Any, members: Any) -> str | None:
+    """Say which smaller member within the limits is as good, as far as answers to select tell."""
+    from scalenet.laws.verdict import alike
+    from scalenet.records import predictions
+
+    within = [t for t in members if t.member.name not in choice.refused]
+    answers = {t.member.name: paths.member(t.member.name) / "predictions.npz" for t in within}
+    if not all(path.exists() for path in answers.values()):
+        return None  # a clone that pulled the family alone
+    said = {name: predictions.read(path)[name] for name, path in answers.items()}
+    return alike(choice.chosen, within, said)
 
 
 def _milliseconds(root: Path, trained: Any) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +40,10 @@ def warnings(
     members: Sequence[Trained],
     baselines: Sequence[Baseline],
     compared: Sequence[Comparison],
+    law: dict[str, Any] | None,
     said: Answers,
 ) -> list[str]:
-    """Say in sentences which members are no good, and of what nothing can be said."""
+    """Say in sentences which members are no good or no better, and of what nothing can be said."""
     known = {baseline.name: baseline for baseline in baselines}
     found = [] if all(trained.select for trained in members) else [UNKNOWN]
     for trained in members:
@@ -51,7 +54,9 @@ def warnings(
             dominated(trained, members, said),
         )
         found += [sentence for sentence in sentences if sentence]
-    return found
+    best = max(members, key=lambda t: (t.select.correct, -t.member.flops) if t.select else (-1, 0))
+    found += [sentence] if (sentence := alike(best, members, said)) else []
+    return [*found, *of_law(members, law, said)]
 
 
 UNKNOWN = (
@@ -97,6 +102,56 @@ def dominated(trained: Trained, members: Sequence[Trained], said: Answers) -> st
         f"{_percent(trained.select.accuracy)} and {_percent(best.select.accuracy)}; "
         f"{_difference(differ, p)}"
     )
+
+
+def alike(best: Trained, members: Sequence[Trained], said: Answers) -> str | None:
+    """Say which smaller member is the smallest that select does not tell apart from the best one.
+
+    Of equally good members the best one is mostly a larger one, by an image or two.
+    """
+    name = best.member.name
+    for other in sorted(members, key=lambda t: t.member.flops):
+        share = other.member.flops / best.member.flops
+        if share >= 1 or not (best.select and other.select):
+            continue
+        answers = (said[one]["select"] for one in (other.member.name, name))
+        differ, p = against(*answers, best.confidence)
+        if p >= 1 - best.confidence:
+            return (
+                f"{other.member.name}, at {share:.0%} of the FLOPs of {name}, is not told apart "
+                f"from it on select: {_difference(differ, p)}"
+            )
+    return None
+
+
+def of_law(members: Sequence[Trained], law: dict[str, Any] | None, said: Answers) -> Iterator[str]:
+    """Say why the accuracy law is not to be believed, if the members do not grow as it has it.
+
+    The law takes larger members for better, by less and less. All pairs of members are compared,
+    so the level is divided among them.
+    """
+    if law is None:
+        return
+    pairs = [(a, b) for a, b in permutations(members, 2) if a.member.flops < b.member.flops]
+    for smaller, larger in pairs:
+        name, other = larger.member.name, smaller.member.name
+        differ, p = against(said[name]["test"], said[other]["test"], larger.confidence)
+        if differ.value < 0 and p < (1 - larger.confidence) / len(pairs):
+            yield (
+                f"{name} is worse than {other} on test beyond noise, and the accuracy law takes "
+                "larger members for better: what it expects of others says nothing"
+            )
+            return
+    best = max(members, key=lambda t: t.accuracy)
+    name, reached = best.member.name, best.accuracy
+    for at in law["next"]:
+        if at["multiple"] > best.member.multiple and reached > at["value"]:
+            yield (
+                f"the accuracy law expects {_percent(at['value'])} at {at['multiple']:g} x the "
+                f"base budget, and {name} reached {_percent(reached)}: these members do not grow "
+                "as the published families that it knows do"
+            )
+            return
 
 
 def _percent(share: float) -> str:

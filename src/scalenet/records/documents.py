@@ -253,7 +253,7 @@ class Measurements(Document):
 class Comparison(Document):
     """A member's test accuracy less a baseline's, on the same images, with its interval.
 
-    ``p`` is that of McNemar's exact test that both are equally good, by groups where images have
+    ``p`` is that of McNemar's test (mid-p) that both are equally good, by groups where images have
     some.
     """
 
