@@ -194,12 +194,14 @@ def arm(accuracies, networks=None, flops=2e6):
 
 
 def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
+    ours = "r12-stem_k3_s1_c8-ir_k3.5_s2_e4_c16-head_c64-se0.25e-hard_swish"
+    theirs = ours.replace("r12", "r9").replace("k3.5", "k3.5.5")
     member = {"name": "S1", "flops": 2e6, "base": "k3e1", "scaling": "d1-w1-r8"}
     arms = {
-        "ours": arm([0.49, 0.50, 0.51], ["a"] * 3),
-        "EfficientNet's law": arm([0.44, 0.45, 0.46], ["b"] * 3, 1.99e6),
+        "ours": arm([0.49, 0.50, 0.51], [ours] * 3),
+        "EfficientNet's law": arm([0.44, 0.45, 0.46], [theirs] * 3, 1.99e6),
         "random base": arm([0.44, 0.50, 0.53], ["c", "d", "e"]),
-        "random strategies": arm([0.49, 0.50, 0.51], ["a"] * 3),
+        "random strategies": arm([0.49, 0.50, 0.51], [ours] * 3),
         "one-shot per size": arm([0.54, 0.55, 0.56], ["f"] * 3),
     }
     (tmp_path / "p").mkdir()
@@ -213,12 +215,30 @@ def test_the_report_says_which_differences_are_beyond_noise(tmp_path):
         "EfficientNet's law: +5.0 [+3.0, +7.0] points on average over 1 size; "
         "ours better beyond noise at 1, worse at 0" in text
     )
+    assert "ours S1 2 at 12 px; EfficientNet's law S1 3 at 9 px" in text
     assert "random base: +1.0 " in text and "at 0, worse at 0" in text
     assert "| random strategies | the same network |" in text
     assert "one-shot per size: -5.0 " in text and "at 0, worse at 1" in text
     assert "within 0.5% of ours in FLOPs" in text and "for all 3 comparisons" in text
     assert "](results-p.svg)" in text and ">S1<" in (tmp_path / "results-p.svg").read_text()
     assert "| ours | 50.0 [47.5, 52.5] n=3 |" in text and "S1 (2 M)" in text
+
+
+def test_two_seeds_of_a_random_arm_give_no_interval():
+    two = {"ours": arm([0.49, 0.50], ["o"] * 2), "random base": arm([0.44, 0.53], ["c", "d"])}
+    pooled = noise.of_trainings({"arms": two})
+    rows = noise.differences({"arms": two}, pooled)["random base"]
+    found = noise.mean_over_sizes({"arms": two}, "random base", rows, pooled)
+    assert found == {"mean": pytest.approx(0.01), "low": None, "high": None}
+
+
+def test_noises_of_sizes_are_held_against_one_another():
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(0, scale, 30) for scale in (1, 1.2, 3)]
+    own = [statistics.pooled([sample]) for sample in samples]
+    assert statistics.bartlett(own) == pytest.approx(stats.bartlett(*samples).pvalue)
+    assert statistics.bartlett(own[:2]) > 0.05 > 1e-4 > statistics.bartlett(own)
+    assert statistics.bartlett(own[:1]) is None
 
 
 def test_a_random_arms_seeds_are_its_degrees_of_freedom():

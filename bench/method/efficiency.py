@@ -30,6 +30,8 @@ from scalenet.search.ledger import Label, Ledger, Proposal
 from scalenet.search.scoring import Measure, Scorer
 from scalenet.space.scaling import BaseBlock, BaseModel, Scaling, strategies
 
+PLAIN = "plain evolution"  # the search that others are held against
+
 
 class Spent(Exception):
     """The evaluations that a search may make are made."""
@@ -229,7 +231,7 @@ def plain_evolution(own: Noting, generator: np.random.Generator) -> None:
 
 SEARCHES: dict[str, tuple[Callable[[Noting, np.random.Generator], None], dict]] = {
     "random": (random_search, {}),
-    "plain evolution": (plain_evolution, {}),
+    PLAIN: (plain_evolution, {}),
     "Markov chain": (markov_chain, {"surrogate": 1}),
     "Markov chain, surrogate": (markov_chain, {}),
 }
@@ -274,7 +276,7 @@ def main() -> None:
             flush=True,
         )
     journal.close()
-    goals = [trace[-1] for trace in traces["plain evolution"]]
+    goals = [trace[-1] for trace in traces[PLAIN]]
     reached = {
         name: [first_reach(t, g) for t, g in zip(every, goals, strict=True)]
         for name, every in traces.items()

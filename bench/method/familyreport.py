@@ -6,7 +6,9 @@ from typing import Any
 
 from bench.method import noise as noises
 from bench.method import statistics
+from bench.method.family import PRINCIPAL
 from bench.method.markdown import difference, interval, millions, noisy, origin, table
+from scalenet.space.network import Network
 
 Result = dict[str, Any]
 
@@ -32,7 +34,8 @@ def section(result: Result) -> str:
             f"### The family against baselines\n\n{origin(result)}",
             f"Base `{members[0]['base']}`; {strategies}.",
             f"Every network is within {furthest(arms, members):.1%} of ours in FLOPs "
-            "and trained by the same recipe.\n",
+            "and trained by the same recipe.",
+            shapes(arms),
             table(head, means),
             comparison(result, sizes),
             "",
@@ -56,7 +59,7 @@ def comparison(result: Result, sizes: list[str]) -> str:
             "One search; n seeds vary the trainings, and in the random arms the network too. "
             f"Trainings of one network differ by {noisy(noise)}: one standard deviation, pooled "
             "over all of this preset that were trained more than once "
-            f"({noise['dof']} degrees of freedom). "
+            f"({noise['dof']} degrees of freedom). {by_size(noise)}"
             "Ours less the baseline, in points, tested with it; in the random arms with the spread "
             "over the arm's own networks, whose seeds are its degrees of freedom. "
             "p is corrected by Holm for all "
@@ -64,6 +67,32 @@ def comparison(result: Result, sizes: list[str]) -> str:
             table(["ours less", *sizes], rows),
             verdict(result, found, noise),
         ]
+    )
+
+
+def by_size(noise: dict[str, Any]) -> str:
+    """Write the noise of each size, and whether they may be taken for equal."""
+    if noise["equal"] is None:
+        return ""
+    own = ", ".join(f"{100 * row['noise']:.2f} ({row['dof']})" for row in noise["sizes"].values())
+    refused = "is not" if noise["equal"] > 1 - statistics.CONFIDENCE else "is"
+    return (
+        f"By size ({', '.join(noise['sizes'])}): {own}; that these are equal {refused} refused "
+        f"(Bartlett's test, p = {noise['equal']:.2f}). "
+    )
+
+
+def shapes(arms: dict[str, Any]) -> str:
+    """Write the layers and pixels of ours and of EfficientNet's law: roundings are part of both."""
+    said = []
+    for arm in PRINCIPAL:
+        networks = [Network.parse(row["networks"][0]) for row in arms[arm].values()]
+        depths = (sum(len(block.kernels) for block in network.blocks) for network in networks)
+        by_size = zip(arms[arm], depths, networks, strict=True)
+        said.append(f"{arm} {', '.join(f'{s} {d} at {n.resolution} px' for s, d, n in by_size)}")
+    return (
+        f"Layers: {'; '.join(said)}. A block's layers are rounded up, so that blocks of few layers "
+        "grow faster than a law of depth says; width is then moved to equal FLOPs.\n"
     )
 
 

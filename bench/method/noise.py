@@ -23,25 +23,42 @@ Result = dict[str, Any]
 FOLDS = 10  # of the surrogate's cross-validation
 CIFAR10 = Task(3, 10)  # of results that do not say their task
 RANDOM = ("random base", "random strategies")  # arms that draw what a seed is trained as
+FEWEST = 3  # seeds of such an arm whose mean has an interval
 
 
-def of_trainings(family: Result | None, *more: Result | None) -> dict[str, float] | None:
+def of_trainings(family: Result | None, *more: Result | None) -> dict[str, Any] | None:
     """Return the pooled noise of one network's trainings (`statistics.pooled`), as a share of 1.
 
     ``more`` are a pilot and a ranking. A network that two arms or two of them share counts once.
-    None if each was trained once.
+    ``sizes`` has each size's own, and ``equal`` the p-value of their being equal (Bartlett's test;
+    None with one size). None if each network was trained once.
     """
-    rows = [row for arm in (family["arms"].values() if family else ()) for row in arm.values()]
-    known = [(row["networks"], row["accuracies"]) for row in rows]
-    others = [row for result in more if result for row in result["networks"]]
-    known += [([row["network"]], row.get("accuracies", [])) for row in others]
-    groups: dict[str, list[float]] = {}
-    for networks, accuracies in known:
+    sizes: dict[str, list[list[float]]] = {}
+    for size, accuracies in _trainings(family, more).values():
+        if len(accuracies) > 1:
+            sizes.setdefault(size, []).append(accuracies)
+    if not sizes:
+        return None
+    own = {size: statistics.pooled(groups) for size, groups in sorted(sizes.items())}
+    every = statistics.pooled([group for groups in sizes.values() for group in groups])
+    return every | {"sizes": own, "equal": statistics.bartlett(list(own.values()))}
+
+
+def _trainings(
+    family: Result | None, more: Sequence[Result | None]
+) -> dict[str, tuple[str, list[float]]]:
+    """Return each network's size, such as S2, and the accuracies that most trainings of it gave."""
+    arms = family["arms"].values() if family else ()
+    known = [(size, row["networks"], row["accuracies"]) for arm in arms
+             for size, row in arm.items()]  # fmt: skip
+    known += [(f"S{row['stage']}", [row["network"]], row.get("accuracies", []))
+              for result in more if result for row in result["networks"]]  # fmt: skip
+    found: dict[str, tuple[str, list[float]]] = {}
+    for size, networks, accuracies in known:
         name, *others = dict.fromkeys(networks)
-        if not others:
-            groups[name] = max(groups.get(name, []), accuracies, key=len)
-    repeated = [group for group in groups.values() if len(group) > 1]
-    return statistics.pooled(repeated) if repeated else None
+        if not others and len(accuracies) > len(found.get(name, ("", []))[1]):
+            found[name] = size, accuracies
+    return found
 
 
 def differences(
@@ -134,7 +151,8 @@ def mean_over_sizes(
     """Return ours less an arm on average over the sizes where they differ, with its interval.
 
     ``rows`` are the arm's of `differences`. Trainings' errors at different sizes are independent; a
-    random arm's are not, so its means over the sizes, one a seed, are what is compared.
+    random arm's are not, so its means over the sizes, one a seed, are what is compared; of two
+    seeds their spread is a matter of chance, and there is no interval.
     """
     own, sizes = family["arms"][arm], [size for size, row in rows.items() if row]
     if not sizes:
@@ -142,14 +160,16 @@ def mean_over_sizes(
     ours = [family["arms"]["ours"][size]["accuracies"] for size in sizes]
     theirs = [own[size]["accuracies"] for size in sizes]
     variance = _of_mean(ours, noise["noise"])
+    middle = float(np.mean([row["mean"] for row in map(rows.get, sizes)]))
     if arm in RANDOM:
         by_seed = np.mean(theirs, axis=0)
+        if len(by_seed) < FEWEST:
+            return {"mean": middle, "low": None, "high": None}
         own_part = float(np.var(by_seed, ddof=1)) / len(by_seed), len(by_seed) - 1
         parts = [(variance, noise["dof"]), own_part]
     else:
         parts = [(variance + _of_mean(theirs, noise["noise"]), noise["dof"])]
     error, dof = statistics.combined(parts)
-    middle = float(np.mean([row["mean"] for row in map(rows.get, sizes)]))
     half = error * float(stats.t.ppf((1 + statistics.CONFIDENCE) / 2, dof))
     return {"mean": middle, "low": middle - half, "high": middle + half}
 

@@ -20,6 +20,7 @@ from bench.method import (
     tablereport,
 )
 from bench.method import noise as noises
+from bench.method.efficiency import PLAIN
 from bench.method.markdown import difference, interval, mean, millions, origin, percent, table
 from bench.method.scripts import RESULTS
 
@@ -93,8 +94,17 @@ def efficiency(result: Result) -> str:
             f"{result['images']}",
             "images of `select`.\n",
             table(head, rows),
+            against_plain(traces),
         ]
     )
+
+
+def against_plain(traces: dict[str, list[list[float]]]) -> str:
+    """Write each search's final score less plain evolution's, by paired seeds."""
+    finals = {name: [trace[-1] for trace in every] for name, every in traces.items()}
+    plain = finals.pop(PLAIN)
+    less = (f"{name} {difference(statistics.paired(f, plain))}" for name, f in finals.items())
+    return f"Less {PLAIN} at the end, in points, by paired seeds: {'; '.join(less)}.\n"
 
 
 def extrapolation(result: Result) -> str:

@@ -39,6 +39,21 @@ def pooled(groups: Iterable[Sequence[float]]) -> dict[str, float]:
     }  # fmt: skip
 
 
+def bartlett(noises: Sequence[dict[str, float]]) -> float | None:
+    """Return the p-value of equal variances, of what `pooled` gives; None for fewer than two.
+
+    Source: Bartlett (1937).
+    """
+    if len(noises) < 2:
+        return None
+    dof = np.array([own["dof"] for own in noises], float)
+    variances = np.array([max(own["noise"], 1e-12) ** 2 for own in noises])
+    both = dof @ variances / dof.sum()
+    statistic = dof.sum() * np.log(both) - dof @ np.log(variances)
+    correction = 1 + ((1 / dof).sum() - 1 / dof.sum()) / (3 * (len(dof) - 1))
+    return float(stats.chi2.sf(statistic / correction, len(dof) - 1))
+
+
 def ceiling(
     accuracies: Sequence[float], noise: dict[str, float], draws: int = 4000
 ) -> dict[str, float]:

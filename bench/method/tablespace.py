@@ -75,6 +75,9 @@ class Listed(Budget):
     def feasible(self, base: BaseModel, size: int) -> list[Scaling]:
         return strategies(self.scalings, size)
 
+    def meeting(self, bases: list[BaseModel], strategy: Scaling, size: int) -> list[BaseModel]:
+        return bases
+
 
 @dataclass(frozen=True)
 class Mapped:
