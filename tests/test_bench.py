@@ -20,6 +20,7 @@ from bench.method import (
     lean,
     markdown,
     noise,
+    ownlaw,
     priors,
     rank,
     regressions,
@@ -666,14 +667,30 @@ def families_of(tmp_path, lineages, **known):
     return tablefiles.read(tmp_path, tmp_path)["fam"]
 
 
+GIVEN = priors.VAGUE.model_copy(update={"unusual": 0.02, "short": 0.3})
+
+
 def test_a_prior_is_learnt_from_families(tmp_path):
     families = families_of(tmp_path, "ABCDEFGHIJ", exponent=0.8, floor=0.5, members=7)
-    prior = priors.learn(families, 0.02)
+    prior = priors.learn(families, GIVEN)
     assert prior.exponent[0] == pytest.approx(0.8, rel=0.15) and prior.exponent[1] < 0.35
-    assert prior.floor[0] == pytest.approx(0.5, abs=0.05) and prior.unusual == 0.02
+    assert prior.floor[0] == pytest.approx(0.5, abs=0.05)
+    assert (prior.unusual, prior.short) == (0.02, 0.3)
     assert 0.0003 < prior.scatter[0] < 0.002
     with pytest.raises(ValueError, match="at least 3 lineages, given"):
-        priors.learn(families[:4], 0.02)
+        priors.learn(families[:4], GIVEN)
+
+
+def test_the_law_is_held_against_the_families_that_were_trained():
+    """S0 to S4 of two arms and two seeds; the smaller arm's last size was trained once."""
+    rows = {f"S{i}": {"flops": [1e6 * 2**i] * 2, "accuracies": [0.5 + 0.04 * i, 0.51 + 0.04 * i]}
+            for i in range(5)}  # fmt: skip
+    fewer = rows | {"S4": {"flops": [16e6], "accuracies": [0.66]}}
+    text = ownlaw.section({"arms": {"ours": rows, "EfficientNet's law": fewer}})
+    assert "| 3 | next | 3 |" in text and "| 3 | next but one | 3 |" in text
+    assert "| 4 | next | 3 |" in text and "| 5 |" not in text
+    few = {name: rows[name] for name in ("S0", "S1", "S2")}
+    assert ownlaw.section({"arms": {"ours": few, "EfficientNet's law": few}}) == ""
 
 
 def test_no_family_teaches_the_prior_that_it_is_judged_with(tmp_path):
@@ -681,8 +698,8 @@ def test_no_family_teaches_the_prior_that_it_is_judged_with(tmp_path):
     usual = families_of(tmp_path, "ABCDE", members=7)
     (tmp_path / "x").mkdir()
     odd = families_of(tmp_path / "x", "X", floor=0.2, exponent=1.2, members=7)
-    learnt = tablelaws.left_out([*usual, *odd], 0.02)
-    assert learnt["X"] == priors.learn(usual, 0.02)
+    learnt = tablelaws.left_out([*usual, *odd], GIVEN)
+    assert learnt["X"] == priors.learn(usual, GIVEN)
     assert all(learnt[name].floor[0] < learnt["X"].floor[0] for name in "ABCDE")
 
 

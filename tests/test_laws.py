@@ -195,7 +195,9 @@ def test_two_contradictory_sizes_stay_finite():
 
 # ---- accuracy law
 
-PRIOR = AccuracyPrior(exponent=(0.5, 0.3), floor=(0.6, 0.1), unusual=0.02, scatter=(0.002, 0.8))
+PRIOR = AccuracyPrior(
+    exponent=(0.5, 0.3), floor=(0.6, 0.1), unusual=0.02, scatter=(0.002, 0.8), short=0.3
+)
 
 
 def members(accuracies, tested=10_000):
@@ -213,8 +215,8 @@ def fitted(points, prior=PRIOR, draws=200, seed=0):
 def test_accuracy_law_is_recovered():
     law = fitted(members(known(range(6)), 10**9))
     p = law.predict(1e8 * 2**8)
-    assert [law.top, law.scale, law.exponent] == pytest.approx([0.9, 0.3, 0.6], abs=0.01)
-    assert p.value == pytest.approx(float(known(8)), abs=2e-3)
+    assert [law.top, law.scale, law.exponent] == pytest.approx([0.9, 0.3, 0.6], abs=0.02)
+    assert p.value == pytest.approx(float(known(8)), abs=4e-3)
     assert p.high - p.low < 0.02 and law.flops0 == 1e8
 
 

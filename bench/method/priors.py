@@ -18,12 +18,16 @@ from scalenet.laws.accuracy import WHOLE, likelihood, log_prior, marginals, norm
 LINEAGES = 3  # fewest that a prior is learnt from
 ROUNDS = 30
 # Where learning begins: a guess that says little. Nothing learnt from is unusual.
-VAGUE = AccuracyPrior(exponent=(0.5, 1.0), floor=(0.5, 0.5), unusual=1e-6, scatter=(0.003, 1.0))
+RARE = 1e-6
+VAGUE = AccuracyPrior(
+    exponent=(0.5, 1.0), floor=(0.5, 0.5), unusual=RARE, scatter=(0.003, 1.0), short=RARE
+)
 
 
-def learn(families: Sequence[Published], unusual: float) -> AccuracyPrior:
+def learn(families: Sequence[Published], given: AccuracyPrior) -> AccuracyPrior:
     """Return the prior under which families of three members or more are likeliest.
 
+    The shares of other families are ``given``: published ones do not teach them.
     ``ValueError`` with fewer than three lineages.
     """
     families = [family for family in families if len({m.flops for m in family.members}) >= 3]
@@ -39,7 +43,7 @@ def learn(families: Sequence[Published], unusual: float) -> AccuracyPrior:
         before = log_prior(WHOLE, prior)
         posteriors = np.array([normalised(own + before) for own in logs])
         prior = _likeliest(np.tensordot(weights, posteriors, 1))
-    return prior.model_copy(update={"unusual": unusual})
+    return prior.model_copy(update={"unusual": given.unusual, "short": given.short})
 
 
 def _likeliest(posterior: np.ndarray) -> AccuracyPrior:
@@ -49,8 +53,9 @@ def _likeliest(posterior: np.ndarray) -> AccuracyPrior:
     return AccuracyPrior(
         exponent=(float(np.exp(exponent[0])), exponent[1]),
         floor=floor,
-        unusual=VAGUE.unusual,
+        unusual=RARE,
         scatter=(float(np.exp(scatter[0])), scatter[1]),
+        short=RARE,
     )
 
 

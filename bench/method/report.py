@@ -13,6 +13,7 @@ from bench.method import (
     familyreport,
     figure,
     leanreport,
+    ownlaw,
     pilot,
     rankreport,
     statistics,
@@ -182,17 +183,18 @@ def sampling(result: Result) -> str:
     )
 
 
-SECTIONS: dict[str, Callable[[Result], str]] = {
-    "pilot": pilot.section,
-    "family": familyreport.section,
-    "rank": rankreport.section,
-    "cost": cost,
-    "lean": leanreport.section,
-    "efficiency": efficiency,
-    "extrapolation": extrapolation,
-    "surface": surfacereport.section,
-    "sampling": sampling,
-}
+SECTIONS: list[tuple[str, Callable[[Result], str]]] = [  # of a preset: its result, what writes it
+    ("pilot", pilot.section),
+    ("family", familyreport.section),
+    ("family", ownlaw.section),
+    ("rank", rankreport.section),
+    ("cost", cost),
+    ("lean", leanreport.section),
+    ("efficiency", efficiency),
+    ("extrapolation", extrapolation),
+    ("surface", surfacereport.section),
+    ("sampling", sampling),
+]
 
 
 def report(results: Path, figures: Path) -> str:
@@ -208,9 +210,9 @@ def report(results: Path, figures: Path) -> str:
         noise = noises.of_trainings(*(found.get(name) for name in ("family", "pilot", "rank")))
         for result in found.values():
             result["noise"] = noise  # one for all tests of a preset; None if nothing tells it
-        for name, section in SECTIONS.items():
-            if name in found:
-                text += "\n" + section(found[name])
+        for name, section in SECTIONS:
+            if name in found and (part := section(found[name])):
+                text += "\n" + part
     if (results / "tables.json").exists():
         text += "\n" + tablereport.section(json.loads((results / "tables.json").read_text()))
     return text

@@ -60,10 +60,10 @@ def law_with(prior_of: Callable[[Published], AccuracyPrior], section: Publish) -
     return predicted
 
 
-def left_out(families: Sequence[Published], unusual: float) -> dict[str, AccuracyPrior]:
+def left_out(families: Sequence[Published], given: AccuracyPrior) -> dict[str, AccuracyPrior]:
     """Return for each lineage the prior that all other lineages teach."""
     return {
-        lineage: priors.learn([f for f in families if f.lineage != lineage], unusual)
+        lineage: priors.learn([f for f in families if f.lineage != lineage], given)
         for lineage in sorted({family.lineage for family in families})
     }
 
@@ -120,7 +120,7 @@ def compare(families: Sequence[Published], known: Sequence[Published], section: 
     }
     learnt: dict[str, AccuracyPrior] = {}
     if len({family.lineage for family in known}) > priors.LINEAGES:
-        learnt = left_out(known, section.prior.unusual)
+        learnt = left_out(known, section.prior)
         alone = {lineage: exponent_alone(prior) for lineage, prior in learnt.items()}
         laws["prior on the exponent alone, lineage left out"] = law_with(
             lambda family: alone[family.lineage], section

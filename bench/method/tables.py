@@ -46,7 +46,7 @@ def prior(tables: dict[str, Contents], params: Params) -> dict[str, Any] | None:
     families = all_families(tables)
     if len({family.lineage for family in families}) < priors.LINEAGES:
         return None
-    return priors.learn(families, params.publish.prior.unusual).model_dump()
+    return priors.learn(families, params.publish.prior).model_dump()
 
 
 def searches(

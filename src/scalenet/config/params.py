@@ -169,6 +169,7 @@ class AccuracyPrior(Section):
     floor: tuple[Inside, Positive]
     unusual: Inside
     scatter: tuple[Positive, Positive]
+    short: Inside
 
 
 class Publish(Section):
