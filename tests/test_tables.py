@@ -280,9 +280,11 @@ def test_an_absolute_path_elsewhere_is_outside(flat, tmp_path):
             find(path)
 
 
-def test_images_in_no_row_and_rows_said_again_are_ignored_and_counted(flat):
+@pytest.mark.parametrize("written", ["{}", "./{}", "images/../{}"])
+def test_images_in_no_row_and_rows_said_again_are_ignored_and_counted(flat, written):
     path, rows = flat
-    (path / "labels.csv").write_text(text([*rows[:18], rows[0]]))
+    again = (written.format(rows[0][0]), rows[0][1])
+    (path / "labels.csv").write_text(text([*rows[:18], again]))
     source = find(path)
     assert len(source.labels) == 18
     assert sorted(source.ignored.values()) == [

@@ -28,7 +28,6 @@ from bench.method import scripts, statistics
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.config.space import Space
-from scalenet.laws.advice import searched_size
 from scalenet.laws.plan import EFFICIENTNET
 from scalenet.records.documents import Member
 from scalenet.space import cost
@@ -51,7 +50,7 @@ def members(lab: Lab, sizes: str = "") -> list[Member]:
 
 def size_of(lab: Lab, member: Member) -> int | None:
     """Return the size that a member was searched as, or None beyond the search."""
-    return searched_size(lab.params, member.multiple)
+    return lab.params.scaling.searched(member.multiple)
 
 
 def ours(lab: Lab, member: Member, seed: int) -> Network:

@@ -25,7 +25,6 @@ from bench.method.cost import training_macs
 from bench.method.lab import Lab
 from bench.method.prices import Price, per_training
 from bench.speed.common import PASSES
-from scalenet.laws.advice import searched_size
 from scalenet.space import cost
 from scalenet.space.network import Network
 
@@ -48,7 +47,7 @@ class Pricing:
         """Return the price of so many trainings at each size."""
         macs, seconds = 0.0, 0.0
         for name, count in counts.items():
-            size = searched_size(self.lab.params, self.lab.params.family[name].multiple)
+            size = self.lab.params.scaling.searched(self.lab.params.family[name].multiple)
             own = count * per_training(self.lab, self.target(name))
             macs += own
             seconds += own / self.rates[-1 if size is None else size]
@@ -57,7 +56,7 @@ class Pricing:
     def one_shot(self, name: str, share: float) -> Price:
         """Return the price of a size's own super-supernet, and of a search's share beside it."""
         recipe = self.lab.params.supernet.recipe
-        size = searched_size(self.lab.params, self.lab.params.family[name].multiple)
+        size = self.lab.params.scaling.searched(self.lab.params.family[name].multiple)
         macs = share * PASSES * recipe.batch * recipe.steps * self.target(name)
         rate = self.rates[-1 if size is None else size]
         return Price("family", f"one-shot search for {name}", 0, macs, macs / rate)
@@ -93,7 +92,7 @@ def family(pricing: Pricing, chosen: argparse.Namespace) -> list[Price]:
     """Return the prices of the family, its baselines and the searches of both."""
     lab, others = pricing.lab, chosen.others.split(",")
     family, training = lab.params.family, training_macs(lab)
-    found = {name: searched_size(lab.params, family[name].multiple) for name in others}
+    found = {name: lab.params.scaling.searched(family[name].multiple) for name in others}
     searched = [name for name, size in found.items() if size is not None]
     share = 1 + search_macs(lab) / training
     ours = dict.fromkeys(family, chosen.principal)

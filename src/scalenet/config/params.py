@@ -210,8 +210,8 @@ class Params(Section):
                     f"{section}.stage_weights is {list(weights)}; give one weight for each of the "
                     f"{stages} entries of scaling.stages, not all 0"
                 )
-        searched = {2**size for size in range(stages)}
-        beyond = [name for name, entry in self.family.items() if entry.multiple not in searched]
+        known = {name: self.scaling.searched(e.multiple) for name, e in self.family.items()}
+        beyond = [name for name, size in known.items() if size is None]
         if beyond and stages < LAW_SIZES:
             raise ValueError(
                 f"family: {', '.join(beyond)} lies beyond the search, but a law needs at least "

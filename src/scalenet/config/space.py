@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -95,3 +96,8 @@ class Scalings(Section):
     def target(self, size: int) -> float:
         """Return a size's budget in FLOPs: 2^size times the base model's (docs/method.md §1)."""
         return self.budget * 2**size
+
+    def searched(self, multiple: float) -> int | None:
+        """Return the size whose budget is ``multiple`` times the base's; None beyond the search."""
+        size = math.log2(multiple)
+        return int(size) if size in range(len(self.stages)) else None

@@ -63,7 +63,7 @@ def matched(
         name, why = _image(files, known, base, row.path)
         if why or not row.label:
             others[name or row.path] = why or NO_LABEL
-        elif found.setdefault(name, row) != row:
+        elif found.setdefault(name, row)[1:] != row[1:]:  # however its path is written
             others[name] = DISAGREE
         elif found[name] is not row:
             others[f"row {number}"] = TWICE

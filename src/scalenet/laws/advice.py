@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,12 +19,6 @@ from scalenet.space.scaling import BaseModel, Scaling
 
 DIGITS = 9  # of an expected accuracy; what differs by less is as good
 DIMENSIONS = ("depth", "width", "resolution")
-
-
-def searched_size(params: Params, multiple: float) -> int | None:
-    """Return the size whose budget is ``multiple`` times the base, or None beyond the search."""
-    size = math.log2(multiple)
-    return int(size) if size in range(len(params.scaling.stages)) else None
 
 
 def evaluations(candidates: Sequence[Candidate]) -> list[Evaluation]:
@@ -92,7 +85,7 @@ def options(
 
     In the latter there is ``known``, if one is already chosen.
     """
-    size = searched_size(params, multiple)
+    size = params.scaling.searched(multiple)
     if size is not None:
         return Budget(params.space, params.scaling, info.task).feasible(base, size)
     chosen = () if known is None else (known,)

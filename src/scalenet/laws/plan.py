@@ -17,7 +17,6 @@ from scalenet.laws.advice import (
     advise,
     evaluations,
     options,
-    searched_size,
 )
 from scalenet.laws.strategies import Law, fit
 from scalenet.laws.surface import Surface
@@ -96,7 +95,7 @@ def members(
     """Return every family member: the searched network where its budget was, else ``beyond``'s."""
     planned = []
     for name, entry in params.family.items():
-        size = searched_size(params, entry.multiple)
+        size = params.scaling.searched(entry.multiple)
         chosen = beyond[name] if size is None else found.strategies[size]
         network = scale(params.space, found.base, chosen)
         planned.append(
@@ -130,7 +129,7 @@ def family(
     by_surface = params.extrapolate.law == "surface"
     multiples = {name: entry.multiple for name, entry in params.family.items()}
     beyond = [
-        name for name, multiple in multiples.items() if searched_size(params, multiple) is None
+        name for name, multiple in multiples.items() if params.scaling.searched(multiple) is None
     ]
     fitted = fit_laws(params, found.strategies) if len(found.strategies) >= LAW_SIZES else {}
     fitted_surface = _fit_surface(params, info, candidates, by_surface and bool(beyond), generator)
