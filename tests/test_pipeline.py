@@ -13,7 +13,10 @@ import yaml
 from mlflow import MlflowClient
 from tiny import MEMBERS, ROOT, Project
 
+from scalenet.laws import verdict
+from scalenet.records import predictions
 from scalenet.records.documents import Candidate
+from scalenet.records.paths import Paths
 
 
 def test_repro_builds_every_stage_and_a_second_one_runs_nothing(project):
@@ -292,6 +295,17 @@ def test_the_guides_snippet_picks_the_best_deployed_member_that_fits(project):
         "print(json.dumps([list(said), len(said), fits[0].tags['member']]))"
     )
     assert (columns, rows, member) == (["class", "probability", "probabilities"], 1, "S0")
+
+
+def test_pick_says_which_smaller_member_is_as_good(project):
+    paths = Paths(project.folder)
+    members = {trained.member.name: trained for trained in paths.published().members}
+    said = {m: predictions.read(paths.member(m) / "predictions.npz")[m] for m in members}
+    printed = project.scalenet("pick")
+    best = members[re.search(r"picked    (S\d+)", printed)[1]]
+    sentence = verdict.alike(best, list(members.values()), said)
+    found = [line for line in printed.splitlines() if line.startswith("alike")]
+    assert found == ([f"alike     {sentence}"] if sentence else [])
 
 
 def test_the_same_images_at_another_path_train_nothing_anew(project, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 from typing import Any
 
@@ -55,8 +55,8 @@ def warnings(
         )
         found += [sentence for sentence in sentences if sentence]
     best = max(members, key=lambda t: (t.select.correct, -t.member.flops) if t.select else (-1, 0))
-    found += [sentence] if (sentence := alike(best, members, said)) else []
-    return [*found, *of_law(members, law, said)]
+    of_all = (alike(best, members, said), of_law(members, law, said))
+    return found + [sentence for sentence in of_all if sentence]
 
 
 UNKNOWN = (
@@ -124,34 +124,33 @@ def alike(best: Trained, members: Sequence[Trained], said: Answers) -> str | Non
     return None
 
 
-def of_law(members: Sequence[Trained], law: dict[str, Any] | None, said: Answers) -> Iterator[str]:
+def of_law(members: Sequence[Trained], law: dict[str, Any] | None, said: Answers) -> str | None:
     """Say why the accuracy law is not to be believed, if the members do not grow as it has it.
 
     The law takes larger members for better, by less and less. All pairs of members are compared,
     so the level is divided among them.
     """
     if law is None:
-        return
+        return None
     pairs = [(a, b) for a, b in permutations(members, 2) if a.member.flops < b.member.flops]
     for smaller, larger in pairs:
         name, other = larger.member.name, smaller.member.name
         differ, p = against(said[name]["test"], said[other]["test"], larger.confidence)
         if differ.value < 0 and p < (1 - larger.confidence) / len(pairs):
-            yield (
+            return (
                 f"{name} is worse than {other} on test beyond noise, and the accuracy law takes "
                 "larger members for better: what it expects of others says nothing"
             )
-            return
     best = max(members, key=lambda t: t.accuracy)
     name, reached = best.member.name, best.accuracy
     for at in law["next"]:
         if at["multiple"] > best.member.multiple and reached > at["value"]:
-            yield (
+            return (
                 f"the accuracy law expects {_percent(at['value'])} at {at['multiple']:g} x the "
                 f"base budget, and {name} reached {_percent(reached)}: these members do not grow "
                 "as the published families that it knows do"
             )
-            return
+    return None
 
 
 def _percent(share: float) -> str:
