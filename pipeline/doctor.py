@@ -18,7 +18,7 @@ from scalenet.config.params import Params
 from scalenet.data.cores import cores
 from scalenet.pipeline import STATE, cache, clean, home, project
 from scalenet.pipeline.doors import servers
-from scalenet.pipeline.remember import stores
+from scalenet.pipeline.remember import reports, stores
 from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.runs import workspaces
 
@@ -157,6 +157,9 @@ def _left_over(root: Path) -> Iterator[Finding]:
     for path in clean.left_files(root):
         remedy = "`scalenet clean --only leftovers --yes` frees it"
         yield Finding(f"left over: {os.path.relpath(path, root)}", remedy)
+    for line in reports.unregistered(root):
+        what, _, remedy = line.partition("; ")
+        yield Finding(what, remedy)
     for one in workspaces.found(root):
         what = f"workspace {one.name}: {one.age / 3600:.1f} hours old, {one.size / 2**20:.0f} MiB"
         if one.busy:

@@ -14,7 +14,8 @@ def command() -> None:
     """Put the members that lie here into the model registry, for a clone that pulled them.
 
     Members that are registered stay as they are. What is deployed stays too, unless it is nothing.
-    What waits for an MLflow that was away is delivered first.
+    What waits for an MLflow that was away is delivered first. A family that a run published, and
+    that lies here no more, waits on: a line says what brings it here.
 
     \b
     dvc pull && scalenet register
@@ -24,17 +25,22 @@ def command() -> None:
     from scalenet.pipeline.models import deployment
     from scalenet.pipeline.remember import reports, stores
 
-    params, refused = config.load(Path.cwd() / "params.yaml"), []
+    root, refused, shown = Path.cwd(), [], set()
+    params = config.load(root / "params.yaml")
     try:
-        for folder in reports.waiting(Path.cwd()):
+        waiting = reports.waiting(root)
+        for folder in [*waiting, *reports.to_register(root)]:
             try:
-                reports.deliver(Path.cwd(), folder)
-                click.echo(f"{folder.name}  delivered to MLflow")
+                said = reports.deliver(root, folder)
             except Unavailable:
                 raise
             except ValueError as error:
                 refused.append(reports.stays(folder, error))
-        click.echo(deployment.enter(Path.cwd(), params))
+            else:
+                told = [f"{folder.name}  delivered to MLflow"] if folder in waiting else []
+                _say([*told, said], shown)
+        _say(reports.unregistered(root), shown)
+        _say([deployment.enter(root, params)], shown)
     except stores.AWAY as error:
         raise Unavailable(
             f"MLflow could not be told everything ({stores.why(error)}); nothing is lost: mend "
@@ -42,3 +48,11 @@ def command() -> None:
         ) from error
     if refused:
         raise ValueError("\n".join(refused))
+
+
+def _say(lines: list[str], shown: set[str]) -> None:
+    """Print lines, each once."""
+    for line in lines:
+        if line and line not in shown:
+            click.echo(line)
+        shown.add(line)

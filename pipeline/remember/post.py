@@ -16,7 +16,14 @@ from scalenet.config.away import Unavailable
 from scalenet.config.params import Params
 from scalenet.pipeline import Killed
 from scalenet.pipeline.remember import stores
-from scalenet.pipeline.remember.reports import Report, deliver, folder_of, stays, waiting
+from scalenet.pipeline.remember.reports import (
+    Report,
+    deliver,
+    folder_of,
+    stays,
+    to_register,
+    waiting,
+)
 
 AGAIN = 10.0  # seconds until an absent server is asked again
 
@@ -139,7 +146,7 @@ class Post:
             job.result()
 
     def _deliver_waiting(self) -> None:
-        for folder in waiting(self.root):
+        for folder in [*waiting(self.root), *to_register(self.root)]:
             try:
                 if not self._deliver(folder):
                     return

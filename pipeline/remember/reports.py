@@ -2,7 +2,8 @@
 
 When a stage was computed, everything that MLflow lacks is in a folder of ``.state/mlflow``: a
 report. It is removed once it is delivered. So a stage is committed though MLflow is away or this
-process is killed; the next run, or ``scalenet register``, delivers what waits.
+process is killed; the next run, or ``scalenet register``, delivers what waits. That of a family is
+kept until the family is registered, which takes who has it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ from mlflow.entities import Metric
 from scalenet.config import params as config
 from scalenet.config.params import Params
 from scalenet.pipeline import STATE
-from scalenet.pipeline.models import registry
-from scalenet.pipeline.remember import notes, stores, tracking
+from scalenet.pipeline.remember import late, stores, tracking
 from scalenet.pipeline.remember.candidates import Candidates
 from scalenet.pipeline.runs.alone import is_held
 from scalenet.pipeline.watch.progress import Work
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 PERIOD = 2.0  # seconds between two deliveries of the figures of a stage that runs
 NICE = 10
 CONTENT = "report.json"  # written last: a folder that has it is a whole report
+TOLD = "unregistered.json"  # instead of it, when MLflow lacks the registration alone
 JOURNAL = "candidates.jsonl"
 COPIED = (*tracking.SHOWN, ".svg", ".html")  # of a stage's documents; others are DVC's alone
 Row = tuple[str, float, int, int]  # a metric: name, value, milliseconds since 1970, step
@@ -114,7 +115,8 @@ class Report:
         content = {"status": status, "stage": self.stage, "member": self.member, "run": self.run}
         content |= {"began": self.began, "ended": _now(), "key": self.candidates.key}
         content |= {"params": self.params.model_dump(mode="json"), "tags": self.tags}
-        files.write_json(whole / CONTENT, content | {"metrics": metrics})
+        content |= {"place": late.place_of(self.post.root), "metrics": metrics}
+        files.write_json(whole / CONTENT, content)
 
 
 def step_back() -> None:
@@ -159,6 +161,16 @@ def waiting(root: Path) -> list[Path]:
     return sorted(file.parent for file in folder_of(root).glob(f"[!.]*/{CONTENT}"))
 
 
+def to_register(root: Path) -> list[Path]:
+    """Return the reports that were delivered, and whose families are not registered."""
+    return sorted(file.parent for file in folder_of(root).glob(f"[!.]*/{TOLD}"))
+
+
+def unregistered(root: Path) -> list[str]:
+    """Say of each of them what would register it."""
+    return [late.waits(folder, files.read_json(folder / TOLD)) for folder in to_register(root)]
+
+
 def _link(source: Path, target: Path) -> None:
     """Keep the small documents of a folder as they are now: no stage changes a file in place."""
     target.mkdir(parents=True, exist_ok=True)
@@ -196,7 +208,8 @@ def end_abandoned(client: MlflowClient, root: Path, params: Params, own: str | N
 
 
 def deliver(root: Path, folder: Path) -> str:
-    """Tell MLflow what it lacks of a report, and remove it; nothing if another process did.
+    """Tell MLflow what it lacks of a report, and remove it; nothing if another process did. Keep
+    that of a family that lies nowhere, and say so the first time.
 
     Return what there is to say of it, if anything.
 
@@ -204,27 +217,40 @@ def deliver(root: Path, folder: Path) -> str:
     again.
     """
     with FileLock(folder_of(root) / "lock"):
-        if not (folder / CONTENT).exists():
+        there = [file for file in (folder / CONTENT, folder / TOLD) if file.exists()]
+        if not there:
             return ""
-        said, content = "", files.read_json(folder / CONTENT)
-        params = config.parse(content["params"], str(folder / CONTENT))
-        client = stores.connect(root)
-        stage, member, tags = content["stage"], content["member"], content["tags"]
-        run = content["run"] or tracking.begin_run(client, root, params, stage, member, tags)
-        tracking.log_params(client, run, tracking.stage_params(params, stage, member))
-        tracking.log_metrics(client, run, [Metric(*row) for row in content["metrics"]])
-        if content["key"]:
-            _deliver_candidates(client, run, root, params, (folder / JOURNAL, content["key"]))
-        if content["status"] == "FINISHED":
-            stores.experiment_id(client, root, stores.candidate_experiment(params))
-            tracking.log_stage(client, folder, params, run, (stage, member))
-        client.set_terminated(run, content["status"], content["ended"])
-        if stage == "publish" and content["status"] == "FINISHED":
-            said = _registered(client, run, root, folder, params)
-            notes.of_project(client, folder, params, run, registry.model_name(params))
+        content = files.read_json(there[0])
+        params = config.parse(content["params"], str(there[0]))
+        client, said = stores.connect(root), ""
+        if there[0].name == CONTENT:
+            content["run"] = _told(client, root, folder, params, content)
+        if content["stage"] == "publish" and content["status"] == "FINISHED":
+            said = late.register(client, root, folder, params, content)
+        if said is None:
+            files.write_json(folder / TOLD, content)
+            (folder / CONTENT).unlink(missing_ok=True)
+            return late.waits(folder, content) if there[0].name == CONTENT else ""
         delivered = folder.rename(folder.with_name(f".{folder.name}"))
         shutil.rmtree(delivered)
         return said
+
+
+def _told(
+    client: MlflowClient, root: Path, folder: Path, params: Params, content: Mapping[str, Any]
+) -> str:
+    """Tell MLflow of a stage what it lacks, and that it ended; return its run."""
+    stage, member, tags = content["stage"], content["member"], content["tags"]
+    run = content["run"] or tracking.begin_run(client, root, params, stage, member, tags)
+    tracking.log_params(client, run, tracking.stage_params(params, stage, member))
+    tracking.log_metrics(client, run, [Metric(*row) for row in content["metrics"]])
+    if content["key"]:
+        _deliver_candidates(client, run, root, params, (folder / JOURNAL, content["key"]))
+    if content["status"] == "FINISHED":
+        stores.experiment_id(client, root, stores.candidate_experiment(params))
+        tracking.log_stage(client, folder, params, run, (stage, member))
+    client.set_terminated(run, content["status"], content["ended"])
+    return run
 
 
 def stays(folder: Path, error: ValueError) -> str:
@@ -239,15 +265,3 @@ def _deliver_candidates(
     candidates({"event": "journal", "path": journal[0], "key": journal[1]})
     candidates.deliver(client, run)
     candidates.check()
-
-
-def _registered(client: MlflowClient, run: str, root: Path, folder: Path, params: Params) -> str:
-    """Register the members of the family that was published, unless another one is there by now;
-    say what is deployed."""
-    from scalenet.pipeline.models import deployment, generations, page
-
-    published, there = (Paths(place).family / "family.json" for place in (folder, root))
-    if not there.exists() or there.read_bytes() != published.read_bytes():
-        return f"{folder.name}: another family lies here by now; this one is not registered"
-    client.set_tag(run, page.GENERATION, generations.here(root))
-    return deployment.enter(root, params)
