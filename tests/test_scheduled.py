@@ -125,3 +125,32 @@ def test_a_worker_works_in_the_folder_in_which_it_is_started(project):
     assert state == "Refused" and message.startswith("publish.draw: unknown key")
     assert len(list((elsewhere / ".state/workspaces").glob("*/"))) == 1
     assert not list((project.folder / ".state/workspaces").glob("*/"))
+
+
+# a report that another run left waits, and cannot be delivered; then MLflow is away
+WAITS = """
+import json, os
+from pathlib import Path
+from scalenet.pipeline.doors import servers
+from scalenet.pipeline.runs import scheduled
+
+left = Path(".state/mlflow/1-2-search")
+left.mkdir(parents=True)
+(left / "report.json").write_text(json.dumps({"params": {"of a later version": 1}}))
+root, states = Path.cwd(), []
+with servers.prefect():
+    states += [scheduled.family(return_state=True)]
+    os.chdir(root)
+    os.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"
+    states += [scheduled.family(promote=promote, return_state=True) for promote in (False, True)]
+print(json.dumps([[state.name, state.message] for state in states]))
+"""
+
+
+def test_a_scheduled_run_tells_a_report_of_another_run_from_an_absent_mlflow(project):
+    there, away, promoting = project.ask(WAITS)
+    assert there[0] == "Completed" and " is deployed: versions 1 to 3" in there[1]
+    assert away[0] == "Completed" and re.search(
+        r"`dvc exp apply \S+` brings it .*; then `scalenet register`, once MLflow is back", away[1]
+    )
+    assert promoting[0] == "Refused" and "not deployed: MLflow is away" in promoting[1]

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import click
 
-from scalenet.pipeline import LEAST, complete, make_prefect_home
+from scalenet.pipeline import LEAST, UNAVAILABLE, complete, make_prefect_home
 from scalenet.pipeline.cli import changes, overrides
 from scalenet.pipeline.watch.progress import Progress
+
+NOT_PROMOTED = (
+    "not promoted: MLflow is away; `scalenet register && scalenet promote` once it is back"
+)
 
 
 @click.command(name="run")
@@ -59,7 +63,7 @@ def command(
 
             code = flows.run_family(progress, preset, chosen, target)
         if code == 0 and target in (None, "publish"):
-            _published(target is None, promote, quiet)
+            code = _published(progress.away, target is None, promote, quiet)
     finally:
         if progress.works:
             print(lines.summary(progress), flush=True)
@@ -87,19 +91,22 @@ def _told(progress: Progress, quiet: bool) -> Iterator[None]:
         yield
 
 
-def _published(registering: bool, promote: bool, quiet: bool) -> None:
-    """Write the report of the family and register it, unless MLflow is away, as was said."""
+def _published(away: bool, registering: bool, promote: bool, quiet: bool) -> int:
+    """Write the report of the family and register it, unless MLflow is away, as was said; return
+    the exit code."""
     from scalenet.pipeline.cli import report
-    from scalenet.pipeline.remember import reports
 
     root = Path.cwd()
-    if reports.waiting(root):
+    if away:
         said = ["not yet a report: `scalenet register && scalenet report` once MLflow is back"]
     else:
         said = [f"report    {report.write(root)}"]
         said += [_registered(root, promote)] if registering else []
     if not quiet:
         click.echo("\n".join(said))
+    if away and promote:
+        click.echo(NOT_PROMOTED, err=True)
+    return UNAVAILABLE if away and promote else 0
 
 
 def _registered(root: Path, promote: bool) -> str:

@@ -17,6 +17,7 @@ from scalenet.config.params import Params
 from scalenet.pipeline import Killed
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.remember.reports import (
+    CONTENT,
     Report,
     deliver,
     folder_of,
@@ -55,6 +56,7 @@ class Post:
         self.asked, self.away = -AGAIN, False
         self.pool = ThreadPoolExecutor(1)
         self.jobs: list[Future] = []
+        self.reports: list[Path] = []  # of this process
 
     def __enter__(self) -> Self:
         self.jobs.append(self.pool.submit(self._deliver_waiting))
@@ -66,8 +68,8 @@ class Post:
             self.say(lacks)
 
     def lacks(self) -> str:
-        """Say what waits for MLflow; nothing if it has everything."""
-        if not (left := len(waiting(self.root))):
+        """Say what of this process waits for MLflow; nothing if it has everything."""
+        if not (left := sum((folder / CONTENT).exists() for folder in self.reports)):
             return ""
         return (
             f"MLflow lacks {left} reports, which wait in {folder_of(self.root).resolve()}; the "
@@ -115,6 +117,7 @@ class Post:
         Then ``send`` it. If the body raises, a report of the failure is sent.
         """
         report = Report(self, params, stage, member, tags)
+        self.reports.append(report.folder)
         try:
             yield report
             report.keep("FINISHED")

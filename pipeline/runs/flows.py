@@ -37,8 +37,7 @@ from scalenet.pipeline.watch import percent
 from scalenet.pipeline.watch.progress import CACHED, DONE, Progress
 
 LIBRARIES = ("scalenet.pipeline.remember.tracking", "torch")
-# how far the run of this process is; a flow that Prefect's worker runs makes one of its own
-PROGRESS: ContextVar[Progress | None] = ContextVar("progress", default=None)
+PROGRESS: ContextVar[Progress | None] = ContextVar("progress", default=None)  # of the run here
 
 
 def run_family(
@@ -172,6 +171,7 @@ def built(root: Path, params: Params, stages: Graph, needs: dict[str, set[str]])
         return Failed(name=next(iter(wrong.values())).name, message=message)
     if "publish" in ended and servers.answers() and post.client():
         published.show(root, params)
+    progress.away = post.away or bool(post.lacks())
     said = [f"{len(ended)} stages are up to date", post.lacks()]
     return Completed(message="; ".join(filter(None, said)))
 

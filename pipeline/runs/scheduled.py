@@ -76,7 +76,10 @@ class Wanted(NamedTuple):
 
 def _run(wanted: Wanted) -> State:
     from scalenet.pipeline.runs import flows, published, workspaces
+    from scalenet.pipeline.watch.progress import Progress
 
+    progress = Progress()
+    flows.PROGRESS.set(progress)
     root, log = Path.cwd(), get_run_logger()
     preset = None if wanted.preset == COMMITTED else wanted.preset
     target = None if wanted.target == EVERYTHING else wanted.target
@@ -93,7 +96,9 @@ def _run(wanted: Wanted) -> State:
             return state
         workspaces.save(root, made, list(needs))
         said = [state.message, _brought(wanted, made)]
-        refused = None if target else _deployed(made.root, params, wanted.promote, said)
+        refused = None
+        if target is None:
+            refused = _deployed(made.root, params, wanted.promote, progress.away, said)
     os.chdir(root)
     workspaces.drop(made.folder)
     for line in said:
@@ -103,14 +108,14 @@ def _run(wanted: Wanted) -> State:
     )
 
 
-def _deployed(root: Path, params: Params, promote: bool, said: list[str]) -> str | None:
+def _deployed(root: Path, params: Params, promote: bool, away: bool, said: list[str]) -> str | None:
     """Deploy the family if that is wanted, and add which one is deployed to what is said; return
     why it was refused."""
     from scalenet.pipeline.models import deployment
-    from scalenet.pipeline.remember import reports
 
-    if not promote and reports.waiting(root):
-        return None  # MLflow is away, as was said
+    if away:
+        said.append("then `scalenet register`, once MLflow is back, registers the family")
+        return f"built, but not deployed: MLflow is away; {'; '.join(said)}" if promote else None
     try:
         said.append(
             deployment.promote(root, params) if promote else deployment.standing(root, params)

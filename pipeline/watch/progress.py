@@ -149,6 +149,7 @@ class Progress:
         self.workers = 1
         self.noted: dict[str, str] = {}  # the last note of each name
         self.closing = ""  # what is done when all stages are
+        self.away = False  # MLflow was when the run ended, and lacks what it was to be told
         self.lock = RLock()
 
     def plan(

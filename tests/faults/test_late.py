@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,27 @@ def test_a_family_that_was_replaced_is_named_by_register_and_the_doctor(home, bu
     how = "bring it back by git and DVC, and `scalenet register` does that"
     for name in ("register", "doctor"):
         assert how in "".join(map(str, verb(home, name))), name
+
+
+@pytest.fixture(scope="module")
+def stuck(project):
+    """Return the built tiny project, where a report of a later version of scalenet waits."""
+    folder = project.folder / ".state/mlflow/1-2-search"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text('{"params": {"of a later version": 1}}')
+    return project
+
+
+def test_a_report_of_another_run_keeps_no_family_from_being_promoted(stuck):
+    said = stuck.scalenet("run", "--promote")
+    assert "deployed already" in said and "not yet a report" not in said
+    assert (stuck.folder / "report/index.html").exists()
+    assert "MLflow lacks" not in said, "this run has told it everything"
+
+
+def test_a_promotion_that_an_absent_mlflow_prevents_is_an_error(stuck):
+    away = copy(stuck)
+    away.environment = stuck.environment | {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    assert "not yet a report" in away.scalenet("run")
+    said = away.scalenet("run", "--quiet", "--promote", code=3)
+    assert "not promoted: MLflow is away" in said and "scalenet promote" in said
