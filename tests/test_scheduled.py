@@ -6,6 +6,7 @@ import re
 import shlex
 
 import pytest
+from tiny import Project
 
 # MLflow's server is killed once it was asked, and another run has the search's lock until Prefect
 # has the line that says so
@@ -154,3 +155,37 @@ def test_a_scheduled_run_tells_a_report_of_another_run_from_an_absent_mlflow(pro
         r"`dvc exp apply \S+` brings it .*; then `scalenet register`, once MLflow is back", away[1]
     )
     assert promoting[0] == "Refused" and "not deployed: MLflow is away" in promoting[1]
+
+
+KILLED = """
+import json, os, subprocess, sys, time
+from pathlib import Path
+from prefect.client.orchestration import get_client
+from scalenet.pipeline.doors import servers
+from scalenet.pipeline.runs import scheduled
+
+root, run = Path.cwd(), "from scalenet.pipeline.runs import scheduled; scheduled.family()"
+
+def states():
+    os.chdir(root)
+    scheduled.family(overrides="search.populaton=4", return_state=True)
+    return sorted(run.state_name for run in client.read_flow_runs())
+
+with servers.prefect(), get_client(sync_client=True) as client:
+    names = servers.PREFECT_API_URL, servers.PREFECT_API_AUTH_STRING
+    environment = os.environ | {name.name: name.value() for name in names}
+    with subprocess.Popen([sys.executable, "-c", run], env=environment) as process:
+        while not list(Path(".state/workspaces").glob("*/params.yaml")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        said = [states()]
+        process.kill()
+    said += [states()]
+print(json.dumps(said))
+"""
+
+
+def test_a_run_whose_worker_died_with_it_ends_when_the_next_one_begins(tmp_path):
+    project = Project(tmp_path)
+    alive, dead = project.ask(KILLED)
+    assert alive == ["Refused", "Running"] and dead == ["Crashed", "Refused", "Refused"]

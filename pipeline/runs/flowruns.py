@@ -1,20 +1,19 @@
 """Prefect's runs of this folder: each ends in its page too, whatever happened to server or process.
 
-A run that begins leaves its number and its process in ``.state/prefect``. If the server was away
-when it ended, or its process was killed, the next run sets its last state.
+A run that begins leaves its number in ``.state/prefect``, beside a lock that ends with its process.
+If the server was away when it ended, or its process was killed, the next run sets its last state.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
-import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from httpx import HTTPError
 from prefect import State
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -22,7 +21,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.runtime import flow_run
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from scalenet.config.away import Unavailable
 from scalenet.pipeline import STATE
@@ -31,16 +30,23 @@ from scalenet.records import files
 
 AWAY = (HTTPError, PrefectException, OSError)  # what an absent server raises
 ENDED: ContextVar[State | None] = ContextVar("ended", default=None)  # how a flow ended
+LOCKS: dict[Path, FileLock] = {}  # of this process's runs, held until it ends, however it does
 GONE = "its server does not answer; computing goes on without it"
 
 
 def remember(root: Path, run: str, state: State | None = None) -> None:
-    """Leave word of a flow run that this process runs, and then of how it ended."""
-    process = psutil.Process()
-    content: dict[str, Any] = {"pid": process.pid, "began": process.create_time(), "state": None}
-    if state is not None:
-        content["state"] = {"type": state.type.value, "name": state.name, "message": state.message}
-    files.write_json(root / STATE / "prefect" / f"{run}.json", content)
+    """Leave word of a flow run that this process runs, and then of how it ended.
+
+    A lock tells whether it is run now, since a number of a process says nothing in another
+    container.
+    """
+    file = (root / STATE / "prefect" / f"{run}.json").resolve()
+    if file not in LOCKS:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        LOCKS[file] = FileLock(file.with_suffix(".lock"), thread_local=False)
+        LOCKS[file].acquire()
+    known = state and {"type": state.type.value, "name": state.name, "message": state.message}
+    files.write_json(file, {"state": known})
 
 
 def ended(root: Path, state: State) -> State:
@@ -79,21 +85,22 @@ def settle(root: Path) -> None:
     folder = root / STATE / "prefect"
     if not any(folder.glob("*.json")):
         return
-    with FileLock(folder / "lock"):  # another command may settle them now
-        found = {file: files.read_json(file) for file in sorted(folder.glob("*.json"))}
-        left = {file: content for file, content in found.items() if not _lives(content)}
-        if left:
-            with get_client(sync_client=True) as client:
-                for file, content in left.items():
-                    _settle(client, UUID(file.stem), content["state"])
-                    file.unlink()
+    with FileLock(folder / "lock"), ExitStack() as held:  # another command may settle them now
+        left = [file for file in sorted(folder.glob("*.json")) if _is_left(file, held)]
+        client = held.enter_context(get_client(sync_client=True)) if left else None
+        for file in left:
+            _settle(client, UUID(file.stem), files.read_json(file)["state"])
+            file.unlink()
+            file.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def _lives(content: dict[str, Any]) -> bool:
+def _is_left(file: Path, held: ExitStack) -> bool:
+    """Tell whether no process runs a flow run any more; then hold its lock, lest one begins."""
     try:
-        return psutil.Process(content["pid"]).create_time() == content["began"]
-    except psutil.NoSuchProcess:
+        held.enter_context(FileLock(file.with_suffix(".lock"), timeout=0))
+    except Timeout:
         return False
+    return True
 
 
 def _settle(client: SyncPrefectClient, run: UUID, ended: dict[str, str] | None) -> None:
@@ -101,9 +108,12 @@ def _settle(client: SyncPrefectClient, run: UUID, ended: dict[str, str] | None) 
         known = client.read_flow_run(run)
     except ObjectNotFound:  # of another server, or deleted
         return
-    crashed = Crashed(message="its process was ended")
-    if known.state is None or not known.state.is_final():
-        state = State(**ended | {"type": StateType(ended["type"])}) if ended else crashed
+    now, crashed = known.state, Crashed(message="its process was ended")
+    if now is not None and (now.is_scheduled() or now.is_pending()):  # it is to be run again
+        return
+    if now is None or not now.is_final():
+        last = Cancelled() if now is not None and now.is_cancelling() else crashed
+        state = State(**ended | {"type": StateType(ended["type"])}) if ended else last
         client.set_flow_run_state(run, state, force=True)
     own = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
     for task in client.read_task_runs(flow_run_filter=own):

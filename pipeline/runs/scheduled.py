@@ -6,6 +6,7 @@ waits until a run needs it.
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from scalenet.config.params import Params
-from scalenet.pipeline import settings
+from scalenet.pipeline import home, settings
 from scalenet.stages import STAGES
 
 if TYPE_CHECKING:
@@ -51,17 +52,22 @@ def family(
             worker was started, without changes that are not committed.
         promote: Deploy the family that comes out, if no size is worse than what is deployed.
     """
-    from scalenet.pipeline.runs import flows
+    from scalenet.pipeline.runs import flowruns, flows
 
+    there = home(Path.cwd())
+    flowruns.remember(there, flow_run.id)
+    with suppress(flowruns.AWAY):  # of others; the next run tells it
+        flowruns.settle(there)
     flows.import_libraries()
     try:
         if promote and target != EVERYTHING:
             raise ValueError(
                 f"promote was given with target {target}; only everything ends with a family"
             )
-        return _run(Wanted(preset, overrides, target, revision, promote))
+        state = _run(Wanted(preset, overrides, target, revision, promote))
     except ValueError as error:
-        return flows.failed(error)
+        state = flows.failed(error)
+    return flowruns.ended(there, state)
 
 
 class Wanted(NamedTuple):

@@ -12,6 +12,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from unittest.mock import Mock
+from uuid import UUID
 
 import httpx
 import psutil
@@ -19,6 +21,8 @@ import pytest
 from dvc.repo import Repo
 from dvc.utils.serialize import load_yaml
 from filelock import FileLock
+from prefect import State
+from prefect.client.schemas.objects import StateType
 
 from scalenet.config.away import Unavailable
 from scalenet.pipeline.doors import servers
@@ -210,7 +214,7 @@ def test_a_server_that_ends_before_its_run_is_told_in_a_line(tmp_path, monkeypat
 def test_two_commands_settle_a_run_once(tmp_path, monkeypatch):
     folder = tmp_path / ".state/prefect"
     folder.mkdir(parents=True)
-    gone = {"pid": 2**22 + 1, "began": 0.0, "state": None}  # above the largest pid
+    gone = {"state": None}
     run = "6f2d4a57-6a0e-4f3f-9d0c-0f6d5f6a0a01"
     (folder / f"{run}.json").write_text(json.dumps(gone))
     settled = []
@@ -224,6 +228,25 @@ def test_two_commands_settle_a_run_once(tmp_path, monkeypatch):
     with ThreadPoolExecutor() as pool:
         list(pool.map(flowruns.settle, [tmp_path, tmp_path]))
     assert settled == [run] and not list(folder.glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        ("RUNNING", "CRASHED"),
+        ("CANCELLING", "CANCELLED"),  # its worker died before it said so
+        ("COMPLETED", None),
+        ("SCHEDULED", None),  # somebody wants it to be run again
+        ("PENDING", None),
+    ],
+)
+def test_a_run_whose_process_is_gone_is_settled_unless_it_is_run_again(now, then):
+    client, run = Mock(), UUID("6f2d4a57-6a0e-4f3f-9d0c-0f6d5f6a0a01")
+    client.read_flow_run.return_value.state = State(type=StateType(now))
+    client.read_task_runs.return_value = []
+    flowruns._settle(client, run, None)
+    told = [call.args[1].type.value for call in client.set_flow_run_state.call_args_list]
+    assert told == ([then] if then else [])
 
 
 SERVING = """
