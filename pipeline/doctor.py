@@ -13,10 +13,11 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 from scalenet.config import params as config
-from scalenet.config.away import Unavailable, masked
+from scalenet.config.away import Unavailable
 from scalenet.config.params import Params
 from scalenet.data.cores import cores
 from scalenet.pipeline import STATE, cache, clean, home, project
+from scalenet.pipeline.address import hidden
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import reports, stores
 from scalenet.pipeline.repro import Graph
@@ -132,7 +133,7 @@ def _mlflow(root: Path) -> Finding:
     client = stores.connect(root)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     running = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000)
-    return Finding(f"MLflow: {masked(stores.uri(root))}, {len(running)} runs marked as running")
+    return Finding(f"MLflow: {hidden(stores.uri(root))}, {len(running)} runs marked as running")
 
 
 def _prefect() -> Finding:
@@ -140,7 +141,7 @@ def _prefect() -> Finding:
     if url is None:
         return Finding("Prefect: a server of its own for each run; none is configured")
     servers.check(url)
-    return Finding(f"Prefect: {masked(url)} answers")
+    return Finding(f"Prefect: {hidden(url)} answers")
 
 
 def _left_over(root: Path) -> Iterator[Finding]:

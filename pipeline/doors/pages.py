@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scalenet.config import params as config
-from scalenet.config.away import masked
+from scalenet.pipeline.address import hidden
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.doors.guard import TOKEN
 from scalenet.pipeline.models.registry import model_name
@@ -29,11 +29,11 @@ def serve(root: Path, mlflow_port: int, prefect_port: int) -> int:
         commands["mlflow"] = _mlflow(stores.uri(root), mlflow_port)
         address = f"http://127.0.0.1:{mlflow_port}/?token={token}"
     else:
-        address = f"{masked(stores.uri(root)).rstrip('/')}/"
+        address = f"{hidden(stores.uri(root)).rstrip('/')}/"
     for name, fragment in _fragments(root).items():
         print(f"{name:10} {address}{fragment}", flush=True)
     if configured := servers.configured():
-        print(f"prefect    {masked(configured.removesuffix('/api'))}", flush=True)
+        print(f"prefect    {hidden(configured.removesuffix('/api'))}", flush=True)
     else:
         commands["prefect"] = _prefect(prefect_port)
         print(f"prefect    http://127.0.0.1:{prefect_port}/?token={token}", flush=True)

@@ -32,6 +32,7 @@ from prefect.settings import (
 from scalenet.config.away import Unavailable
 from scalenet.config.interrupts import kept_from_children
 from scalenet.pipeline import environment
+from scalenet.pipeline.address import ENCODE, hidden
 from scalenet.pipeline.runs import children
 
 PATIENCE = 30  # seconds that a configured server has for its first answer: it may be busy
@@ -69,17 +70,22 @@ def check(url: str) -> None:
         "PREFECT_API_URL" if os.environ.get("PREFECT_API_URL") else "the Prefect profile's API URL"
     )
     mend = f"start that server, or unset {where} to use a local one"
+    shown = hidden(url)
     try:
         answer = _health(url, PATIENCE)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise Unavailable(f"{where} {url} does not answer ({error}); {mend}") from error
+    except httpx.InvalidURL as error:  # which may name a part of a password
+        raise ValueError(f"{where} {shown} is no address that can be read; {ENCODE}") from error
+    except httpx.HTTPError as error:
+        raise Unavailable(f"{where} {shown} does not answer ({error}); {mend}") from error
     if answer.status_code != 200 or answer.text.strip() != "true":
-        hint = "" if url.rstrip("/").endswith("/api") else f"; did you mean {url.rstrip('/')}/api?"
+        hint = (
+            "" if url.rstrip("/").endswith("/api") else f"; did you mean {shown.rstrip('/')}/api?"
+        )
         raise Unavailable(
-            f"{where} {url} is no Prefect API (it answered {answer.status_code})"
+            f"{where} {shown} is no Prefect API (it answered {answer.status_code})"
             f"{hint or '; ' + mend}"
         )
-    _admit(f"{where} {url}")
+    _admit(f"{where} {shown}")
 
 
 def _health(url: str, patience: float) -> httpx.Response:

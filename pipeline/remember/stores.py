@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scalenet.config.away import Unavailable, masked
 from scalenet.config.params import Params
 from scalenet.pipeline import environment, home
+from scalenet.pipeline.address import ENCODE, credentials, hidden
 from scalenet.pipeline.runs.alone import place
 
 OWN = (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException)  # faults of MLflow alone
@@ -87,25 +88,48 @@ def _connect(root: Path) -> MlflowClient:
             client.search_experiments(max_results=1)
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"MLFLOW_TRACKING_URI {masked(address)} needs the Python package {error.name}, a "
+            f"MLFLOW_TRACKING_URI {hidden(address)} needs the Python package {error.name}, a "
             f"database's driver; `pip install {error.name}`, or give another address"
         ) from error
-    except AWAY as error:
-        reason = str(error).splitlines()[0][:300]
-        if database:
-            raise Unavailable(f"{database}: {reason}; {_remedy(database, reason)}") from error
-        if getattr(error, "error_code", None) in REFUSALS:
-            raise ValueError(
-                f"the MLflow server at {masked(address)} refuses MLFLOW_TRACKING_TOKEN; give it "
-                "the secret that the server was started with, or MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD"
-            ) from error
-        start = "start it" if address.startswith("http") else "see that it runs and takes that user"
-        raise Unavailable(
-            f"MLflow cannot be reached at {address} ({reason}); {start}, give another "
-            "MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project's folder"
-        ) from error
+    except (*AWAY, ValueError) as error:
+        raise _refusal(address, database, error) from error
     return client
+
+
+def _refusal(address: str, database: Path | None, error: Exception) -> ValueError:
+    """Say why MLflow cannot be used, and what to change: what its address is taken for may hold a
+    part of a password, and is not shown."""
+    reason = _cleaned(str(error)).splitlines()[0][:300]
+    if database:
+        return Unavailable(f"{database}: {reason}; {_remedy(database, reason)}")
+    if _is_misread(address) or not isinstance(error, AWAY):
+        return ValueError(
+            f"MLFLOW_TRACKING_URI {hidden(address)} is no address that can be read; give "
+            f"SCHEME://USER:PASSWORD@HOST:PORT, and {ENCODE}"
+        )
+    if getattr(error, "error_code", None) in REFUSALS:
+        return ValueError(
+            f"the MLflow server at {hidden(address)} refuses MLFLOW_TRACKING_TOKEN; give it "
+            "the secret that the server was started with, or MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD"
+        )
+    start = "start it" if address.startswith("http") else "see that it runs and takes that user"
+    return Unavailable(
+        f"MLflow cannot be reached at {hidden(address)} ({reason}); {start}, give another "
+        "MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project's folder"
+    )
+
+
+def _is_misread(address: str) -> bool:
+    """Tell whether a password has a sign that ends it too early."""
+    ends = "@" if address.partition("://")[0].partition("+")[0] in DATABASE_ENGINES else "/?#\\"
+    return any(sign in credentials(address) for sign in ends)
+
+
+def _cleaned(text: str) -> str:
+    """Return a text without the secrets of MLflow's address and of any other."""
+    address = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+    return masked(text.replace(address, hidden(address)) if address else text)
 
 
 def _reach(address: str) -> None:
@@ -130,7 +154,7 @@ def why(error: Exception) -> str:
             "its server cannot keep files: the artifact store behind it is full, away or refuses "
             "it, as the server's log says"
         )
-    return masked(str(error)).splitlines()[0][:200]
+    return _cleaned(str(error)).splitlines()[0][:200]
 
 
 def _remedy(database: Path, reason: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from prefect.settings import PREFECT_CLIENT_CUSTOM_HEADERS, temporary_settings
 
 from scalenet.config.away import Unavailable, masked
+from scalenet.pipeline.address import hidden
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import stores
 
@@ -35,6 +36,15 @@ def test_an_absent_mlflow_server_is_named_without_its_password(tmp_path, monkeyp
 def test_an_absent_prefect_server_is_named_without_its_password(nobody):
     with pytest.raises(Unavailable, match=r"\*\*\*@127\.0\.0\.1") as refused:
         servers.check(f"http{nobody}/api")
+    assert "w0rd" not in str(refused.value)
+
+
+def test_a_password_that_prefects_address_cannot_hold_is_not_shown():
+    with pytest.raises(Unavailable, match=r"http://\*\*\*@127\.0\.0\.1:1/api does not") as refused:
+        servers.check("http://u:1/'w0rd@127.0.0.1:1/api")
+    assert "w0rd" not in str(refused.value)
+    with pytest.raises(ValueError, match="write @ : / ") as refused:
+        servers.check("http://u:w0rd#x@127.0.0.1:1/api")
     assert "w0rd" not in str(refused.value)
 
 
@@ -81,3 +91,60 @@ def test_prefects_server_is_asked_with_the_headers_of_prefects_settings(monkeypa
 )
 def test_masking(given, shown):
     assert masked(given) == shown
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql+psycopg2://u:pla@nt:w0rd@127.0.0.1:1/db",  # of which SQLAlchemy reads a port
+        "postgresql+psycopg2://u:pla@w0rd@127.0.0.1:1/db",  # … and a host
+        "http://u:pla[w0rd@127.0.0.1:1",
+        "http://u:12/w0rd@127.0.0.1:1",
+        "http://u:pla#w0rd@127.0.0.1:1",
+    ],
+)
+def test_a_password_that_no_address_can_hold_is_named_and_not_shown(tmp_path, monkeypatch, address):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(ValueError, match="write @ : / ") as refused:
+        stores.connect(tmp_path)
+    said = str(refused.value)
+    scheme = address.partition(":")[0]
+    assert said.startswith(f"MLFLOW_TRACKING_URI {scheme}://***@127.0.0.1:1") and "%40" in said
+    assert "w0rd" not in said and "pla" not in said.replace("place", "") and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql+psycopg2://u:12/w0rd@127.0.0.1:1/db",
+        'http://u:"w0rd@127.0.0.1:1',
+        "http://u:' w0rd@127.0.0.1:1",
+    ],
+)
+def test_a_password_with_signs_that_an_address_may_hold_is_not_shown(
+    tmp_path, monkeypatch, address
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(Unavailable, match=r"cannot be reached at \w.*://\*\*\*@127") as refused:
+        stores.connect(tmp_path)
+    assert "w0rd" not in str(refused.value)
+    assert "w0rd" not in stores.why(refused.value.__cause__)
+
+
+def test_a_password_with_any_signs_is_read_if_it_is_percent_encoded(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://u:%40%3A%2F%5Bw0rd@127.0.0.1:1")
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        stores.connect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("postgresql://u:12/ab@h:1/db", "postgresql://***@h:1/db"),
+        ('http://u:a"b@c@h', "http://***@h"),
+        ("http://h:5000/?token=a", "http://h:5000/?token=***"),
+        ("sqlite:////work/a@b/mlflow.db", "sqlite:////work/a@b/mlflow.db"),
+    ],
+)
+def test_an_address_is_shown_without_what_is_before_its_last_at(given, shown):
+    assert hidden(given) == shown
