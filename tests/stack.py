@@ -38,6 +38,12 @@ docker() {  # there is no engine here: what runs in the worker's container runs 
 REFUSAL = "<?xml version='1.0'?><Error><Code>{}</Code><Message>{}</Message></Error>"
 
 
+def filled(value: str, given: dict[str, str]) -> str:
+    """Return a value of compose.yaml with variables, or their defaults, in their places."""
+    value = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda found: given[found[1]], value)
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: given.get(found[1], found[2]), value)
+
+
 def postgres_binaries() -> Path | None:
     """Return the folder of PostgreSQL's programs, which Debian keeps off the PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -87,7 +93,7 @@ class Stack:
 
     def here(self, value: str) -> str:
         """Return a value of compose.yaml with the secrets and addresses of this machine."""
-        value = re.sub(r"\$\{(\w+):\?[^}]*\}", lambda found: self.secrets[found[1]], value)
+        value = filled(value, self.secrets)
         for name, port in PORTS.items():
             value = re.sub(rf"\b{name}:{port}\b", f"127.0.0.1:{port}", value)
             value = re.sub(

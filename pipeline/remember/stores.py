@@ -107,6 +107,12 @@ def _refusal(address: str, database: Path | None, error: Exception) -> ValueErro
             f"MLFLOW_TRACKING_URI {hidden(address)} is no address that can be read; give "
             f"SCHEME://USER:PASSWORD@HOST:PORT, and {ENCODE}"
         )
+    if "Host header" in reason:
+        return ValueError(
+            f"the MLflow server at {hidden(address)} does not take that name for its own (Invalid "
+            "Host header); start it with the name among its --allowed-hosts (for compose.yaml: "
+            "MLFLOW_PUBLIC_HOST), or have the proxy before it send a name that is"
+        )
     if getattr(error, "error_code", None) in REFUSALS:
         return ValueError(
             f"the MLflow server at {hidden(address)} refuses MLFLOW_TRACKING_TOKEN; give it "
