@@ -185,6 +185,60 @@ def test_a_run_that_was_made_twice_is_deleted(root, named, tmp_path):
     assert len(runs_of(root, named)) == 2
 
 
+def searching(root, params, folder, place):
+    """Begin a search in a clone of that place; return its candidates, and its run."""
+    client, folder = stores.connect(root), folder / place
+    folder.mkdir(exist_ok=True)
+    experiment = stores.experiment_id(client, root, stores.stage_experiment(params))
+    run = client.create_run(experiment, tags={"stage": "search", "place": place}).info.run_id
+    candidates = Candidates(root, params)
+    candidates({"event": "journal", "path": folder / "candidates.jsonl", "key": "k5"})
+    return candidates, run
+
+
+def test_clones_that_search_the_same_at_once_have_each_candidate_once(root, named, tmp_path):
+    client = stores.connect(root)
+    one, two = (searching(root, named, tmp_path, place) for place in ("one", "two"))
+    for number in range(6):
+        for candidates, run in (one, two):
+            candidates({"event": "candidate", **record(number)})
+            candidates.deliver(client, run)
+    assert len(runs_of(root, named)) > 6, "each made some that the other did not know of"
+    for candidates, _ in (one, two):
+        candidates.check()
+    found = runs_of(root, named)
+    assert sorted(r.data.params["network"] for r in found) == sorted(map(network, range(6)))
+    assert {r.info.status for r in found} == {"FINISHED"}
+    assert {r.data.tags["search_run"] for r in found} <= {one[1], two[1]}
+    for _, run in (one, two):  # as their reports, which are delivered once more
+        before = [(r.info.run_id, r.data.tags) for r in found]
+        again = Candidates(root, named)
+        write(tmp_path / "again.jsonl", "k5", [record(number) for number in range(6)])
+        again({"event": "journal", "path": tmp_path / "again.jsonl", "key": "k5"})
+        again.deliver(client, run)
+        again.check()
+        assert [(r.info.run_id, r.data.tags) for r in runs_of(root, named)] == before
+
+
+def test_what_another_clone_is_just_writing_stays_until_that_one_goes_on(root, named, tmp_path):
+    client = stores.connect(root)
+    (one, ours), (_, theirs) = (searching(root, named, tmp_path, place) for place in "ab")
+    experiment = stores.experiment_id(client, root, stores.candidate_experiment(named))
+    one({"event": "candidate", **record(0)})
+    one.deliver(client, ours)
+    half = {"candidate": f"k5 {network(0)}", "search_run": theirs}
+    half = client.create_run(experiment, tags=half).info.run_id
+    one.check()
+    assert half in {run.info.run_id for run in runs_of(root, named)}
+    client.set_terminated(theirs, "KILLED")
+    two, again = searching(root, named, tmp_path, "b")
+    two({"event": "candidate", **record(0)})
+    two.deliver(client, again)
+    two.check()
+    [run] = runs_of(root, named)
+    assert run.info.run_id != half and run.data.tags["search_run"] == ours
+
+
 def test_an_undelivered_candidate_is_an_error(root, named, tmp_path, monkeypatch):
     monkeypatch.setattr(Runs, "count", lambda self: 1)
     with pytest.raises(Unavailable, match="MLflow has 1 of the search's 2 candidates"):

@@ -2,20 +2,22 @@
 
 The search's journal is the truth. What is made of it is known by the tag ``candidate`` (the
 search's key and the candidate's identity), so a search that was killed and goes on, or a delivery
-that was, neither loses nor repeats one.
+that was, neither loses nor repeats one. Clones that make the same search at once share the runs:
+each belongs to the search that made it.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
 
 from scalenet.config.away import Unavailable
 from scalenet.config.params import Params
@@ -82,7 +84,7 @@ class Candidates:
     def check(self) -> None:
         """Raise ``Unavailable`` unless MLflow has every candidate."""
         there = self.runs.count() if self.runs else 0
-        if there != len(self.wanted):
+        if there < len(self.wanted):
             raise Unavailable(f"MLflow has {there} of the search's {len(self.wanted)} candidates")
 
 
@@ -96,16 +98,44 @@ class Runs:
             key,
             search_run,
         )
+        self.owners: dict[str, Run | None] = {}
         self.known = self._load()
 
     def _load(self) -> dict[str, Run]:
-        """Return every candidate's run; a second one (a request that was answered twice) is
-        deleted."""
-        known: dict[str, Run] = {}
+        """Return every candidate's run, a complete one if there is. A second one is deleted: a
+        request that was answered twice, or another search that makes the same; but what that one
+        is writing stays until it is complete."""
+        found: dict[str, list[Run]] = defaultdict(list)
         for run in self._all():
-            if known.setdefault(run.data.tags["candidate"], run) is not run:
-                self.client.delete_run(run.info.run_id)
+            found[run.data.tags["candidate"]].append(run)
+        known = {}
+        for candidate, runs in found.items():
+            known[candidate], *others = sorted(runs, key=_rank)
+            for run in others:
+                if run.info.status == "FINISHED" or not self._is_anothers(run):
+                    self.client.delete_run(run.info.run_id)
         return known
+
+    def _is_anothers(self, run: Run) -> bool:
+        """Tell whether a candidate's run belongs to a search in another place, unless that one was
+        killed or failed."""
+        ours, owner = (self._search(r) for r in (self.search_run, run.data.tags["search_run"]))
+        if not ours or not owner or owner.info.status not in ("RUNNING", "FINISHED"):
+            return False
+        return owner.data.tags.get("place") != ours.data.tags.get("place")
+
+    def _search(self, run_id: str) -> Run | None:
+        """Return the run of a search, None if it is there no more; MLflow is asked once."""
+        if run_id not in self.owners:
+            try:
+                found = self.client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                found = None
+            deleted = found is None or found.info.lifecycle_stage != "active"
+            self.owners[run_id] = None if deleted else found
+        return self.owners[run_id]
 
     def _all(self) -> Iterator[Run]:
         wanted, token = f"tags.candidate LIKE '{self.key} %'", None
@@ -144,19 +174,21 @@ class Runs:
         numbers = {name: float(record[name]) for name in METRICS if record[name] is not None}
         metrics = [Metric(name, value, now, step(name, numbers)) for name, value in numbers.items()]
         params = [Param(name, str(record[name])) for name in PARAMS if name not in run.data.params]
-        theirs = run.data.tags["search_run"] == self.search_run
+        stays = run.data.tags["search_run"] == self.search_run or self._is_anothers(run)
         return {
             "metrics": [] if run.data.metrics == numbers else metrics,
             "params": params,
-            "tags": [] if theirs else [RunTag("search_run", self.search_run)],
+            "tags": [] if stays else [RunTag("search_run", self.search_run)],
         }
 
     def count(self) -> int:
-        """Ask MLflow how many candidates have a complete run that belongs to this search run."""
-        return sum(
-            run.info.status == "FINISHED" and run.data.tags["search_run"] == self.search_run
-            for run in self._load().values()
-        )
+        """Ask MLflow how many candidates of the search's key have a complete run."""
+        return sum(run.info.status == "FINISHED" for run in self._load().values())
+
+
+def _rank(run: Run) -> tuple[bool, int, str]:
+    """Return what runs of one candidate are sorted by, the same for who asks at the same time."""
+    return run.info.status != "FINISHED", run.info.start_time, run.info.run_id
 
 
 def step(name: str, numbers: Mapping[str, float]) -> int:
