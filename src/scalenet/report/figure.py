@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import altair as alt
 
@@ -209,8 +209,14 @@ def _members(content: style.Rows, layout: Layout) -> list[alt.Chart]:
     return [
         bars.encode(y="low:Q", y2="high:Q", color=layout.colour),
         points.encode(fill=layout.fill, fillOpacity=held),
-        plain.mark_text(clip=True, **place).encode(text="name:N"),
+        _words(plain.encode(text="name:N"), clip=True, **place),
     ]
+
+
+def _words(chart: alt.Chart, **place: Any) -> alt.LayerChart:
+    """Write on a white edge, so that what lies behind does not strike the words out."""
+    edge = chart.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", aria=False, **place)
+    return alt.layer(edge, chart.mark_text(**place))
 
 
 def _law(line: style.Rows, layout: Layout) -> alt.Chart:
@@ -240,11 +246,11 @@ def _names(networks: style.Rows, lines: style.Rows, layout: Layout) -> list[alt.
         ends = ends[side == "left" :: 2]
         _part([*points, *ends], line)
         if points:
-            text = alt.Chart(style.data(points)).mark_text(align=side, dx=dx, **NAMED)
-            layers.append(text.encode(x=layout.x, y="at:Q", text="words:N"))
+            text = alt.Chart(style.data(points)).encode(x=layout.x, y="at:Q", text="words:N")
+            layers.append(_words(text, align=side, dx=dx, **NAMED))
         if ends:
-            text = alt.Chart(style.data(ends)).mark_text(align=side, **NAMED)
-            layers.append(text.encode(x=alt.value(end), y="at:Q", text="words:N"))
+            text = alt.Chart(style.data(ends)).encode(x=alt.value(end), y="at:Q", text="words:N")
+            layers.append(_words(text, align=side, **NAMED))
     return layers
 
 
