@@ -81,7 +81,7 @@ def _asked(root: Path, version: ModelVersion) -> Predictions:
     shares, truth = torch.cat(parts), torch.from_numpy(labels)
     probability, predicted = shares.max(1)
     columns = (truth.int(), predicted.int(), probability, shares.gather(1, truth[:, None])[:, 0])
-    groups = store.groups(Paths(root).data)
+    groups = store.groups(Paths(root).data, ["select"])
     return Predictions(*(column.numpy() for column in columns), groups=groups.get("select"))
 
 

@@ -160,10 +160,10 @@ def splits(folder: Path) -> dict[str, files.Split]:
     return {name: read(folder / f"{name}.npz") for name in files.SPLITS}
 
 
-def groups(folder: Path) -> dict[str, np.ndarray]:
+def groups(folder: Path, names: Sequence[str] = files.SPLITS) -> dict[str, np.ndarray]:
     """Return, of each split whose source says so, which images belong together: int32 (N)."""
     found = {}
-    for path in (folder / f"{name}.npz" for name in files.SPLITS):
+    for path in (folder / f"{name}.npz" for name in names):
         try:
             with zipfile.ZipFile(path) as archive:
                 if "groups.npy" in archive.namelist():
