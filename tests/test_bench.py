@@ -321,7 +321,9 @@ def test_a_ranking_scores_as_the_search_does(lab, monkeypatch):
 
 def test_single_trainings_are_not_compared(tmp_path):
     member = {"name": "S1", "flops": 2e6, "base": "k3e1", "scaling": "d1-w1-r8"}
-    arms = {"ours": arm([0.5], ["a"]), "EfficientNet's law": arm([0.4], ["b"])}
+    network = "r12-stem_k3_s1_c8-ir_k3.5_s2_e4_c16-head_c64-se0.25e-hard_swish"
+    law = arm([0.4], [network.replace("r12", "r9")])
+    arms = {"ours": arm([0.5], [network]), "EfficientNet's law": law}
     (tmp_path / "p").mkdir()
     (tmp_path / "p/family.json").write_text(
         json.dumps(result("family", arms=arms, members=[member]))

@@ -67,7 +67,8 @@ def evaluate(_emit, folder, rank=None):
             net.seen = 0
             said = fixed.predict(net, images_of(count), batch)
             name = f"{count}/{batch}"
-            made |= {f"said/{name}/{field}": array for field, array in said._asdict().items()}
+            told = {field: array for field, array in said._asdict().items() if array is not None}
+            made |= {f"said/{name}/{field}": array for field, array in told.items()}
             made[f"seen/{name}"] = np.array(net.seen)
         judge = watch.judge_of([NETWORK], elastic.calibrated, images_of(50), images_of(count), 64)
         made[f"judged/{count}"] = np.array(judge(dict(net.weights)))
@@ -156,8 +157,9 @@ def check_answers(root):
     for split in ("select", "test"):
         said = fixed.predict(net, images[split], params.retrain.batch)
         assert len(said.labels) == info.counts[split]
-        for ours, theirs in zip(said, written[split], strict=True):
+        for ours, theirs in zip(said[:4], written[split][:4], strict=True):
             assert ours.tobytes() == theirs.tobytes(), split
+        assert said.groups is None and written[split].groups is None
     trained = Trained.read(out / "trained.json")
     assert (trained.correct, trained.tested) == (said.right.sum(), len(said.right))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
