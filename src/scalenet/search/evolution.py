@@ -64,7 +64,7 @@ def first_bases(budget: Budget, generator: np.random.Generator, count: int) -> l
     bases = [budget.draw(generator, tries) for _ in range(count)]
     for size in range(len(budget.scalings.stages)):
         if not any(budget.feasible(base, size) for base in bases):
-            bases.append(budget.draw_of(generator, tries, size))
+            bases.append(budget.draw_of(generator, tries, size)[0])
     return bases
 
 

@@ -87,14 +87,16 @@ class Budget:
             "change scaling.budget, a tolerance or space)",
         )
 
-    def draw_of(self, generator: np.random.Generator, tries: int, size: int) -> BaseModel:
-        """Draw a random feasible base model that a size has strategies for.
+    def draw_of(
+        self, generator: np.random.Generator, tries: int, size: int
+    ) -> tuple[BaseModel, list[Scaling]]:
+        """Draw a random feasible base model that a size has strategies for; return these, too.
 
         ``ValueError`` says what its strategies give instead.
         """
         for _ in range(tries):
-            if self.feasible(base := self.draw(generator, tries), size):
-                return base
+            if options := self.feasible(base := self.draw(generator, tries), size):
+                return base, options
         raise ValueError(self.empty([base], size))
 
     def meeting(self, bases: list[BaseModel], strategy: Scaling, size: int) -> list[BaseModel]:
@@ -143,7 +145,6 @@ class Budgeted:
     def draw(self, generator: np.random.Generator) -> Sample:
         """Draw a size, a base model within its budget, and a strategy that meets the size's."""
         size = int(generator.choice(len(self._probabilities), p=self._probabilities))
-        base = self.budget.draw_of(generator, self.tries, size)
-        options = self.budget.feasible(base, size)
+        base, options = self.budget.draw_of(generator, self.tries, size)
         strategy = options[int(generator.integers(len(options)))]
         return Sample(size, base, strategy, scale(self.budget.space, base, strategy))
