@@ -24,13 +24,12 @@ from pymoo.operators.mutation.pm import PM
 
 from bench.method import scripts
 from bench.method.lab import Lab
+from bench.method.scripts import PLAIN
 from scalenet.records.documents import Candidate
 from scalenet.search import evolution
 from scalenet.search.ledger import Label, Ledger, Proposal
 from scalenet.search.scoring import Measure, Scorer
 from scalenet.space.scaling import BaseBlock, BaseModel, Scaling, strategies
-
-PLAIN = "plain evolution"  # the search that others are held against
 
 
 class Spent(Exception):

@@ -21,9 +21,8 @@ from bench.method import (
     tablereport,
 )
 from bench.method import noise as noises
-from bench.method.efficiency import PLAIN
 from bench.method.markdown import difference, interval, mean, millions, origin, percent, table
-from bench.method.scripts import RESULTS
+from bench.method.scripts import PLAIN, RESULTS
 
 Result = dict[str, Any]
 

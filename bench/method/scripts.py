@@ -17,6 +17,7 @@ from scalenet.records import files
 from scalenet.training import device
 
 RESULTS = Path(__file__).parent / "results"
+PLAIN = "plain evolution"  # the search that efficiency.py holds others against
 
 
 def options(doc: str | None, **more: Any) -> argparse.Namespace:
