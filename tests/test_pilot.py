@@ -18,7 +18,7 @@ from scalenet.space.network import Task
 def lab(make_params, info, tmp_path):
     """Return a lab with prepared (imaginary) images."""
     sizes = {f"S{i}": {"multiple": 2**i, "seed": 0} for i in range(4)}
-    made = Lab(make_params({"family": sizes}), tmp_path / "lab")
+    made = Lab(make_params({"family": sizes, "data": {"name": "toy"}}), tmp_path / "lab")
     info.write(made.paths.data / "info.json")
     return made
 
@@ -149,7 +149,8 @@ def test_the_experiment_that_can_tell_offers_what_it_says():
 
 def options(**more):
     """Return what the plan is asked for."""
-    asked = {"preset": "toy", "workers": 1, "seeds": 2, "networks": 2, "trainings": 3}
+    asked = {"preset": "toy", "workers": 1, "seeds": 2, "networks": 2, "trainings": 3,
+             "set": ["data.seed=1"]}  # fmt: skip
     rest = {"stages": "1,2", "ranked": 5, "truth": 2, "principal": 4, "others": "S1,S3"}
     return Namespace(**asked | rest | more)
 
@@ -187,8 +188,21 @@ def test_the_plans_commands_are_those_of_the_scripts(lab, monkeypatch):
         assert start == f"bench.method.{name}"
         monkeypatch.setattr("sys.argv", [name, *words])
         chosen = scripts.options("", **own)
-        assert chosen.preset == "toy" and chosen.workers == 1
+        assert chosen.preset == "toy" and chosen.workers == 1 and chosen.set == ["data.seed=1"]
     assert (chosen.networks, chosen.trainings, chosen.stages) == (5, 2, "1,2")
+
+
+def test_a_script_can_do_a_preset_once_more_in_another_folder(tmp_path, monkeypatch):
+    again = ["--set", "data.name=again", "--set", "data.seed=7"]
+    folders = ["--work", f"{tmp_path}/work", "--results", f"{tmp_path}"]
+    monkeypatch.setattr("sys.argv", ["pilot", "--preset", "bench-smoke", *again, *folders])
+    chosen = scripts.options("")
+    lab = scripts.open_lab(chosen)
+    assert lab.params.data.seed == 7 and lab.root.name.startswith("again-")
+    scripts.write(lab, chosen, "pilot", networks=[])
+    assert (tmp_path / "again" / "pilot.json").exists()
+    with pytest.raises(ValueError, match="nothing"):
+        scripts.params_of("bench-smoke", ["nothing.such=1"])
 
 
 def test_a_pilot_is_reported_and_gives_the_ranking_its_noise(tmp_path):

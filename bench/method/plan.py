@@ -140,9 +140,10 @@ def commands(lab: Lab, chosen: argparse.Namespace) -> list[str]:
         "rank": ["--networks", str(chosen.ranked), "--trainings", str(chosen.truth),
                  "--stages", chosen.stages, "--variants", "default"],
     }  # fmt: skip
+    changed = [word for change in chosen.set for word in ("--set", change)]
     same = ["--workers", str(chosen.workers)]
     return [
-        scripts.command(name, ["--preset", chosen.preset, *own, *same])
+        scripts.command(name, ["--preset", chosen.preset, *changed, *own, *same])
         for name, own in options.items()
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ def options(doc: str | None, **more: Any) -> argparse.Namespace:
     parser.add_argument(
         "--preset", default="cifar10-cpu", help="a file of presets/; digits is params.yaml itself"
     )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="change a parameter, as of the command line; data.name names the folder of results",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
     parser.add_argument("--workers", type=int, default=2, help="networks trained side by side")
     parser.add_argument(
@@ -40,19 +45,21 @@ def options(doc: str | None, **more: Any) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def params_of(preset: str) -> Params:
-    """Return the params of a preset."""
+def params_of(preset: str, changes: Iterable[str] = ()) -> Params:
+    """Return the params of a preset with changes such as ``data.seed=1``."""
     content = params.read_yaml("params.yaml")
     if preset != content["data"]["name"]:
         settings.merge(content, params.read_yaml(settings.preset_path(Path.cwd(), preset)))
+    for key, value in settings.pairs(changes, "--set").items():
+        settings.assign(content, key, value)
     return params.parse(content)
 
 
 def open_lab(chosen: argparse.Namespace) -> Lab:
     """Return the lab of a preset, its images prepared."""
     revision()  # of the code that is loaded now, whatever is committed while it computes
-    parsed = params_of(chosen.preset)
-    root = chosen.work / f"{chosen.preset}-{identity(parsed)}"  # changed params are another lab
+    parsed = params_of(chosen.preset, chosen.set)
+    root = chosen.work / f"{parsed.data.name}-{identity(parsed)}"  # changed params are another lab
     files.write_bytes(root / "params.json", parsed.model_dump_json(indent=2).encode())
     return Lab(parsed, root, chosen.workers).prepared()
 
@@ -63,7 +70,7 @@ def write(lab: Lab, chosen: argparse.Namespace, name: str, **content: Any) -> No
     head = {"command": command(name, sys.argv[1:])} | about(on) | {"data": lab.info.digest}
     if lab.trained_by:
         head["trained_by"] = sorted(lab.trained_by)
-    files.write_json(chosen.results / chosen.preset / f"{name}.json", head | content)
+    files.write_json(chosen.results / lab.params.data.name / f"{name}.json", head | content)
 
 
 def command(name: str, options: list[str]) -> str:
