@@ -421,7 +421,9 @@ def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
     assert at_s5 == set(family.PRINCIPAL), "the others are trained at what was searched"
     named = family.compared(lab, sizes, 2, more, family.others_of("S5", lab, sizes))
     assert set(named["random base"]) == {"S5"} and set(named["ours"]) == {"S1", "S5"}
-    with pytest.raises(SystemExit, match="--others is 'S9'; give sizes of S1, S5: S5"):
+    alone = family.compared(lab, sizes, 2, more, family.others_of("none", lab, sizes))
+    assert set(alone) == set(family.PRINCIPAL)
+    with pytest.raises(SystemExit, match="--others is 'S9'; give none, or sizes of S1, S5: S5"):
         family.others_of("S9", lab, sizes)
 
 

@@ -11,8 +11,8 @@ FLOPs are equal within 1 % (see match.py), recipe and seeds are the same.
   strategy.
 
 ``--more S1=12,S2=8`` trains ours and EfficientNet's law with so many seeds at these sizes, all else
-with ``--seeds``. ``--others S1,S3`` has the other arms at these sizes only, by default at those
-that were searched; beyond the search nothing offers random strategies.
+with ``--seeds``. ``--others S1,S3`` has the other arms at these sizes only, ``none`` nowhere, by
+default at those that were searched; beyond the search nothing offers random strategies.
 """
 
 from __future__ import annotations
@@ -161,8 +161,12 @@ def others_of(text: str, lab: Lab, plan: list[Member]) -> set[str]:
     known = [member.name for member in plan]
     if not text:
         return {member.name for member in plan if size_of(lab, member) is not None}
+    if text == "none":
+        return set()
     if not set(text.split(",")) <= set(known):
-        raise SystemExit(f"--others is {text!r}; give sizes of {', '.join(known)}: {known[-1]}")
+        raise SystemExit(
+            f"--others is {text!r}; give none, or sizes of {', '.join(known)}: {known[-1]}"
+        )
     return set(text.split(","))
 
 
@@ -176,7 +180,7 @@ def trained_at(arm: str, size: str, seeds: int, more: dict[str, int], others: se
 def compared(
     lab: Lab, plan: list[Member], seeds: int, more: dict[str, int], others: set[str]
 ) -> dict[str, dict[str, Any]]:
-    """Train every arm's networks; return rows by arm and size.
+    """Train every arm's networks; return rows by arm and size, of the arms that are trained.
 
     A row has networks, FLOPs, accuracies and their mean; bench/method/noise.py compares arms.
     """
@@ -199,7 +203,7 @@ def compared(
             "accuracies": accuracies,
             **statistics.mean(accuracies),
         }
-    return rows
+    return {arm: sizes for arm, sizes in rows.items() if sizes}
 
 
 def main() -> None:
