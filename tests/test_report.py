@@ -16,7 +16,7 @@ from conftest import ROOT
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from scalenet.data import store
-from scalenet.laws import scores
+from scalenet.laws import choice, scores
 from scalenet.pipeline.remember import remembered
 from scalenet.records import files, predictions
 from scalenet.records.documents import (
@@ -451,7 +451,7 @@ def test_marks_say_who_is_dominated_and_who_beats_what(make):
     small, middle, large = family.members
     worse = large.model_copy(update={"select": small.select})
     front = marks.pareto([small, middle, worse], lambda trained: trained.member.flops)
-    assert front == {"S0", "S1"} and marks.leader(family.members) == large
+    assert front == {"S0", "S1"} and choice.leader(family.members) == large
     assert marks.against(family, "S2")["majority"] == marks.BETTER
     assert "is better than every baseline" in marks.verdict(family) or "Not so" in marks.verdict(
         family

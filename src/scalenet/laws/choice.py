@@ -53,8 +53,16 @@ def choose(members: Sequence[Trained], limits: Limits, latency: Callable[[Traine
     if not within:
         reasons = "; ".join(f"{name} {why}" for name, why in refused.items())
         raise ValueError(f"no member is within the limits: {reasons}; give other limits")
-    best = max(within, key=lambda t: (t.select.correct, -t.member.flops))
-    return Pick(best, len(within), refused)
+    return Pick(leader(within), len(within), refused)
+
+
+def leader(members: Sequence[Trained]) -> Trained:
+    """Return the member that labels most of select right, of equals the smallest; the largest of
+    all if they were trained on select."""
+    known = [t for t in members if t.select]
+    if known:
+        return max(known, key=lambda t: (t.select.correct, -t.member.flops))
+    return max(members, key=lambda t: t.member.multiple)
 
 
 def _beyond(trained: Trained, limits: Limits, timed: Callable[[str], float]) -> str:

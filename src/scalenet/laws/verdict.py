@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scalenet.laws.choice import leader
 from scalenet.laws.intervals import Prediction, mcnemar, paired, worth
 from scalenet.records.documents import Baseline, Comparison, Trained
 from scalenet.records.predictions import Answers, Predictions
@@ -54,8 +55,7 @@ def warnings(
             dominated(trained, members, said),
         )
         found += [sentence for sentence in sentences if sentence]
-    best = max(members, key=lambda t: (t.select.correct, -t.member.flops) if t.select else (-1, 0))
-    of_all = (alike(best, members, said), of_law(members, law, said))
+    of_all = (alike(leader(members), members, said), of_law(members, law, said))
     return found + [sentence for sentence in of_all if sentence]
 
 
@@ -148,7 +148,7 @@ def of_law(members: Sequence[Trained], law: dict[str, Any] | None, said: Answers
             return (
                 f"the accuracy law expects {_percent(at['value'])} at {at['multiple']:g} x the "
                 f"base budget, and {name} reached {_percent(reached)}: these members do not grow "
-                "as the published families that it knows do"
+                "as the families that it knows do"
             )
     return None
 

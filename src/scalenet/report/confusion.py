@@ -8,8 +8,9 @@ from pathlib import Path
 
 import altair as alt
 
+from scalenet.laws.choice import leader
 from scalenet.records.documents import Family
-from scalenet.report import marks, style
+from scalenet.report import style
 
 MOST = 60  # classes of a picture; artifacts/family/confusion.csv holds any number
 COUNTED = 30  # classes up to which every cell says how many images are in it
@@ -28,7 +29,7 @@ def svg(family: Family, classes: Sequence[str], counts: Counts) -> str | None:
 
     Where no member has a score on select, it is the largest's.
     """
-    name = marks.leader(family.members).member.name
+    name = leader(family.members).member.name
     drawn = chart(classes, [count[1:] for count in counts if count[0] == name], name)
     return style.svg(drawn) if drawn else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from scalenet.laws.choice import leader
 from scalenet.records.documents import Comparison, Family, Trained
 
 BETTER, WORSE, EVEN = "+", "−", "="  # beyond noise, or not told apart
@@ -57,11 +58,3 @@ def verdict(family: Family) -> str:
     rest = [names[name] for name, mark in found.items() if mark != BETTER]
     said += f". It is better beyond noise than: {'; '.join(beyond)}"
     return f"{said}. Not so: {'; '.join(rest)}."
-
-
-def leader(members: Sequence[Trained]) -> Trained:
-    """Return the member that is best on select, of equals the smallest; the largest without it."""
-    known = [t for t in members if t.select]
-    if known:
-        return max(known, key=lambda t: (t.select.correct, -t.member.flops))
-    return max(members, key=lambda t: t.member.multiple)

@@ -11,6 +11,7 @@ import altair as alt
 import jinja2
 import vl_convert
 
+from scalenet.laws.choice import leader
 from scalenet.records import files
 from scalenet.records.documents import FINALS, Trained
 from scalenet.report import (
@@ -46,7 +47,7 @@ def write(found: Gathered, folder: Path, scripts: str) -> list[Path]:
     """Write index.html and the figures into a folder; ``scripts`` are Vega, Vega-Lite and
     vega-embed."""
     drawn = drawings(found)
-    best = marks.leader(found.family.members).member.name
+    best = leader(found.family.members).member.name
     made = [folder / "index.html"]
     files.write_bytes(made[0], html(found, drawn, scripts).encode())
     for name, chart in figures(drawn, best):
@@ -190,7 +191,7 @@ def _judged(found: Gathered, trained: Trained) -> Charts:
 def told(found: Gathered, drawn: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that the template writes."""
     family, remembered = found.family, found.remembered
-    best = marks.leader(family.members).member.name
+    best = leader(family.members).member.name
     scored = sorted(_alike(found), key=lambda row: -row["score"])
     flops = marks.pareto(family.members, lambda trained: trained.member.flops)
     return {
