@@ -153,10 +153,16 @@ def test_the_same_image_within_a_split_is_counted_and_once_on_demand(tmp_path):
 def test_the_same_image_under_two_classes_is_named(tmp_path, duplicates):
     path = unpacked(tmp_path / "a", images("ant", "bee", count=20))
     (path / "bee/ant.png").write_bytes((path / "ant/0.png").read_bytes())
+    (path / "ant/again.png").write_bytes((path / "ant/1.png").read_bytes())
     made, told = prepared(path, duplicates=duplicates)
     assert made.read.conflicting == ["ant/0.png", "bee/ant.png"]
     said = "warning: 2 images are there under two classes (ant/0.png, bee/ant.png)"
-    assert said in told[0]["summary"]
+    then, left = {
+        "keep": ("data.duplicates: drop leaves them out", 42),
+        "drop": ("they are left out", 39),
+    }[duplicates]
+    assert f"{said}; {then}" in told[0]["summary"]
+    assert sum(made.info.counts.values()) == left
 
 
 def test_groups_by_a_pattern_stay_together_and_are_counted(tmp_path):

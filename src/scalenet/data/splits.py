@@ -28,7 +28,7 @@ class Cut(NamedTuple):
     """A source as splits, and where in the source the images of each split are: indices (n).
 
     ``facts`` are of the source's images (N); ``dropped`` images have the content of one that is
-    kept.
+    kept, or of one of another class.
     """
 
     splits: Splits
@@ -45,7 +45,9 @@ def cut(params: Data, source: Source, folder: Path | None = None) -> Cut:
     facts, pixels = take(params, source, folder)
     whole, contents = facts.lengths > 0, facts.contents
     place = assigned(params, source, contents)
-    chosen = whole & (first_copies(place, contents, whole) if params.duplicates == "drop" else True)
+    chosen = whole.copy()
+    if params.duplicates == "drop":
+        chosen &= first_copies(place, contents, whole) & ~conflicting(source, facts)
     dropped = int(whole.sum() - chosen.sum())
     chosen &= within(params, source, contents, chosen)
     order = np.lexsort((source.labels, contents, place, ~chosen))  # what is not chosen comes last
@@ -110,6 +112,18 @@ def first_copies(place: np.ndarray, contents: np.ndarray, whole: np.ndarray) -> 
     kept = np.zeros(len(order), bool)
     kept[order] = first
     return kept
+
+
+def conflicting(source: Source, facts: Facts) -> np.ndarray:
+    """Return which images (N) are whole, and have the content of one of another class."""
+    there = np.flatnonzero(facts.lengths)
+    contents, labels = facts.contents[there], source.labels[there]
+    order = np.lexsort((labels, contents))
+    first, second = order[:-1], order[1:]
+    mixed = (contents[first] == contents[second]) & (labels[first] != labels[second])
+    found = np.zeros(len(facts.lengths), bool)
+    found[there] = np.isin(contents, contents[first[mixed]])
+    return found
 
 
 def within(params: Data, source: Source, contents: np.ndarray, chosen: np.ndarray) -> np.ndarray:

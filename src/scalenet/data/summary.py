@@ -13,7 +13,7 @@ from scalenet.config.params import Data
 from scalenet.data.listing import UNMARKED
 from scalenet.data.names import few, shown
 from scalenet.data.source import Source
-from scalenet.data.splits import Cut
+from scalenet.data.splits import Cut, conflicting
 from scalenet.records.documents import Reading
 
 FIRST = 5  # files that a summary names
@@ -75,12 +75,7 @@ def _duplicates(contents: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 def _conflicting(source: Source, made: Cut) -> list[str]:
     """Name the images whose pixels are there under another class too."""
-    there = np.flatnonzero(made.facts.lengths)
-    contents, labels = made.facts.contents[there], source.labels[there]
-    order = np.lexsort((labels, contents))
-    first, second = order[:-1], order[1:]
-    mixed = (contents[first] == contents[second]) & (labels[first] != labels[second])
-    found = there[np.isin(contents, contents[first[mixed]])].tolist()
+    found = np.flatnonzero(conflicting(source, made.facts)).tolist()
     return sorted(shown(source.names[i]) if source.names else f"image {i}" for i in found)
 
 
@@ -114,7 +109,8 @@ def warnings(read: Reading) -> list[str]:
         )
     if read.conflicting:
         said = f"{len(read.conflicting):,} images are there under two classes"
-        found.append(f"{said} ({few(read.conflicting)})")
+        drop = "they are left out" if read.dropped else "data.duplicates: drop leaves them out"
+        found.append(f"{said} ({few(read.conflicting)}); {drop}")
     if read.torn:
         found.append(f"{read.torn:,} groups are in two of the source's own splits")
     if 0 < read.tested < MANY:
