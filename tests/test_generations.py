@@ -229,6 +229,17 @@ def test_a_class_of_another_name_is_another_generation(root, params, capsys):
     assert registry.identity(tags[0]) != registry.identity(tags[1])
 
 
+def test_a_class_of_another_name_is_seen_beyond_those_that_a_tag_holds(
+    root, params, capsys, monkeypatch
+):
+    monkeypatch.setattr(registry, "LONGEST", 8)  # characters: the first name alone
+    for last in ("crane", "crow"):
+        build(root, GOOD, info=INFO.model_copy(update={"classes": ["a", "b", last]}))
+        deployment.enter(root, params)
+        said = promoted(root, params, capsys, yes=True)
+    assert "the classes changed (gone: none of those shown; new: none of those shown)" in said
+
+
 def test_a_terminal_is_asked_and_no_leaves_everything(root, params, capsys, monkeypatch):
     build(root, ALONE, info=INFO.model_copy(update={"digest": "d2"}))
     deployment.enter(root, params)

@@ -153,15 +153,22 @@ def _compared(root: Path, client: MlflowClient, change: Change, confidence: floa
 
 
 def _is_same(old: ModelVersion, new: ModelVersion) -> bool:
-    return all(old.tags[key] == new.tags[key] for key in ("weights", "data", "classes"))
+    alike = all(old.tags[key] == new.tags[key] for key in ("weights", "data"))
+    return alike and _has_its_classes(old, new)
+
+
+def _has_its_classes(old: ModelVersion, new: ModelVersion) -> bool:
+    """Say whether two versions have the same classes; an early version has but its first names."""
+    known = "names" if "names" in old.tags and "names" in new.tags else "classes"
+    return old.tags[known] == new.tags[known]
 
 
 def _obstacle(old: ModelVersion, new: ModelVersion) -> str:
     """Say why two versions have no images on which both can be compared; "" if they have."""
-    if old.tags["classes"] != new.tags["classes"]:
+    if not _has_its_classes(old, new):
         before, after = (json.loads(version.tags["classes"]) for version in (old, new))
         gone, come = (
-            ", ".join(name for name in some if name not in others) or "none"
+            ", ".join(name for name in some if name not in others) or "none of those shown"
             for some, others in ((before, after), (after, before))
         )
         return f"the classes changed (gone: {gone}; new: {come}), so old and new are not compared"
