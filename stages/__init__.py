@@ -76,7 +76,13 @@ STAGES = {
     "publish": Stage(
         ("publish", "family", "scaling.budget", "data.name"),
         _DESCRIPTIONS,
-        (_DATA, "members", "baselines/baselines.json", "baselines/predictions.npz"),
+        (
+            _DATA,
+            "data/read.json",
+            "members",
+            "baselines/baselines.json",
+            "baselines/predictions.npz",
+        ),
     ),
 }
 

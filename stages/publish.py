@@ -25,9 +25,11 @@ RECALL = ("member", "class", "images", "recall")
 
 
 class PublishInputs(NamedTuple):
-    """What ``publish`` reads; ``said`` are the members' and the baselines' answers."""
+    """What ``publish`` reads; ``said`` are the members' and the baselines' answers, ``warnings``
+    those of the images."""
 
     info: DataInfo
+    warnings: list[str]
     members: list[Trained]
     baselines: list[Baseline]
     said: Answers
@@ -53,7 +55,7 @@ def run(
         law=law,
         baselines=inputs.baselines,
         comparisons=compared,
-        warnings=verdict.warnings(members, inputs.baselines, compared, law, said),
+        warnings=inputs.warnings + verdict.warnings(members, inputs.baselines, compared, law, said),
     )
 
 
@@ -91,7 +93,7 @@ def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     folders = [paths.baselines, *map(paths.member, params.family)]
     said = {k: v for f in folders for k, v in predictions.read(f / "predictions.npz").items()}
     generator, out = np.random.default_rng(params.publish.seed), paths.family
-    inputs = PublishInputs(paths.info(), tests, known, said)
+    inputs = PublishInputs(paths.info(), paths.reading().warnings, tests, known, said)
     family = run(params, inputs, state=None, generator=generator, device=None, emit=emit)
     family.write(out / "family.json")
     files.write_table(out / "family.csv", COLUMNS, map(row, family.members))

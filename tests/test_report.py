@@ -53,6 +53,7 @@ class Case:
     finalists: int = 0
     one_class: bool = False
     side: int = 8
+    warnings: tuple[str, ...] = ()
     remembered: Remembered = field(default_factory=Remembered)
 
 
@@ -102,7 +103,7 @@ def make(built, make_params, tmp_path_factory) -> Callable[[Case], Path]:
             std=[0.2] * case.channels,
             digest=DIGEST,
         ).write(paths.data / "info.json")
-        reading().write(paths.data / "read.json")
+        reading(warnings=list(case.warnings)).write(paths.data / "read.json")
         for split in ("test", "select"):
             shape = (TESTED, case.channels, case.side, case.side)
             pixels = rng.integers(0, 255, shape).astype(np.uint8)
@@ -400,10 +401,11 @@ def test_unusual_families_are_reported_too(name, make, browser):
         assert "one and the same class" in file.read_text()
 
 
-def test_what_may_be_wrong_with_the_images_is_said(make):
-    folder = make(Case(members=1))
-    reading(unmarked=True).write(folder / "artifacts/data/read.json")
-    assert "no end mark, so it may have been cut" in page_alone(folder).read_text()
+def test_what_may_be_wrong_with_the_images_is_said_of_the_family(make):
+    doubt = "the same images in two splits: 9 of test in train"
+    folder = make(Case(members=1, warnings=(doubt,)))
+    assert f"warning: {doubt}" in table.warnings(Paths(folder).published())
+    assert doubt in page_alone(folder).read_text()
 
 
 def test_a_large_family_makes_a_page_that_opens(make, browser):

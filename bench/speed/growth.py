@@ -113,7 +113,7 @@ def planned(params: Params, count: int, repeats: int) -> tuple[float, float]:
         }
         members = plan.members(params, info.task, FOUND, beyond)
         middle = time.perf_counter()
-        inputs = publish.PublishInputs(info, *invented_tests(members))
+        inputs = publish.PublishInputs(info, [], *invented_tests(members))
         before = time.perf_counter()
         publish.run(
             declared(params, "publish"), inputs,

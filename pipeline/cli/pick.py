@@ -60,6 +60,8 @@ def command(
     click.echo(_why(choice.chosen, choice.within, limits != Limits()))
     if sentence := _alike(paths, choice, family.members):
         click.echo(f"alike     {sentence}")
+    if count := len(family.warnings):
+        click.echo(f"warnings  {count}: `scalenet family` shows them")
     if max_ms is not None:
         click.echo(f"latency   {timed[choice.chosen.member.name]:.2f} ms: {MEASURED}")
     name, model = choice.chosen.member.name, registry.model_name(params)

@@ -19,7 +19,6 @@ from scalenet.records.documents import (
     Found,
     Measurements,
     Member,
-    Reading,
     Tested,
     Trained,
 )
@@ -49,7 +48,7 @@ def of_run(client: MlflowClient, run: str, paths: Paths, stage: str, member: str
 
 
 def _prepare(place: Place) -> str:
-    read = Reading.read(place.paths.data / "read.json")
+    read = place.paths.reading()
     splits = list(read.taken)
     classes = sorted({name for taken in read.taken.values() for name in taken})
     rows = [(name, *(f"{read.taken[s].get(name, 0):,}" for s in splits)) for name in classes]

@@ -40,7 +40,7 @@ def reading(params: Data, source: Source, made: Cut) -> Reading:
     contents = {name: made.facts.contents[places] for name, places in made.places.items()}
     together = _together(source, made)
     used = sum(map(len, parts.values())) + made.dropped
-    return Reading(
+    found = Reading(
         name=params.name,
         source=params.source,
         taken={name: _by_class(source.classes, labels) for name, labels in parts.items()},
@@ -58,6 +58,7 @@ def reading(params: Data, source: Source, made: Cut) -> Reading:
         brightest=max(int(made.facts.brightest[i].max()) for i in made.places.values()),
         unmarked=source.files is not None and source.files.unmarked,
     )
+    return found.model_copy(update={"warnings": warnings(found)})
 
 
 def _by_class(classes: list[str], labels: np.ndarray) -> dict[str, int]:
@@ -95,7 +96,7 @@ def line(read: Reading) -> str:
     sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     parts = [f"{sum(counts.values()):,} images of {classes:,} classes taken ({sizes})"]
     parts += _left_out(read)
-    return "; ".join([*parts, *(f"warning: {sentence}" for sentence in warnings(read))])
+    return "; ".join([*parts, *(f"warning: {sentence}" for sentence in read.warnings)])
 
 
 def warnings(read: Reading) -> list[str]:

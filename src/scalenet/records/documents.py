@@ -83,7 +83,7 @@ class DataInfo(Document):
 
 
 class Reading(Document):
-    """What ``prepare`` read, by split and class, and what it did not take; no stage reads it.
+    """What ``prepare`` read, by split and class, and what it did not take.
 
     ``skipped`` counts against data.most_skipped: reason -> folder -> files, of which ``first``
     names a few; ``ignored`` does not: reason -> files. ``unused`` images are beyond per_class.
@@ -92,7 +92,7 @@ class Reading(Document):
     class; ``dropped`` counts those left out, if data.duplicates is drop. Of ``groups``, ``torn``
     are in more than one split, by the source's own, and ``tested`` in test; ``brightest`` is the
     highest level of all pixels, 0…255. ``unmarked`` is a source that lacks its end mark, so that
-    files may be missing.
+    files may be missing. ``warnings`` say in sentences what may be wrong with it.
     """
 
     format: Literal[1] = 1
@@ -112,6 +112,7 @@ class Reading(Document):
     tested: int = 0
     brightest: int
     unmarked: bool = False
+    warnings: list[str] = []
 
 
 def _cell(given: Any) -> Any:
@@ -268,7 +269,8 @@ class Comparison(Document):
 class Family(Document):
     """The published family, its accuracy law and what the law says of the next sizes.
 
-    ``warnings`` are sentences on members that are no good.
+    ``warnings`` are sentences on what may be wrong with the images, and on members that are no
+    good.
     """
 
     format: Literal[2] = 2

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalenet.records.documents import DataInfo, Family, Trained
+from scalenet.records.documents import DataInfo, Family, Reading, Trained
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,10 @@ class Paths:
     def info(self) -> DataInfo:
         """Read the description of the data."""
         return DataInfo.read(self.data / "info.json")
+
+    def reading(self) -> Reading:
+        """Read what ``prepare`` took in, and what may be wrong with it."""
+        return Reading.read(self.data / "read.json")
 
     def published(self) -> Family:
         """Read the family; ``ValueError`` if it was made from other images than are prepared."""

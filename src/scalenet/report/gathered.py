@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from scalenet.data import store, summary
+from scalenet.data import store
 from scalenet.records import files, predictions
-from scalenet.records.documents import FINALS, DataInfo, Family, Reading
+from scalenet.records.documents import FINALS, DataInfo, Family
 from scalenet.records.paths import Paths
 from scalenet.records.predictions import Predictions
 from scalenet.report import confusion
@@ -43,8 +43,7 @@ class Remembered:
 
 @dataclass(frozen=True)
 class Gathered:
-    """A built family with everything around it, read and in order; ``warnings`` of it and of its
-    images."""
+    """A built family with everything around it, read and in order."""
 
     family: Family
     info: DataInfo
@@ -58,7 +57,6 @@ class Gathered:
     recall: dict[str, Rows]
     answers: dict[str, dict[str, Predictions]]
     pixels: dict[str, np.ndarray]
-    warnings: list[str]
 
 
 def gather(root: Path, remembered: Remembered) -> Gathered:
@@ -83,7 +81,6 @@ def gather(root: Path, remembered: Remembered) -> Gathered:
         recall={name: [r for r in recalls if r["member"] == name] for name in names},
         answers={name: _answers(paths, name) for name in names},
         pixels=_pixels(paths),
-        warnings=summary.warnings(Reading.read(paths.data / "read.json")) + family.warnings,
     )
 
 

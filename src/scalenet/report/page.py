@@ -196,7 +196,7 @@ def told(found: Gathered, drawn: Mapping[str, Any]) -> dict[str, Any]:
     flops = marks.pareto(family.members, lambda trained: trained.member.flops)
     return {
         "family": family,
-        "warnings": found.warnings,
+        "warnings": family.warnings,
         "info": found.info,
         "verdict": marks.verdict(family),
         "best": best,
