@@ -165,7 +165,7 @@ def test_halve_is_a_padded_convolutions_side(px, stride, k):
         stride,
         k // 2,
     )
-    assert out.shape[-1] == cost.halve(px, stride)
+    assert out.shape[-1] == cost.output_side(px, stride)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from scalenet.config.params import Params
 from scalenet.config.space import Space
 from scalenet.nets import child, norm
 from scalenet.nets.deployed import Deployed
-from scalenet.space.cost import flops, halve, inputs
+from scalenet.space.cost import flops, inputs, output_side
 from scalenet.space.network import Network
 from scalenet.space.sampling import sample_base
 from scalenet.space.scale import scale
@@ -51,7 +51,7 @@ def pieces(network: Network) -> list[Piece]:
         stride = block.stride
         for k in block.kernels:
             found.append((w_in, px, k, stride, block.expand, block.width))
-            w_in, px, stride = block.width, halve(px, stride), 1
+            w_in, px, stride = block.width, output_side(px, stride), 1
     return [*found, (w_in, px, network.head_width)]
 
 

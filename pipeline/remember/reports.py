@@ -2,8 +2,8 @@
 
 When a stage was computed, everything that MLflow lacks is in a folder of ``.state/mlflow``: a
 report. It is removed once it is delivered. So a stage is committed though MLflow is away or this
-process is killed; the next run, or ``scalenet register``, delivers what waits. That of a family is
-kept until the family is registered, which takes who has it.
+process is killed; the next run, or ``scalenet register``, delivers what waits. A family's report
+stays until somebody who has the family's files registers it.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from scalenet.data.images import Images
 from scalenet.nets import blocks, memory, weights
 from scalenet.nets.classifier import Classifier
 from scalenet.records.emit import Emit
-from scalenet.space.cost import Layer, halve
+from scalenet.space.cost import Layer, output_side
 from scalenet.space.network import Task
 from scalenet.training import fixed, member
 from scalenet.training.loop import History
@@ -62,10 +62,10 @@ def shapes(width: int, task: Task) -> dict[str, blocks.Shape]:
 
 def layers(width: int, stride: int, px: int, task: Task) -> Iterator[Layer]:
     """Yield every convolution for images of ``px`` a side; ``stride`` is the stem's."""
-    px = halve(px, stride)
+    px = output_side(px, stride)
     yield Layer(task.channels, width, 3, 1, px, bias=False, norm=True)
     for part in parts(width):
-        px = halve(px, part.stride)
+        px = output_side(px, part.stride)
         yield Layer(part.w_in, part.w_out, 3, 1, px, bias=False, norm=True)
         yield Layer(part.w_out, part.w_out, 3, 1, px, bias=False, norm=True)
         if part.changes:

@@ -62,7 +62,7 @@ def read(stored: FilePixels, indices: Iterable[Tensor], device: torch.device) ->
         collate_fn=_same,
         worker_init_fn=_end_at_once,
         pin_memory=device.type == "cuda",
-        generator=torch.Generator(),  # it draws from the one that all others draw from, otherwise
+        generator=torch.Generator(),  # else the DataLoader draws from the global one
         multiprocessing_context="spawn",
     )
     try:
@@ -97,8 +97,8 @@ def processes() -> int:
 
 
 def _end_at_once(worker: int) -> None:
-    """Let a process that reads end without Python's own end, which a thread that still hands pixels
-    on does not survive: the process would be aborted, and who reads here told of it."""
+    """Let a reader exit by ``os._exit``: Python's own end aborts while a thread still hands pixels
+    over, and the abort would be taken for a crash here."""
     atexit.register(os._exit, 0)
 
 

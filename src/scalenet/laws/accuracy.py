@@ -109,11 +109,10 @@ def fit_accuracy(
     1 - accuracy = E · (floor + (1 - floor) · (flops / flops0)^(-exponent)): E are the errors of the
     smallest member, ``floor`` is the share of them that is left at any FLOPs. Exponent, floor and
     scatter have the priors of params.yaml's ``publish.prior``, learnt from published families, or
-    with probability ``short`` those of short trainings, whose floor is as likely anywhere. So is
-    E. A member's
-    variance is the scatter's and, its number of test images being finite, the binomial one. The
-    posterior is summed over a grid, once over all that a law may be, then over what that leaves;
-    given a cell, E is normal. The law itself has the posterior's means.
+    with probability ``short`` those of short trainings, whose floor is as likely anywhere; E is,
+    too. A member's variance is the scatter's and, its number of test images being finite, the
+    binomial one. The posterior is summed over a grid, once over all that a law may be, then over
+    what that leaves; given a cell, E is normal. The law itself has the posterior's means.
 
     Three members cannot show the law's form: the prior does; with more it yields to them. Error
     and coverage on published families: docs/results.md, `python -m bench.method.tables`.

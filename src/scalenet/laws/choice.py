@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from scalenet.records.documents import Trained
 
@@ -46,8 +45,7 @@ def choose(members: Sequence[Trained], limits: Limits, latency: Callable[[Traine
                 f"{trained.member.name} was trained on select (retrain.use_select: true), so "
                 "nothing honest compares the members; set it to false and run again"
             )
-    timed = cache(lambda name: latency(next(t for t in members if t.member.name == name)))
-    refused = {t.member.name: _beyond(t, limits, timed) for t in members}
+    refused = {t.member.name: _beyond(t, limits, latency) for t in members}
     refused = {name: why for name, why in refused.items() if why}
     within = [trained for trained in members if trained.member.name not in refused]
     if not within:
@@ -65,7 +63,7 @@ def leader(members: Sequence[Trained]) -> Trained:
     return max(members, key=lambda t: t.member.multiple)
 
 
-def _beyond(trained: Trained, limits: Limits, timed: Callable[[str], float]) -> str:
+def _beyond(trained: Trained, limits: Limits, latency: Callable[[Trained], float]) -> str:
     """Say which limit a member does not keep; "" if it keeps all."""
     member, select = trained.member, trained.select
     if limits.flops is not None and member.flops > limits.flops:
@@ -74,6 +72,6 @@ def _beyond(trained: Trained, limits: Limits, timed: Callable[[str], float]) -> 
         return f"has {member.params:,} parameters"
     if limits.accuracy is not None and select.accuracy < limits.accuracy:
         return f"labels {select.accuracy:.1%} of select right"
-    if limits.milliseconds is not None and (took := timed(member.name)) > limits.milliseconds:
+    if limits.milliseconds is not None and (took := latency(trained)) > limits.milliseconds:
         return f"takes {took:.2f} ms"
     return ""

@@ -30,11 +30,12 @@ def check_confidence(confidence: float) -> None:
 def worth(values: np.ndarray, groups: np.ndarray | None, confidence: float) -> float:
     """Return the share of images that count, 0…1, when those of a group are alike.
 
-    ``values`` (N) are averaged over images, ``groups`` (N) number what an image is one of; None:
-    each is of its own, and counts. The share is the variance of the mean if images were
-    independent, over that of groups which are, each group's sum about its mean being drawn anew
-    (the inverse of the design effect). Student's quantile replaces the normal one, as groups may be
-    few. Of values that are all alike nothing is learnt of groups: one image of each counts.
+    ``values`` (N) are averaged over images, ``groups`` (N) is the number of each image's group;
+    None: every image is a group of its own, and counts. The share is the variance of the mean if
+    images were independent, over that of groups which are, each group's sum about its mean being
+    drawn anew (the inverse of the design effect). Student's quantile replaces the normal one, as
+    groups may be few. Of values that are all alike nothing is learnt of groups: one image of each
+    counts.
 
     Korn, E. L. and Graubard, B. I. (1998): Confidence intervals for proportions with small expected
     number of positive counts estimated from survey data. Survey Methodology 24.

@@ -131,7 +131,7 @@ def _dense(weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
 def drop_path(rate: float, generator: torch.Generator, batch: int) -> Drop | None:
     """Return stochastic depth that reaches ``rate`` in the last layer; None for rate 0.
 
-    It draws for a batch of images, and is for this process's part of them.
+    The mask is drawn for a whole batch; this process uses its part.
     """
     mine = group.part(batch)
 

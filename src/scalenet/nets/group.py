@@ -93,8 +93,8 @@ def share(count: int) -> float:
 def dealt(count: int, batch: int) -> range:
     """Return which of ``count`` images this process evaluates, ``batch`` at a time; perhaps none.
 
-    They are cut between the batches that one process would make of them, so that each image is
-    computed with those that it is with there, and rounded alike.
+    Cuts lie between the batches that one process would make, so each image has the same
+    neighbours in its batch as there, and results are rounded alike.
     """
     first, end = _cut(-(-count // batch))
     return range(min(first * batch, count), min(end * batch, count))

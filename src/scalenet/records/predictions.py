@@ -18,7 +18,8 @@ class Predictions(NamedTuple):
 
     ``labels`` and ``predicted`` are int32 (N), classes by number. ``probability`` and ``true``
     float32 (N) are the probabilities of the predicted and of the true class; None of a classifier
-    that gives none. ``groups`` int32 (N) number what an image is one of; None: each is of its own.
+    that gives none. ``groups`` int32 (N) is the number of each image's group; None: every image is
+    a group of its own.
     """
 
     labels: np.ndarray

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from scalenet.report import style
-from scalenet.space.cost import halve, inputs
+from scalenet.space.cost import inputs, output_side
 from scalenet.space.network import Network
 
 COLUMNS = ("x", "part", "kernel", "expand", "width", "px", "first")
@@ -20,10 +20,10 @@ Layers = list[list[Any]]  # a row of COLUMNS a layer
 
 def layers(network: Network) -> Layers:
     """Return stem, inverted residuals and head in order; ``px`` is the side of a layer's output."""
-    px = halve(network.resolution, network.stem_stride)
+    px = output_side(network.resolution, network.stem_stride)
     rows: Layers = [[0.0, "stem", network.stem_kernel, None, network.stem_width, px, True]]
     for number, (block, _, px_in) in enumerate(inputs(network), 1):
-        px, x = halve(px_in, block.stride), rows[-1][0] + 1 + GAP
+        px, x = output_side(px_in, block.stride), rows[-1][0] + 1 + GAP
         for i, kernel in enumerate(block.kernels):
             about = [f"block {number}", kernel, block.expand, block.width, px, i == 0]
             rows.append([x + i, *about])

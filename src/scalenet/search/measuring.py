@@ -23,7 +23,7 @@ from scalenet.training import device as devices
 def measuring(params: Params, paths: Paths, there: NamedCall, emit: Emit) -> Iterator[Measures]:
     """Have networks measured while the body runs: by this process, or as ``compute.scoring`` says.
 
-    Another process makes the call ``there`` for what ``read`` gives this one.
+    Other processes call ``there`` to load what ``read`` loads here.
     """
     compute = params.compute
     if compute.scoring is None:

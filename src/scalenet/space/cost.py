@@ -49,17 +49,17 @@ def se_width(network: Network, w_in: int, hidden: int) -> int:
     return max(1, int(width * network.se_ratio)) if network.se_ratio else 0
 
 
-def halve(px: int, stride: int) -> int:
+def output_side(px: int, stride: int) -> int:
     """Return the output side of a padded convolution of odd kernel: ⌈px / stride⌉."""
     return -(-px // stride)
 
 
 def inputs(network: Network) -> Iterator[tuple[Block, int, int]]:
     """Yield every block with the width and the side of its input."""
-    w_in, px = network.stem_width, halve(network.resolution, network.stem_stride)
+    w_in, px = network.stem_width, output_side(network.resolution, network.stem_stride)
     for block in network.blocks:
         yield block, w_in, px
-        w_in, px = block.width, halve(px, block.stride)
+        w_in, px = block.width, output_side(px, block.stride)
 
 
 def block_layers(network: Network, block: Block, w_in: int, px: int) -> Iterator[Layer]:
@@ -69,7 +69,7 @@ def block_layers(network: Network, block: Block, w_in: int, px: int) -> Iterator
     """
     stride = block.stride
     for k in block.kernels:
-        hidden, px_in, px = w_in * block.expand, px, halve(px, stride)
+        hidden, px_in, px = w_in * block.expand, px, output_side(px, stride)
         if block.expand > 1:
             yield Layer(w_in, hidden, 1, 1, px_in, bias=False, norm=True)
         yield Layer(hidden, hidden, k, hidden, px, bias=False, norm=True)
@@ -83,12 +83,12 @@ def block_layers(network: Network, block: Block, w_in: int, px: int) -> Iterator
 def layers(network: Network, task: Task) -> Iterator[Layer]:
     """Yield every convolution of a network for a task."""
     stem, head, k = network.stem_width, network.head_width, network.stem_kernel
-    px = halve(network.resolution, network.stem_stride)
+    px = output_side(network.resolution, network.stem_stride)
     yield Layer(task.channels, stem, k, 1, px, bias=False, norm=True)
     for block, w_in, px in inputs(network):
         yield from block_layers(network, block, w_in, px)
     last = network.blocks[-1]
-    yield Layer(last.width, head, 1, 1, halve(px, last.stride), bias=False, norm=True)
+    yield Layer(last.width, head, 1, 1, output_side(px, last.stride), bias=False, norm=True)
     yield Layer(head, task.classes, 1, 1, 1, bias=True, norm=False)
 
 

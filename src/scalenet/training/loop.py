@@ -159,9 +159,9 @@ def train(
     """Train tensors in place for ``recipe.steps``; leave their moving average, return the curve.
 
     ``backward`` computes a step's gradients: of several processes (nets/group.py) each those of its
-    part of the loss, for the same tensors; they are summed. ``emit`` is told
-    from which step it begins, of each entry of the loss curve, and of each checkpoint and the end:
-    there with the averaged weights, which it may read.
+    part of the loss, for the same tensors; they are summed. ``emit`` is told from which step it
+    begins, of each entry of the loss curve, and of each checkpoint and the end: there with the
+    averaged weights, which it may read.
 
     ``state`` is a folder for this work alone. With a checkpoint there, training continues exactly
     as if it had never stopped: what a step draws depends on its number alone.

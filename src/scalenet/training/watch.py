@@ -87,16 +87,16 @@ def judge_of(
     Norms are measured on as many of train. None for 0 images. Several processes judge a part each,
     and all get the same.
     """
-    count, most = min(count, len(select)), count
+    judged = min(count, len(select))
 
     @torch.no_grad()
     def accuracy(weights: Mapping[str, Tensor], network: Network) -> float:
-        calibration = list(train.resized(network.resolution, most, most))
+        calibration = list(train.resized(network.resolution, count, count))
         logits_of = evaluator(network, weights, calibration)
-        mine = group.dealt(count, JUDGED)
+        mine = group.dealt(judged, JUDGED)
         batches = select.resized(network.resolution, JUDGED, len(mine), mine.start)
         pairs = chunks(batches, select.labels[mine.start : mine.stop])
         right = sum(int((logits_of(x).argmax(1) == y).sum()) for x, y in pairs)
-        return group.total_of(right, select.device) / count
+        return group.total_of(right, select.device) / judged
 
-    return (lambda weights: [accuracy(weights, one) for one in networks]) if most else None
+    return (lambda weights: [accuracy(weights, one) for one in networks]) if count else None
