@@ -1,6 +1,7 @@
 """Preparing data: fair splits, any image file, and errors that name the folder, file or class."""
 
 import io
+import re
 import tarfile
 import time
 import zipfile
@@ -219,12 +220,26 @@ def test_a_class_with_nothing_to_train_on_is_named(counts):
         made(counts)
 
 
+def test_many_rare_classes_are_refused_with_a_seed_that_serves_all_of_them():
+    asked = {"select_fraction": 0.06, "test_fraction": 0.1}
+    with pytest.raises(ValueError, match=r"no image of c.* is left in train") as refused:
+        made([4] * 600, seed=0, **asked)
+    seed = int(re.search(r"set data\.seed: (\d+)", str(refused.value))[1])
+    labels = made([4] * 600, seed=seed, **asked)[0].splits["train"]["labels"]
+    assert len(set(labels.tolist())) == 600
+
+
+def test_nor_is_a_seed_advised_where_none_helps():
+    with pytest.raises(ValueError, match=r"none of 300 other seeds helps: add .* lower the frac"):
+        made([1] * 90)
+
+
 def test_a_class_may_be_in_train_alone_but_a_split_may_not_be_empty():
     done, _ = made([1, 200], seed=0)
     there = [name for name, part in done.splits.items() if 0 in part["labels"]]
     assert there == ["train"]
-    with pytest.raises(ValueError, match=r"select has no image .*data\.seed"):
-        made([30, 30], select_fraction=0.0001)
+    with pytest.raises(ValueError, match=r"select has no image .*raise its fraction"):
+        made([30, 30], select_fraction=1e-9)
 
 
 def test_the_stage_writes_the_same_bytes_every_time(make_params, tmp_path, monkeypatch):

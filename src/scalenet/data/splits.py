@@ -22,6 +22,9 @@ from scalenet.records.files import SPLITS
 # groups int64 (N)
 Splits = dict[str, dict[str, Any]]
 TRAIN, SELECT, TEST = range(3)  # as in SPLITS
+SEEDS = 2**31  # how many there are
+TRIED, LEAST_TRIED = 300, 10  # other seeds that are tried where one leaves too little
+HASHED = 3_000_000  # images whose splits are drawn anew for that
 
 
 class Cut(NamedTuple):
@@ -43,14 +46,9 @@ def cut(params: Data, source: Source, folder: Path | None = None) -> Cut:
     ``folder`` is for ``intake.take``.
     """
     facts, pixels = take(params, source, folder)
-    whole, contents = facts.lengths > 0, facts.contents
-    place = assigned(params, source, contents)
-    chosen = whole.copy()
-    if params.duplicates == "drop":
-        chosen &= first_copies(place, contents, whole) & ~conflicting(source, facts)
-    dropped = int(whole.sum() - chosen.sum())
-    chosen &= within(params, source, contents, chosen)
-    order = np.lexsort((source.labels, contents, place, ~chosen))  # what is not chosen comes last
+    place, chosen, dropped = drawn(params, source, facts)
+    _check(params, source, facts, held(source, place, chosen))
+    order = np.lexsort((source.labels, facts.contents, place, ~chosen))  # not chosen: at the end
     ends = np.cumsum(np.bincount(place[chosen], minlength=len(SPLITS)))
     parts = map(slice, (0, *ends[:-1]), ends)
     places = {name: order[part] for name, part in zip(SPLITS, parts, strict=True)}
@@ -59,8 +57,17 @@ def cut(params: Data, source: Source, folder: Path | None = None) -> Cut:
         | ({} if source.groups is None else {"groups": numbered(source.groups[index])})
         for name, index in places.items()
     }
-    _check(params, source, splits)
     return Cut(splits, places, facts, dropped)
+
+
+def drawn(params: Data, source: Source, facts: Facts) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return each image's split (N), which images (N) are used, and how many were dropped."""
+    whole, contents = facts.lengths > 0, facts.contents
+    place, chosen = assigned(params, source, contents), whole.copy()
+    if params.duplicates == "drop":
+        chosen &= first_copies(place, contents, whole) & ~conflicting(source, facts)
+    dropped = int(whole.sum() - chosen.sum())
+    return place, chosen & within(params, source, contents, chosen), dropped
 
 
 def assigned(params: Data, source: Source, contents: np.ndarray) -> np.ndarray:
@@ -145,21 +152,52 @@ def within(params: Data, source: Source, contents: np.ndarray, chosen: np.ndarra
     return kept
 
 
-def _check(params: Data, source: Source, splits: Splits) -> None:
+# --- what a seed leaves ---------------------------------------------------------------------------
+
+
+def held(source: Source, place: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return how many images of each class are in each split (3, classes), of the chosen (N)."""
+    counts = np.zeros((len(SPLITS), len(source.classes)), np.int64)
+    np.add.at(counts, (place[chosen], source.labels[chosen]), 1)
+    return counts
+
+
+def suffices(counts: np.ndarray) -> bool:
+    """Tell whether every class has images to train on, and every split has any (3, classes)."""
+    return bool(counts[TRAIN].all() and counts.any(1).all())
+
+
+def next_seeds(params: Data, images: int) -> Iterator[Data]:
+    """Yield params with the seeds that come next: fewer for more images, which take longer."""
+    for i in range(1, 1 + min(TRIED, max(LEAST_TRIED, HASHED // max(1, images)))):
+        yield params.model_copy(update={"seed": (params.seed + i) % SEEDS})
+
+
+def _check(params: Data, source: Source, facts: Facts, counts: np.ndarray) -> None:
     """Refuse a class with nothing to train on, and a split with nothing at all."""
-    there = np.bincount(splits["train"]["labels"], minlength=len(source.classes))
-    lost = [name for name, count in zip(source.classes, there, strict=True) if not count]
-    empty = [name for name in ("select", "test") if not len(splits[name]["labels"])]
-    if not lost and not empty:
+    if suffices(counts):
         return
-    what = f"no image of {few(lost)} is left in train" if lost else f"{empty[0]} has no image"
-    unread = f"replace those that cannot be read ({few(source.faults)}), " if source.faults else ""
+    lost = [name for name, count in zip(source.classes, counts[TRAIN], strict=True) if not count]
+    empty = next((name for name, row in zip(SPLITS, counts, strict=True) if not row.any()), "")
+    what = f"no image of {few(lost)} is left in train" if lost else f"{empty} has no image"
     raise ValueError(
         f"data.source {params.source!r}: {what} (images go to select and test by chance, "
         f"data.select_fraction {params.select_fraction:g} and data.test_fraction "
-        f"{params.test_fraction:g}): {unread}add images, or take the class out, change the "
-        "fractions, raise data.per_class, or draw anew by another data.seed"
+        f"{params.test_fraction:g}): {_remedy(params, source, facts, bool(lost))}"
     )
+
+
+def _remedy(params: Data, source: Source, facts: Facts, lost: bool) -> str:
+    """Say which seed serves every class and split or, if none of many does, what else may."""
+    others = list(next_seeds(params, len(source.labels)))
+    for other in others:
+        place, chosen, _ = drawn(other, source, facts)
+        if suffices(held(source, place, chosen)):
+            return f"set data.seed: {other.seed}, which leaves train every class and no split empty"
+    unread = f"replace those that cannot be read ({few(source.faults)}), " if source.faults else ""
+    limited = "raise data.per_class, " if params.per_class else ""
+    fractions = "lower the fractions, or take the classes out" if lost else "or raise its fraction"
+    return f"none of {len(others)} other seeds helps: {unread}{limited}add images, {fractions}"
 
 
 def moments(sums: np.ndarray, area: int) -> tuple[list[float], list[float]]:
