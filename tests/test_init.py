@@ -14,6 +14,8 @@ from PIL import Image
 from scipy.stats import binom
 
 from scalenet.config import params as config
+from scalenet.data import readers
+from scalenet.data.splits import cut
 from scalenet.pipeline.cli import scalenet
 from scalenet.pipeline.init import begin, plan, write
 from scalenet.pipeline.init.design import Designer, Wish
@@ -21,6 +23,7 @@ from scalenet.pipeline.init.estimate import Rates
 from scalenet.pipeline.init.frame import frame_of
 from scalenet.pipeline.init.look import Seen, look
 from scalenet.pipeline.init.probe import probe
+from scalenet.pipeline.init.shares import Shares
 from scalenet.space.budget import Budget
 from scalenet.space.network import Task
 from scalenet.space.scaling import all_strategies
@@ -119,9 +122,9 @@ def test_every_size_is_within_reach_and_every_number_fits_the_images(kind):
     assert (np.array(offered) > 0).mean() > 0.9
     resolutions = {s.resolution for s in all_strategies(params.scaling)}
     assert max(resolutions) <= max(params.data.size, 16)
-    assert params.search.calibration <= made.counts["train"]
-    assert params.retrain.calibration <= made.counts["train"]
-    assert params.retrain.recipe.batch <= made.counts["train"]
+    assert params.search.calibration <= made.shares.counts["train"]
+    assert params.retrain.calibration <= made.shares.counts["train"]
+    assert params.retrain.recipe.batch <= made.shares.counts["train"]
     assert params.data.channels == images.channels
 
 
@@ -135,7 +138,7 @@ def test_half_an_hour_of_photographs_is_six_sizes_and_dozens_of_epochs():
     made = designed("photographs")
     assert list(made.params.family) == ["S0", "S1", "S2", "S3", "S4", "S5"]
     recipe = made.params.retrain.recipe
-    assert recipe.steps * recipe.batch / made.counts["train"] > 50
+    assert recipe.steps * recipe.batch / made.shares.counts["train"] > 50
     assert recipe.augment.crop[0] == 0.35 and recipe.augment.flip
     assert 0.8 * 30 <= made.wall / 60 <= 30
 
@@ -146,9 +149,70 @@ def test_no_draw_of_the_splits_leaves_fewer_images_than_are_asked_for(images):
     data = made.params.data
     share = 1 - data.select_fraction - data.test_fraction
     fewest = binom.ppf(1e-5, images, share)  # of train: each image draws its split
-    assert fewest < made.counts["train"]
+    assert fewest < made.shares.counts["train"]
     assert 1 <= made.params.search.calibration <= fewest
     assert 1 <= made.params.retrain.calibration <= fewest
+
+
+def grouped(folder: Path, groups: list[str]) -> dict:
+    """Write a table that has the images of a folder in groups; return its columns."""
+    files = sorted(folder.rglob("*.png"))
+    each = -(-len(files) // 2 // (len(groups) // 2))
+    rows = [
+        f"{p.relative_to(folder)},{p.parent.name},{groups[i // each]}" for i, p in enumerate(files)
+    ]
+    (folder / "l.csv").write_text("\n".join(["file,kind,who", *rows]))
+    return {"file": "l.csv", "path": "file", "label": "kind", "split": None, "group": "who"}
+
+
+def test_a_plan_for_few_groups_is_what_prepare_makes(tmp_path):
+    folder = write_images(tmp_path / "set", {"a": 40, "b": 40}, (12, 12), False)
+    seeds = set()
+    for name in "pqrstuv":
+        table = grouped(folder, [f"{name}{i}" for i in range(8)])
+        designer = Designer(
+            look(str(folder), table=table), str(folder), Wish("mine", 30, reading={"table": table})
+        )
+        needs = designer.draft(3, 1)
+        params = designer.params(needs, 100)[1]
+        done = cut(params.data, readers.find(params.data, tmp_path))
+        counts = {split: len(part["labels"]) for split, part in done.splits.items()}
+        assert counts == designer.shares.counts and counts["train"] >= 40, "planned and made"
+        assert all(set(part["labels"].tolist()) == {0, 1} for part in done.splits.values())
+        assert max(params.search.calibration, params.retrain.calibration) <= counts["train"]
+        seeds.add(params.data.seed)
+        said = list(plan.about(designer.seen, designer.shares))
+        planned = ", ".join(f"{split} {count}" for split, count in counts.items())
+        assert said[-2].strip() == planned and "groups: train" in said[-1]
+    assert len(seeds) > 1, "another where the first does not serve"
+
+
+def test_too_few_groups_are_refused(tmp_path):
+    folder = write_images(tmp_path / "set", {"a": 40, "b": 40}, (12, 12), False)
+    found = look(str(folder), table=grouped(folder, ["p", "q"]))
+    with pytest.raises(ValueError, match=r"with its 2 groups no draw leaves every class .*more gr"):
+        Designer(found, "set", Wish("mine", 30)).first()
+
+
+def test_fractions_are_lowered_for_rare_classes_and_hopeless_ones_are_refused():
+    def splits(each: int) -> Shares:
+        rare = seen("many classes", classes=[f"c{i}" for i in range(300)], counts=[each] * 300)
+        return Designer(rare, "images", Wish("mine", 30)).shares
+
+    assert splits(20).select == 0.15 and splits(20).test == 0.2, "no need"
+    low = splits(4)
+    assert low.select + low.test < 0.2 and 0.5 < low.every < 0.95
+    with pytest.raises(ValueError, match=r"300 of 300 classes have fewer than 5 .*up to 5"):
+        splits(2)
+    assert splits(5).every >= 0.95, "the advice helps"
+
+
+def test_too_few_images_are_refused_with_how_many_are_enough():
+    with pytest.raises(ValueError, match=r"12 images are too few.* 8 would be to train.* 19 at le"):
+        Designer(seen("few", counts=[6, 6]), "images", Wish("mine", 30)).first()
+    for count in (19, 20):
+        few = seen("few", counts=[count // 2, count - count // 2])
+        assert Designer(few, "images", Wish("mine", 30)).design(RATES).params.search.calibration > 1
 
 
 def test_grey_images_are_not_mirrored():
@@ -198,7 +262,7 @@ def test_of_too_many_images_a_part_of_each_class_is_used():
     made = Designer(many, "images", Wish("mine", 60)).design(RATES)
     assert 20 <= made.params.data.per_class < 1300
     assert made.seconds["prepare"] < 0.2 * 60 * 60
-    assert sum(made.counts.values()) == 1000 * made.params.data.per_class
+    assert sum(made.shares.counts.values()) == 1000 * made.params.data.per_class
 
 
 def test_the_head_is_no_bottleneck_before_many_classes():
@@ -261,7 +325,7 @@ def test_params_yaml_is_valid_keeps_its_comments_and_says_why(kind, tmp_path):
 
 def the_plan(kind: str) -> list[str]:
     made = designed(kind)
-    about = plan.about(seen(kind), made.counts)
+    about = plan.about(seen(kind), made.shares)
     return [*about, *plan.lines(seen(kind), Wish("mine", 30), made, RATES)]
 
 
@@ -272,6 +336,7 @@ def test_the_plan_is_plain_text_and_warns():
     assert "30 images a class" in said["few"] and "30 to 30" not in said["few"]
     assert "exceeds what the images hold (8 px)" in said["digits"]
     assert "exceeds" not in said["photographs"]
+    assert "data.seed" not in said["photographs"] and "no image in test" not in said["few"]
     assert "may not tell members apart" in said["few"] and "a few more" in said["few"]
 
 

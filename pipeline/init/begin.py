@@ -29,8 +29,8 @@ def project(root: Path, data: str, wish: Wish) -> Iterator[str]:
     source = write.source_of(data, root)
     seen = look(source if source == BUNDLED else str(Path(data).resolve()), **wish.reading)
     designer = Designer(seen, source, wish)
+    yield from plan.about(seen, designer.shares)
     draft = designer.first()
-    yield from plan.about(seen, designer.counts)
     yield "Timing    a few steps of training on this machine"
     from scalenet.pipeline.init.probe import probe  # seconds of imports, after cheap refusals
 

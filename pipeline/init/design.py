@@ -15,11 +15,12 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from scalenet.config.params import Params, parse, read_yaml
-from scalenet.pipeline.init import recipes
+from scalenet.pipeline.init import recipes, shares
 from scalenet.pipeline.init.estimate import Rates, seconds, wall
 from scalenet.pipeline.init.frame import Frame, frame_of
 from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.recipes import Choice, Choices, Needs
+from scalenet.pipeline.init.shares import Shares
 from scalenet.pipeline.init.sizes import FEWEST, LARGEST, TOLERANCE, Reach, scalings
 from scalenet.pipeline.project import DEFAULTS
 from scalenet.pipeline.runs import workers
@@ -61,7 +62,7 @@ class Design(NamedTuple):
     params: Params
     seconds: dict[str, float]
     wall: float
-    counts: dict[str, int]
+    shares: Shares
 
 
 @dataclass(frozen=True)
@@ -91,21 +92,12 @@ class Designer:
     @cached_property
     def enough(self) -> int:
         """Steps of a member that are enough for so many images."""
-        return recipes.enough(self.frame, self.train)
+        return recipes.enough(self.frame, self.shares.train)
 
     @cached_property
-    def train(self) -> int:
-        """How many images there will be to train on."""
-        return self.counts["train"]
-
-    @cached_property
-    def per_class(self) -> int | None:
-        return recipes.per_class(self.seen, self.frame, self.wish.minutes)
-
-    @cached_property
-    def counts(self) -> dict[str, int]:
-        """About how many images each split will hold."""
-        return recipes.counts(self.seen, self.per_class)
+    def shares(self) -> Shares:
+        """How the images will be split."""
+        return shares.shares(self.seen, self.frame)
 
     # --- how many sizes, of which budgets ---------------------------------------------------------
 
@@ -123,7 +115,7 @@ class Designer:
                 f"--max-flops {self.wish.max_flops:,.0f}: the largest of {sizes} sizes may have "
                 f"{largest:,.0f}; raise it, or store smaller images by --size"
             )
-        return Needs(self.frame, space, offered, self.train, self.per_class)
+        return Needs(self.frame, space, offered, self.shares)
 
     def _bound(self, sizes: int) -> float:
         """Return the largest budget of a base model whose largest member is as small as wished."""
@@ -209,11 +201,11 @@ class Designer:
     def _designed(self, draft: Needs, steps: int, rates: Rates) -> Design:
         """Return what a draft and a member's steps make, and how long that takes."""
         choices, params = self.params(draft, steps)
-        took = seconds(params, self.counts, self.task, rates)
+        took = seconds(params, self.shares.counts, self.task, rates)
         chosen = recipes.baselines(took, params.family, rates)
         choices, params = self.params(draft, steps, chosen)
-        took = seconds(params, self.counts, self.task, rates)
-        return Design(choices, params, took, wall(took, params.family, self.workers), self.counts)
+        took = seconds(params, self.shares.counts, self.task, rates)
+        return Design(choices, params, took, wall(took, params.family, self.workers), self.shares)
 
     @cached_property
     def workers(self) -> int:

@@ -38,7 +38,8 @@ class Seen:
     ``counts`` are the images of each class, ``given`` those of the splits that it comes with,
     ``sides`` (n) the shorter sides of a sample in px, ``sample`` uint8 (m, C, H, W) some images
     with their ``labels`` (m), and ``decode`` the seconds that reading one image takes.
-    ``unmarked`` is an archive from which files may be missing.
+    ``unmarked`` is an archive from which files may be missing; ``grouped`` the source itself, if it
+    says what must not be torn apart.
     """
 
     classes: list[str]
@@ -49,6 +50,7 @@ class Seen:
     labels: np.ndarray
     decode: float
     unmarked: bool = False
+    grouped: Source | None = None
 
     @property
     def images(self) -> int:
@@ -65,14 +67,19 @@ class Seen:
         """1 where the sample is grey, else 3."""
         return self.sample.shape[1]
 
+    @property
+    def free(self) -> list[int]:
+        """About how many images of each class are in no select or test of the source's own."""
+        share = 1 - sum(self.given.values()) / self.images
+        return [max(1, round(count * share)) for count in self.counts]
+
     def splits(self, select: float, test: float, per_class: int | None = None) -> dict[str, int]:
         """Return about how many images each split will hold.
 
         ``select`` and ``test`` are the shares of the images in no split of the source's own, of
         which at most ``per_class`` of a class are used.
         """
-        share = 1 - sum(self.given.values()) / self.images
-        free = sum(min(round(count * share), per_class or count) for count in self.counts)
+        free = sum(min(count, per_class or count) for count in self.free)
         drawn = {"select": round(free * select), "test": round(free * test)}
         sizes = {name: self.given.get(name, count) for name, count in drawn.items()}
         taken = sum(count for name, count in drawn.items() if name not in self.given)
@@ -86,12 +93,12 @@ def look(source: str, **kept: Any) -> Seen:
     params.yaml's ``data`` that say how it is read: ``table``, ``group``.
     """
     if source == BUNDLED:
-        section, first = _section(source, channels=1, size=8), np.arange(DECODED)
-        found = readers.digits(section)
-        sample = intake.pixels(section, found, first)
+        params, first = section(source, channels=1, size=8), np.arange(DECODED)
+        found = readers.digits(params)
+        sample = intake.pixels(params, found, first)
         return _seen(found, np.full(DECODED, 8), sample, first, 0.0)
     path, began = Path(source), time.perf_counter()
-    found = readers.find(_section(source, **kept), path.parent)
+    found = readers.find(section(source, **kept), path.parent)
     listing = time.perf_counter() - began
     index = np.random.default_rng(0).permutation(len(found.labels))[:OPENED]
     start = time.perf_counter()
@@ -102,7 +109,7 @@ def look(source: str, **kept: Any) -> Seen:
     return _opened(source, found, {i: contents[found.names[i]] for i in index.tolist()}, read)
 
 
-def _section(source: str, **changes: Any) -> Data:
+def section(source: str, **changes: Any) -> Data:
     """Return the section ``data`` of the default params, for a source."""
     default = read_yaml(DEFAULTS)["data"]
     return Data.model_validate(default | {"source": source, "most_skipped": SKIPPED} | changes)
@@ -126,7 +133,7 @@ def _opened(source: str, found: Source, contents: dict[int, bytes], read: float)
         raise ValueError(f"data.source: none of {len(contents)} images of {source} can be opened")
     shown = list(sides)[:DECODED]
     stored = min(SAMPLE_PX, int(np.median(list(sides.values()))))
-    params, start = _section(source, channels=3, size=stored), time.perf_counter()
+    params, start = section(source, channels=3, size=stored), time.perf_counter()
     arrays = {i: array for i in shown if (array := _decoded(params, contents[i])) is not None}
     seconds = (time.perf_counter() - start) / len(shown) + read
     if not arrays:
@@ -180,4 +187,5 @@ def _seen(
         labels=found.labels[list(shown)],
         decode=decode,
         unmarked=found.files is not None and found.files.unmarked,
+        grouped=None if found.groups is None else found,
     )

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from scalenet.data.listing import UNMARKED
+from scalenet.data.summary import MANY, few_groups
 from scalenet.pipeline.init.design import Design, Wish, slowed
 from scalenet.pipeline.init.estimate import Rates
 from scalenet.pipeline.init.look import Seen
+from scalenet.pipeline.init.shares import SAFE, Shares
 from scalenet.space.scaling import all_strategies
 
 NARROW = 68  # columns of a line that may be long, after its label
@@ -27,21 +29,26 @@ def title(seen: Seen, wish: Wish) -> str:
     )
 
 
-def about(seen: Seen, counts: Mapping[str, int]) -> Iterator[str]:
-    """Yield what was seen, in lines of plain characters; ``counts`` are the images by split."""
+def about(seen: Seen, shares: Shares) -> Iterator[str]:
+    """Yield what was seen, in lines of plain characters, and how it will be split."""
     few, many = min(seen.counts), max(seen.counts)
     kind = "colour" if seen.channels == 3 else "grey"
     yield f"Seen      {seen.images:,} {kind} images of {len(seen.classes):,} classes"
     each = f"{few:,} to {many:,}" if few < many else f"{few:,}"
     yield f"          {each} images a class; shorter side {seen.side} px (median)"
     own = f" ({', '.join(seen.given)} as the source has it)" if seen.given else ""
-    splits = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    yield f"          about {splits}{own}"
+    yield f"          {'' if shares.exact else 'about '}{_by_split(shares.counts)}{own}"
+    if shares.groups:
+        yield f"          groups: {_by_split(shares.groups)}; none is torn apart"
+
+
+def _by_split(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]:
     """Yield what was chosen and why, in lines of plain characters."""
-    params, counts = design.params, design.counts
+    params, counts = design.params, design.shares.counts
     budgets = [params.scaling.target(size) for size in range(len(params.family))]
     for size, flops in ((0, budgets[0]), (len(budgets) - 1, budgets[-1])):
         step = rates.busy * (rates.step + params.retrain.recipe.batch * flops / rates.trained)
@@ -64,7 +71,7 @@ def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]
 
 def warnings(seen: Seen, design: Design, rates: Rates) -> Iterator[str]:
     """Yield what a user should know before the run."""
-    params, counts = design.params, design.counts
+    params, counts = design.params, design.shares.counts
     last = max(s.resolution for s in all_strategies(params.scaling))
     smaller = float(np.mean(seen.sides < last))
     if seen.unmarked:
@@ -82,6 +89,7 @@ def warnings(seen: Seen, design: Design, rates: Rates) -> Iterator[str]:
                 f"{split} has about {counts[split]:,} images: accuracies near 80 % are known to "
                 f"+-{wide:.0f} points, which may not tell members apart"
             )
+    yield from _drawn(seen, design.shares)
     if min(seen.counts) * counts["train"] / seen.images < SCARCE:
         name = seen.classes[int(np.argmin(seen.counts))]
         yield f"class {name} has {min(seen.counts)} images in all; a few more would help it most"
@@ -91,6 +99,22 @@ def warnings(seen: Seen, design: Design, rates: Rates) -> Iterator[str]:
         yield f"transfer from {params.baselines.pretrained.model} comes on top: it was not timed"
     if slowed(rates):
         yield f"the minutes are those of now{slowed(rates)}"
+
+
+def _drawn(seen: Seen, shares: Shares) -> Iterator[str]:
+    """Yield what chance may do to classes of few images, and to few groups."""
+    if shares.every < SAFE:
+        yield (
+            f"some class may have no image in train by chance (in {1 - shares.every:.0%} of draws):"
+            " `scalenet run` then names a data.seed that leaves every class some"
+        )
+    if shares.untested >= 1:
+        yield (
+            f"about {shares.untested:,.0f} of {len(seen.classes):,} classes will have no image in "
+            "test: nothing will be known of them"
+        )
+    if shares.groups and shares.groups["test"] < MANY:
+        yield few_groups(shares.groups["test"])
 
 
 def _interval(count: int) -> float:

@@ -10,6 +10,7 @@ from scalenet.config.space import Scalings, Space
 from scalenet.pipeline.init.estimate import PAIR, Rates
 from scalenet.pipeline.init.frame import SMALL, TINY, Frame
 from scalenet.pipeline.init.look import SKIPPED, Seen
+from scalenet.pipeline.init.shares import Shares
 
 EPOCHS = 100  # passes over the training images that are enough for a member
 ENOUGH = (1500, 12000)  # fewest and most steps that are enough, however many images there are
@@ -21,9 +22,6 @@ WIDTHS = (8, 16, 24)  # of the residual networks that the family is measured aga
 TRIALS = 8  # trials of widths together take so many times the largest member's share each
 LEAST = 20  # steps of a baseline
 MOST, SVM = 10_000, 0.15  # images of the SVM, and the share of the family's seconds it may take
-HELD = 2e9  # bytes of stored images that memory is sure to hold
-READ = 0.15  # share of the minutes that reading images may take
-SELECT, TEST = (1000, 0.06, 0.15), (2000, 0.1, 0.2)  # images wanted; least and most share of them
 
 
 class Choice(NamedTuple):
@@ -37,17 +35,20 @@ Choices = dict[str, Choice]  # by dotted key of params.yaml
 
 
 class Needs(NamedTuple):
-    """What recipes depend on: the frame, the space and its budgets, the images to train on."""
+    """What recipes depend on: the frame, the space and its budgets, how the images are split."""
 
     frame: Frame
     space: Space
     scalings: Scalings
-    train: int
-    per_class: int | None
+    shares: Shares
 
     @property
     def sizes(self) -> int:
         return len(self.scalings.stages)
+
+    @property
+    def train(self) -> int:
+        return self.shares.train
 
 
 def batch(frame: Frame, train: int) -> int:
@@ -55,40 +56,10 @@ def batch(frame: Frame, train: int) -> int:
     return max(2, min(64 if frame.size <= TINY else 32, train // 4))
 
 
-def surely(train: int) -> int:
-    """Return images that train will have, of about so many: each image draws its own split.
-
-    Four standard deviations below the mean where half of the images are drawn, which is more
-    than any split here has.
-    """
-    return max(1, int(train - 4 * math.sqrt(train / 2)))
-
-
 def enough(frame: Frame, train: int) -> int:
     """Return the steps that are enough for a member on so many training images."""
     least, most = ENOUGH
     return min(most, max(least, EPOCHS * train // batch(frame, train)))
-
-
-def fractions(seen: Seen) -> tuple[float, float]:
-    """Return the shares of the images in no split that go to select and to test."""
-    free = seen.images - sum(seen.given.values())
-    return tuple(
-        round(min(most, max(least, wanted / free)), 2) for wanted, least, most in (SELECT, TEST)
-    )
-
-
-def per_class(seen: Seen, frame: Frame, minutes: float) -> int | None:
-    """Return data.per_class: None unless all images are too many for memory or for the minutes."""
-    held = HELD / (seen.channels * frame.size**2)
-    most = min(held, READ * minutes * 60 / seen.decode) if seen.decode else held
-    free = seen.images - sum(seen.given.values())
-    return None if free <= most else max(20, int(most / len(seen.classes)))
-
-
-def counts(seen: Seen, most: int | None) -> dict[str, int]:
-    """Return about how many images each split will hold, with at most so many of a class."""
-    return seen.splits(*fractions(seen), most)
 
 
 def choices(seen: Seen, needs: Needs, steps: int) -> Choices:
@@ -104,23 +75,26 @@ def choices(seen: Seen, needs: Needs, steps: int) -> Choices:
 
 
 def _data(seen: Seen, needs: Needs) -> Choices:
-    frame, few = needs.frame, needs.per_class
-    select, test = fractions(seen)
+    frame, shares = needs.frame, needs.shares
     kind = "a sample has colours" if seen.channels == 3 else "every image of a sample is grey"
-    limited = "all would take too long to read, or too much memory" if few else ""
+    limited = "all would take too much memory" if shares.per_class else ""
     larger = f"the images' shorter sides are {seen.side} px (median)"
     kept = "they are stored whole" if frame.size == seen.side else "larger views cost time"
+    rare = "; lowered, so that classes of few images keep some to train on"
+    rare = rare if shares.lowered else ""
+    drawn = "of the seeds tried, the first that spreads the classes best over the splits"
     return {
         "data.channels": Choice(seen.channels, kind),
         "data.size": Choice(frame.size, f"{larger}; {kept}"),
-        "data.per_class": Choice(few, limited),
+        "data.per_class": Choice(shares.per_class, limited),
         "data.most_skipped": Choice(SKIPPED, "a file that cannot be read is named, not fatal"),
         "data.select_fraction": Choice(
-            select, "about 1,000 images tell candidates apart; never more than 15 %"
+            shares.select, f"about 1,000 images tell candidates apart; never more than 15 %{rare}"
         ),
         "data.test_fraction": Choice(
-            test, "about 2,000 images tell members apart; never more than 20 %"
+            shares.test, f"about 2,000 images tell members apart; never more than 20 %{rare}"
         ),
+        "data.seed": Choice(shares.seed, drawn if shares.groups else ""),
     }
 
 
@@ -186,7 +160,7 @@ def _members(seen: Seen, needs: Needs, steps: int) -> Choices:
         "retrain.init": Choice("supernet", "better than a fresh start in as many steps"),
         "retrain.use_select": Choice(False, "members are compared on select: not trained on it"),
         "retrain.growth": Choice(GROWN, "larger members need more steps"),
-        "retrain.calibration": Choice(min(1024, surely(needs.train))),
+        "retrain.calibration": Choice(min(1024, needs.shares.sure)),
         **_recipe("retrain", seen, needs, steps, 0.1),
     }
 
@@ -195,7 +169,7 @@ def _search(needs: Needs) -> Choices:
     short = {"random_bases": 2, "iterations": 1, "population": 4, "generations": 3, "parents": 2}
     return {
         "search.stage_weights": Choice([1.0] * needs.sizes),
-        "search.calibration": Choice(min(256, surely(needs.train))),
+        "search.calibration": Choice(min(256, needs.shares.sure)),
         "search.batch": Choice(256),
         **{f"search.{key}": Choice(value) for key, value in short.items()},
     }

@@ -115,10 +115,7 @@ def warnings(read: Reading) -> list[str]:
     if read.torn:
         found.append(f"{read.torn:,} groups are in two of the source's own splits")
     if 0 < read.tested < MANY:
-        found.append(
-            f"test has {read.tested:,} groups, and as images of one may be alike, intervals are "
-            f"wide: {MANY} and more say more (a larger data.test_fraction, or more groups)"
-        )
+        found.append(few_groups(read.tested))
     for split, counts in read.taken.items():
         if lacking := [name for name, count in counts.items() if not count]:
             found.append(f"{split} has no image of {few(lacking)}")
@@ -128,6 +125,14 @@ def warnings(read: Reading) -> list[str]:
             "them to 0…65535"
         )
     return found
+
+
+def few_groups(tested: int) -> str:
+    """Say what fewer groups than many in test mean."""
+    return (
+        f"test has {tested:,} groups, and as images of one may be alike, intervals are wide: "
+        f"{MANY} and more say more (a larger data.test_fraction, or more groups)"
+    )
 
 
 def _left_out(read: Reading) -> list[str]:
