@@ -261,7 +261,8 @@ def test_of_too_many_images_a_part_of_each_class_is_used():
     many = seen("many classes", classes=[f"c{i}" for i in range(1000)], counts=counts)
     made = Designer(many, "images", Wish("mine", 60)).design(RATES)
     assert 20 <= made.params.data.per_class < 1300
-    assert made.seconds["prepare"] < 0.2 * 60 * 60
+    assert made.seconds["prepare"] >= 1.3e6 * RATES.decode, "all of them are read"
+    assert any("15.2 of the minutes" in w for w in plan.warnings(many, 60, made, RATES))
     assert sum(made.shares.counts.values()) == 1000 * made.params.data.per_class
 
 
@@ -282,6 +283,12 @@ def test_too_few_minutes_name_the_least_that_works():
         designed("photographs", 0.2)
     with pytest.raises(ValueError, match=r"other work slows everything 3.0 times"):
         designed("photographs", 0.2, replace(RATES, busy=3.0))
+
+
+def test_reading_that_takes_longer_than_the_minutes_is_refused():
+    slow = seen("photographs", counts=[500_000] * 2, classes=["a", "b"], decode=0.01)
+    with pytest.raises(ValueError, match=r"--minutes 30 .* 1,000,000 images takes about 167 min"):
+        Designer(slow, "images", Wish("mine", 30)).first()
 
 
 def test_a_budget_out_of_the_spaces_reach_names_what_it_reaches(params):

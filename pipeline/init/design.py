@@ -136,7 +136,14 @@ class Designer:
         )
 
     def first(self) -> Needs:
-        """Return the draft whose networks are timed."""
+        """Return the draft whose networks are timed; ``ValueError`` if nothing can be trained in
+        the minutes, since reading the images takes longer."""
+        if self.seen.reading >= self._seconds:
+            raise ValueError(
+                f"--minutes {self.wish.minutes:g} is too short: reading all {self.seen.images:,} "
+                f"images takes about {self.seen.reading / 60:.0f} minutes here, however few of them"
+                " are used; give far more minutes, or a source with a part of the images"
+            )
         return next(self._drafts())
 
     # --- for how many steps -----------------------------------------------------------------------
@@ -201,10 +208,10 @@ class Designer:
     def _designed(self, draft: Needs, steps: int, rates: Rates) -> Design:
         """Return what a draft and a member's steps make, and how long that takes."""
         choices, params = self.params(draft, steps)
-        took = seconds(params, self.shares.counts, self.task, rates)
+        took = seconds(params, self.seen.images, self.shares.counts, self.task, rates)
         chosen = recipes.baselines(took, params.family, rates)
         choices, params = self.params(draft, steps, chosen)
-        took = seconds(params, self.shares.counts, self.task, rates)
+        took = seconds(params, self.seen.images, self.shares.counts, self.task, rates)
         return Design(choices, params, took, wall(took, params.family, self.workers), self.shares)
 
     @cached_property

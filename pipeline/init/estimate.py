@@ -62,11 +62,12 @@ class Rates:
 
 
 def seconds(
-    params: Params, counts: Mapping[str, int], task: Task, rates: Rates
+    params: Params, images: int, counts: Mapping[str, int], task: Task, rates: Rates
 ) -> dict[str, float]:
     """Return the seconds of each stage and member, alone on a core, in the order of a run.
 
-    ``counts`` are the images of train, select and test.
+    ``images`` are all that the source has, which ``prepare`` reads; ``counts`` those of train,
+    select and test.
     """
     members = {
         name: STAGE + _member(params, counts, rates, entry.multiple)
@@ -74,7 +75,7 @@ def seconds(
     }
     stages = {
         "start": START,
-        "prepare": STAGE + sum(counts.values()) * rates.decode / rates.busy,  # timed as busy
+        "prepare": STAGE + images * rates.decode / rates.busy,  # timed as busy
         "supernet": STAGE + _supernet(params, rates),
         "search": STAGE + _search(params, counts, task, rates),
         "extrapolate": STAGE,

@@ -18,6 +18,7 @@ from PIL import Image
 
 from scalenet.config.params import Data, read_yaml
 from scalenet.data import intake, readers
+from scalenet.data.cores import cores
 from scalenet.data.listing import BROKEN, Files, unreadable
 from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.data.readers import BUNDLED, Source
@@ -37,7 +38,8 @@ class Seen:
 
     ``counts`` are the images of each class, ``given`` those of the splits that it comes with,
     ``sides`` (n) the shorter sides of a sample in px, ``sample`` uint8 (m, C, H, W) some images
-    with their ``labels`` (m), and ``decode`` the seconds that reading one image takes.
+    with their ``labels`` (m), and ``decode`` the seconds that reading one image takes,
+    where all cores decode.
     ``unmarked`` is an archive from which files may be missing; ``grouped`` the source itself, if it
     says what must not be torn apart.
     """
@@ -56,6 +58,11 @@ class Seen:
     def images(self) -> int:
         """How many images there are, of all splits."""
         return sum(self.counts)
+
+    @property
+    def reading(self) -> float:
+        """Seconds that reading all images takes."""
+        return self.images * self.decode
 
     @property
     def side(self) -> int:
@@ -135,7 +142,8 @@ def _opened(source: str, found: Source, contents: dict[int, bytes], read: float)
     stored = min(SAMPLE_PX, int(np.median(list(sides.values()))))
     params, start = section(source, channels=3, size=stored), time.perf_counter()
     arrays = {i: array for i in shown if (array := _decoded(params, contents[i])) is not None}
-    seconds = (time.perf_counter() - start) / len(shown) + read
+    processes = min(cores(), intake.PROCESSES)
+    seconds = (time.perf_counter() - start) / len(shown) / processes + read
     if not arrays:
         raise ValueError(f"data.source: none of {len(shown)} images of {source} can be decoded")
     sample = np.stack(list(arrays.values()))

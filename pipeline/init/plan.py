@@ -18,6 +18,7 @@ from scalenet.space.scaling import all_strategies
 
 NARROW = 68  # columns of a line that may be long, after its label
 WORST = 5.0  # points: a wider 95 % interval of an accuracy of 80 % tells few members apart
+READ = 0.2  # share of the minutes that reading images takes, from which it is said
 SCARCE, UNEVEN = 20, 10  # images of a class to train on; ratio of the largest class to the smallest
 
 
@@ -65,17 +66,16 @@ def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]
     yield from _minutes(design.seconds)
     beside = ": stages run side by side" if design.wall < sum(design.seconds.values()) else ""
     yield f"          {design.wall / 60:.1f} in all, of {wish.minutes:g}{beside}"
-    for warning in warnings(seen, design, rates):
+    for warning in warnings(seen, wish.minutes, design, rates):
         yield f"Warning   {warning}"
 
 
-def warnings(seen: Seen, design: Design, rates: Rates) -> Iterator[str]:
+def warnings(seen: Seen, minutes: float, design: Design, rates: Rates) -> Iterator[str]:
     """Yield what a user should know before the run."""
     params, counts = design.params, design.shares.counts
     last = max(s.resolution for s in all_strategies(params.scaling))
     smaller = float(np.mean(seen.sides < last))
-    if seen.unmarked:
-        yield UNMARKED
+    yield from _source(seen, minutes)
     if last > seen.side:
         yield (
             f"the largest resolution, {last} px, exceeds what the images hold ({seen.side} px): "
@@ -99,6 +99,17 @@ def warnings(seen: Seen, design: Design, rates: Rates) -> Iterator[str]:
         yield f"transfer from {params.baselines.pretrained.model} comes on top: it was not timed"
     if slowed(rates):
         yield f"the minutes are those of now{slowed(rates)}"
+
+
+def _source(seen: Seen, minutes: float) -> Iterator[str]:
+    """Yield what may be wrong with the source as a whole."""
+    if seen.unmarked:
+        yield UNMARKED
+    if seen.reading > READ * 60 * minutes:
+        yield (
+            f"reading the images takes {seen.reading / 60:.1f} of the minutes, as all are decoded, "
+            "however few are used: a source with a part of them leaves more time to train"
+        )
 
 
 def _drawn(seen: Seen, shares: Shares) -> Iterator[str]:
