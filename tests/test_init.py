@@ -436,3 +436,18 @@ def test_parquet_with_the_images_inside_is_looked_at(tmp_path):
     parquet.write_table(table, tmp_path / "all.parquet")
     found = look(str(tmp_path / "all.parquet"))
     assert found.classes == ["a", "b"] and found.counts == [12, 9] and found.side == 20
+
+
+def test_classes_are_named_and_doubted_where_all_hold_the_same_folders(tmp_path):
+    def said(*names: str) -> str:
+        folder = write_images(tmp_path / str(len(names)), dict.fromkeys(names, 10), (12, 12), False)
+        found, wish = look(str(folder)), Wish("mine", 30)
+        designer = Designer(found, "set", wish)
+        made = designer.design(RATES)
+        return "\n".join([*plan.about(found, made.shares), *plan.lines(found, wish, made, RATES)])
+
+    folds = said(*(f"fold{i}/{kind}" for i in range(7) for kind in ("cat", "dog")))
+    assert "fold0, fold1, fold2, fold3, fold4 and 2 more" in folds
+    assert "every class holds the same folders (cat, dog): if these are the classes" in folds
+    animals = said("cat/left", "cat/right", "dog/left", "dog/above", "emu")
+    assert "cat, dog, emu" in animals and "same folders" not in animals

@@ -389,3 +389,11 @@ def test_a_file_that_claims_to_be_enormous_is_not_read(tmp_path, monkeypatch):
         assert len(find(tmp_path / name, most_skipped=0.1).labels) == 10
         with pytest.raises(ValueError, match=r"1 larger than .* \(ant/bomb\.png\)"):
             find(tmp_path / name)
+
+
+def test_splits_inside_of_the_classes_are_refused(tmp_path):
+    names = ("cat/train", "cat/test", "dog/train", "dog/test")
+    with pytest.raises(ValueError, match=r"splits test, train inside of the class cat.*train/cat/"):
+        find(unpacked(tmp_path / "set", images(*names)))
+    named = ("cat/train", "cat/steam", "dog/train", "dog/cable")
+    assert find(unpacked(tmp_path / "cars", images(*named))).classes == ["cat", "dog"]

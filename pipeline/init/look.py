@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from scalenet.config.params import Data, read_yaml
-from scalenet.data import intake, readers
+from scalenet.data import folders, intake, readers
 from scalenet.data.cores import cores
 from scalenet.data.listing import BROKEN, Files, unreadable
 from scalenet.data.pixels import DAMAGED, image_array
@@ -41,7 +41,8 @@ class Seen:
     with their ``labels`` (m), and ``decode`` the seconds that reading one image takes,
     where all cores decode.
     ``unmarked`` is an archive from which files may be missing; ``grouped`` the source itself, if it
-    says what must not be torn apart.
+    says what must not be torn apart; ``inner`` the folders that every class holds, if all hold the
+    same.
     """
 
     classes: list[str]
@@ -53,6 +54,7 @@ class Seen:
     decode: float
     unmarked: bool = False
     grouped: Source | None = None
+    inner: Sequence[str] = ()
 
     @property
     def images(self) -> int:
@@ -196,4 +198,5 @@ def _seen(
         decode=decode,
         unmarked=found.files is not None and found.files.unmarked,
         grouped=None if found.groups is None else found,
+        inner=folders.alike(found),
     )

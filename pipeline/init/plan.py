@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from scalenet.data import names
 from scalenet.data.listing import UNMARKED
 from scalenet.data.summary import MANY, few_groups
 from scalenet.pipeline.init.design import Design, Wish, slowed
@@ -35,6 +36,8 @@ def about(seen: Seen, shares: Shares) -> Iterator[str]:
     few, many = min(seen.counts), max(seen.counts)
     kind = "colour" if seen.channels == 3 else "grey"
     yield f"Seen      {seen.images:,} {kind} images of {len(seen.classes):,} classes"
+    for line in textwrap.wrap(names.few(seen.classes), NARROW):
+        yield f"          {line}"
     each = f"{few:,} to {many:,}" if few < many else f"{few:,}"
     yield f"          {each} images a class; shorter side {seen.side} px (median)"
     own = f" ({', '.join(seen.given)} as the source has it)" if seen.given else ""
@@ -105,6 +108,12 @@ def _source(seen: Seen, minutes: float) -> Iterator[str]:
     """Yield what may be wrong with the source as a whole."""
     if seen.unmarked:
         yield UNMARKED
+    if seen.inner:
+        yield (
+            f"every class holds the same folders ({names.few(seen.inner)}): if these are the "
+            "classes, give a source with them on top, or a table (--table, with what is on top now "
+            "as --group)"
+        )
     if seen.reading > READ * 60 * minutes:
         yield (
             f"reading the images takes {seen.reading / 60:.1f} of the minutes, as all are decoded, "

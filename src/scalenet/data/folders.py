@@ -29,6 +29,8 @@ def labelled(params: Data, files: Files) -> Source:
     _refuse_unsorted(files.origin, below)
     _refuse_nearly_splits(files.origin, below)
     splits = _given_splits(files.origin, below)
+    if not splits:
+        _refuse_inner_splits(files.origin, below)
     level = top + bool(splits)  # of the folders that are classes
     kept = {name: path for name, path in paths.items() if len(path) > level + 1}
     folders = {shown(name).split("/")[level] for name in files.folders if name.count("/") == level}
@@ -105,6 +107,34 @@ def _refuse_nearly_splits(origin: Path, paths: set[tuple[str, ...]]) -> None:
             f"({few(sorted(same))}); if they are splits, call them {' and '.join(called)}, "
             "with a folder for each class in them; if they are classes, give them other names"
         )
+
+
+def _refuse_inner_splits(origin: Path, paths: set[tuple[str, ...]]) -> None:
+    """Refuse classes whose folders are splits: what was kept apart for a test would be mixed with
+    the rest."""
+    inside: dict[str, set[str]] = {}
+    for path in paths:
+        if len(path) > 2:
+            inside.setdefault(path[0], set()).add(path[1])
+    for name, folders in sorted(inside.items()):
+        splits = {_split_word(folder) for folder in folders}
+        if len(splits) > 1 and None not in splits:
+            there = sorted(folders)
+            raise ValueError(
+                f"data.source: {origin} has the splits {few(there)} inside of the class {name}, "
+                f"where they would be mixed; put them above the classes, as train/{name}/ and "
+                f"test/{name}/, or, if they are none, give them other names"
+            )
+
+
+def alike(source: Source) -> list[str]:
+    """Return the folders with images that every class holds, where all hold the same, two or more:
+    these may be the classes, and what lies above them something else."""
+    inside: list[set[str]] = [set() for _ in source.classes]
+    for name, label in zip(source.names, source.labels.tolist(), strict=False):
+        inside[label].update(shown(name).split("/")[source.depth : -1][:1])
+    same = inside[0] if source.depth and all(found == inside[0] for found in inside) else set()
+    return sorted(same) if len(same) > 1 else []
 
 
 def _split_word(name: str) -> str | None:
