@@ -451,3 +451,49 @@ def test_classes_are_named_and_doubted_where_all_hold_the_same_folders(tmp_path)
     assert "every class holds the same folders (cat, dog): if these are the classes" in folds
     animals = said("cat/left", "cat/right", "dog/left", "dog/above", "emu")
     assert "cat, dog, emu" in animals and "same folders" not in animals
+
+
+def begun(data: Path, *options: str) -> config.Params:
+    """Begin a project by the command, with rates that are not timed; return its params."""
+    root = data.parent / f"mine{len(options)}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scalenet.pipeline.init.probe.probe", lambda params, seen: RATES)
+        scalenet.main(["init", str(data), str(root), *options], standalone_mode=False)
+    return config.load(root / "params.yaml")
+
+
+def test_of_several_columns_in_parquet_those_named_are_used(tmp_path):
+    pytest.importorskip("pyarrow")
+    import pyarrow
+    from pyarrow import parquet
+
+    photos = write_images(tmp_path / "set", {"a": 12, "b": 9}, (30, 20), False)
+    files = sorted(photos.rglob("*.png"))
+    columns = {name: [{"bytes": f.read_bytes(), "path": None} for f in files] for name in "xy"}
+    columns["kind"] = [file.parent.name for file in files]
+    parquet.write_table(pyarrow.table(columns), tmp_path / "all.parquet")
+    with pytest.raises(ValueError, match=r"`scalenet init --table - <images> <labels>`"):
+        look(str(tmp_path / "all.parquet"))
+    with pytest.raises(ValueError, match=r"'z' is no column of the images; its columns are x, y, "):
+        begun(tmp_path / "all.parquet", "--table", "-", "z", "kind")
+    assert begun(tmp_path / "all.parquet", "--table", "-", "x", "kind").data.table.model_dump() == {
+        "file": None, "path": "x", "label": "kind", "split": None, "group": None,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="in the table, but not in the source") as refused:
+        begun(tmp_path, "--table", "all.parquet", "x", "kind")
+    assert len(str(refused.value)) < 1000, "no images in a message"
+
+
+def test_names_that_are_empty_are_refused_in_a_line(tmp_path):
+    for option in (["--table", "", "file", "kind"], ["--table", "l.csv", "file", "", "--yes"]):
+        with pytest.raises(ValueError, match=r"^--table, --split, --group: '' was given; name"):
+            begun(tmp_path, *option)
+
+
+def test_more_files_that_cannot_be_read_may_be_left_out(tmp_path):
+    folder = write_images(tmp_path / "set", {"a": 30, "b": 30}, (12, 12), False)
+    for i in range(3):
+        (folder / "a" / f"{i}.heic").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"3 files could not be taken.*--most-skipped"):
+        begun(folder)
+    assert begun(folder, "--most-skipped", "0.1").data.most_skipped == 0.1

@@ -10,6 +10,7 @@ import click
 
 from scalenet.pipeline.cli import quantity
 
+INSIDE = "-"  # stands for the columns of files that hold the images
 BUNDLED = ("digits", "data/digits")  # names of the images that scikit-learn brings
 
 
@@ -40,10 +41,17 @@ BUNDLED = ("digits", "data/digits")  # names of the images that scikit-learn bri
     "--table",
     nargs=3,
     metavar="FILE PATH LABEL",
-    help="A table in DATA, and its columns of paths and classes.",
+    help="A table in DATA, and its columns of paths and classes; FILE - is for Parquet files and "
+    "data sets with the images inside: their own columns.",
 )
 @click.option("--split", metavar="COLUMN", help="The table's column of splits.")
 @click.option("--group", metavar="COLUMN", help="Its column of what must not be torn apart.")
+@click.option(
+    "--most-skipped",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Of the files, such as 0.05, that may be left out since they cannot be read.",
+)
 @click.option("--yes", is_flag=True, help="Start the run at once.")
 def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     """Begin a project for DATA: labelled images in a folder, an archive, or `digits`.
@@ -57,6 +65,7 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     scalenet init digits --minutes 5 --max-flops 2M
     scalenet init photos/ --pretrained resnet18.pth resnet18
     scalenet init birds/ --table labels.csv file species --group bird
+    scalenet init cifar100/ --table - img fine_label
     """
     if data not in BUNDLED and not Path(data).exists():  # before seconds of imports
         raise ValueError(
@@ -70,7 +79,9 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     root = begin.folder(data, name)
     if wished["pretrained"]:
         wished["pretrained"] = _weights(*wished["pretrained"])
+    skipped = wished.pop("most_skipped")
     wished["reading"] = _reading(*(wished.pop(name) for name in ("table", "split", "group")))
+    wished["reading"] |= {} if skipped is None else {"most_skipped": skipped}
     wish = Wish(root.resolve().name, **wished)
     for line in begin.project(root, data, wish):
         click.echo(line)
@@ -92,10 +103,21 @@ def _weights(file: str, model: str) -> tuple[str, str]:
 
 def _reading(table: tuple[str, ...] | None, split: str | None, group: str | None) -> dict[str, Any]:
     """Return the keys of ``data`` that say how a table is read."""
+    if "" in (*(table or ()), split, group):
+        raise ValueError(
+            "--table, --split, --group: '' was given; name a file and columns, or leave the option "
+            "out (--table - IMAGE LABEL: columns of files with the images inside)"
+        )
     if table is None:
         if split or group:
             raise ValueError("--split and --group name columns of a table: give --table too")
         return {}
     file, path, label = table
-    names = {"file": file, "path": path, "label": label, "split": split, "group": group}
+    names = {
+        "file": None if file == INSIDE else file,
+        "path": path,
+        "label": label,
+        "split": split,
+        "group": group,
+    }
     return {"table": names}

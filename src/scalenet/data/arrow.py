@@ -213,8 +213,8 @@ def _table(given: ImageTable | None, schema: pa.Schema, file: Path) -> ImageTabl
         raise ValueError(
             f"data.source: {file} has the columns {', '.join(schema.names)}, of which "
             f"{', '.join(images) or 'none'} may be images, {', '.join(labels) or 'none'} labels; "
-            "name them: data.table: {file: null, path: <images>, label: <labels>, split: null, "
-            "group: null}"
+            "name them: `scalenet init --table - <images> <labels>`, or data.table: {file: null, "
+            "path: <images>, label: <labels>, split: null, group: null}"
         )
     return ImageTable(file=None, path=images[0], label=labels[0], split=None, group=None)
 

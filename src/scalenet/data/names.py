@@ -26,6 +26,7 @@ LEFTOVERS = {
 # how the files of an image begin, whatever they are called
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 HEAD = 16  # bytes that tell
+LONGEST = 80  # letters of a name in a message
 
 HIDDEN = "hidden, or left by a system"
 NOTE = "no image by its suffix"
@@ -72,8 +73,12 @@ def shown(name: str) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a name for a line of text: line breaks and the like as Python writes them."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown(name))
+    """Return a name for a line of text: line breaks and the like as Python writes them, a long one
+    without its middle."""
+    text = shown(name)
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 + 1 :]}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def few(names: Mapping[str, object] | list[str], most: int = 5) -> str:

@@ -44,7 +44,8 @@ def find(params: Data, root: Path) -> Source:
     if params.table is not None:
         raise ValueError(
             f"data.table.file: null was given, but {path} has no .parquet or .arrow files with "
-            "images inside; name the table, or set data.table to null"
+            "images inside; name the table (`scalenet init --table FILE PATH LABEL`), or set "
+            "data.table to null"
         )
     return labelled(params, files)
 

@@ -26,7 +26,8 @@ def too_many(origin: Path, skipped: Mapping[str, str], most: float) -> ValueErro
     return ValueError(
         f"data.source: of {origin}, {len(skipped):,} files could not be taken, more than the share "
         f"data.most_skipped {most:g} allows: {_counted(Counter(skipped.values()))} "
-        f"({few(skipped, FIRST)}); convert them or take them out, or raise data.most_skipped"
+        f"({few(skipped, FIRST)}); convert them or take them out, or raise data.most_skipped "
+        "(`scalenet init --most-skipped`)"
     )
 
 
