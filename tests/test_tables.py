@@ -387,6 +387,44 @@ def test_a_file_of_no_split_beside_some_of_one_is_refused(tmp_path, odd):
         readers.find(data(source=tmp_path.name), tmp_path.parent)
 
 
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("mnist_train.parquet", "mnist_test.parquet"), ["test", "train"]),
+        (("c10-train-00000-of-2.arrow", "c10-test.arrow", "c10-train-00001-of-2.arrow"), None),
+        (("svhn/seg_train/0.parquet", "svhn/seg_test/0.parquet"), ["test", "train"]),
+        (("test set/TrainData.parquet", "test set/ValData.parquet"), ["train", "test"]),
+        (("train.parquet", "mnist_test.parquet"), ["test", "train"]),
+        (("crash_test_1.parquet", "crash_test_2.parquet"), ["", ""]),
+        (("a_train_and_test_1.parquet", "a_train_and_test_2.parquet"), ["", ""]),
+    ],
+)
+def test_a_word_in_the_names_of_files_of_images_is_their_split(tmp_path, names, splits):
+    """Mixed, the source's own test set would be trained on."""
+    for start, name in enumerate(names):
+        place = tmp_path / "a" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        columns = inside(10, 10 * start)
+        if place.suffix == ".parquet":
+            parquet.write_table(columns, place)
+        else:
+            with pa.ipc.new_stream(place, columns.schema) as stream:
+                stream.write_table(columns)
+    splits = splits or ["test", "train", "train"]
+    assert read(tmp_path / "a").given.tolist() == [split for split in splits for _ in range(10)]
+
+
+@pytest.mark.parametrize("odd", ["svhn_extra", "svhn_train_test"])
+def test_a_file_that_says_no_split_or_two_is_refused_until_its_name_begins_with_one(tmp_path, odd):
+    for start, name in enumerate(("svhn_train", "svhn_test", odd)):
+        parquet.write_table(inside(10, 10 * start), tmp_path / f"{name}.parquet")
+    with pytest.raises(ValueError, match=rf"has {odd}.* \(such as train-{odd}\.parquet\)"):
+        readers.find(data(source=tmp_path.name), tmp_path.parent)
+    (tmp_path / f"{odd}.parquet").rename(tmp_path / f"train-{odd}.parquet")
+    given = readers.find(data(source=tmp_path.name), tmp_path.parent).given.tolist()
+    assert given.count("train") == 20 and given.count("test") == 10
+
+
 def test_features_of_any_form_and_shards_without_any_are_read(tmp_path):
     features = FEATURES | {"captions": [{"dtype": "string", "_type": "Value"}]}  # a sequence
     path = tmp_path / "a"

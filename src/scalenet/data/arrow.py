@@ -18,7 +18,7 @@ from scalenet.data.decoding import source_of
 from scalenet.data.listing import Files, unreadable
 from scalenet.data.names import few
 from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, ordered
-from scalenet.data.source import OWN_SPLITS, Source
+from scalenet.data.source import OWN_SPLITS, Source, split_words
 
 try:
     import pyarrow as pa
@@ -85,10 +85,8 @@ def by_shards(params: Data, path: Path) -> Source:
     found: dict[str, Row] = {}
     order: dict[str, None] = {}
     top, tables, table = path if path.is_dir() else path.parent, {}, params.table
-    splits = {file: _split(file.relative_to(top).as_posix()) for file in shards(path)}
-    if params.table is None or not params.table.split:
-        _refuse_unsplit(path, splits)
-    for file, split in splits.items():
+    splits = {} if table and table.split else _splits(top, shards(path))
+    for file in shards(path):
         schema = _schema(file)
         table = tables[file] = _table(params.table, schema, file)
         classes = _classes(schema, table.label)
@@ -97,7 +95,7 @@ def by_shards(params: Data, path: Path) -> Source:
         for i, (label, word, group) in enumerate(_cells(file, columns)):
             if classes and isinstance(label, int):
                 label = classes[label] if 0 <= label < len(classes) else None
-            word = text(word) if table.split else split
+            word = text(word) if table.split else splits[file]
             name = f"{file.relative_to(top).as_posix()}#{i}"
             found[name] = Row(name, text(label), word, text(group))
     rows = {name: row for name, row in found.items() if row.label}
@@ -226,19 +224,34 @@ def _holds_bytes(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _refuse_unsplit(path: Path, splits: dict[Path, str]) -> None:
-    """Refuse files that no split's word names beside others that one does: mixed, what was kept
-    apart for a test would be trained on."""
-    odd = [file.name for file, word in splits.items() if not word]
-    if odd and any(splits.values()):
+def _splits(top: Path, files: list[Path]) -> dict[Path, str]:
+    """Return the split that each file's path says; "" if no word tells one file from another.
+
+    Files that say none, or several, beside others are refused: mixed, what was kept apart for a
+    test would be trained on.
+    """
+    names = {file: file.relative_to(top) for file in files}
+    clear = {file: _clear_split(name) for file, name in names.items()}
+    said = {file: {clear[file]} if clear[file] else _words(name) for file, name in names.items()}
+    if not any(clear.values()) and all(words == said[files[0]] for words in said.values()):
+        return dict.fromkeys(files, "")
+    if odd := [names[file].as_posix() for file, words in said.items() if len(words) != 1]:
         raise ValueError(
-            f"data.source: {path} has {few(odd)} beside files that name a split; splits are called"
-            f" {', '.join(OWN_SPLITS)}: rename or take out {few(odd)}"
+            f"data.source: {top} has {few(odd)} beside files that name a split; splits are called"
+            f" {', '.join(OWN_SPLITS)}: begin each file's name with one of them (such as "
+            f"train-{PurePosixPath(odd[0]).name}), or take out {few(odd)}"
         )
+    return {file: split for file, (split,) in said.items()}
 
 
-def _split(name: str) -> str:
-    """Return the word for a split in a file's path: a folder, or how its name begins."""
-    path = PurePosixPath(name)
-    words = [*path.parts[:-1], re.split(r"[-_.]", path.name)[0]]
-    return next((word for word in words if word.lower() in OWN_SPLITS), "")
+def _clear_split(name: Path) -> str:
+    """Return the split that a folder is called, or that a file's name begins with, if any."""
+    words = [*name.parts[:-1], re.split(r"[-_.]", name.name)[0]]
+    return next((OWN_SPLITS[w.lower()] for w in words if w.lower() in OWN_SPLITS), "")
+
+
+def _words(name: Path) -> set[str]:
+    """Return the splits that words of a file's name say, or, if none, of the nearest folder's."""
+    return next(
+        (set(found) for part in reversed(name.parts) if (found := split_words(part))), set()
+    )

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from scalenet.config.params import Data
 from scalenet.data.decoding import Rows, source_of
 from scalenet.data.listing import IGNORED, LOOSE, Files
 from scalenet.data.names import few, shown
-from scalenet.data.source import OWN_SPLITS, Source, val_is_test
-
-# a word of a folder's name that says which split it is, such as that of seg_train or Test Images
-SPLIT = re.compile(
-    r"(train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?)(?:sets?|data|images?|imgs?)?"
-)
+from scalenet.data.source import OWN_SPLITS, Source, split_words, val_is_test
 
 
 def labelled(params: Data, files: Files) -> Source:
@@ -139,9 +133,7 @@ def alike(source: Source) -> list[str]:
 
 def _split_word(name: str) -> str | None:
     """Return the split that a word of a folder's name says, if one does."""
-    parts = re.split(r"[\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
-    said = (SPLIT.fullmatch(part.lower()) for part in parts)
-    return next((OWN_SPLITS[word[1]] for word in said if word), None)
+    return next(iter(split_words(name)), None)
 
 
 def _given_splits(origin: Path, paths: set[tuple[str, ...]]) -> dict[str, str]:

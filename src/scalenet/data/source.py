@@ -16,6 +16,10 @@ OWN_SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("val", "valid", "validation", "select"), "select"),
 }
+# a word of a name that says which split it is, such as that of seg_train or Test Images
+SPLIT = re.compile(
+    r"(train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?)(?:sets?|data|images?|imgs?)?"
+)
 
 
 # an image file, the error that reading it met, or pixels uint8 (C, H, W) as they are
@@ -69,6 +73,13 @@ def groups_of(pattern: str | None, names: list[str]) -> np.ndarray | None:
             f"{few(names, 3)}"
         )
     return groups
+
+
+def split_words(name: str) -> list[str]:
+    """Return the splits that words of a name say, in their order."""
+    parts = re.split(r"[\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
+    said = (SPLIT.fullmatch(part.lower()) for part in parts)
+    return [OWN_SPLITS[word[1]] for word in said if word]
 
 
 def val_is_test(splits: dict[str, str]) -> dict[str, str]:
