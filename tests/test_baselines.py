@@ -109,6 +109,18 @@ def test_classes_of_one_image_are_no_obstacle():
     assert some.images == 7
 
 
+@pytest.mark.parametrize("counts", [(15, 1), (15, 1, 1), (2, 1), (3, 2), (12, 2, 1)])
+def test_cross_validation_chooses_only_where_every_fold_has_two_classes(counts, recwarn):
+    """Folds with one class alone printed tracebacks, and the first value was taken as the best."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 1, 8, 8)).astype(np.uint8)
+    pixels[labels == 0] //= 2
+    for seed in range(3):
+        found = simple.svm((pixels, labels), {"test": (pixels, labels)}, 1000, seed)
+        assert "C = 10)" in found.about or sorted(counts)[-2] > 1  # the middle value
+    assert not recwarn.list
+
+
 # --- the residual network -------------------------------------------------------------------------
 
 

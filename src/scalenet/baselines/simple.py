@@ -65,12 +65,13 @@ def chosen(
 ) -> tuple[BaseEstimator, float]:
     """Return a model fitted with the value of a parameter that cross-validation finds best.
 
-    ``data`` are features (N, F) and labels (N). Where no class has two images the middle value is
-    taken.
+    ``data`` are features (N, F) and labels (N). Unless two classes have two images each the middle
+    value is taken: a fold might leave but one class to learn from.
     """
     features, labels = data
-    folds = min(FOLDS, int(np.bincount(labels).max()))
-    if folds < 2:
+    second, most = np.sort(np.bincount(labels, minlength=2))[-2:].tolist()
+    folds = min(FOLDS, most)
+    if second < 2:
         value = grid[len(grid) // 2]
         return model.set_params(**{name: value}).fit(features, labels), value
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
