@@ -42,11 +42,24 @@ def test_floats_of_no_known_range_are_refused(bad):
 
 
 @pytest.mark.parametrize("kind", [np.uint16, ">u2", np.int32])
-@pytest.mark.parametrize("factor", [1, 257])
-def test_integers_of_16_and_32_bits_keep_their_levels(kind, factor):
-    levels = (STEPS * factor).astype(kind)
-    content = saved(Image.fromarray(levels), "tiff")
+def test_integers_of_16_and_32_bits_keep_their_levels(kind):
+    content = saved(Image.fromarray((STEPS * 257).astype(kind)), "tiff")
     assert np.abs(image_array(data(), content)[0] - STEPS).max() <= 1
+
+
+def test_integers_of_32_bits_that_hold_8_keep_their_levels():
+    content = saved(Image.fromarray(STEPS.astype(np.int32)), "tiff")
+    assert np.array_equal(image_array(data(), content)[0], STEPS)
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "jpeg2000", "ppm"])
+@pytest.mark.parametrize("most", [200, 250, 300, 70 * 256])
+def test_a_dim_image_of_16_bits_is_no_brighter_than_others(kind, most):
+    """Each image had a scale of its own: one of at most 250 became 0…250, one of 300 0…1."""
+    levels = np.full((8, 8), most, np.uint16)
+    image = Image.fromarray(levels.astype(np.int32) if kind == "ppm" else levels)
+    options = {"irreversible": False} if kind == "jpeg2000" else {}
+    assert (image_array(data(), saved(image, kind, **options)) == most >> 8).all()
 
 
 @pytest.mark.parametrize("bad", [-1000, 70000])

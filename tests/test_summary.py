@@ -194,14 +194,19 @@ def test_a_group_that_the_sources_own_splits_tear_is_told(tmp_path):
     assert "warning: 5 groups are in two of the source's own splits" in told[0]["summary"]
 
 
-def test_a_source_that_is_almost_black_is_told(tmp_path):
+@pytest.mark.parametrize(("bright", "dim"), [(0, 0), (3, 3), (16, 0)])
+def test_a_source_that_is_almost_black_is_told(tmp_path, bright, dim):
     """As 12 bits in integers of 16 are: the upper 8 bits hold 16 levels alone."""
     levels = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
     for i in range(30):
+        scale = 16 if i < bright else 0.06 if i < bright + dim else 1
+        image = Image.fromarray((levels * scale + 7 * i).astype(np.uint16))
         unpacked(tmp_path / "a", {f"{'ab'[i % 2]}/{i}.png": b""})
-        Image.fromarray(levels + 7 * i).save(tmp_path / "a" / "ab"[i % 2] / f"{i}.png")
+        image.save(tmp_path / "a" / "ab"[i % 2] / f"{i}.png")
     made, told = prepared(tmp_path / "a")
-    assert made.read.brightest == 16 and "no pixel is brighter than 16" in told[0]["summary"]
+    assert made.read.dark == 30 - bright and (made.read.brightest == 16) == (bright == 0)
+    said = f"warning: {30 - bright} of 30 images have no pixel brighter than 64 of 255; 12 bits"
+    assert (said in told[0]["summary"]) == (bright < 15), "a few may be of the night"
 
 
 def test_images_beyond_per_class_are_said(tmp_path):

@@ -23,6 +23,7 @@ DAMAGED = (
 )
 MOST_ASPECT = 100  # longer side / shorter side
 MOST_PIXELS = 2**26  # that are decoded of an image: of some kinds they then take a GB of memory
+SHORT = ("PNG", "PPM")  # kinds of files whose integers have 16 bits, where Pillow says 32
 PLAIN = ("1", "L", "P", "RGB", "YCbCr", "CMYK")  # kinds that take less than half of that
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -79,7 +80,8 @@ def as_array(image: Image.Image, form: Form) -> np.ndarray:
     if image.mode == "F":
         image = Image.fromarray(_floating(np.asarray(image)))
     elif image.mode.startswith("I"):  # 16 or 32 bits a pixel, which convert() would clip to 255
-        image = Image.fromarray(_deep(np.asarray(image)))
+        short = image.mode != "I" or image.format in SHORT
+        image = Image.fromarray(_deep(np.asarray(image), short))
     image = _opaque(image).convert("L" if form.channels == 1 else "RGB")
     scale = form.size / min(image.size)
     if scale != 1:
@@ -133,12 +135,15 @@ def _opaque(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
 
 
-def _deep(levels: np.ndarray) -> np.ndarray:
-    """Return integers as 8 bits: of 16, the upper 8; values that never leave 0…255 as they are."""
+def _deep(levels: np.ndarray, short: bool) -> np.ndarray:
+    """Return integers as 8 bits: of ``short`` ones, which have 16, the upper 8.
+
+    Of others no file says the range: values that never leave 0…255 stay as they are.
+    """
     low, high = int(levels.min()), int(levels.max())
     if low < 0 or high > 65535:
         raise ValueError(f"its pixels are {low}…{high}; integers should be in 0…255 or 0…65535")
-    return (levels if high <= 255 else levels >> 8).astype(np.uint8)
+    return (levels >> 8 if short or high > 255 else levels).astype(np.uint8)
 
 
 def _floating(levels: np.ndarray) -> np.ndarray:

@@ -91,8 +91,9 @@ class Reading(Document):
     ``repeated`` those that their split has already; ``conflicting`` names those of more than one
     class; ``dropped`` counts those left out, if data.duplicates is drop. Of ``groups``, ``torn``
     are in more than one split, by the source's own, and ``tested`` in test; ``brightest`` is the
-    highest level of all pixels, 0…255. ``unmarked`` is a source that lacks its end mark, so that
-    files may be missing. ``warnings`` say in sentences what may be wrong with it.
+    highest level of all pixels, 0…255, and ``dark`` counts the images that have none above 64.
+    ``unmarked`` is a source that lacks its end mark, so that files may be missing. ``warnings`` say
+    in sentences what may be wrong with it.
     """
 
     format: Literal[1] = 1
@@ -111,6 +112,7 @@ class Reading(Document):
     torn: int
     tested: int = 0
     brightest: int
+    dark: int = 0
     unmarked: bool = False
     warnings: list[str] = []
 
