@@ -3,6 +3,9 @@
 import gzip
 import io
 import os
+import re
+import shlex
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -281,16 +284,27 @@ def test_flipped_bits_in_names_and_headers_end_in_an_explanation(tmp_path, kind)
 # --- names ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["folder", "tar"])
-def test_names_in_another_encoding_become_text(tmp_path, kind):
-    files = images("abricot", "caf\xe9", "p\xeache")
-    if kind == "tar":
-        options = {"encoding": "latin-1", "format": tarfile.GNU_FORMAT}
-        path = tarball(tmp_path / "a.tar", files, **options)
-    else:
-        path = tmp_path / "a"
-        for name, content in files.items():
-            unpacked(path, {os.fsdecode(name.encode("latin-1")): content})
+@pytest.mark.parametrize("place", ["p\xeache/0.png", "ant/\xe9.png", "ant/\xe9.txt", ".\xe9/0"])
+def test_a_folder_with_names_in_another_encoding_is_refused_and_its_archive_is_read(
+    tmp_path, place
+):
+    """DVC, which hashes the folder, takes UTF-8 alone."""
+    files, path = images("ant", "bee") | {place: picture(99)}, tmp_path / "a"
+    for name, content in files.items():
+        unpacked(path, {os.fsdecode(name.encode("latin-1")): content})
+    with pytest.raises(
+        ValueError, match=r"a holds .*\\xe.*, a name that is no UTF-8, .*convmv"
+    ) as said:
+        find(path)
+    pack = re.search(r"`(tar .*?)`", str(said.value))[1]
+    subprocess.run(shlex.split(pack), cwd=tmp_path, check=True)
+    source = find(tmp_path / "a.tar", most_skipped=0.1)
+    assert {"ant", "bee"} <= set(source.classes) and len(source.labels) >= 10
+
+
+def test_names_in_another_encoding_become_text(tmp_path):
+    options = {"encoding": "latin-1", "format": tarfile.GNU_FORMAT}
+    path = tarball(tmp_path / "a.tar", images("abricot", "caf\xe9", "p\xeache"), **options)
     source = find(path)
     assert source.classes == ["abricot", "caf\xe9", "p\xeache"]
     assert sorted(decoded(source, np.arange(15))[:, 0, 0, 0].tolist()) == list(range(15))

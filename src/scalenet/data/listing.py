@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import lzma
 import os
+import shlex
 import shutil
 import stat
 import struct
@@ -76,6 +77,7 @@ def folder(path: Path) -> Files:
     folders: set[str] = set()
     for place, inside, files in os.walk(path, onerror=_closed):
         here = Path(place).relative_to(path)
+        _refuse_no_utf8(path, here, [*inside, *files])
         reasons |= {(here / name).as_posix(): HIDDEN for name in inside if not seen(name)}
         inside[:] = sorted(name for name in inside if seen(name))
         for name in [name for name in inside if (path / here / name).is_symlink()]:
@@ -96,6 +98,27 @@ def _closed(error: OSError) -> None:
         f"data.source: {error.filename} cannot be listed ({error.strerror}); "
         "give the right to read it, or take it out of the source"
     ) from error
+
+
+def _refuse_no_utf8(path: Path, here: Path, names: list[str]) -> None:
+    """Refuse names that are no UTF-8, as old archives leave them: DVC cannot hash such a folder."""
+    raw = [os.fsencode(here / name) for name in sorted(names)]
+    if odd := [name for name in raw if not _is_utf8(name)]:
+        where, archive = shlex.quote(str(path)), shlex.quote(f"{path.name}.tar")
+        raise ValueError(
+            f"data.source: {path} holds {odd[0].decode('utf-8', 'backslashreplace')}, a name that "
+            "is no UTF-8, which DVC cannot read; rename such files and folders (`convmv -r --notest"
+            f" -f latin1 -t utf8 {where}`, or gbk for latin1), or pack the folder (`tar -cf "
+            f"{archive} -C {where} .`) and give the archive"
+        )
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _refuse_link(path: Path, name: Path) -> None:
