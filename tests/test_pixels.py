@@ -1,6 +1,7 @@
 """Pixels of every kind: deep, floating, transparent, turned, huge, and with damaged notes."""
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -8,9 +9,11 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from test_sources import data
+from test_sources import data, unpacked
 
+from scalenet.data import pixels as reading
 from scalenet.data.pixels import DAMAGED, as_array, image_array
+from scalenet.pipeline.init.look import look
 
 STEPS = np.linspace(0, 255, 64).round().reshape(8, 8)  # one 8x8 image with all levels
 
@@ -195,3 +198,55 @@ def test_a_strip_and_an_image_that_claims_to_be_enormous_are_refused():
     whole = saved(Image.new("L", (1, 1)), "png")
     with pytest.raises(Image.DecompressionBombError):
         image_array(data(), whole[:8] + ihdr + whole[33:])
+
+
+def large(kind: str = "jpeg", **options) -> bytes:
+    """A picture of 64x64 with bright stripes."""
+    levels = np.zeros((64, 64, 3), np.uint8)
+    levels[::16] = levels[1::16] = (250, 200, 100)
+    return saved(Image.fromarray(levels), kind, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": exif()[6:]}])
+def test_a_jpeg_is_read_however_many_pixels_it_has_for_few_of_them_are_decoded(
+    monkeypatch, recwarn, options
+):
+    content = large(**options)
+    expected = image_array(data(channels=3), content)
+    for most in (3000, 20):  # Pillow warns of the first, and refuses the second
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        assert np.array_equal(image_array(data(channels=3), content), expected)
+    with pytest.raises(Image.DecompressionBombError):
+        image_array(data(), large("png"))
+    assert not recwarn.list
+
+
+def test_init_looks_at_large_photographs_without_a_word(tmp_path, monkeypatch, recwarn):
+    path = unpacked(tmp_path / "a", {f"{c}/{i}.jpg": large() for c in "ab" for i in range(20)})
+    expected = look(str(path)).sides.tolist()
+    for most in (3000, 20):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        assert look(str(path)).sides.tolist() == expected
+    assert not recwarn.list
+
+
+FILL = b"\xff\xff\xe1\0\x02"  # read as a segment, it would hide what follows
+CODED = {
+    "line by line": large(),
+    "grey": saved(Image.new("L", (64, 64), 99), "jpeg"),
+    "progressive": large(progressive=True),
+    "grey progressive": saved(Image.new("L", (64, 64), 99), "jpeg", progressive=True),
+    "filled": FILL.join([large()[:2], large()[2:]]),
+    "a colour a scan": re.sub(rb"\xff\xda..\x03", b"\xff\xda\0\x08\x01", large()),
+}
+
+
+@pytest.mark.parametrize("kind", CODED)
+def test_a_jpeg_that_is_in_memory_whole_is_refused_if_it_is_too_large(monkeypatch, kind):
+    """Whatever is made of it, a progressive one takes 6 bytes a pixel while it is decoded."""
+    monkeypatch.setattr(reading, "MOST_WHOLE", 4000)
+    if kind in {"line by line", "grey"}:
+        assert image_array(data(), CODED[kind]).shape == (1, 8, 8)
+    else:
+        with pytest.raises(ValueError, match=r"64x64 pixels in several scans .* than 4,000"):
+            image_array(data(), CODED[kind])

@@ -107,6 +107,13 @@ def test_many_files_come_as_a_form_and_a_wrong_one_is_named(client, photos):
     ]
 
 
+def test_a_photograph_of_more_pixels_than_are_decoded_is_answered(client):
+    answer = client.post("/predict", content=png(Image.new("L", (8300, 8300), 90), "JPEG"))
+    assert answer.status_code == 200, answer.json()["error"]
+    whole = png(Image.new("L", (83, 83), 90), "JPEG")
+    assert answer.json() == client.post("/predict", content=whole).json()
+
+
 def test_requests_side_by_side_do_not_mix(client, photos):
     contents, chances = photos
     with ThreadPoolExecutor(12) as pool:

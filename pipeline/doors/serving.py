@@ -29,7 +29,7 @@ TOKEN = "SCALENET_SERVE_TOKEN"  # a secret of the user's own; else a new one eac
 SHORTEST = 16  # characters of such a secret
 MOST_BYTES = 2**25  # of a request
 MOST_FILES = 256  # of a request
-MOST_PIXELS = 2**26  # of an image; a bomb says so in its first bytes
+MOST_PIXELS = 2**26  # that are decoded of an image; a bomb says so in its first bytes
 AT_A_TIME = 4  # requests whose photographs are in memory
 PAGE = Path(__file__).with_name("page.html")
 HEADERS = {
@@ -159,7 +159,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(app: FastAPI, listener: socket.socket, token: str) -> NoReturn:
     """Serve, until Ctrl-C ends this process, to those who know the secret."""
-    Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses above twice it
+    # Pillow refuses above twice it, before an icon is decoded; a JPEG is read in parts all the same
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2
     torch.set_num_threads(1)  # of one image at a time, more threads wait for each other
     settings = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": 1}
     server = uvicorn.Server(uvicorn.Config(guarded(app, token), lifespan="off", **settings))

@@ -6,7 +6,6 @@ part of that is decoded, timed, and kept for timing training steps.
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from scalenet.config.params import Data, read_yaml
 from scalenet.data import folders, intake, readers
 from scalenet.data.cores import cores
 from scalenet.data.listing import BROKEN, Files, unreadable
-from scalenet.data.pixels import DAMAGED, image_array
+from scalenet.data.pixels import DAMAGED, image_array, opened
 from scalenet.data.readers import BUNDLED, Source
 from scalenet.pipeline.project import DEFAULTS
 
@@ -155,7 +153,7 @@ def _opened(source: str, found: Source, contents: dict[int, bytes], read: float)
 def _side(content: bytes) -> int:
     """Return the shorter side of an image file in px, of its header alone; 0 if it has none."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with opened(content) as image:
             return min(image.size)
     except DAMAGED:
         return 0

@@ -10,10 +10,12 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 from PIL import ExifTags, Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 # what Pillow's readers raise for content that is not what it claims to be
 DAMAGED = (
@@ -22,6 +24,7 @@ DAMAGED = (
     Image.DecompressionBombError,
 )
 MOST_ASPECT = 100  # longer side / shorter side
+MOST_WHOLE = 2**27  # pixels of a JPEG that is in memory whole, 6 bytes each, while it is decoded
 MOST_PIXELS = 2**26  # that are decoded of an image: of some kinds they then take a GB of memory
 SHORT = ("PNG", "PPM")  # kinds of files whose integers have 16 bits, where Pillow says 32
 PLAIN = ("1", "L", "P", "RGB", "YCbCr", "CMYK")  # kinds that take less than half of that
@@ -38,6 +41,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 JPEG = b"\xff\xd8"
 JPEG_SCAN = 0xDA  # from there on a JPEG is pixels
+JPEG_LONE = range(0xD0, 0xDA)  # marks that no length follows
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # they tell how the pixels are coded
+JPEG_LINES = (0xC0, 0xC1)  # of these, those whose pixels may come line by line
 JPEG_NOTES = {0xFE, *range(0xE1, 0xF0)} - {0xEE}  # comments, APPn; APP14 tells the colours
 
 
@@ -62,17 +68,27 @@ def image_array(form: Form, content: bytes | OSError) -> np.ndarray:
 
 
 def _read(form: Form, content: bytes) -> np.ndarray:
-    with warnings.catch_warnings():  # of what is too large below
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image = Image.open(io.BytesIO(content))
-    with image:
+    with opened(content) as image:
         check_shape(image, form.size)
+        check_scans(image, content)
         # a JPEG far larger than that is decoded at 1/2, 1/4 or 1/8
         image.draft(None, (form.size, form.size))
         check_count(image)
         decoded = upright(image)
         check_count(decoded)  # an icon says how large it is only then
         return as_array(decoded, form)
+
+
+def opened(content: bytes) -> Image.Image:
+    """Open an image file. Of a JPEG all sizes are: those pixels count that are decoded later."""
+    try:
+        with warnings.catch_warnings():  # of what is too large later
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(content))
+    except Image.DecompressionBombError:
+        if not content.startswith(JPEG):
+            raise
+        return JpegImageFile(io.BytesIO(content))
 
 
 def as_array(image: Image.Image, form: Form) -> np.ndarray:
@@ -104,6 +120,16 @@ def check_shape(image: Image.Image, size: int) -> None:
         )
     if long / short * size**2 > MOST_PIXELS:
         raise ValueError(f"{image.width}x{image.height} pixels are too many, {size} px high")
+
+
+def check_scans(image: Image.Image, content: bytes) -> None:
+    """Refuse an enormous JPEG in several scans, as progressive ones are: it is decoded whole."""
+    count = image.width * image.height
+    if count > MOST_WHOLE and content.startswith(JPEG) and not _in_one_scan(content):
+        raise ValueError(
+            f"{image.width}x{image.height} pixels in several scans (a progressive JPEG) are more "
+            f"than {MOST_WHOLE:,}"
+        )
 
 
 def check_count(image: Image.Image) -> None:
@@ -187,10 +213,31 @@ def _png(content: bytes) -> bytes:
 
 
 def _jpeg(content: bytes) -> bytes:
-    kept, place = [JPEG], len(JPEG)
-    while content[place : place + 1] == b"\xff" and content[place + 1] != JPEG_SCAN:
+    segments = list(_segments(content))
+    kept = [segment for segment in segments if segment[1] not in JPEG_NOTES]
+    return b"".join([JPEG, *kept, content[len(JPEG) + sum(map(len, segments)) :]])
+
+
+def _in_one_scan(content: bytes) -> bool:
+    """Tell whether a JPEG surely has all its colours in its first scan, and so line by line."""
+    segments = list(_segments(content))
+    scan = content[len(JPEG) + sum(map(len, segments)) :]
+    frames = [segment for segment in segments if segment[1] in JPEG_FRAMES]
+    return (
+        scan[:2] == bytes([0xFF, JPEG_SCAN])
+        and len(frames) == 1
+        and frames[0][1] in JPEG_LINES
+        and scan[4:5] == frames[0][9:10]  # how many colours the scan has, and the image
+    )
+
+
+def _segments(content: bytes) -> Iterator[bytes]:
+    """Yield a JPEG's segments, each with its mark, up to its pixels or what is no segment."""
+    place = len(JPEG)
+    while content[place : place + 1] == b"\xff":
+        mark = content[place + 1]
+        if mark < 0xC0 or mark in JPEG_LONE or mark in (JPEG_SCAN, 0xFF):
+            return
         (length,) = struct.unpack_from(">H", content, place + 2)
-        if content[place + 1] not in JPEG_NOTES:
-            kept.append(content[place : place + 2 + length])
+        yield content[place : place + 2 + length]
         place += 2 + length
-    return b"".join([*kept, content[place:]])
