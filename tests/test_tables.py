@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -452,6 +454,57 @@ def test_columns_of_other_names_are_asked_for_by_name(tmp_path):
     assert source.classes == ["x", "y"] and source.groups.tolist()[:4] == ["n0", "n0", "n0", "n1"]
     with pytest.raises(ValueError, match=r"data\.table\.label: 'kind' is no column of the images"):
         read(tmp_path / "a.parquet", table=given | {"label": "kind"})
+
+
+def test_several_labels_an_image_are_no_classes(tmp_path):
+    columns = inside(30, features=None).rename_columns(["image", "first"])
+    columns = columns.append_column(
+        "labels", pa.array([[i % 2, 2][: 1 + i % 3] for i in range(30)])
+    )
+    parquet.write_table(columns, tmp_path / "a.parquet")
+    said = (
+        r"'labels' holds more than one label an image \(list<.*; name a column of text or numbers"
+    )
+    with pytest.raises(ValueError, match=said):
+        read(tmp_path / "a.parquet")
+    given = {"file": None, "path": "image", "label": "first", "split": None, "group": None}
+    assert read(tmp_path / "a.parquet", table=given).classes == ["1", "2"]
+
+
+def test_several_labels_a_row_of_a_parquet_table_are_no_classes(flat):
+    path, rows = flat
+    columns = {"file": [p for p, _ in rows], "species": [["a"], ["b", "a"]] * 10}
+    parquet.write_table(pa.table(columns), path / "labels.parquet")
+    with pytest.raises(ValueError, match=r"'species' holds more than one label an image"):
+        find(path, file="labels.parquet")
+
+
+@pytest.mark.parametrize("picture_at", ["banner.png", "assets/banner.png", "docs/a/b/1.png"])
+@pytest.mark.parametrize("folders", [("data",), ("data/en", "data/de"), ("train", "test")])
+def test_a_data_set_with_a_picture_beside_it_says_which_folder_to_give(
+    tmp_path, picture_at, folders
+):
+    path = unpacked(tmp_path / "a", {picture_at: picture(9), "README.md": b"x"})
+    for start, folder in enumerate(folders):
+        (path / folder).mkdir(parents=True)
+        parquet.write_table(inside(10, 10 * start), path / folder / "0.parquet")
+    with pytest.raises(
+        ValueError, match=rf"has pictures \({picture_at}\) beside .*0\.parquet"
+    ) as no:
+        read(path)
+    if "train" in folders:
+        assert "if these hold the images, take the pictures out" in str(no.value)
+        (path / picture_at).unlink()
+    else:
+        path = Path(re.search(r"if these hold the images, give (\S+) instead", str(no.value))[1])
+        assert path == tmp_path / "a/data"
+    assert len(read(path).labels) == 10 * len(folders)
+
+
+def test_a_parquet_file_beside_class_folders_is_no_fault(tmp_path):
+    path = unpacked(tmp_path / "a", images("ant", "bee"))
+    parquet.write_table(pa.table({"x": [1]}), path / "about.parquet")
+    assert read(path).classes == ["ant", "bee"]
 
 
 def test_labels_that_are_missing_and_images_that_are_elsewhere_are_skipped(tmp_path):

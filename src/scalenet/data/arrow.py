@@ -40,6 +40,7 @@ def rows_of(content: bytes, table: ImageTable) -> list[Row]:
     try:
         file = parquet.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
         check_columns(file.schema_arrow.names, table)
+        _refuse_lists(file.schema_arrow, table)
         wanted = [table.path, table.label, table.split, table.group]
         found = file.read(columns=[name for name in wanted if name])
     except BROKEN as error:
@@ -89,6 +90,7 @@ def by_shards(params: Data, path: Path) -> Source:
     for file in shards(path):
         schema = _schema(file)
         table = tables[file] = _table(params.table, schema, file)
+        _refuse_lists(schema, table)
         classes = _classes(schema, table.label)
         order |= dict.fromkeys(classes)
         columns = [table.label, table.split, table.group]
@@ -215,6 +217,17 @@ def _table(given: ImageTable | None, schema: pa.Schema, file: Path) -> ImageTabl
             "path: <images>, label: <labels>, split: null, group: null}"
         )
     return ImageTable(file=None, path=images[0], label=labels[0], split=None, group=None)
+
+
+def _refuse_lists(schema: pa.Schema, table: ImageTable) -> None:
+    """Refuse labels that are several an image: each list of them would become a class."""
+    kind = schema.field(table.label).type
+    if pa.types.is_nested(kind):
+        raise ValueError(
+            f"data.table.label: the column {table.label!r} holds more than one label an image "
+            f"({kind}), and a class is one; name a column of text or numbers, or add one that has "
+            "the label of each image"
+        )
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

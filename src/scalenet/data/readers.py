@@ -5,9 +5,10 @@ Folders' names tell classes and splits, or a table does.
 
 from __future__ import annotations
 
+import posixpath
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,7 @@ from PIL import Image
 from scalenet.config.params import Data
 from scalenet.data.folders import labelled
 from scalenet.data.listing import BROKEN, UNPACK, Files, folder, unreadable, zipped
+from scalenet.data.names import UNKNOWN, few
 from scalenet.data.pixels import as_array
 from scalenet.data.source import Source, groups_of
 from scalenet.data.tables import by_table
@@ -47,6 +49,8 @@ def find(params: Data, root: Path) -> Source:
             "images inside; name the table (`scalenet init --table FILE PATH LABEL`), or set "
             "data.table to null"
         )
+    if path.is_dir():
+        _refuse_pictures_beside(path, files)
     return labelled(params, files)
 
 
@@ -54,6 +58,27 @@ def _inside(params: Data, path: Path) -> Source:
     from scalenet.data import arrow  # and pyarrow, which other sources do without
 
     return arrow.by_shards(params, path)
+
+
+def _refuse_pictures_beside(path: Path, files: Files) -> None:
+    """Refuse folders of files that may hold images beside pictures, such as a data set's banner.
+
+    As class folders they would have no images. A table beside class folders is no fault.
+    """
+    pictured = {up.as_posix() for name in files.names for up in PurePosixPath(name).parents}
+    held = {
+        name: PurePosixPath(name).parent.as_posix()
+        for name, why in files.others.items()
+        if name.endswith(INSIDE) and why.startswith(UNKNOWN)
+    }
+    if held := {name: place for name, place in held.items() if place not in pictured}:
+        where = posixpath.commonpath(held.values()) or "."
+        advice = "take the pictures out" if where in pictured else f"give {path / where} instead"
+        raise ValueError(
+            f"data.source: {path} has pictures ({few(files.names, 2)}) beside .parquet or .arrow "
+            f"files ({few(held, 2)}); if these hold the images, {advice}; if one is a table of the "
+            "pictures, name it (data.table); else take them out"
+        )
 
 
 def listed(path: Path) -> Files:
