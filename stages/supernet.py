@@ -53,7 +53,7 @@ def run(
     """Refuse budgets that nothing meets, then train."""
     info = inputs.info
     budget = Budget(params.space, params.scaling, info.task)
-    budget.check(np.random.default_rng(params.supernet.seed), params.scaling.tries)
+    budget.check(np.random.default_rng(params.supernet.seed))
     net = elastic.build(
         params.space, params.scaling, info.task, params.supernet.coupling, generator
     ).to(device)

@@ -235,7 +235,7 @@ def built(make_params, tmp_path_factory):
     run_stage(folder, "prepare", None, ignore)
     paths, rng = Paths(folder), np.random.default_rng(0)
     budget = Budget(params.space, params.scaling, paths.info().task)
-    bases = (budget.draw(rng, 300) for _ in range(300))
+    bases = (budget.draw(rng) for _ in range(300))
     base = next(b for b in bases if all(budget.feasible(b, size) for size in range(3)))
     chosen = [budget.feasible(base, size)[0] for size in range(3)]
     found = Found(base=base, strategies=chosen, score=0.5, chain=[], measured=0)

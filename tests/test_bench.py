@@ -60,7 +60,7 @@ def test_a_baseline_costs_what_ours_does(lab):
     generator = np.random.default_rng(0)
     for stage in range(3):
         for _ in range(5):
-            base = lab.budget.draw(generator, 300)
+            base = lab.budget.draw(generator)
             options = lab.budget.feasible(base, stage)
             if not options:
                 continue
@@ -430,7 +430,7 @@ def test_more_seeds_are_for_the_comparison_that_they_decide(lab, monkeypatch):
 def test_a_random_base_goes_beyond_the_search_and_random_strategies_do_not(lab, monkeypatch):
     strategies = [Scaling(1.0, 1.0, 8)]
     monkeypatch.setattr(Lab, "found", type("Found", (), {"strategies": strategies}))
-    base = lab.budget.draw(np.random.default_rng(0), 300)
+    base = lab.budget.draw(np.random.default_rng(0))
     by = Scaling(1.2, 1.6, 14)
     flops = cost.flops(scale(lab.params.space, base, by), lab.task)
     beyond = Member.model_construct(name="S5", multiple=32, base=base, scaling=by, flops=flops)

@@ -33,10 +33,10 @@ def test_every_searched_size_has_networks_within_its_budget(monkeypatch):
     budget = Budget(params.space, params.scaling, task)
     for size, stage in enumerate(params.scaling.stages):
         weights = tuple(float(i == size) for i in range(4))
-        draw = Budgeted(budget, weights, params.scaling.tries).draw
+        draw = Budgeted(budget, weights).draw
         flops = [cost.flops(draw(np.random.default_rng(i)).network, task) for i in range(5)]
         assert flops == pytest.approx([3e6 * 2**size] * 5, rel=stage.tolerance)
-    drawn = budget.draw(np.random.default_rng(0), params.scaling.tries)
+    drawn = budget.draw(np.random.default_rng(0))
     assert all(len(budget.feasible(drawn, size)) >= 8 for size in (1, 2, 3))
 
 

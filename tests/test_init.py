@@ -115,9 +115,9 @@ def test_every_size_is_within_reach_and_every_number_fits_the_images(kind):
     made = designed(kind)
     params, images = made.params, seen(kind)
     budget = Budget(params.space, params.scaling, Task(images.channels, len(images.classes)))
-    generator, tries = np.random.default_rng(0), params.scaling.tries
-    budget.check(generator, tries)
-    bases = [budget.draw(generator, tries) for _ in range(20)]
+    generator = np.random.default_rng(0)
+    budget.check(generator)
+    bases = [budget.draw(generator) for _ in range(20)]
     offered = [[len(budget.feasible(b, i)) for i in range(len(params.family))] for b in bases]
     assert (np.array(offered) > 0).mean() > 0.9
     resolutions = {s.resolution for s in all_strategies(params.scaling)}
@@ -292,10 +292,10 @@ def test_reading_that_takes_longer_than_the_minutes_is_refused():
 
 
 def test_a_budget_out_of_the_spaces_reach_names_what_it_reaches(params):
-    scaling = params.scaling.model_copy(update={"budget": 5e6})
+    scaling = params.scaling.model_copy(update={"budget": 5e6, "tries": 50})
     budget = Budget(params.space, scaling, Task(1, 10))
     with pytest.raises(ValueError, match=r"scaling.budget 5e\+06 .* have [\d,]+ to [\d,]+ FLOPs"):
-        budget.check(np.random.default_rng(0), 50)
+        budget.check(np.random.default_rng(0))
 
 
 def test_images_of_one_class_are_refused_and_nothing_is_written(tmp_path, monkeypatch):

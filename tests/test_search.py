@@ -449,7 +449,7 @@ def test_a_surrogate_leaves_most_strategies_unmeasured(make_params, info):
 
     generator = np.random.default_rng(0)
     full, lean = made(1), made(4)
-    bases = [full.budget.draw(generator, 300) for _ in range(4)]
+    bases = [full.budget.draw(generator) for _ in range(4)]
     first = [evolution.first_strategies(ledger, bases) for ledger in (full, lean)]
     assert len(lean.candidates) < 0.7 * len(full.candidates) and lean.surrogate is not None
     options = evolution.feasible(lean.budget, bases[0], 2)
@@ -746,7 +746,7 @@ def test_base_models_are_drawn_until_every_size_has_a_strategy_for_one(monkeypat
     sizes = range(len(params.scaling.stages))
     bases = evolution.first_bases(budget, np.random.default_rng(seed), 2)
     generator = np.random.default_rng(seed)
-    assert bases[:2] == [budget.draw(generator, params.scaling.tries) for _ in range(2)]
+    assert bases[:2] == [budget.draw(generator) for _ in range(2)]
     for size in sizes:
         assert any(budget.feasible(base, size) for base in bases)
         if not any(budget.feasible(base, size) for base in bases[:2]):
@@ -857,7 +857,7 @@ def test_evolution_survives_a_generation_that_breeds_nothing(make_params, info, 
     monkeypatch.setattr(evolution, "breed", lambda *_: [])
     params = make_params({"scaling": {"tolerance": 0.9}})
     ledger, generator = ledger_of(params, info, Toy(rugged)), np.random.default_rng(0)
-    bases = [ledger.budget.draw(generator, 300) for _ in range(4)]
+    bases = [ledger.budget.draw(generator) for _ in range(4)]
     chosen = evolution.first_strategies(ledger, bases)
     drawn = evolution.evolve(ledger, generator, 1, chosen, None)
     assert ledger.budget.total_miss(drawn, chosen) == 0

@@ -40,7 +40,7 @@ def networks_of(params, info, sizes, count, seed=0):
     budget, generator = Budget(params.space, params.scaling, info.task), np.random.default_rng(seed)
     found = {}
     while len(found) < count:
-        base = budget.draw(generator, 300)
+        base = budget.draw(generator)
         for size in sizes:
             options = budget.feasible(base, size)
             if options:

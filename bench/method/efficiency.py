@@ -117,7 +117,7 @@ def random_state(
     own: Noting, generator: np.random.Generator
 ) -> tuple[BaseModel, list[Scaling]] | None:
     """Draw a feasible base model and one of its feasible strategies for each stage."""
-    base = own.budget.draw(generator, own.budget.scalings.tries)
+    base = own.budget.draw(generator)
     options = [own.budget.feasible(base, stage) for stage in range(len(own.budget.scalings.stages))]
     if not all(options):
         return None

@@ -31,6 +31,7 @@ from scalenet.config.space import Space
 from scalenet.laws.plan import EFFICIENTNET
 from scalenet.records.documents import Member
 from scalenet.space import cost
+from scalenet.space.budget import Budget
 from scalenet.space.network import Network
 from scalenet.space.scale import ceil, scale_width
 from scalenet.space.scaling import Scaling, strategies
@@ -77,8 +78,10 @@ def efficientnet(lab: Lab, member: Member, seed: int) -> Network:
 
 def random_base(lab: Lab, member: Member, seed: int) -> Network:
     """Scale a random base, feasible under all searched strategies, by ours of this size."""
-    generator, tries = np.random.default_rng([1, seed]), 20 * lab.params.scaling.tries
-    base = lab.budget.draw(generator, tries, lab.found.strategies)
+    scaling = lab.params.scaling
+    patient = scaling.model_copy(update={"tries": 20 * scaling.tries})
+    budget = Budget(lab.params.space, patient, lab.task)
+    base = budget.draw(np.random.default_rng([1, seed]), lab.found.strategies)
     return equal_cost(lab, lab.params.space, base, member.scaling, member.flops)
 
 

@@ -78,7 +78,7 @@ def search_macs(lab: Lab) -> float:
     search, recipe = lab.params.search, lab.params.supernet.recipe
     sizes = range(len(lab.params.scaling.stages))
     targets = [lab.params.scaling.target(size) for size in sizes]
-    base = lab.budget.draw(np.random.default_rng(0), lab.params.scaling.tries)
+    base = lab.budget.draw(np.random.default_rng(0))
     offered = sum(len(lab.budget.feasible(base, size)) * targets[size] for size in sizes)
     bred = search.iterations * search.population * search.generations * sum(targets)
     every = lab.info.counts["select"]

@@ -52,10 +52,7 @@ def networks(lab: Lab, count: int) -> list[tuple[int, Network]]:
     sizes = range(len(lab.params.scaling.stages))
     for size in sizes:
         weights = tuple(float(i == size) for i in sizes)
-        draw, generator = (
-            Budgeted(lab.budget, weights, lab.params.scaling.tries).draw,
-            np.random.default_rng(size),
-        )
+        draw, generator = Budgeted(lab.budget, weights).draw, np.random.default_rng(size)
         samples = (draw(generator) for _ in range(3 * count))
         distinct = dict.fromkeys(sample.network for sample in samples)
         drawn += [(size, network) for network in list(distinct)[:count]]

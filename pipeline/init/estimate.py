@@ -146,7 +146,7 @@ def _search(params: Params, counts: Mapping[str, int], task: Task, rates: Rates)
 def _feasible(space: Space, scalings: Scalings, task: Task) -> float:
     """Return how many strategies meet a base model's budgets, of all sizes, on average."""
     budget, generator = Budget(space, scalings, task), np.random.default_rng(0)
-    bases = [budget.draw(generator, scalings.tries) for _ in range(8)]
+    bases = [budget.draw(generator) for _ in range(8)]
     sizes = range(len(scalings.stages))
     return float(np.mean([sum(len(budget.feasible(b, size)) for size in sizes) for b in bases]))
 

@@ -123,11 +123,7 @@ class Bench:
 
     def network(self, size: int) -> Network:
         """Return a typical network of a size: the middle one of its strategies for a base model."""
-        generator, tries = np.random.default_rng(0), self.params.scaling.tries
-        while not (
-            offered := self.budget.feasible(base := self.budget.draw(generator, tries), size)
-        ):
-            pass
+        base, offered = self.budget.draw_of(np.random.default_rng(0), size)
         return scale(self.params.space, base, offered[len(offered) // 2])
 
     def trained(self, network: Network) -> Timed:
@@ -173,8 +169,8 @@ class Bench:
 
     def drawing(self) -> float:
         """Return the seconds of drawing a network that meets its budget."""
-        weights, tries = self.params.supernet.stage_weights, self.params.scaling.tries
-        draw, generator = Budgeted(self.budget, weights, tries).draw, np.random.default_rng(0)
+        weights = self.params.supernet.stage_weights
+        draw, generator = Budgeted(self.budget, weights).draw, np.random.default_rng(0)
         start = self.clock()
         for _ in range(DRAWS):
             draw(generator)

@@ -60,11 +60,10 @@ def planned(params: Search, offered: float, sizes: int) -> float:
 def first_bases(budget: Budget, generator: np.random.Generator, count: int) -> list[BaseModel]:
     """Draw base models within the budget, ``count`` and as many more as it takes that every size
     has a strategy for one of them."""
-    tries = budget.scalings.tries
-    bases = [budget.draw(generator, tries) for _ in range(count)]
+    bases = [budget.draw(generator) for _ in range(count)]
     for size in range(len(budget.scalings.stages)):
         if not any(budget.feasible(base, size) for base in bases):
-            bases.append(budget.draw_of(generator, tries, size)[0])
+            bases.append(budget.draw_of(generator, size)[0])
     return bases
 
 
@@ -239,7 +238,7 @@ def evolve(
         population += promising_children(ledger, generator, strategies, scores, count)
         if not population and not scores:
             # One more bounded draw: it finds a base model, or raises and says what is missed.
-            population = [budget.draw(generator, budget.scalings.tries, strategies)]
+            population = [budget.draw(generator, strategies)]
         if not population:
             break
         totals = ledger.totals(population, strategies, Label("bases", iteration, generation))

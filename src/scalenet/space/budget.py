@@ -71,9 +71,10 @@ class Budget:
         ]
 
     def draw(
-        self, generator: np.random.Generator, tries: int, chosen: list[Scaling] | None = None
+        self, generator: np.random.Generator, chosen: list[Scaling] | None = None
     ) -> BaseModel:
-        """Draw a random feasible base model; ``ValueError`` says what the nearest one misses."""
+        """Draw a random feasible base model; ``ValueError`` says what the nearest one misses, if
+        ``scaling.tries`` draws give none."""
         low, high = self.reach
         asked = f"scaling.budget {self.scalings.budget:g} ±{self.scalings.tolerance:.0%}"
         asked += f" (the space's have {low:,} to {high:,} FLOPs)"
@@ -82,20 +83,18 @@ class Budget:
         return first_that(
             lambda: sample_base(self.space, generator),
             lambda base: self.total_miss(base, chosen),
-            tries,
+            self.scalings.tries,
             f"a base model within {asked} (as a share of the budgets; "
             "change scaling.budget, a tolerance or space)",
         )
 
-    def draw_of(
-        self, generator: np.random.Generator, tries: int, size: int
-    ) -> tuple[BaseModel, list[Scaling]]:
+    def draw_of(self, generator: np.random.Generator, size: int) -> tuple[BaseModel, list[Scaling]]:
         """Draw a random feasible base model that a size has strategies for; return these, too.
 
         ``ValueError`` says what its strategies give instead.
         """
-        for _ in range(tries):
-            if options := self.feasible(base := self.draw(generator, tries), size):
+        for _ in range(self.scalings.tries):
+            if options := self.feasible(base := self.draw(generator), size):
                 return base, options
         raise ValueError(self.empty([base], size))
 
@@ -106,9 +105,9 @@ class Budget:
         inside = [self._outside(count, size, tolerance) == 0 for count in flops.tolist()]
         return [base for base, met in zip(bases, inside, strict=True) if met]
 
-    def check(self, generator: np.random.Generator, tries: int) -> None:
+    def check(self, generator: np.random.Generator) -> None:
         """Refuse, before anything is trained, budgets that no base model meets and empty sizes."""
-        bases = [self.draw(generator, tries) for _ in range(32)]
+        bases = [self.draw(generator) for _ in range(32)]
         for size in range(len(self.scalings.stages)):
             if not any(self.feasible(base, size) for base in bases):
                 raise ValueError(self.empty(bases, size))
@@ -136,7 +135,6 @@ class Budgeted:
 
     budget: Budget
     weights: tuple[float, ...] | None
-    tries: int
 
     @cached_property
     def _probabilities(self) -> np.ndarray:
@@ -145,6 +143,6 @@ class Budgeted:
     def draw(self, generator: np.random.Generator) -> Sample:
         """Draw a size, a base model within its budget, and a strategy that meets the size's."""
         size = int(generator.choice(len(self._probabilities), p=self._probabilities))
-        base, options = self.budget.draw_of(generator, self.tries, size)
+        base, options = self.budget.draw_of(generator, size)
         strategy = options[int(generator.integers(len(options)))]
         return Sample(size, base, strategy, scale(self.budget.space, base, strategy))

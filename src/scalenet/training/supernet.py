@@ -34,7 +34,7 @@ def sampler(params: Params, task: Task, way: str) -> Draw:
     """Return how a way of sampling draws a network."""
     space, scaling, weights = params.space, params.scaling, params.supernet.stage_weights
     if way == "budgeted":
-        return Budgeted(Budget(space, scaling, task), weights, scaling.tries).draw
+        return Budgeted(Budget(space, scaling, task), weights).draw
     return Sampler(space, scaling, weights, way == "uniform").draw
 
 
@@ -69,8 +69,7 @@ def judge(params: Params, net: Elastic, train: Images, select: Images) -> watch.
     sizes = len(params.scaling.stages)
     ends = [tuple(float(i == size) for i in range(sizes)) for size in (0, sizes - 1)]
     networks = [
-        Budgeted(budget, weights, params.scaling.tries).draw(np.random.default_rng(0)).network
-        for weights in ends
+        Budgeted(budget, weights).draw(np.random.default_rng(0)).network for weights in ends
     ]
 
     def evaluator(network: Network, weights: Mapping[str, Tensor], calibration: list[Tensor]):
