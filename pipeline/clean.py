@@ -94,7 +94,7 @@ def _reason(root: Path, params: Params, stage: status.Standing | None, state: Pa
 def _elsewhere(root: Path, work: str) -> Iterator[str]:
     """Yield the keys that a stage (or a member) would go on from in workspaces that are kept."""
     for kept in workspaces.found(root):
-        copy = home(root) / workspaces.FOLDER / kept.name
+        copy = workspaces.root_in(root, kept.name)
         try:
             params = config.load(copy / "params.yaml")
             if work in STAGES or work in params.family:

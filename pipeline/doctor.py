@@ -167,7 +167,8 @@ def _left_over(root: Path) -> Iterator[Finding]:
             yield Finding(f"{what}, a run is in it")
         else:
             remedy = (
-                f"look at it in {copies / one.name}, then `scalenet clean --only workspaces --yes`"
+                f"look at it in {workspaces.root_in(root, one.name)}, then "
+                "`scalenet clean --only workspaces --yes`"
             )
             yield Finding(f"{what}, kept after a run that did not end well", remedy)
 

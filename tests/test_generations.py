@@ -438,7 +438,7 @@ def test_clean_frees_states_that_no_stage_goes_on_from(built, tmp_path, monkeypa
     root = Path(shutil.copytree(built, tmp_path / "project", ignore=left_out))
     params = config.load(root / "params.yaml")
     kept = Paths(root).state("S0", key_of(root, params, "S0"))
-    copy = root / workspaces.FOLDER / "a run that was cancelled"  # of the same family, other steps
+    copy = workspaces.root_in(root, "a run that was cancelled")  # of the same family, other steps
     shutil.copytree(built, copy, ignore=left_out)
     other = params.model_dump(mode="json")
     other["retrain"]["recipe"]["steps"] += 1

@@ -175,7 +175,7 @@ with servers.prefect(), get_client(sync_client=True) as client:
     names = servers.PREFECT_API_URL, servers.PREFECT_API_AUTH_STRING
     environment = os.environ | {name.name: name.value() for name in names}
     with subprocess.Popen([sys.executable, "-c", run], env=environment) as process:
-        while not list(Path(".state/workspaces").glob("*/params.yaml")):
+        while not list(Path(".state/workspaces").rglob("params.yaml")):
             assert process.poll() is None
             time.sleep(0.1)
         said = [states()]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import dvc
+from dvc.cli import main as commanded
+from dvc.repo import Repo
 from PIL import Image
 
 from scalenet.config import params as config
@@ -115,6 +119,72 @@ def test_images_that_dvc_has_are_those_of_the_revision(mine, monkeypatch):
         assert min(linked) > 1, "nothing is copied from DVC's cache"
 
 
+def prepare_reads(root: Path) -> dict[str, object]:
+    """Return what prepare depends on in a folder, by its name in dvc.lock, as DVC sees it."""
+    with contextlib.chdir(root), Repo(str(root)) as repo:
+        [stage] = repo.stage.collect("prepare")
+        return {dep.def_path: dep.get_hash().value for dep in stage.deps if dep.exists}
+
+
+@pytest.mark.parametrize("up", ["..", "../../.."])
+def test_images_beside_the_project_are_those_that_its_link_leads_to_now(mine, tmp_path, up):
+    """A link that is led to another release, as a scheduled run comes again and again."""
+    mine = Path(shutil.copytree(mine, tmp_path / "home/user/family"))
+    link = (mine / up).resolve() / "images"
+    for i, release in enumerate(("v1", "v2")):
+        shutil.copytree(mine / "photos", link.with_name(release))
+        Image.new("L", (8, 8), 100 + i).save(link.with_name(release) / "a/0.png")
+    params = settings.apply(mine, None, {"data.source": f"{up}/images"})
+    git(mine, "commit", "--quiet", "--all", "--message", "beside")
+    names = []
+    for release in ("v1", "v2"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(release)
+        with workspace(mine, "HEAD", release) as made:
+            bring(mine, made, params)
+            seen = made.root / params.data.source
+            assert (seen / "a/0.png").read_bytes() == (link / "a/0.png").read_bytes(), release
+            locked = [prepare_reads(folder) for folder in (mine, made.root)]
+            assert f"{up}/images" in locked[0] and locked[0] == locked[1], "as dvc.lock has them"
+        names.append(made.name)
+        shutil.rmtree(link.with_name("v1"), ignore_errors=True)
+    assert sorted(p.name for p in (mine / workspaces.FOLDER).glob("[!.]*")) == sorted(names)
+    assert [p.name for p in (mine / ".state").iterdir()] == ["workspaces"]
+    assert not (mine / "images").exists(), "nothing is written outside of workspaces"
+
+
+def test_a_name_that_leads_above_everything_is_refused(mine):
+    over = "/".join([".."] * len(mine.parts))
+    with workspace(mine, "HEAD", "run") as made:
+        params = settings.apply(made.root, None, {"data.source": f"{over}{mine}/photos"})
+        with pytest.raises(ValueError, match=rf"{mine}/photos: .*; give this absolute one"):
+            bring(mine, made, params)
+
+
+@pytest.mark.parametrize("kept", ["photos", "photos/a"])
+def test_images_that_dvc_lacks_of_the_revision_are_not_the_checkouts(mine, kept, monkeypatch):
+    """As in a clone that pulled one revision alone, and after `dvc gc -w`."""
+    monkeypatch.chdir(mine)
+    (mine / ".gitignore").write_text((mine / ".gitignore").read_text().replace("/photos/\n", ""))
+    said = [f"remote add --default r {mine.parent}/remote", f"add {kept}", "push"]
+    assert not any(commanded(line.split()) for line in said)
+    git(mine, "add", "--all")
+    git(mine, "commit", "--quiet", "--message", "first")
+    (mine / "photos/a/0.png").write_bytes((mine / "photos/b/1.png").read_bytes())
+    assert not any(commanded(line.split()) for line in (f"add {kept}", "gc --workspace --force"))
+    git(mine, "commit", "--quiet", "--all", "--message", "second")
+    params = config.load(mine / "params.yaml")
+    with workspace(mine, "HEAD~1", "run") as made:
+        with pytest.raises(ValueError, match=rf"^{kept} is under `dvc add`.*has not all") as error:
+            bring(mine, made, params)
+        advice = re.search("`dvc (fetch .*?)`", str(error.value))[1]
+        assert not commanded(advice.split())
+        bring(mine, made, params)
+        seen = made.root / "photos/a/0.png"
+        assert seen.read_bytes() != (mine / "photos/a/0.png").read_bytes()
+        assert not (made.root / kept).is_symlink()
+
+
 def test_a_project_that_begins_below_a_repository_is_under_its_git(mine, monkeypatch):
     monkeypatch.chdir(mine)
     (mine / "below").mkdir()
@@ -131,7 +201,7 @@ def test_a_project_in_a_folder_of_a_repository_has_its_copy_there(mine, monkeypa
     git(mine, "add", "--all")
     git(mine, "commit", "--quiet", "--message", "inner")
     with workspace(mine / "inner", "HEAD", "run") as made:
-        assert made.root == made.folder / "inner" and home(made.root) == mine / "inner"
+        assert made.root == made.clone / "inner" and home(made.root) == mine / "inner"
         assert (made.root / "params.yaml").exists()
 
 

@@ -2,7 +2,9 @@
 stays as it is.
 
 A workspace is a clone below the project's ``.state``, with the project's DVC cache, its tracking
-and what it resumes from. What a run makes comes back as a DVC experiment.
+and what it resumes from. In it the clone lies as deep, and below folders of the same names, as the
+repository does on this machine, so that what params.yaml names by ``..`` is in the workspace, too.
+What a run makes comes back as a DVC experiment.
 """
 
 from __future__ import annotations
@@ -37,10 +39,12 @@ LINKS = ["reflink", "hardlink", "symlink", "copy"]  # of DVC's files: nothing is
 
 
 class Workspace(NamedTuple):
-    """A copy of the project: its name, the project in it, its folder, and the commit it is of."""
+    """A copy of the project: its name, the project in it, the clone that holds that, the folder of
+    all of it, and the commit it is of."""
 
     name: str
     root: Path
+    clone: Path
     folder: Path
     commit: str
 
@@ -76,11 +80,23 @@ def workspace(root: Path, revision: str, run: str) -> Iterator[Workspace]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(_lock(folder)):
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier try of the same run
-        _git(there, "clone", "--quiet", "--shared", "--no-checkout", str(top), str(folder))
-        _git(folder, "checkout", "--quiet", "--detach", commit)
-        made = Workspace(name, folder / there.relative_to(top), folder, commit)
+        clone = _within(folder, top)
+        _git(there, "clone", "--quiet", "--shared", "--no-checkout", str(top), str(clone))
+        _git(clone, "checkout", "--quiet", "--detach", commit)
+        made = Workspace(name, _within(folder, there), clone, folder, commit)
         _share(there, made, shared)
         yield made
+
+
+def root_in(root: Path, name: str) -> Path:
+    """Return where the project lies in a workspace of that name."""
+    there = home(root)
+    return _within(there / FOLDER / name, there)
+
+
+def _within(folder: Path, path: Path) -> Path:
+    """Return where an absolute path is in a workspace's folder."""
+    return folder / path.relative_to(path.anchor)
 
 
 def _revision(there: Path, revision: str) -> tuple[Path, str]:
@@ -136,25 +152,55 @@ def _share(there: Path, made: Workspace, shared: dict[str, Any]) -> None:
 
 def bring(root: Path, made: Workspace, params: Params) -> None:
     """Bring what DVC has of the revision into a workspace, and lead what neither git nor DVC has
-    to where it lies in the project."""
-    there = home(root)
+    to where it lies in the project.
+
+    ``ValueError`` if DVC's cache lacks what the params name: what lies in the project may be
+    another revision's.
+    """
+    there, names = home(root), _outside(params)
     for name in ("dvc", "dvc_data"):  # not a line for each file that it has not
         logging.getLogger(name).setLevel(logging.ERROR)
     with Repo(str(made.root)) as repo:
         repo.checkout(allow_missing=True, force=True)
-    for name in _outside(params):
+        for name in names:
+            if lacks := _lacking(repo, name):
+                raise ValueError(
+                    f"{lacks} is under `dvc add`, and DVC's cache has not all that revision "
+                    f"{made.short} has of it; `dvc fetch --all-commits {lacks}` in {there} brings "
+                    "it from the DVC remote"
+                )
+    for name in names:
         place = made.root / name
         if not place.exists() and (there / name).exists():
             _lead(made, place, (there / name).resolve())
 
 
+def _lacking(repo: Repo, name: str) -> str | None:
+    """Return what was put under DVC of a file or folder, as a whole or in part, and was not checked
+    out: DVC leaves out what its cache has not whole."""
+    wanted = Path(repo.root_dir, name).resolve()
+    for out in repo.index.outs:
+        added = Path(out.fs_path)
+        related = added.is_relative_to(wanted) or wanted.is_relative_to(added)
+        if out.stage.is_data_source and related and not added.exists():
+            return os.path.relpath(added, repo.root_dir)
+    return None
+
+
 def _lead(made: Workspace, place: Path, target: Path) -> None:
     """Make a link in a workspace that git does not see: ignored folders are no links to it."""
+    place = place.parent.resolve() / place.name
+    if not place.is_relative_to(made.folder.resolve()):
+        raise ValueError(
+            f"{target}: the name that params.yaml has for it leads out of a copy of the project; "
+            "give this absolute one"
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(target)
-    if place.is_relative_to(made.folder):
-        with (made.folder / ".git" / "info" / "exclude").open("a") as file:
-            file.write(f"/{place.relative_to(made.folder).as_posix()}\n")
+    clone = made.clone.resolve()
+    if place.is_relative_to(clone):
+        with (clone / ".git" / "info" / "exclude").open("a") as file:
+            file.write(f"/{place.relative_to(clone).as_posix()}\n")
 
 
 def _outside(params: Params) -> list[str]:
@@ -175,7 +221,7 @@ def save(root: Path, made: Workspace, stages: list[str]) -> None:
                 f"{made.name}: DVC cannot save it as an experiment: {error}"
             ) from error
     reference = f"refs/exps/{made.commit[:2]}/{made.commit[2:]}/{made.name}"
-    _git(home(root), "fetch", "--quiet", str(made.folder), f"+{reference}:{reference}")
+    _git(home(root), "fetch", "--quiet", str(made.clone), f"+{reference}:{reference}")
 
 
 # --- those that are there -------------------------------------------------------------------------
