@@ -7,25 +7,24 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import mlflow
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from requests import RequestException
-from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from scalenet.config.away import Unavailable, masked
 from scalenet.config.params import Params
 from scalenet.pipeline import environment, home
 from scalenet.pipeline.address import ENCODE, credentials, hidden
+from scalenet.pipeline.remember import database
 from scalenet.pipeline.runs.alone import place
 
 OWN = (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException)  # faults of MLflow alone
@@ -39,12 +38,6 @@ PATIENCE = {  # of the first contact with a server, so that a wrong address is t
     "PGCONNECT_TIMEOUT": "4",
 }
 CONNECTING = Lock()  # one thread at a time: MLflow's address and patience are the process's
-PLACES = {  # columns in which MLflow's database keeps absolute paths
-    "experiments": "artifact_location",
-    "runs": "artifact_uri",
-    "logged_models": "artifact_location",
-    "model_versions": "storage_location",
-}
 
 
 def local_database(root: Path) -> Path | None:
@@ -54,19 +47,8 @@ def local_database(root: Path) -> Path | None:
 
 def uri(root: Path) -> str:
     """Return MLFLOW_TRACKING_URI, or the URI of the project's own SQLite file."""
-    database = local_database(root)
-    if database is None:
-        return os.environ["MLFLOW_TRACKING_URI"]
-    return _address(database)
-
-
-def _address(database: Path) -> str:
-    """Return the URI of an SQLite file, whatever its folders are called."""
-    plain = f"sqlite:///{database}"
-    if make_url(plain).database == str(database):
-        return plain
-    # with the driver's name MLflow makes no folder that is called as the quoted path
-    return URL.create("sqlite+pysqlite", database=str(database)).render_as_string()
+    own = local_database(root)
+    return os.environ["MLFLOW_TRACKING_URI"] if own is None else database.address(own)
 
 
 def connect(root: Path) -> MlflowClient:
@@ -77,10 +59,10 @@ def connect(root: Path) -> MlflowClient:
 
 
 def _connect(root: Path) -> MlflowClient:
-    address, database = uri(root), local_database(root)
+    address, own = uri(root), local_database(root)
     try:
-        if database:
-            _ready(database)
+        if own:
+            database.ready(own)
         with environment(PATIENCE):
             _reach(address)
             use(address)
@@ -92,16 +74,16 @@ def _connect(root: Path) -> MlflowClient:
             f"database's driver; `pip install {error.name}`, or give another address"
         ) from error
     except (*AWAY, ValueError) as error:
-        raise _refusal(address, database, error) from error
+        raise _refusal(address, own, error) from error
     return client
 
 
-def _refusal(address: str, database: Path | None, error: Exception) -> ValueError:
+def _refusal(address: str, own: Path | None, error: Exception) -> ValueError:
     """Say why MLflow cannot be used, and what to change: what its address is taken for may hold a
     part of a password, and is not shown."""
     reason = _cleaned(str(error)).splitlines()[0][:300]
-    if database:
-        return Unavailable(f"{database}: {reason}; {_remedy(database, reason)}")
+    if own:
+        return Unavailable(f"{own}: {reason}; {_remedy(own, reason)}")
     if _is_misread(address) or not isinstance(error, AWAY):
         return ValueError(
             f"MLFLOW_TRACKING_URI {hidden(address)} is no address that can be read; give "
@@ -190,52 +172,6 @@ def use(address: str) -> None:
     with environment({"MLFLOW_TRACKING_URI": address, "MLFLOW_REGISTRY_URI": address}):
         mlflow.set_tracking_uri(address)
         mlflow.set_registry_uri(address)
-
-
-# --- the project's own database -------------------------------------------------------------------
-
-
-def _ready(database: Path) -> None:
-    """Make the database if there is none, and mend its paths if the project's folder was moved."""
-    state = database.parent / ".state"
-    state.mkdir(parents=True, exist_ok=True)
-    with FileLock(state / "mlflow.lock"):
-        if not database.exists():
-            _create(database, state)
-        with closing(sqlite3.connect(database, timeout=20)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")  # a fifth quicker; readers do not wait
-            _relocate(connection, database.parent)
-
-
-def _create(database: Path, state: Path) -> None:
-    """Make the database beside its place and rename it: one that is half made never opens again."""
-    begun = state / "mlflow.db.tmp"
-    begun.unlink(missing_ok=True)
-    MlflowClient(_address(begun)).search_experiments(max_results=1)
-    with closing(sqlite3.connect(begun)) as connection:
-        default = (database.parent / "mlruns" / "0").as_uri()
-        connection.execute("UPDATE experiments SET artifact_location = ?", (default,))
-        connection.commit()
-    begun.chmod(begun.stat().st_mode & ~0o007)  # results are for who may, whatever the umask
-    begun.replace(database)
-
-
-def _relocate(connection: sqlite3.Connection, folder: Path) -> None:
-    """Point the paths of a project that was moved or copied at where it lies now."""
-    here = folder.as_uri()
-    found = connection.execute(
-        "SELECT artifact_location FROM experiments WHERE experiment_id = 0"  # the default's
-        " AND artifact_location LIKE 'file://%/mlruns/0'"
-    ).fetchall()
-    for there in {location.removesuffix("/mlruns/0") for (location,) in found}:
-        if there != here:
-            for table, column in PLACES.items():
-                connection.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
-                    f" WHERE substr({column}, 1, ?) = ?",
-                    (here, len(there) + 1, len(there) + 8, f"{there}/mlruns/"),
-                )
-    connection.commit()
 
 
 # --- experiments ----------------------------------------------------------------------------------

@@ -221,7 +221,7 @@ def test_who_holds_the_database_is_to_be_waited_for(tmp_path, monkeypatch):
     def held(database):
         raise sqlite3.OperationalError("database is locked")
 
-    monkeypatch.setattr(stores, "_ready", held)
+    monkeypatch.setattr(stores.database, "ready", held)
     assert "another process holds it" in refused(tmp_path)
 
 

@@ -1,0 +1,71 @@
+"""The project's own database of MLflow's: made whole or not at all, mended where the folder was
+moved."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from sqlalchemy import URL, make_url
+
+PLACES = {  # columns in which MLflow's database keeps absolute paths
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+}
+
+
+def address(database: Path) -> str:
+    """Return the URI of an SQLite file, whatever its folders are called."""
+    plain = f"sqlite:///{database}"
+    if make_url(plain).database == str(database):
+        return plain
+    # with the driver's name MLflow makes no folder that is called as the quoted path
+    return URL.create("sqlite+pysqlite", database=str(database)).render_as_string()
+
+
+def ready(database: Path) -> None:
+    """Make the database if there is none, and mend its paths if the project's folder was moved."""
+    state = database.parent / ".state"
+    state.mkdir(parents=True, exist_ok=True)
+    with FileLock(state / "mlflow.lock"):
+        if not database.exists():
+            _create(database, state)
+        with closing(sqlite3.connect(database, timeout=20)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")  # a fifth quicker; readers do not wait
+            _relocate(connection, database.parent)
+
+
+def _create(database: Path, state: Path) -> None:
+    """Make the database beside its place and rename it: one that is half made never opens again."""
+    begun = state / "mlflow.db.tmp"
+    begun.unlink(missing_ok=True)
+    MlflowClient(address(begun)).search_experiments(max_results=1)
+    with closing(sqlite3.connect(begun)) as connection:
+        default = (database.parent / "mlruns" / "0").as_uri()
+        connection.execute("UPDATE experiments SET artifact_location = ?", (default,))
+        connection.commit()
+    begun.chmod(begun.stat().st_mode & ~0o007)  # results are for who may, whatever the umask
+    begun.replace(database)
+
+
+def _relocate(connection: sqlite3.Connection, folder: Path) -> None:
+    """Point the paths of a project that was moved or copied at where it lies now."""
+    here = folder.as_uri()
+    found = connection.execute(
+        "SELECT artifact_location FROM experiments WHERE experiment_id = 0"  # the default's
+        " AND artifact_location LIKE 'file://%/mlruns/0'"
+    ).fetchall()
+    for there in {location.removesuffix("/mlruns/0") for (location,) in found}:
+        if there != here:
+            for table, column in PLACES.items():
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
+                    f" WHERE substr({column}, 1, ?) = ?",
+                    (here, len(there) + 1, len(there) + 8, f"{there}/mlruns/"),
+                )
+    connection.commit()
