@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from scalenet.pipeline import REFUSED
 from scalenet.pipeline.cli import InProject
 
 
@@ -25,7 +26,7 @@ def command() -> None:
     from scalenet.pipeline.models import deployment
     from scalenet.pipeline.remember import reports, stores
 
-    root, refused, shown = Path.cwd(), [], set()
+    root, refused, shown = Path.cwd(), 0, set()
     params = config.load(root / "params.yaml")
     try:
         waiting = reports.waiting(root)
@@ -35,7 +36,8 @@ def command() -> None:
             except Unavailable:
                 raise
             except ValueError as error:
-                refused.append(reports.stays(folder, error))
+                click.echo(reports.stays(folder, error), err=True)
+                refused = REFUSED
             else:
                 told = [f"{folder.name}  delivered to MLflow"] if folder in waiting else []
                 _say([*told, said], shown)
@@ -46,8 +48,7 @@ def command() -> None:
             f"MLflow could not be told everything ({stores.why(error)}); nothing is lost: mend "
             "that, and `scalenet register` goes on"
         ) from error
-    if refused:
-        raise ValueError("\n".join(refused))
+    raise SystemExit(refused)
 
 
 def _say(lines: list[str], shown: set[str]) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 
 from scalenet.config.away import Unavailable
 from scalenet.config.params import Params
@@ -68,7 +67,7 @@ class Candidates:
         """Make the runs of the candidates that are there; stop after so many seconds."""
         if not self.records:
             return
-        if self.runs is None:
+        if self.runs is None or self.runs.search_run != search_run:
             name = stores.candidate_experiment(self.params)
             experiment = stores.experiment_id(client, self.root, name)
             self.runs = Runs(client, experiment, self.key, search_run)
@@ -127,14 +126,7 @@ class Runs:
     def _search(self, run_id: str) -> Run | None:
         """Return the run of a search, None if it is there no more; MLflow is asked once."""
         if run_id not in self.owners:
-            try:
-                found = self.client.get_run(run_id)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                found = None
-            deleted = found is None or found.info.lifecycle_stage != "active"
-            self.owners[run_id] = None if deleted else found
+            self.owners[run_id] = stores.active_run(self.client, run_id)
         return self.owners[run_id]
 
     def _all(self) -> Iterator[Run]:

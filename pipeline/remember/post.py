@@ -154,10 +154,10 @@ class Post:
                 if not self._deliver(folder):
                     return
             except ValueError as error:
-                self.say(stays(folder, error))  # and the others are delivered
+                self.say(str(error))  # and the others are delivered
 
     def _deliver(self, folder: Path) -> bool:
-        """Deliver a report; False if MLflow is away."""
+        """Deliver a report; False if MLflow is away, ``ValueError`` if it refuses this one."""
         if self.client() is None:
             return False
         try:
@@ -166,5 +166,7 @@ class Post:
         except (Unavailable, *stores.AWAY) as error:
             self.lost(error)
             return False
+        except ValueError as error:
+            raise ValueError(stays(folder, error)) from error
         self._took()
         return True

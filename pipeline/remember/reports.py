@@ -80,13 +80,15 @@ class Report:
                 return
 
     def _tell(self, client: MlflowClient) -> None:
-        if self.run is None:
-            root = self.post.root
-            end_abandoned(client, root, self.params, self.tags.get("key"))
-            about = (self.params, self.stage, self.member)
-            self.run = tracking.begin_run(client, root, *about, self.tags)
         with self.guard:
             batch = self.metrics[: tracking.BATCH["metrics"]]
+        if self.run is None:
+            end_abandoned(client, self.post.root, self.params, self.tags.get("key"))
+        elif not batch and not self.candidates.records:
+            return
+        if self.run is None or stores.active_run(client, self.run) is None:  # somebody deleted it
+            about = (self.params, self.stage, self.member)
+            self.run = tracking.begin_run(client, self.post.root, *about, self.tags)
         if batch:
             client.log_batch(self.run, metrics=[Metric(*row) for row in batch])
             with self.guard:
@@ -112,7 +114,7 @@ class Report:
             begun.rename(whole)
         with self.guard:
             metrics = list(self.metrics)
-        content = {"status": status, "stage": self.stage, "member": self.member, "run": self.run}
+        content = {"status": status, "stage": self.stage, "member": self.member}
         content |= {"began": self.began, "ended": _now(), "key": self.candidates.key}
         content |= {"params": self.params.model_dump(mode="json"), "tags": self.tags}
         content |= {"place": late.place_of(self.post.root), "metrics": metrics}
@@ -214,16 +216,16 @@ def deliver(root: Path, folder: Path) -> str:
     Return what there is to say of it, if anything.
 
     ``Unavailable``, or one of ``stores.AWAY``, if MLflow is: whatever it has by then it is not told
-    again.
+    again. Another ``ValueError`` if it is there, and refuses this report.
     """
-    with FileLock(folder_of(root) / "lock"):
+    with FileLock(folder_of(root) / "lock"), stores.refusing():
         there = [file for file in (folder / CONTENT, folder / TOLD) if file.exists()]
         if not there:
             return ""
         content = files.read_json(there[0])
         params = config.parse(content["params"], str(there[0]))
         client, said = stores.connect(root), ""
-        if there[0].name == CONTENT:
+        if there[0].name == CONTENT or stores.active_run(client, content["run"]) is None:
             content["run"] = _told(client, root, folder, params, content)
         if content["stage"] == "publish" and content["status"] == "FINISHED":
             said = late.register(client, root, folder, params, content)
@@ -239,9 +241,10 @@ def deliver(root: Path, folder: Path) -> str:
 def _told(
     client: MlflowClient, root: Path, folder: Path, params: Params, content: Mapping[str, Any]
 ) -> str:
-    """Tell MLflow of a stage what it lacks, and that it ended; return its run."""
+    """Tell MLflow of a stage what it lacks, and that it ended; return its run, which is made anew
+    if somebody deleted it, or if the store is another one by now."""
     stage, member, tags = content["stage"], content["member"], content["tags"]
-    run = content["run"] or tracking.begin_run(client, root, params, stage, member, tags)
+    run = tracking.begin_run(client, root, params, stage, member, tags)
     tracking.log_params(client, run, tracking.stage_params(params, stage, member))
     tracking.log_metrics(client, run, [Metric(*row) for row in content["metrics"]])
     if content["key"]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -29,6 +30,8 @@ from scalenet.pipeline.runs.alone import place
 
 OWN = (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException)  # faults of MLflow alone
 AWAY = (*OWN, OSError)  # what an absent store raises
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+NEVER = (MISSING, "INVALID_PARAMETER_VALUE")  # answers of a store that is there, to one report
 REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")  # of a server that does not take our secret
 PATIENCE = {  # of the first contact with a server, so that a wrong address is told in seconds
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -156,6 +159,17 @@ def _remedy(database: Path, reason: str) -> str:
     return "free space on that disk, and make the folder one that you may write; then run it again"
 
 
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Tell what MLflow takes as little later from a store that is away: ``ValueError``."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in NEVER:
+            raise
+        raise ValueError(f"MLflow refuses it ({why(error)})") from error
+
+
 def insist(change: Callable[..., None], *what: Any) -> None:
     """Set a tag or an alias, twice if need be: MLflow inserts what it did not find, and fails if
     somebody else inserted it meanwhile."""
@@ -201,6 +215,17 @@ def own_runs(client: MlflowClient, root: Path, experiment: str, status: str) -> 
     whose = "LIKE '%'" if local_database(root) else f"= '{place(root)}'"
     wanted = f"attributes.status = '{status}' and tags.place {whose}"
     return client.search_runs([experiment], wanted, order_by=["attributes.start_time DESC"])
+
+
+def active_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run; None if it was deleted, or is another store's."""
+    try:
+        found = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != MISSING:
+            raise
+        return None
+    return found if found.info.lifecycle_stage == "active" else None
 
 
 def experiment_id(client: MlflowClient, root: Path, name: str) -> str:

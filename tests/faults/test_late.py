@@ -84,6 +84,17 @@ def test_a_family_that_lies_nowhere_waits_until_somebody_has_it(built, home, mad
     assert publishing(home).data.tags[page.GENERATION] == name
 
 
+def test_a_family_whose_run_was_deleted_is_registered_all_the_same(built, home, made, monkeypatch):
+    name = publish_while_away(made, monkeypatch)
+    shutil.rmtree(made)
+    next_run(home)
+    stores.connect(home).delete_run(publishing(home).info.run_id)
+    shutil.copytree(built / "artifacts", home / "artifacts")
+    code, said, _ = verb(home, "register")
+    assert code == 0 and f"generation {name} is deployed" in said
+    assert publishing(home).data.tags[page.GENERATION] == name
+
+
 def test_a_run_registers_the_family_of_another_that_still_has_it(home, made, monkeypatch):
     name = publish_while_away(made, monkeypatch)
     [folder] = reports.waiting(home)
