@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PERIOD = 2.0  # seconds between two deliveries of the figures of a stage that runs
 NICE = 10
-CONTENT = "report.json"  # written last: a folder that has it is a whole report
+CONTENT = "report.json"  # a folder that has it is a whole report
 TOLD = "unregistered.json"  # instead of it, when MLflow lacks the registration alone
 JOURNAL = "candidates.jsonl"
 COPIED = (*tracking.SHOWN, ".svg", ".html")  # of a stage's documents; others are DVC's alone
@@ -99,26 +99,29 @@ class Report:
         """Keep on disk what MLflow lacks when the stage is over; another call says another
         status."""
         self.ended.set()
-        paths, whole = Paths(self.post.root), self.folder
-        begun = whole.with_name(f".{whole.name}")
-        for old in whole.parent.glob(f".*-{self.member or self.stage}"):
-            shutil.rmtree(old, ignore_errors=True)  # a process was killed while it wrote it
-        if not whole.exists():
-            begun.mkdir(parents=True)
-            if status == "FINISHED":
-                for folder in tracking.folders(paths, self.stage, self.member):
-                    _link(folder, begun / folder.relative_to(paths.root))
-                _link(paths.data, begun / "artifacts" / "data")
-            if self.candidates.path:
-                shutil.copyfile(self.candidates.path, begun / JOURNAL)
-            begun.rename(whole)
+        if self.folder.exists():
+            self._write(self.folder, status)
+            return
+        paths, begun = Paths(self.post.root), _partial(self.folder)
+        shutil.rmtree(begun, ignore_errors=True)  # a disk was full when it was written first
+        begun.mkdir(parents=True)
+        if status == "FINISHED":
+            for folder in tracking.folders(paths, self.stage, self.member):
+                _link(folder, begun / folder.relative_to(paths.root))
+            _link(paths.data, begun / "artifacts" / "data")
+        if self.candidates.path:
+            shutil.copyfile(self.candidates.path, begun / JOURNAL)
+        self._write(begun, status)
+        begun.rename(self.folder)
+
+    def _write(self, folder: Path, status: str) -> None:
         with self.guard:
             metrics = list(self.metrics)
         content = {"status": status, "stage": self.stage, "member": self.member}
         content |= {"began": self.began, "ended": _now(), "key": self.candidates.key}
         content |= {"params": self.params.model_dump(mode="json"), "tags": self.tags}
         content |= {"place": late.place_of(self.post.root), "metrics": metrics}
-        files.write_json(whole / CONTENT, content)
+        files.write_json(folder / CONTENT, content)
 
 
 def step_back() -> None:
@@ -173,6 +176,16 @@ def unregistered(root: Path) -> list[str]:
     return [late.waits(folder, files.read_json(folder / TOLD)) for folder in to_register(root)]
 
 
+def _waits(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (CONTENT, TOLD))
+
+
+def _partial(folder: Path) -> Path:
+    """Name a report that this process makes or removes: nobody else takes it for one, and if this
+    process is killed, `scalenet clean` frees it."""
+    return folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+
+
 def _link(source: Path, target: Path) -> None:
     """Keep the small documents of a folder as they are now: no stage changes a file in place."""
     target.mkdir(parents=True, exist_ok=True)
@@ -203,7 +216,7 @@ def end_abandoned(client: MlflowClient, root: Path, params: Params, own: str | N
     for run in stores.own_runs(client, root, experiment, "RUNNING"):
         work = run.data.tags.get("member") or run.data.tags.get("stage")
         key, report = run.data.tags.get("key"), run.data.tags.get("report", "none")
-        if not work or not key or (folder_of(root) / report).exists():
+        if not work or not key or _waits(folder_of(root) / report):
             continue
         if key == own or not is_held(root, work, key):
             client.set_terminated(run.info.run_id, "KILLED")
@@ -233,8 +246,7 @@ def deliver(root: Path, folder: Path) -> str:
             files.write_json(folder / TOLD, content)
             (folder / CONTENT).unlink(missing_ok=True)
             return late.waits(folder, content) if there[0].name == CONTENT else ""
-        delivered = folder.rename(folder.with_name(f".{folder.name}"))
-        shutil.rmtree(delivered)
+        shutil.rmtree(folder.rename(_partial(folder)))
         return said
 
 

@@ -1,5 +1,5 @@
-"""Reports that MLflow does not take as they are: each is made good or named, and keeps no other
-back."""
+"""Reports that MLflow does not take as they are, that two runs keep at once, or over which one is
+killed: each is made good or named, and harms no other."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from conftest import verb
 from test_late import next_run
 from test_mlflow_away import reported, training, wait_for
 
+from scalenet.pipeline import clean
 from scalenet.pipeline.remember import reports, stores
-from scalenet.pipeline.remember.reports import waiting
+from scalenet.pipeline.remember.post import Post
+from scalenet.pipeline.remember.reports import Report, waiting
+from scalenet.training.loop import ignore
 
 AWAY = "http://127.0.0.1:9"
 
@@ -96,3 +99,44 @@ def test_a_report_that_mlflow_refuses_is_named_and_the_others_are_delivered(ther
     assert code == 2 and said in told and "MLflow could not be told" not in told
     subprocess.run(shlex.split(re.search("`(rm .*?)` gives it up", said)[1]), check=True)
     assert next_run(root) == []
+
+
+def test_two_runs_that_keep_reports_at_once_leave_each_others_whole(there, monkeypatch):
+    root, params = there
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
+    training(root, 2)(root, "supernet", None, ignore, params)
+    one = Report(Post(root, print), params, "supernet", None, {})
+    wait_for(lambda: reports._now() > one.began)  # a report's name begins with its moment
+    another, link = Report(Post(root, print), params, "supernet", None, {}), reports._link
+
+    def meanwhile(*folders):
+        link(*folders)
+        monkeypatch.setattr(reports, "_link", link)
+        another.keep("FINISHED")
+
+    monkeypatch.setattr(reports, "_link", meanwhile)
+    one.keep("FINISHED")
+    assert waiting(root) == [one.folder, another.folder]
+    for folder in waiting(root):
+        assert (folder / "artifacts/supernet/training.csv").exists(), folder
+
+
+def test_a_run_whose_process_was_killed_while_it_kept_the_report_does_not_seem_to_run(
+    there, monkeypatch
+):
+    root, params = there
+    report = Report(Post(root, print), params, "supernet", None, {"key": "k"})
+    wait_for(lambda: report.run)
+
+    def killed(*_):
+        raise InterruptedError
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(reports.files, "write_json", killed)
+        report.keep("FINISHED")
+    reports.end_abandoned(stores.connect(root), root, params, None)
+    assert [run.info.status for run in runs_of(root, params)] == ["KILLED"]
+    monkeypatch.setattr(clean.psutil, "pid_exists", lambda number: False)
+    [left] = clean.left_over(root)
+    assert report.folder.name in left.what and left.free() == ""
+    assert not [path for path in reports.folder_of(root).iterdir() if path.name != "lock"]
