@@ -14,6 +14,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from scalenet.config import yamlfile
 from scalenet.config.params import Params, parse, read_yaml
+from scalenet.pipeline import home
 from scalenet.pipeline.project import DEFAULTS, PRESETS
 from scalenet.pipeline.runs.alone import Say
 from scalenet.records.files import sha256, write_bytes
@@ -137,7 +138,8 @@ def _told(preset: str, keys: list[str], kept: list[str]) -> str:
 def _named(root: Path, key: str, value: Any) -> Any:
     """Return a value to set: for a file of weights to start from, its name and its digest."""
     if key == "supernet.init" and isinstance(value, str):
-        return {"file": value, "sha256": sha256(root / value)}
+        there = root if (root / value).exists() else home(root)  # a workspace has it only later
+        return {"file": value, "sha256": sha256(there / value)}
     return value
 
 

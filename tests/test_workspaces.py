@@ -22,6 +22,7 @@ from scalenet.pipeline.runs import workspaces
 from scalenet.pipeline.runs.alone import alone, is_held
 from scalenet.pipeline.runs.scheduled import changes
 from scalenet.pipeline.runs.workspaces import bring, found, remove, save, workspace
+from scalenet.records.files import sha256
 from scalenet.training.loop import ignore
 
 ROOT = Path(__file__).parent.parent
@@ -183,6 +184,19 @@ def test_images_that_dvc_lacks_of_the_revision_are_not_the_checkouts(mine, kept,
         seen = made.root / "photos/a/0.png"
         assert seen.read_bytes() != (mine / "photos/a/0.png").read_bytes()
         assert not (made.root / kept).is_symlink()
+
+
+@pytest.mark.parametrize("name", ["weights/base.pt", "../base.pt"])
+def test_weights_that_lie_in_the_project_alone_are_those_to_start_from(mine, name):
+    (mine / name).parent.mkdir(exist_ok=True)
+    (mine / name).write_bytes(b"weights")
+    with workspace(mine, "HEAD", "run") as made:
+        params = settings.apply(made.root, None, changes(f"supernet.init={name}"))
+        assert params.supernet.init.sha256 == sha256(mine / name)
+        bring(mine, made, params)
+        assert (made.root / name).read_bytes() == b"weights"
+        with pytest.raises(ValueError, match=r"other.pt: cannot be read"):
+            settings.apply(made.root, None, changes("supernet.init=other.pt"))
 
 
 def test_a_project_that_begins_below_a_repository_is_under_its_git(mine, monkeypatch):
