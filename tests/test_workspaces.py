@@ -12,6 +12,7 @@ import pytest
 from conftest import dvc
 from dvc.cli import main as commanded
 from dvc.repo import Repo
+from mlflow.artifacts import load_text
 from PIL import Image
 
 from scalenet.config import params as config
@@ -102,6 +103,22 @@ def test_a_state_on_another_disk_is_the_projects_own(mine, disk, monkeypatch):
         made_there = made.root.resolve()  # as a process in it sees it
         assert made_there.is_relative_to(there) and home(made_there) == mine
         assert [kept.name for kept in found(mine)] == [made.name]
+
+
+@pytest.mark.parametrize("file", ["mlflow.db", "other.db?timeout=30"])
+def test_a_database_by_a_relative_address_outlives_the_copy(mine, file, monkeypatch):
+    """README's address, exported before a worker is started."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+    with workspace(mine, "HEAD", "run") as made:
+        monkeypatch.chdir(made.root)  # as the run does
+        client = stores.connect(made.root)
+        run = client.create_run(stores.experiment_id(client, made.root, "mine")).info.run_id
+        client.log_text(run, "kept", "said.txt")
+    monkeypatch.chdir(mine)
+    workspaces.drop(made.folder)
+    assert (mine / file.partition("?")[0]).exists()
+    [file] = stores.connect(mine).list_artifacts(run)
+    assert load_text(f"runs:/{run}/{file.path}") == "kept"
 
 
 def test_images_that_dvc_has_are_those_of_the_revision(mine, monkeypatch):

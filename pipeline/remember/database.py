@@ -1,8 +1,9 @@
-"""The project's own database of MLflow's: made whole or not at all, mended where the folder was
-moved."""
+"""MLflow's SQLite files: where an address has them; the project's own is made whole or not at all,
+and mended where the folder was moved."""
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +27,21 @@ def address(database: Path) -> str:
         return plain
     # with the driver's name MLflow makes no folder that is called as the quoted path
     return URL.create("sqlite+pysqlite", database=str(database)).render_as_string()
+
+
+def file_of(given: str) -> Path | None:
+    """Return the SQLite file of an address; None if it is another store's."""
+    named = make_url(given).database if re.match(r"sqlite(\+\w+)?:///", given) else None
+    return None if not named or named.startswith((":memory:", "file:")) else Path(named)
+
+
+def absolute(given: str, folder: Path) -> str:
+    """Return an address; of an SQLite file whose path is relative, that below a folder."""
+    file = file_of(given)
+    if file is None or file.is_absolute():
+        return given
+    _, mark, query = given.partition("?")
+    return f"{address(folder / file)}{mark}{query}"
 
 
 def ready(database: Path) -> None:

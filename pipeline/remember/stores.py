@@ -33,6 +33,7 @@ AWAY = (*OWN, OSError)  # what an absent store raises
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 NEVER = (MISSING, "INVALID_PARAMETER_VALUE")  # answers of a store that is there, to one report
 REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")  # of a server that does not take our secret
+OWN_FILE = "mlflow.db"  # in the project's folder
 PATIENCE = {  # of the first contact with a server, so that a wrong address is told in seconds
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
@@ -45,13 +46,17 @@ CONNECTING = Lock()  # one thread at a time: MLflow's address and patience are t
 
 def local_database(root: Path) -> Path | None:
     """Return the project's own SQLite file, or None if MLFLOW_TRACKING_URI names another store."""
-    return None if os.environ.get("MLFLOW_TRACKING_URI") else home(root) / "mlflow.db"
+    own = home(root) / OWN_FILE
+    return own if database.file_of(uri(root)) == own else None
 
 
 def uri(root: Path) -> str:
-    """Return MLFLOW_TRACKING_URI, or the URI of the project's own SQLite file."""
-    own = local_database(root)
-    return os.environ["MLFLOW_TRACKING_URI"] if own is None else database.address(own)
+    """Return MLFLOW_TRACKING_URI, or the URI of the project's own SQLite file.
+
+    Relative paths are the project's: a scheduled run works in a folder that is removed.
+    """
+    own = database.address(home(root) / OWN_FILE)
+    return database.absolute(os.environ.get("MLFLOW_TRACKING_URI") or own, home(root))
 
 
 def connect(root: Path) -> MlflowClient:
@@ -233,8 +238,8 @@ def experiment_id(client: MlflowClient, root: Path, name: str) -> str:
     deleted."""
     known = client.get_experiment_by_name(name)
     if known is None:
-        local = local_database(root)
-        location = (local.parent / "mlruns" / name).as_uri() if local else None
+        file = database.file_of(uri(root))
+        location = (file.parent / "mlruns" / name).as_uri() if file else None
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException as error:
