@@ -152,6 +152,7 @@ def _own() -> Iterator[dict]:
         said, say = spawned.Pipe(duplex=False)
         server = spawned.Process(target=_serve, args=(listener, say), daemon=True)
         settings = {"PREFECT_SERVER_API_AUTH_STRING": secret, "PREFECT_UI_ENABLED": "0"}
+        settings["PREFECT_SERVER_API_BASE_PATH"] = "/api"  # the user's is for a server of theirs
         with environment(settings), kept_from_children():
             server.start()
         say.close()

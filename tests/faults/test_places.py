@@ -246,6 +246,14 @@ def test_our_own_server_that_cannot_start_says_why(tmp_path):
     assert "ERROR" not in done.stderr, "the server itself says nothing"
 
 
+def test_our_own_server_is_where_we_look_whatever_is_set_for_another(tmp_path):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    kept |= {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_API_BASE_PATH": "/v2/api"}
+    command = [sys.executable, "-c", START]
+    done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout, done.stderr[-2000:]
+
+
 @pytest.mark.parametrize("name", ["HOME", "PREFECT_HOME"])
 def test_a_home_that_cannot_be_is_one_line_that_names_it(tmp_path, monkeypatch, capsys, name):
     (tmp_path / "file").write_text("")
