@@ -20,6 +20,7 @@ from scalenet.config import params as config
 from scalenet.records import files
 from scalenet.records.emit import Emit
 from scalenet.records.paths import Paths
+from scalenet.records.shortage import ran_out
 
 PACKAGE, HERE = Path(scalenet.__file__).parent, Path(__file__).parent
 FEW = 4  # changes that a line names
@@ -137,8 +138,6 @@ def _enough_memory(stage: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        from scalenet.nets.memory import ran_out  # and torch, which a stage has loaded
-
         if not ran_out(error):
             raise
         raise ValueError(f"{stage}: {MEMORY}") from error

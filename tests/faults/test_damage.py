@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +17,7 @@ from torch import nn
 from scalenet.config.recipe import Recipe
 from scalenet.records import journal, tensors
 from scalenet.records.journal import Journal
-from scalenet.training import loop
+from scalenet.training import loop, watch
 
 BITS = random.Random(0)
 
@@ -69,6 +75,94 @@ def test_damage_to_a_checkpoint_is_told_by_name_and_nothing_is_lost(params, tmp_
     [notice] = [record["text"] for record in told if record["event"] == "notice"]
     assert str(file) in notice and "begins anew" in notice
     assert file.with_name("checkpoint.pt.damaged").exists()
+
+
+# --- what the machine refuses, and the file is sound ----------------------------------------------
+
+REFUSED = [
+    OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+    OSError(errno.EIO, os.strerror(errno.EIO)),
+    PermissionError(errno.EACCES, os.strerror(errno.EACCES)),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", REFUSED, ids=lambda error: str(error)[:12])
+def test_a_checkpoint_that_the_machine_cannot_read_now_is_gone_on_from_later(
+    params, tmp_path, monkeypatch, error
+):
+    recipe = params.retrain.recipe
+    whole, _ = trained(recipe, None)
+    trained(recipe, tmp_path, steps=recipe.checkpoint + 1)
+    file = tmp_path / loop.CHECKPOINT
+    content = file.read_bytes()
+
+    def refuse(*arguments, **options):
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises((ValueError, type(error))) as raised:
+        patch.setattr(torch, "load", refuse)
+        trained(recipe, tmp_path)
+    if isinstance(error, OSError):
+        line = str(raised.value)
+        assert line.startswith(f"{file}: cannot be read ({error.strerror}); ")
+        assert "ulimit -n" in line or "a file that you may read" in line
+    assert [p.name for p in tmp_path.iterdir()] == [file.name] and file.read_bytes() == content
+    weights, told = trained(recipe, tmp_path)
+    assert torch.equal(weights, whole) and "goes on from step" in told[0]["text"]
+
+
+@pytest.mark.parametrize("name", [loop.CHECKPOINT, "watched.json"])
+def test_a_disk_that_reads_no_byte_costs_no_checkpoint(params, tmp_path, monkeypatch, name):
+    """Of such a file zipfile says that it is no archive."""
+    recipe = params.retrain.recipe
+    trained(recipe, tmp_path, steps=recipe.checkpoint + 1)
+    (tmp_path / "watched.json").write_text(json.dumps({"8": [0.5]}))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def unread(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=rf"{name}.*error\); "):
+        patch.setattr("zipfile._EndRecData", unread)
+        patch.setattr(Path, "read_bytes", unread)
+        if name == loop.CHECKPOINT:
+            trained(recipe, tmp_path)
+        else:
+            watch.Watch(("top1",), None, tmp_path, lambda record: None)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+SHORT = """
+import resource, sys
+from pathlib import Path
+import torch
+from torch import nn
+from scalenet.config.params import load
+from scalenet.training.loop import Training
+
+weights = nn.ParameterDict({"x/weight": nn.Parameter(torch.zeros(2**22, 4))})
+training, path = Training(weights, load("params.yaml").retrain.recipe), Path(sys.argv[1])
+training.save(path, 8)
+training.resume(path, print)  # imports what reading takes
+[line] = [line for line in open("/proc/self/status") if line.startswith("VmSize")]
+limit = 1024 * int(line.split()[1]) + 2**24
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+training.resume(path, print)
+"""
+
+
+def test_a_sound_checkpoint_outlives_a_limit_on_memory(tmp_path):
+    command = [sys.executable, "-c", SHORT, str(tmp_path / loop.CHECKPOINT)]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120
+    )
+    assert "allocate memory" in done.stderr or "MemoryError" in done.stderr
+    assert not done.stdout and [p.name for p in tmp_path.iterdir()] == [loop.CHECKPOINT]
+
+
+# --- weights and journals -------------------------------------------------------------------------
 
 
 def test_weights_with_a_flipped_bit_are_refused_by_name(tmp_path):

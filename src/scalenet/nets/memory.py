@@ -14,11 +14,6 @@ from typing import Any
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-WORDS = (  # of PyTorch's allocators, and of oneDNN, which has no better ones
-    "allocate memory",
-    "out of memory",
-    "could not create a primitive",
-)
 _mode = {"frugal": False}  # of this process: what is compiled cannot read a context variable
 
 
@@ -37,10 +32,3 @@ def layer(compute: Callable[..., Tensor], *arguments: Any) -> Tensor:
     if not _mode["frugal"]:
         return compute(*arguments)
     return checkpoint(compute, *arguments, use_reentrant=False, preserve_rng_state=False)
-
-
-def ran_out(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out; PyTorch has a class for CUDA's alone."""
-    if isinstance(error, RuntimeError):
-        return any(words in str(error) for words in WORDS)
-    return isinstance(error, MemoryError)

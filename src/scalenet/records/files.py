@@ -25,10 +25,17 @@ REMEDIES = {
     errno.ENOTDIR: "remove the file that lies where a folder should be",
     errno.EEXIST: "remove the file that lies where a folder should be",
     errno.EMFILE: "raise the limit on open files (`ulimit -n`)",
+    errno.ENOMEM: "raise the limit on memory (`ulimit -v`)",
 }
+# what is wrong with what lies there (EINVAL: it points outside itself), not with the machine
+NO_FILE = (None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EINVAL)
 SPLITS = ("train", "select", "test")
 # pixels uint8 (N, C, H, W), or what is indexed as such an array; labels int64 (N)
 Split = tuple[np.ndarray, np.ndarray]
+
+
+class Unread(ValueError):
+    """A file that the machine cannot read now: nothing is known of what it holds."""
 
 
 @contextmanager
@@ -67,6 +74,16 @@ def unwritable(path: Path | str, error: OSError) -> str:
     return f"{path}: cannot be written ({why}); {remedy}, and run it again: it goes on from there"
 
 
+def unreadable(path: Path, error: OSError) -> ValueError:
+    """Return what says that a file cannot be read, why, and what to do: ``Unread`` if there may
+    be one."""
+    text = f"{path}: cannot be read ({error.strerror or error})"
+    if error.errno in NO_FILE:
+        return ValueError(f"{text}; run `dvc repro` or `dvc pull`")
+    remedy = REMEDIES.get(error.errno, "make it a file that you may read, on a sound disk")
+    return Unread(f"{text}; {remedy}, and run it again: the file stays as it is")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file at once."""
     with replacing(path) as file:
@@ -91,10 +108,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; ``ValueError`` names the file."""
+    """Read JSON; ``ValueError`` names the file, ``Unread`` one that cannot be read now."""
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        return json.loads(_bytes(path))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: cannot be read as JSON ({error}); run `dvc repro` or `dvc pull`"
         ) from error
@@ -170,6 +187,4 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error.strerror}); run `dvc repro` or `dvc pull`"
-        ) from error
+        raise unreadable(path, error) from error

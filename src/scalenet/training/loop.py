@@ -17,7 +17,8 @@ from scalenet.nets import group, memory
 from scalenet.nets.weights import decayed
 from scalenet.records import tensors as tensor_files
 from scalenet.records.emit import Emit
-from scalenet.records.files import set_aside
+from scalenet.records.files import Unread, set_aside
+from scalenet.records.shortage import ran_out
 
 CHECKPOINT = "checkpoint.pt"  # in the folder of a training's state
 FRUGAL = (
@@ -119,12 +120,15 @@ class Training:
         """Restore a checkpoint and return its step; 0 if there is none, or a damaged one.
 
         A damaged one is set aside, and ``emit`` is told: of several processes by the first alone.
-        To the others it may be gone already.
+        To the others it may be gone already. One that this machine cannot read now stays:
+        ``Unread``, or the error of memory that ran out.
         """
         if not path.exists():
             return 0
         try:
             content, _ = tensor_files.read(path)
+        except Unread:
+            raise
         except ValueError as error:
             if group.is_first() and path.exists():
                 text = f"{error}; it is now {set_aside(path).name}, and training begins anew"
@@ -200,7 +204,7 @@ def _within_memory(training: Training, backward: Backward, emit: Emit) -> Backwa
         try:
             return backward(step)
         except (MemoryError, RuntimeError) as error:
-            if group.size() > 1 or not memory.ran_out(error):
+            if group.size() > 1 or not ran_out(error):
                 raise
             return None  # without the error, which holds all activations
 

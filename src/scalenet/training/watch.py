@@ -40,11 +40,13 @@ class Watch:
 
     def _kept(self) -> dict[int, list[float]]:
         """Return what was judged before. If that is damaged, training begins anew: its curve would
-        be another one."""
+        be another one. ``Unread`` if the machine cannot read it now."""
         if not self.file or not self.file.exists():
             return {}
         try:
             return {int(step): row for step, row in files.read_json(self.file).items()}
+        except files.Unread:
+            raise
         except (ValueError, AttributeError):
             if group.is_first():
                 for file in (self.file.with_name(CHECKPOINT), self.file):
