@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import scalenet
+from scalenet.config.defaults import DEFAULTS
 from scalenet.records import files
 from scalenet.stages import STAGES, code_digest
 
@@ -31,10 +32,8 @@ LAID = {
     ".gitignore": "gitignore",
     "prefect.yaml": "prefect.yaml",
 }
-PRESETS = PACKAGE / "presets"
 CODE = ".scalenet"  # where the small files lie
 CHECK = "code"  # the stage that refuses digests of other code
-DEFAULTS = PRESETS / "digits.yaml"  # the preset that has every key
 
 
 def begin(root: Path) -> bool:

@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
+from scalenet.config.defaults import PRESETS
 from scalenet.config.params import Params, read_yaml
 from scalenet.laws import plan
 from scalenet.pipeline import INTERRUPTED, REFUSED, UNAVAILABLE, comments
 from scalenet.pipeline.cli import VERBS, scalenet
-from scalenet.pipeline.project import PRESETS
 from scalenet.pipeline.schema import kind, section
 from scalenet.records.documents import (
     Candidate,

@@ -13,9 +13,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from scalenet.config import yamlfile
+from scalenet.config.defaults import DEFAULTS, OPEN, PRESETS
 from scalenet.config.params import Params, parse, read_yaml
 from scalenet.pipeline import home
-from scalenet.pipeline.project import DEFAULTS, PRESETS
 from scalenet.pipeline.runs.alone import Say
 from scalenet.records.files import sha256, write_bytes
 from scalenet.stages import STAGES
@@ -70,8 +70,9 @@ def _asked(
     content, kept = yaml.load((root / "params.yaml").read_text()), []
     if preset is not None:
         content, kept = _complete(root, preset, content, yaml)
+    defaults = yaml.load(DEFAULTS.read_text()) if overrides else {}
     for key, value in overrides.items():
-        assign(content, key, _named(root, key, value))
+        assign(content, key, _named(root, key, value), defaults)
     text = dump(yaml, content)
     return text, yamlfile.parse(text), kept
 
@@ -192,11 +193,15 @@ def nested(key: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def assign(content: Any, key: str, value: Any) -> None:
-    """Set a dotted key; ``ValueError`` if there is no such key. ``family`` takes new ones."""
+def assign(content: Any, key: str, value: Any, defaults: Any) -> None:
+    """Set a dotted key; ``ValueError`` if there is no such key. ``family`` takes new ones, and
+    what a file of an older version lacks comes with the default's comment; a section, whole."""
     *parents, last = key.split(".")
-    node = content
+    node, known = content, defaults
     for depth, part in enumerate([*parents, last]):
+        if isinstance(known, Mapping) and isinstance(node, Mapping) and part not in node:
+            _lay(node, part, known)
+        known = known.get(part) if isinstance(known, Mapping) and part != OPEN else None
         index = int(part) if isinstance(node, list) and part.isdigit() else part
         inside = (
             index in range(len(node))
@@ -212,6 +217,20 @@ def assign(content: Any, key: str, value: Any) -> None:
             node = node[index]
         else:
             node[index] = value
+
+
+def _lay(node: Any, key: str, known: Any) -> None:
+    """Put a key that a section lacks where the defaults have it, if they do."""
+    if key not in known:
+        return
+    names, there = list(known), list(node)
+    behind = [there.index(name) for name in names[names.index(key) :] if name in there]
+    node.insert(min(behind, default=max(0, len(there) - 1)), key, known[key])
+    comments = known.ca.items.get(key)
+    if comments and comments[2] and not isinstance(known[key], Mapping):
+        comments[2].value = f"{comments[2].value.rstrip()}\n"  # no empty line of a section's end
+    if comments:
+        node.ca.items[key] = comments
 
 
 def _quote(content: Any) -> None:

@@ -2,11 +2,12 @@
 
 import hashlib
 import re
+import shlex
 from copy import deepcopy
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, verb
 
 from scalenet.config.explain import _section_of
 from scalenet.config.params import Params, load, parse, read_yaml
@@ -119,6 +120,51 @@ def test_an_unknown_key_lists_what_is_allowed():
 )
 def test_a_missing_key_is_named(path):
     assert f"my.yaml: {path}: missing; add it" in refusal(path, ABSENT)
+
+
+@pytest.mark.parametrize(
+    ("paths", "command"),
+    [
+        (["data.duplicates"], "--set data.duplicates=keep"),
+        (["search.finetune.lr"], "--set search.finetune.lr=0.1"),
+        (["publish.prior"], "--set 'publish.prior.exponent="),
+        (["data.duplicates", "baselines", "publish.prior.short"], "--set data.duplicates=keep"),
+        ([*COMMITTED], "--set compute.device=auto"),
+    ],
+)
+def test_what_a_file_of_an_older_version_lacks_is_added_by_the_command_that_is_named(
+    tmp_path, paths, command
+):
+    """It comes as the default has it, with its comment; what the file has stays."""
+    yaml = settings.YAML()
+    yaml.preserve_quotes, yaml.width = True, 100
+    whole = settings.dump(yaml, yaml.load((ROOT / "params.yaml").read_text()))
+    old = yaml.load(whole)
+    for path in paths:
+        *way, last = path.split(".")
+        place = old
+        for part in way:
+            place = place[part]
+        del place[last]
+    (tmp_path / "params.yaml").write_text(settings.dump(yaml, old))
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path / "params.yaml")
+    [line] = str(caught.value).splitlines()
+    told = line.partition("`scalenet params ")[2].removesuffix("`")
+    assert ", ".join(paths[:10]) in line and told.startswith(command)
+    code, _, err = verb(tmp_path, "params", *shlex.split(told))
+    assert code == 0, err
+    assert load(tmp_path / "params.yaml").model_dump() == Params(**COMMITTED).model_dump()
+    if len(paths) == 1 and told == command:
+        lines = (tmp_path / "params.yaml").read_text().splitlines()
+        assert sorted(lines) == sorted(whole.splitlines())
+
+
+def test_a_member_that_lacks_a_key_is_to_be_mended_in_the_file():
+    """The defaults say nothing of a member that a user named."""
+    assert refusal("family.S5.seed", ABSENT) == (
+        "my.yaml: family.S5.seed: missing; add it in the file, as its neighbours have it"
+    )
 
 
 @pytest.mark.parametrize(

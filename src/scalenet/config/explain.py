@@ -16,16 +16,19 @@ def cut(text: str) -> str:
     return text if len(text) <= MOST else f"{text[:MOST]}…"
 
 
+def key_of(error: Any) -> str:
+    """Return the dotted key that a validation error is about."""
+    return cut(".".join(str(part) for part in error["loc"]))
+
+
 def explain(error: Any, model: type[BaseModel]) -> str:
     """Turn one validation error of a model into: key, what was given, what is allowed."""
-    key = cut(".".join(str(part) for part in error["loc"])) or "params"
+    key = key_of(error) or "params"
     if error["type"] == "extra_forbidden":
         allowed = _siblings(error["loc"], model)
         close = difflib.get_close_matches(str(error["loc"][-1])[:MOST], allowed, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{key}: unknown key; {hint}allowed here: {', '.join(allowed)}"
-    if error["type"] == "missing":
-        return f"{key}: missing; add it (the params.yaml in git shows its unit and meaning)"
     reason = error["msg"].removeprefix("Value error, ")
     if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
         reason = "Give keys with values, such as {multiple: 64, seed: 0} for a member of family"

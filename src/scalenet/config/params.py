@@ -9,7 +9,8 @@ import pydantic
 from pydantic import Field, model_validator
 
 from scalenet.config.baselines import Baselines
-from scalenet.config.explain import explain
+from scalenet.config.defaults import lacking
+from scalenet.config.explain import explain, key_of
 from scalenet.config.numbers import (
     AutoOrCount,
     Channels,
@@ -231,7 +232,9 @@ def parse(content: dict[str, Any], origin: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(content)
     except pydantic.ValidationError as error:
-        lines = [explain(item, Params) for item in error.errors()]
+        errors = error.errors()
+        lines = lacking([key_of(item) for item in errors if item["type"] == "missing"])
+        lines += [explain(item, Params) for item in errors if item["type"] != "missing"]
         if more := lines[MOST_TOLD:]:
             lines[MOST_TOLD:] = [f"and {len(more):,} more keys are wrong"]
         raise ValueError("\n".join(f"{origin}: {line}" for line in lines)) from error
