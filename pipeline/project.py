@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import scalenet
 from scalenet.config.defaults import DEFAULTS
+from scalenet.pipeline import renewal
 from scalenet.records import files
 from scalenet.stages import STAGES, code_digest
 
@@ -104,17 +105,36 @@ def refresh(root: Path) -> None:
                 files.write_json(root / CODE / f"{stage}.json", content)
 
 
+def renew(root: Path) -> str:
+    """Make the stages of dvc.yaml those of this version, where the package brings them; return a
+    line on it if any were not."""
+    return "" if is_clone(root) else renewal.renew(root / "dvc.yaml", FILES / LAID["dvc.yaml"])
+
+
+def check_stages(root: Path) -> None:
+    """Refuse a dvc.yaml that another version of the package has laid."""
+    if is_clone(root):
+        return
+    if wrong := renewal.outdated(root / "dvc.yaml", FILES / LAID["dvc.yaml"]):
+        raise ValueError(
+            f"dvc.yaml is of another version of scalenet than the installed one (stages "
+            f"{', '.join(wrong)}); `scalenet params` renews it and leaves stages of your own as "
+            "they are, then run it again"
+        )
+
+
 def _fresh(root: Path, stage: str) -> bool:
     file = root / CODE / f"{stage}.json"
     return file.exists() and files.read_json(file).get("code") == code_digest(stage)
 
 
 def check_code(root: Path) -> None:
-    """Refuse code, or digests of code, that is not what is installed: DVC would lock it as if it
-    had run."""
+    """Refuse code, digests of code, or stages that are not what is installed: DVC would lock them
+    as if they had run."""
     if is_clone(root):
         _check_clone(root)
         return
+    check_stages(root)
     stale = [stage for stage in STAGES if not _fresh(root, stage)]
     if stale:
         raise ValueError(

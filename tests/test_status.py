@@ -34,6 +34,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dvc(tmp_path, "init", "-q", "--no-scm")
     (tmp_path / "dvc.yaml").write_text(GRAPH)
+    (tmp_path / "src" / "scalenet").mkdir(parents=True)  # a clone, whose dvc.yaml is its own
     (tmp_path / "params.yaml").write_text("one: 1\nsome: {a: 1, b: {c: [1, 2]}}\n")
     dvc(tmp_path, "repro", "-q")
     return tmp_path

@@ -20,7 +20,7 @@ def command(preset: str | None, pairs: tuple[str, ...]) -> None:
     compute, which stay yours unless the preset has them.
 
     In a folder without params.yaml it begins a project: the digits' params, dvc.yaml and DVC's
-    files.
+    files. After an upgrade it renews the stages of dvc.yaml there; your own stages stay.
 
     \b
     scalenet params --preset tiny
@@ -33,6 +33,8 @@ def command(preset: str | None, pairs: tuple[str, ...]) -> None:
     root = Path.cwd()
     if project.begin(root):
         click.echo("begun: params.yaml and dvc.yaml for the bundled digits")
+    if renewed := project.renew(root):
+        click.echo(renewed)
     before = read_yaml(root / "params.yaml")
     project.refresh(root)
     settings.apply(root, preset, overrides(pairs))

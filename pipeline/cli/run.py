@@ -56,6 +56,7 @@ def command(
 
     chosen, progress = overrides(pairs), Progress()
     project.begin_if_empty(Path.cwd())
+    project.check_stages(Path.cwd())
     settings.check(Path.cwd(), preset, chosen, target)
     try:
         with _told(progress, quiet), servers.prefect():

@@ -20,8 +20,9 @@ def command() -> None:
     \b
     scalenet status
     """
-    from scalenet.pipeline import repro, status
+    from scalenet.pipeline import project, repro, status
 
+    project.check_stages(Path.cwd())
     total, untimed = 0.0, 0
     try:
         found = list(status.standings(Path.cwd()))

@@ -90,14 +90,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def set_aside(path: Path) -> Path:
+def set_aside(path: Path, word: str = "damaged") -> Path:
     """Rename what cannot be used, so that nothing is lost and its place is free; return where.
 
     What was set aside before stays, too.
     """
-    aside, number = path.with_name(f"{path.name}.damaged"), 2
+    aside, number = path.with_name(f"{path.name}.{word}"), 2
     while aside.exists():
-        aside, number = path.with_name(f"{path.name}.{number}.damaged"), number + 1
+        aside, number = path.with_name(f"{path.name}.{number}.{word}"), number + 1
     path.replace(aside)
     return aside
 
