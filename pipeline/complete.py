@@ -69,7 +69,7 @@ def key(context: click.Context, option: click.Parameter, begun: str) -> list[Com
 
 def _keys() -> Iterator[CompletionItem]:
     content = _content()
-    said = comments.meanings(PARAMS.read_text("utf-8")) if content else {}
+    said = comments.meanings(PARAMS.read_text(encoding="utf-8")) if content else {}
     for name, value in comments.leaves(content):
         simple = isinstance(value, int | float | str)
         text = str(value).lower() if isinstance(value, bool) else str(value)

@@ -37,7 +37,7 @@ def mended(repo: Repo) -> str:
         if not file.exists():
             return ""
         try:
-            known = SCHEMA(json.loads(file.read_text()))
+            known = SCHEMA(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, Invalid):
             file.unlink()
             return "DVC was killed while it wrote its list of locks, which is begun anew"
@@ -49,7 +49,7 @@ def mended(repo: Repo) -> str:
         }
         if kept == known:
             return ""
-        file.write_text(json.dumps(kept))
+        file.write_text(json.dumps(kept), encoding="utf-8")
     return "DVC's list of locks named processes that are gone; their locks are removed"
 
 

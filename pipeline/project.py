@@ -45,7 +45,7 @@ def begin(root: Path) -> bool:
         if not (root / name).exists():
             files.write_bytes(root / name, (FILES / file).read_bytes())
         elif name.endswith("ignore"):
-            _ignore_too(root / name, (FILES / file).read_text())
+            _ignore_too(root / name, (FILES / file).read_text(encoding="utf-8"))
     _begin_dvc(root)
     files.write_bytes(root / "params.yaml", DEFAULTS.read_bytes())
     return True
@@ -53,7 +53,7 @@ def begin(root: Path) -> bool:
 
 def _ignore_too(file: Path, ours: str) -> None:
     """Add our lines to a file of things to ignore that lacks them."""
-    known = file.read_text()
+    known = file.read_text(encoding="utf-8")
     if missing := [line for line in ours.splitlines() if line not in known.splitlines()]:
         whole = known if known.endswith("\n") or not known else known + "\n"
         files.write_bytes(file, (whole + "\n".join(missing) + "\n").encode())
@@ -179,7 +179,7 @@ def prefect_is_configured() -> bool:
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or _prefect_home() / "profiles.toml")
     if not profiles.exists():
         return False
-    content = tomllib.loads(profiles.read_text())
+    content = tomllib.loads(profiles.read_text(encoding="utf-8"))
     active = os.environ.get("PREFECT_PROFILE") or content.get("active", "")
     return "PREFECT_API_URL" in content.get("profiles", {}).get(active, {})
 

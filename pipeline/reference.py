@@ -102,7 +102,7 @@ def params() -> Iterator[str]:
     """Yield the sections of params.yaml: a table each."""
     schema = Params.model_json_schema()
     file = PRESETS / f"{DEFAULT}.yaml"
-    said, content = comments.meanings(file.read_text("utf-8")), read_yaml(file)
+    said, content = comments.meanings(file.read_text(encoding="utf-8")), read_yaml(file)
     others = {path.stem: read_yaml(path) for path in sorted(PRESETS.glob("*.yaml"))}
     del others[DEFAULT]
     yield "## params.yaml"

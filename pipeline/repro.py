@@ -187,7 +187,7 @@ def _mended_lockfile(repo: Repo, file: Path) -> str:
     try:
         Lockfile(repo, str(file)).load()
     except DvcException:
-        if merge_conflict_marker.search(file.read_text(errors="replace")):
+        if merge_conflict_marker.search(file.read_text(encoding="utf-8", errors="replace")):
             return ""
         aside = files.set_aside(file)
         return (

@@ -67,10 +67,10 @@ def _asked(
     a preset leaves as they are."""
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 100
-    content, kept = yaml.load((root / "params.yaml").read_text()), []
+    content, kept = yaml.load((root / "params.yaml").read_text(encoding="utf-8")), []
     if preset is not None:
         content, kept = _complete(root, preset, content, yaml)
-    defaults = yaml.load(DEFAULTS.read_text()) if overrides else {}
+    defaults = yaml.load(DEFAULTS.read_text(encoding="utf-8")) if overrides else {}
     for key, value in overrides.items():
         assign(content, key, _named(root, key, value), defaults)
     text = dump(yaml, content)
@@ -83,7 +83,7 @@ def _parsed(plain: dict[str, Any], preset: str | None) -> Params:
 
 def _complete(root: Path, preset: str, own: Any, yaml: YAML) -> tuple[Any, list[str]]:
     """Return the defaults with a preset over them, and the sections that stay the project's."""
-    over, content = _preset(root, preset, yaml), yaml.load(DEFAULTS.read_text())
+    over, content = _preset(root, preset, yaml), yaml.load(DEFAULTS.read_text(encoding="utf-8"))
     kept = [name for name in OWNED if name not in over and isinstance(own.get(name), Mapping)]
     for name in kept:
         merge(content[name], own[name])
@@ -160,7 +160,7 @@ def kept_if_refused(root: Path) -> Iterator[None]:
 def _preset(root: Path, preset: str, yaml: YAML) -> Any:
     path = preset_path(root, preset)
     read_yaml(path)  # says what is wrong with a file that is no YAML or holds no sections
-    return yaml.load(path.read_text())
+    return yaml.load(path.read_text(encoding="utf-8"))
 
 
 def presets(root: Path) -> dict[str, Path]:

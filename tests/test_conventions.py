@@ -121,6 +121,21 @@ def test_no_two_classes_have_one_name():
     assert not {name: files for name, files in places.items() if len(files) > 1}
 
 
+def test_text_files_are_utf_8_in_every_locale():
+    """Without its name Python takes the locale's encoding, and params.yaml has a … in it."""
+    texts, silent = {"read_text", "write_text"}, []
+    for file in CODE:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                first = node.args[0] if node.args else None
+                mode = first.value if isinstance(first, ast.Constant) else "b"
+                opened = node.func.attr == "open" and "b" not in mode
+                named = any(word.arg == "encoding" for word in node.keywords)
+                if (node.func.attr in texts or opened) and not named:
+                    silent.append(f"{file.relative_to(ROOT)}:{node.lineno}")
+    assert not silent, silent
+
+
 # --- stages ---------------------------------------------------------------------------------------
 
 

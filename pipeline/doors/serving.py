@@ -48,7 +48,8 @@ def application(answer: Answer, about: dict[str, Any]) -> FastAPI:
     """Return the pages: ``/``, ``/health`` (what ``about`` says) and ``/predict``."""
     app = FastAPI(openapi_url=None)  # its pages would load scripts from elsewhere
     in_hand, computing = asyncio.Semaphore(AT_A_TIME), asyncio.Semaphore(1)
-    page, limits = PAGE.read_text(), {"most_bytes": MOST_BYTES, "most_pixels": MOST_PIXELS}
+    page = PAGE.read_text(encoding="utf-8")
+    limits = {"most_bytes": MOST_BYTES, "most_pixels": MOST_PIXELS}
 
     @app.middleware("http")
     async def headers(request: Request, proceed: Callable) -> Any:

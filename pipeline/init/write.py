@@ -88,7 +88,7 @@ def params_text(choices: Choices, title: str) -> str:
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 96
     yaml.indent(mapping=2, sequence=4, offset=2)
-    content = yaml.load(project.DEFAULTS.read_text())
+    content = yaml.load(project.DEFAULTS.read_text(encoding="utf-8"))
     for key, choice in choices.items():
         merge(content, nested(key, _styled(choice.value)))
         _explain(content, key, choice)

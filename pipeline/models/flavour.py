@@ -73,7 +73,8 @@ def _carry(folder: Path, model: Model) -> None:
 
     Its package is named by its content: models of two versions can be loaded into one process.
     """
-    code = {name: Path(module.__file__).read_text() for name, module in CARRIED.items()}
+    lie = {name: Path(module.__file__) for name, module in CARRIED.items()}
+    code = {name: file.read_text(encoding="utf-8") for name, file in lie.items()}
     for module in (pixels, served):  # what they import of each other lies beside them
         name = module.__name__
         code = {

@@ -48,5 +48,5 @@ class Loaded:
 
 def _load_pyfunc(path: str) -> Loaded:
     """Load a member from its folder ``data``; MLflow calls this."""
-    stored = Stored(**json.loads((Path(path) / STORED).read_text()))
+    stored = Stored(**json.loads((Path(path) / STORED).read_text(encoding="utf-8")))
     return Loaded(Served(mlflow.pytorch.load_model(str(Path(path).parent)), stored))

@@ -52,7 +52,7 @@ def _writers(root: Path) -> set[int]:
     file = folder / ".dvc" / "tmp" / "rwlock"
     for _ in range(TRIES):
         with suppress(ValueError):  # another DVC is writing it
-            holders = json.loads(file.read_text()).get("write", {})
+            holders = json.loads(file.read_text(encoding="utf-8")).get("write", {})
             return {holder["pid"] for holder in holders.values()}
         time.sleep(POLL / 10)
     raise ValueError(f"{file} cannot be read, though DVC runs; remove it when no DVC runs any more")

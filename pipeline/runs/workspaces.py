@@ -199,7 +199,7 @@ def _lead(made: Workspace, place: Path, target: Path) -> None:
     place.symlink_to(target)
     clone = made.clone.resolve()
     if place.is_relative_to(clone):
-        with (clone / ".git" / "info" / "exclude").open("a") as file:
+        with (clone / ".git" / "info" / "exclude").open("a", encoding="utf-8") as file:
             file.write(f"/{place.relative_to(clone).as_posix()}\n")
 
 

@@ -161,6 +161,17 @@ def test_what_the_machine_refuses_a_verb_is_one_line(monkeypatch, capsys, error,
     assert said in told and len(told.splitlines()) == 1
 
 
+def test_params_are_changed_in_a_locale_that_is_not_utf_8(tmp_path):
+    """params.yaml has letters beyond ASCII, which such a locale reads and writes otherwise."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    env = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "scalenet.pipeline", "params", "--set", "search.seed=2"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    text = (tmp_path / "params.yaml").read_text(encoding="utf-8")
+    assert "\n  seed: 2 " in text and "…" in text, "comments stay as they are"
+
+
 # --- the database ---------------------------------------------------------------------------------
 
 

@@ -23,7 +23,8 @@ def _given(limits: Path) -> float:
     """Return how many cores' time a container is given; infinity without a limit."""
     for form in FORMS:
         with suppress(OSError, ValueError):  # of the other version, or "max"
-            quota, period = (int(n) for name in form for n in (limits / name).read_text().split())
+            texts = [(limits / name).read_text(encoding="ascii") for name in form]
+            quota, period = (int(number) for text in texts for number in text.split())
             if quota > 0:
                 return quota / period
     return math.inf
