@@ -100,9 +100,8 @@ def refresh(root: Path) -> None:
     """Write the digest of each stage's code, in a folder that does not hold the code itself."""
     if not is_clone(root):
         for stage in STAGES:
-            content = {"stage": stage, "code": code_digest(stage)}
             if not _fresh(root, stage):
-                files.write_json(root / CODE / f"{stage}.json", content)
+                files.write_json(root / CODE / f"{stage}.json", _digest(stage))
 
 
 def renew(root: Path) -> str:
@@ -124,8 +123,14 @@ def check_stages(root: Path) -> None:
 
 
 def _fresh(root: Path, stage: str) -> bool:
-    file = root / CODE / f"{stage}.json"
-    return file.exists() and files.read_json(file).get("code") == code_digest(stage)
+    try:
+        return files.read_json(root / CODE / f"{stage}.json") == _digest(stage)
+    except ValueError:  # missing, or as git leaves it in a merge
+        return False
+
+
+def _digest(stage: str) -> dict[str, str]:
+    return {"stage": stage, "code": code_digest(stage)}
 
 
 def check_code(root: Path) -> None:

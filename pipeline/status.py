@@ -59,11 +59,18 @@ def expected(root: Path, params: Params, names: Iterable[str]) -> dict[str, floa
 
 def took(root: Path, params: Params) -> dict[str, float]:
     """Return the seconds of each stage and member: of its last run, else as init planned them."""
-    file = root / project.CODE / "init.json"
-    planned = files.read_json(file)["seconds"] if file.exists() else {}
+    planned = _planned(root)
     with suppress(Unavailable):  # MLflow, which is away: a plan serves as well
         return planned | last(root, params)
     return planned
+
+
+def _planned(root: Path) -> dict[str, float]:
+    """Return the seconds that init planned; none if git left them in a merge."""
+    file = root / project.CODE / "init.json"
+    with suppress(ValueError):
+        return files.read_json(file)["seconds"] if file.exists() else {}
+    return {}
 
 
 def last(root: Path, params: Params) -> dict[str, float]:

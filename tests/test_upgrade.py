@@ -94,3 +94,16 @@ def test_a_dvc_yaml_that_git_merges_is_named(project):
     file.write_text("<<<<<<< ours\n" + file.read_text())
     code, _, said = verb(project, "status")
     assert code == 2 and "dvc.yaml: not valid YAML" in said and len(said.splitlines()) == 1
+
+
+def test_a_merge_that_git_left_in_what_the_package_wrote_is_written_anew(project):
+    """Digests are the package's to write, and seconds are a plan; no verb is stopped by them."""
+    conflict = '<<<<<<< ours\n{"code": "a"}\n=======\n{"code": "b"}\n>>>>>>> theirs\n'
+    for file in (".scalenet/prepare.json", ".scalenet/init.json"):
+        (project / file).write_text(conflict)
+    (project / ".scalenet/search.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"\(stages prepare, search\); `scalenet params` brings"):
+        projects.check_code(project)
+    assert verb(project, "params")[0] == 0
+    projects.check_code(project)
+    assert verb(project, "status")[0] == 0
