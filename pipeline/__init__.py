@@ -56,7 +56,9 @@ def home(root: Path) -> Path:
         there = root / state.readlink()  # one step: the project's own may be a link, too
         if there.name == STATE and there.with_name("params.yaml").exists():
             return there.parent.resolve()
-    return Path(os.environ.get("DVC_ROOT", root)).resolve()
+    here, outer = root.resolve(), Path(os.environ.get("DVC_ROOT", root)).resolve()
+    copies = (outer / ".dvc" / "tmp").resolve()  # elsewhere DVC_ROOT is another project's
+    return outer if here.is_relative_to(copies) else here
 
 
 def share_state(root: Path) -> None:
@@ -108,8 +110,9 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 def _set_environment() -> None:
     os.environ.update({name: v for name, v in DEFAULTS.items() if name not in os.environ})
     for name in ("NO_PROXY", "no_proxy"):
-        known = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join(dict.fromkeys([*known, *LOOPBACK]))
+        known = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
+        if "*" not in known:  # nothing is behind a proxy then; beside others it would mean nothing
+            os.environ[name] = ",".join(dict.fromkeys([*known, *LOOPBACK]))
 
 
 _set_environment()

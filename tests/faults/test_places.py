@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 from PIL import Image
+from requests.utils import should_bypass_proxies
 
-from scalenet import stages
+from scalenet import pipeline, stages
 from scalenet.config import params
 from scalenet.config.away import Unavailable
 from scalenet.data import intake, readers
@@ -170,6 +171,29 @@ def test_params_are_changed_in_a_locale_that_is_not_utf_8(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     text = (tmp_path / "params.yaml").read_text(encoding="utf-8")
     assert "\n  seed: 2 " in text and "…" in text, "comments stay as they are"
+
+
+# --- whose place it is ----------------------------------------------------------------------------
+
+
+def test_a_project_that_another_pipeline_runs_keeps_what_is_its_own(tmp_path, monkeypatch):
+    """DVC_ROOT is the outer project then; of a copy that DVC made, it is the copied one."""
+    own, outer = tmp_path / "outer" / "vision", tmp_path / "outer"
+    copy = outer / ".dvc" / "tmp" / "exps" / "tmp1"
+    for folder in (own, copy):
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("DVC_ROOT", str(outer))
+    assert pipeline.home(own) == own.resolve()
+    assert pipeline.home(copy) == pipeline.home(outer) == outer.resolve()
+
+
+@pytest.mark.parametrize(("given", "direct"), [("*", True), ("10.0.0.5", True), ("a.b", False)])
+def test_what_a_user_reaches_without_a_proxy_stays_so(monkeypatch, given, direct):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, given)
+    pipeline._set_environment()
+    assert should_bypass_proxies("http://10.0.0.5:5000", None) == direct
+    assert should_bypass_proxies("http://127.0.0.1:5000", None)
 
 
 # --- the database ---------------------------------------------------------------------------------
