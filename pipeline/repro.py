@@ -28,6 +28,9 @@ from networkx import descendants, lexicographical_topological_sort
 
 from scalenet.pipeline import cache, locks, reasons
 from scalenet.records import files
+from scalenet.records.paths import Paths
+
+PLANNING = "extrapolate"  # the stage that says which members there are
 
 
 class Busy(ValueError):
@@ -129,7 +132,8 @@ class Graph:
     def restored(self, name: str) -> bool:
         """Bring what a stage makes from DVC's cache, if it was made before from equal params, code
         and inputs, in any copy of the project; tell whether that was so. What the cache has
-        damaged is set aside, and not brought."""
+        damaged is set aside, and not brought. With plans, members that have none are removed, as
+        by the stage that makes them."""
         with self._opened() as repo, repo.lock, _remembered(_stage(repo, name)) as stage:
             try:
                 repo.stage_cache.restore(stage)
@@ -138,6 +142,9 @@ class Graph:
             whole = all(cache.holds(repo, Path(out.fs_path)) for out in stage.outs)
         if not whole:
             cache.mend(cache.damaged(self.root))
+        elif name == PLANNING:
+            paths = Paths(self.root)
+            paths.keep([plan.stem for plan in paths.plan.glob("*.json")])
         return whole
 
     def _commit(self, repo: Repo, name: str) -> None:

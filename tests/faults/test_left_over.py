@@ -375,3 +375,28 @@ def test_a_lockfile_that_git_merges_stays(locked):
     assert not Graph(locked).mend() and "<<<<<<< HEAD" in (locked / "dvc.lock").read_text()
     with pytest.raises(ValueError, match=r"dvc\.lock"):
         Graph(locked).changed("search")
+
+
+def test_a_member_that_left_the_family_leaves_with_a_plan_that_was_made_before(
+    tmp_path, monkeypatch
+):
+    """Its folder would be locked with the others', and dvc.lock differ for the same params."""
+    monkeypatch.chdir(tmp_path)
+    Repo.init(str(tmp_path), no_scm=True).close()
+    stage = {"cmd": "plan", "deps": ["given"], "outs": [{"artifacts/plan": {"persist": True}}]}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": {"extrapolate": stage}}))
+    plans, members, graph = (
+        tmp_path / "artifacts/plan",
+        tmp_path / "artifacts/members",
+        Graph(tmp_path),
+    )
+    plans.mkdir(parents=True)
+    for name in ("S0", "S1"):
+        (tmp_path / "given").write_text(f"up to {name}")
+        (plans / f"{name}.json").write_text(name)
+        (members / name).mkdir(parents=True)
+        graph.commit("extrapolate")
+    (tmp_path / "given").write_text("up to S0")
+    assert graph.restored("extrapolate")
+    for folder in (plans, members):
+        assert [path.stem for path in folder.iterdir()] == ["S0"]
