@@ -24,9 +24,10 @@ from dvc.scm import SCMError
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.utils.serialize import load_yaml, modify_yaml
 from dvc.utils.strictyaml import merge_conflict_marker
+from dvc_data.hashfile.build import IgnoreInCollectedDirError
 from networkx import descendants, lexicographical_topological_sort
 
-from scalenet.pipeline import cache, locks, reasons
+from scalenet.pipeline import cache, ignored, locks, reasons
 from scalenet.records import files
 from scalenet.records.paths import Paths
 
@@ -51,6 +52,7 @@ class Graph:
         itself, with their names."""
         with self._opened() as repo:
             cache.refuse_damaged_lists(repo)
+            ignored.refuse(repo)
             needs, ordered = repo.index.graph, _ordered(repo)
         chosen = [
             stage
@@ -249,5 +251,10 @@ def _said() -> Iterator[None]:
         raise Busy(f"DVC: {error}") from error
     except DvcException as error:
         raise ValueError(f"DVC: {error}") from error
+    except IgnoreInCollectedDirError as error:
+        raise ValueError(
+            f"DVC: {error}; move that file out of the folder, or remove it: all images are read, "
+            "whatever it names"
+        ) from error
     except OSError as error:
         raise ValueError(files.unwritable(error.filename or "DVC's cache", error)) from error
