@@ -32,7 +32,8 @@ def apply(
     """Write params.yaml with a preset and ``{"search.population": 16}``-like overrides; return it.
 
     A preset is complete: the package's defaults and what it changes; ``data`` and ``compute``
-    stay the project's where it does not name them. ``say`` is told which keys a preset changes.
+    stay the project's where it does not name them. Keys that a file of an older version lacks come
+    with their defaults. ``say`` is told which keys a preset changes.
     Nothing is written if the outcome is not valid, or if it changes nothing.
     """
     before = read_yaml(root / "params.yaml")  # says what is wrong with a file that is no YAML
@@ -48,8 +49,10 @@ def apply(
 
 def check(root: Path, preset: str | None, overrides: Mapping[str, Any], target: str | None) -> None:
     """Refuse what a run is asked for, before anything is started or written for it."""
-    read_yaml(root / "params.yaml")
-    params = _parsed(_asked(root, preset, overrides)[1], preset)
+    plain = read_yaml(root / "params.yaml")
+    if preset is not None or overrides:
+        plain = _asked(root, preset, overrides)[1]
+    params = _parsed(plain, preset)
     known = [*STAGES, *(f"retrain@{name}" for name in params.family)]
     if target not in (None, *known):
         raise ValueError(f"--target {target} was given; there are {', '.join(known)}")
@@ -70,9 +73,9 @@ def _asked(
     content, kept = yaml.load((root / "params.yaml").read_text(encoding="utf-8")), []
     if preset is not None:
         content, kept = _complete(root, preset, content, yaml)
-    defaults = yaml.load(DEFAULTS.read_text(encoding="utf-8")) if overrides else {}
+    _fill(content, yaml.load(DEFAULTS.read_text(encoding="utf-8")))
     for key, value in overrides.items():
-        assign(content, key, _named(root, key, value), defaults)
+        assign(content, key, _named(root, key, value))
     text = dump(yaml, content)
     return text, yamlfile.parse(text), kept
 
@@ -193,15 +196,11 @@ def nested(key: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def assign(content: Any, key: str, value: Any, defaults: Any) -> None:
-    """Set a dotted key; ``ValueError`` if there is no such key. ``family`` takes new ones, and
-    what a file of an older version lacks comes with the default's comment; a section, whole."""
+def assign(content: Any, key: str, value: Any) -> None:
+    """Set a dotted key; ``ValueError`` if there is no such key. ``family`` takes new ones."""
     *parents, last = key.split(".")
-    node, known = content, defaults
+    node = content
     for depth, part in enumerate([*parents, last]):
-        if isinstance(known, Mapping) and isinstance(node, Mapping) and part not in node:
-            _lay(node, part, known)
-        known = known.get(part) if isinstance(known, Mapping) and part != OPEN else None
         index = int(part) if isinstance(node, list) and part.isdigit() else part
         inside = (
             index in range(len(node))
@@ -219,10 +218,17 @@ def assign(content: Any, key: str, value: Any, defaults: Any) -> None:
             node[index] = value
 
 
+def _fill(node: Any, known: Any) -> None:
+    """Lay every key that a section lacks, and the sections in it; ``family`` is a user's own."""
+    for key, default in known.items():
+        if key not in node:
+            _lay(node, key, known)
+        elif key != OPEN and isinstance(default, Mapping) and isinstance(node[key], Mapping):
+            _fill(node[key], default)
+
+
 def _lay(node: Any, key: str, known: Any) -> None:
-    """Put a key that a section lacks where the defaults have it, if they do."""
-    if key not in known:
-        return
+    """Put a key that a section lacks where the defaults have it, with its comment."""
     names, there = list(known), list(node)
     behind = [there.index(name) for name in names[names.index(key) :] if name in there]
     node.insert(min(behind, default=max(0, len(there) - 1)), key, known[key])

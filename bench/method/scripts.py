@@ -51,7 +51,7 @@ def params_of(preset: str, changes: Iterable[str] = ()) -> Params:
     if preset != content["data"]["name"]:
         settings.merge(content, params.read_yaml(settings.preset_path(Path.cwd(), preset)))
     for key, value in settings.pairs(changes, "--set").items():
-        settings.assign(content, key, value, {})
+        settings.assign(content, key, value)
     return params.parse(content)
 
 

@@ -20,7 +20,8 @@ def command(preset: str | None, pairs: tuple[str, ...]) -> None:
     compute, which stay yours unless the preset has them.
 
     In a folder without params.yaml it begins a project: the digits' params, dvc.yaml and DVC's
-    files. After an upgrade it renews the stages of dvc.yaml there; your own stages stay.
+    files. After an upgrade it adds the keys that params.yaml lacks, with their defaults, and renews
+    the stages of dvc.yaml there; your own stages stay.
 
     \b
     scalenet params --preset tiny

@@ -29,6 +29,8 @@ def explain(error: Any, model: type[BaseModel]) -> str:
         close = difflib.get_close_matches(str(error["loc"][-1])[:MOST], allowed, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{key}: unknown key; {hint}allowed here: {', '.join(allowed)}"
+    if error["type"] == "missing":
+        return f"{key}: missing; add it"
     reason = error["msg"].removeprefix("Value error, ")
     if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
         reason = "Give keys with values, such as {multiple: 64, seed: 0} for a member of family"
