@@ -285,6 +285,15 @@ def test_too_few_minutes_name_the_least_that_works():
         designed("photographs", 0.2, replace(RATES, busy=3.0))
 
 
+def test_calibrations_leave_room_for_the_files_that_may_be_skipped():
+    few = {"counts": [500] * 2, "classes": ["a", "b"]}
+    plain, lenient = (
+        Designer(seen("photographs", **few, skipped=share), "images", Wish("mine", 30)).shares
+        for share in (0.01, 0.25)
+    )
+    assert lenient.train == plain.train and 0 < lenient.sure < 0.75 * plain.train < plain.sure
+
+
 def test_reading_that_takes_longer_than_the_minutes_is_refused():
     slow = seen("photographs", counts=[500_000] * 2, classes=["a", "b"], decode=0.01)
     with pytest.raises(ValueError, match=r"--minutes 30 .* 1,000,000 images takes about 167 min"):

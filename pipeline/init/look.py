@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ class Seen:
     with their ``labels`` (m), and ``decode`` the seconds that reading one image takes,
     where all cores decode.
     ``unmarked`` is an archive from which files may be missing; ``grouped`` the source itself, if it
-    says what must not be torn apart; ``inner`` the folders that every class holds, if all hold the
-    same.
+    says what must not be torn apart; ``skipped`` the largest share of files that may be left out,
+    since they cannot be read; ``inner`` the folders that every class holds, if all hold the same.
     """
 
     classes: list[str]
@@ -52,6 +52,7 @@ class Seen:
     decode: float
     unmarked: bool = False
     grouped: Source | None = None
+    skipped: float = SKIPPED
     inner: Sequence[str] = ()
 
     @property
@@ -113,7 +114,8 @@ def look(source: str, **kept: Any) -> Seen:
     single = (path / found.names[0]).is_file()  # an archive, or a shard, is read as a whole
     each = len(index) if single else len(found.labels)
     read = (time.perf_counter() - start) / each + listing / len(found.labels)
-    return _opened(source, found, {i: contents[found.names[i]] for i in index.tolist()}, read)
+    seen = _opened(source, found, {i: contents[found.names[i]] for i in index.tolist()}, read)
+    return replace(seen, skipped=kept.get("most_skipped", SKIPPED))
 
 
 def section(source: str, **changes: Any) -> Data:

@@ -13,7 +13,7 @@ from scalenet.config.params import Data
 from scalenet.data import splits
 from scalenet.data.source import Source
 from scalenet.pipeline.init.frame import Frame
-from scalenet.pipeline.init.look import SKIPPED, Seen, section
+from scalenet.pipeline.init.look import Seen, section
 from scalenet.records.files import SPLITS
 
 ANY = "images"  # a name for a source where it does not matter
@@ -59,22 +59,22 @@ def shares(seen: Seen, frame: Frame) -> Shares:
         return found
     free = seen.images - sum(seen.given.values())
     taken = found.select * ("select" not in seen.given) + found.test * ("test" not in seen.given)
-    enough = next(n for n in count(free + 1) if surely(n, math.floor(n * (1 - taken))) >= LEAST)
+    enough = next(n for n in count(free + 1) if surely(seen, math.floor(n * (1 - taken))) >= LEAST)
     raise ValueError(
         f"data.source: {free:,} images are too few, of which about {found.train:,} would be to "
         f"train on; give {enough:,} at least, and far more for networks that are any good"
     )
 
 
-def surely(images: int, train: int, alone: int | None = None) -> int:
+def surely(seen: Seen, train: int, alone: int | None = None) -> int:
     """Return images that train will have, of about so many.
 
-    Some cannot be read. Those that are ``alone`` in it, by default all, draw their own split: four
-    standard deviations below the mean where half of the images are drawn, which is more than any
-    split here has.
+    A share of them may be left out. Those that are ``alone`` in it, by default all, draw their own
+    split: four standard deviations below the mean where half of the images are drawn, which is more
+    than any split here has.
     """
     chance = 4 * math.sqrt((train if alone is None else alone) / 2)
-    return int(train - chance - SKIPPED * images)
+    return int(train * (1 - seen.skipped) - chance)
 
 
 def _per_class(seen: Seen, frame: Frame) -> int | None:
@@ -105,7 +105,7 @@ def _alone(seen: Seen, most: int | None) -> Shares:
         seed=section(ANY).seed,
         counts=counts,
         exact=False,
-        sure=surely(seen.images, counts["train"]),
+        sure=surely(seen, counts["train"]),
         every=every,
         untested=0 if "test" in seen.given else sum((1 - test) ** n for n in sizes),
         groups={},
@@ -171,7 +171,7 @@ def _together(seen: Seen, source: Source, most: int | None) -> Shares:
         seed=seed,
         counts=counts | seen.given,
         exact=most is None and (source.groups != "").all(),
-        sure=surely(seen.images, counts["train"], alone),
+        sure=surely(seen, counts["train"], alone),
         every=1,
         untested=float((held[splits.TEST] == 0).sum()),
         groups={name: len(groups) for name, groups in zip(SPLITS, named, strict=True)},
