@@ -12,8 +12,10 @@ from pathlib import Path
 from dvc.repo import Repo
 
 from scalenet.data.names import reason, seen
+from scalenet.data.readers import INSIDE
 
 READING = "prepare"  # the stage that reads images
+TABLES = (".csv", ".tsv")
 CODE = (("src",), ("stages",), (".scalenet",))  # where what it depends on besides them lies
 
 
@@ -37,7 +39,14 @@ def _left_out(repo: Repo, source: Path) -> Iterator[str]:
         yield str(source)
     for folder, folders, names in os.walk(source):
         folders[:] = [name for name in folders if seen(name)]
-        images = [name for name in names if not reason(name, b"")]
-        known, kept = repo.dvcignore(folder, list(folders), list(images))
-        for name in sorted({*folders, *images} - {*known, *kept}):
-            yield str(Path(folder) / name)
+        read = [name for name in names if _is_read(name)]
+        known, kept = repo.dvcignore(folder, list(folders), list(read))
+        yield from (str(Path(folder) / name) for name in sorted({*read} - {*kept}))
+        for name in sorted({*folders} - {*known}):
+            if any(_is_read(file) for *_, files in os.walk(Path(folder) / name) for file in files):
+                yield str(Path(folder) / name)
+
+
+def _is_read(name: str) -> bool:
+    """Tell whether a file may be an image, hold images, or be their table."""
+    return seen(name) and (not reason(name, b"") or name.lower().endswith((*INSIDE, *TABLES)))

@@ -1,5 +1,6 @@
 """dvc.yaml of a folder that is no clone: whether its stages are the installed version's, and what
-makes them so. A user's own stages, and how an output is kept or drawn, stay theirs."""
+makes them so. A user's own stages stay, and so does how the right ones keep and draw their outputs.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +38,10 @@ def renew(file: Path, template: Path) -> str:
 
 def _renewed(file: Path, template: Path, wrong: list[str]) -> bytes:
     """Return a dvc.yaml with our stages as the template has them, and all else as it was."""
-    there, ours = _loaded(file), _stages(template)
-    if there.keys() == {"stages"} and {*there["stages"]} <= {*ours, *wrong}:
+    ours, kept = _stages(template), _stages(file).items()
+    if _loaded(file).keys() <= {"stages"} and all(
+        ours.get(name) == stage for name, stage in kept if name not in wrong
+    ):
         return template.read_bytes()  # nothing in it is a user's
     from ruamel.yaml import YAML  # for who renews alone
 
@@ -48,7 +51,7 @@ def _renewed(file: Path, template: Path, wrong: list[str]) -> bytes:
     reader.preserve_quotes, reader.width = True, 100
     content = reader.load(file.read_bytes())
     new = reader.load(template.read_bytes())["stages"]
-    stages = content.setdefault("stages", {})
+    stages = content["stages"] = content.get("stages") or {}
     for name in wrong:
         stages.pop(name, None)
     own = {name: stages.pop(name) for name in [*stages] if name not in new}

@@ -87,6 +87,20 @@ def test_how_a_user_keeps_and_draws_what_a_stage_makes_is_theirs(project):
     assert verb(project, "status")[0] == 0
     before = file.read_bytes()
     assert verb(project, "params") == (0, "", "") and file.read_bytes() == before
+    file.write_text(older(file.read_text().removesuffix(OWN)))
+    assert verb(project, "params")[0] == 0, "stages of another version are laid anew"
+    law = next(iter(yaml.safe_load(file.read_text())["stages"]["publish"]["outs"]))
+    assert law == {"artifacts/family/family.json": {"persist": True}}
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "stages:\n", "vars: [mine.yaml]\nstages:\n"])
+def test_a_dvc_yaml_without_stages_gets_them(project, text):
+    (project / "mine.yaml").write_text("a: 1\n")
+    (project / "dvc.yaml").write_text(text)
+    assert verb(project, "status")[0] == 2 and verb(project, "params")[0] == 0
+    content = yaml.safe_load((project / "dvc.yaml").read_text())
+    assert content["stages"] == yaml.safe_load(TEMPLATE.read_text())["stages"]
+    assert content.get("vars") == (["mine.yaml"] if "vars" in text else None)
 
 
 def test_a_dvc_yaml_that_git_merges_is_named(project):

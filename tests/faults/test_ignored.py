@@ -18,7 +18,8 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     projects.begin(tmp_path)
     projects.refresh(tmp_path)
-    for name in ("a/1.png", "a/2.jpg", "b/1.png", "b/old/2.png", "notes.txt", "a/.hidden.png"):
+    for name in ("a/1.png", "a/2.jpg", "b/1.png", "b/old/2.png", "notes.txt", "a/.hidden.png",
+                 "c.parquet", "l.csv", "empty/notes.txt"):  # fmt: skip
         file = tmp_path / "data/photos" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"")
@@ -33,6 +34,9 @@ def project(tmp_path, monkeypatch):
         ("old", "b/old"),
         ("data/photos/b/", "b"),
         ("photos", ""),
+        ("*.parquet", "c.parquet"),
+        ("l.csv", "l.csv"),
+        ("empty/", None),
         ("*.txt", None),
         (".hidden.*", None),
     ],
