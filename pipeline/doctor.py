@@ -85,7 +85,7 @@ def _project(root: Path) -> Iterator[Finding]:
     try:
         params = config.load(root / "params.yaml")
     except ValueError as error:
-        yield Finding(str(error), "mend that key, or `git checkout params.yaml`")
+        yield Finding(str(error), "do what this line says, or `git checkout params.yaml`")
         return None
     yield Finding(f"params.yaml: valid, family {', '.join(params.family)}")
     yield _data(root, params)

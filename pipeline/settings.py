@@ -27,17 +27,21 @@ LONGEST = 40  # characters of a value in a line
 
 
 def apply(
-    root: Path, preset: str | None, overrides: Mapping[str, Any], say: Say | None = None
+    root: Path,
+    preset: str | None,
+    overrides: Mapping[str, Any],
+    say: Say | None = None,
+    fill: bool = False,
 ) -> Params:
     """Write params.yaml with a preset and ``{"search.population": 16}``-like overrides; return it.
 
     A preset is complete: the package's defaults and what it changes; ``data`` and ``compute``
-    stay the project's where it does not name them. Keys that a file of an older version lacks come
-    with their defaults. ``say`` is told which keys a preset changes.
+    stay the project's where it does not name them. ``fill`` adds the keys that a file of an older
+    version lacks, with their defaults. ``say`` is told which keys a preset changes.
     Nothing is written if the outcome is not valid, or if it changes nothing.
     """
     before = read_yaml(root / "params.yaml")  # says what is wrong with a file that is no YAML
-    text, plain, kept = _asked(root, preset, overrides)
+    text, plain, kept = _asked(root, preset, overrides, fill)
     params = _parsed(plain, preset)
     if plain != before:
         write_bytes(root / "params.yaml", text.encode())
@@ -49,10 +53,8 @@ def apply(
 
 def check(root: Path, preset: str | None, overrides: Mapping[str, Any], target: str | None) -> None:
     """Refuse what a run is asked for, before anything is started or written for it."""
-    plain = read_yaml(root / "params.yaml")
-    if preset is not None or overrides:
-        plain = _asked(root, preset, overrides)[1]
-    params = _parsed(plain, preset)
+    read_yaml(root / "params.yaml")
+    params = _parsed(_asked(root, preset, overrides)[1], preset)
     known = [*STAGES, *(f"retrain@{name}" for name in params.family)]
     if target not in (None, *known):
         raise ValueError(f"--target {target} was given; there are {', '.join(known)}")
@@ -64,7 +66,7 @@ def check(root: Path, preset: str | None, overrides: Mapping[str, Any], target: 
 
 
 def _asked(
-    root: Path, preset: str | None, overrides: Mapping[str, Any]
+    root: Path, preset: str | None, overrides: Mapping[str, Any], fill: bool = False
 ) -> tuple[str, dict[str, Any], list[str]]:
     """Return params.yaml as it is asked for, as text and as plain data, and the sections that
     a preset leaves as they are."""
@@ -73,7 +75,8 @@ def _asked(
     content, kept = yaml.load((root / "params.yaml").read_text(encoding="utf-8")), []
     if preset is not None:
         content, kept = _complete(root, preset, content, yaml)
-    _fill(content, yaml.load(DEFAULTS.read_text(encoding="utf-8")))
+    if fill:
+        _fill(content, yaml.load(DEFAULTS.read_text(encoding="utf-8")))
     for key, value in overrides.items():
         assign(content, key, _named(root, key, value))
     text = dump(yaml, content)

@@ -225,7 +225,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20, help="searches of each arm")
     parser.add_argument("--results", type=Path, default=scripts.RESULTS, help="folder of the JSON")
     chosen = parser.parse_args()
-    folder, params = chosen.results / chosen.preset, scripts.params_of(chosen.preset)
+    params = scripts.params_of(chosen.preset)
+    folder = chosen.results / params.data.name
     board = Scoreboard.of(folder)
     priced = json.loads((folder / "cost.json").read_text())["one_shot"]
     arms: dict[str, Any] = {}

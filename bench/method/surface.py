@@ -253,7 +253,8 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, help="folder with a grids.csv")
     parser.add_argument("--results", type=Path, default=scripts.RESULTS, help="folder of the JSON")
     chosen = parser.parse_args()
-    folder, params = chosen.results / chosen.preset, scripts.params_of(chosen.preset)
+    params = scripts.params_of(chosen.preset)
+    folder = chosen.results / params.data.name
     results = [json.loads((folder / f"{n}.json").read_text())
                for n in ("rank", "family", "extrapolation")]  # fmt: skip
     rows = known(*results[:2], results[2]["hidden"]["predicted"])

@@ -38,7 +38,7 @@ def command(preset: str | None, pairs: tuple[str, ...]) -> None:
         click.echo(renewed)
     before = read_yaml(root / "params.yaml")
     project.refresh(root)
-    settings.apply(root, preset, overrides(pairs))
+    settings.apply(root, preset, overrides(pairs), fill=True)
     changed = list(settings.changed(before, read_yaml(root / "params.yaml")))
     for change in changed[:MOST]:
         click.echo(settings.line(*change))
