@@ -59,13 +59,9 @@ def _generation(name: str, versions: dict[str, ModelVersion]) -> Generation:
 
 def deployed(client: MlflowClient, name: str) -> dict[str, str]:
     """Return where the members' aliases point: alias -> version; none if there is no such model."""
-    try:
-        aliases = client.get_registered_model(name).aliases
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return {}
-    mine = {alias: str(v) for alias, v in aliases.items() if registry.is_members(alias)}
+    model = stores.unless_gone(client.get_registered_model, name)
+    aliases = model.aliases.items() if model else ()
+    mine = {alias: str(v) for alias, v in aliases if registry.is_members(alias)}
     return dict(sorted(mine.items(), key=lambda item: int(item[0][1:])))
 
 

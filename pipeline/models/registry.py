@@ -13,7 +13,6 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from scalenet.config.params import Params
 from scalenet.pipeline import STATE, home
@@ -181,12 +180,7 @@ def model_id(version: ModelVersion) -> str:
 
 def logged_model(client: MlflowClient, model: str) -> LoggedModel | None:
     """Return a program by its id; None if somebody deleted it."""
-    try:
-        return client.get_logged_model(model)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
+    return stores.unless_gone(client.get_logged_model, model)
 
 
 # --- a member's program ---------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from scalenet.config.params import Params
 from scalenet.pipeline import home
@@ -69,12 +68,10 @@ def _kept(client: MlflowClient, model: str) -> set[str]:
 
 def _folder(root: Path, client: MlflowClient, program: str) -> Path | None:
     """Return where a program's files lie in this project; None if they lie elsewhere."""
-    try:
-        place = urlparse(client.get_logged_model(program).artifact_location)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
+    model = registry.logged_model(client, program)
+    if model is None:
         return None  # removed already
+    place = urlparse(model.artifact_location)
     folder = Path(unquote(place.path))
     mine = place.scheme == "file" and folder.is_relative_to(home(root) / "mlruns")
     return folder.parent if mine and folder.name == "artifacts" else folder if mine else None
@@ -87,18 +84,10 @@ def free(root: Path, params: Params, wanted: Retired) -> str:
         if wanted not in found(root, params):
             return "something points at it now"
         for program in wanted.programs:  # before the versions: who is killed here finds them again
-            _delete(client, program)
+            stores.unless_gone(client.delete_logged_model, program)
         for folder in wanted.folders:
             shutil.rmtree(folder, ignore_errors=True)
         for version in wanted.versions:
             client.delete_model_version(model, version)
         page.write(client, model)
     return ""
-
-
-def _delete(client: MlflowClient, program: str) -> None:
-    try:
-        client.delete_logged_model(program)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import mlflow
 from mlflow import MlflowClient
@@ -28,6 +28,7 @@ from scalenet.pipeline.address import ENCODE, credentials, hidden
 from scalenet.pipeline.remember import database
 from scalenet.pipeline.runs.alone import place
 
+T = TypeVar("T")
 OWN = (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException)  # faults of MLflow alone
 AWAY = (*OWN, OSError)  # what an absent store raises
 MISSING = "RESOURCE_DOES_NOT_EXIST"
@@ -224,13 +225,18 @@ def own_runs(client: MlflowClient, root: Path, experiment: str, status: str) -> 
 
 def active_run(client: MlflowClient, run_id: str) -> Run | None:
     """Return a run; None if it was deleted, or is another store's."""
+    found = unless_gone(client.get_run, run_id)
+    return found if found and found.info.lifecycle_stage == "active" else None
+
+
+def unless_gone(ask: Callable[[str], T], name: str) -> T | None:
+    """Ask MLflow for something, or to delete it; None if there is no such thing."""
     try:
-        found = client.get_run(run_id)
+        return ask(name)
     except MlflowException as error:
         if error.error_code != MISSING:
             raise
         return None
-    return found if found.info.lifecycle_stage == "active" else None
 
 
 def experiment_id(client: MlflowClient, root: Path, name: str) -> str:
