@@ -303,7 +303,9 @@ def test_reading_that_takes_longer_than_the_minutes_is_refused():
 def test_a_budget_out_of_the_spaces_reach_names_what_it_reaches(params):
     scaling = params.scaling.model_copy(update={"budget": 5e6, "tries": 50})
     budget = Budget(params.space, scaling, Task(1, 10))
-    with pytest.raises(ValueError, match=r"scaling.budget 5e\+06 .* have [\d,]+ to [\d,]+ FLOPs"):
+    with pytest.raises(
+        ValueError, match=r"scaling.budget, 5,000,000 FLOPs .* have [\d,]+ to [\d,]+ FLOPs"
+    ):
         budget.check(np.random.default_rng(0))
 
 

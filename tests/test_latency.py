@@ -1,68 +1,280 @@
-"""The table of latencies: it holds what a search can make, and each time belongs to its piece."""
+"""Budgets in milliseconds: what layers take is measured, adds up, and is what a family spends."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count, product
+from time import thread_time
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from conftest import merge, verb
+from test_init import RATES, seen
 
-from bench.speed import latency
-from bench.speed.common import params_of
-from scalenet.nets import child
+from scalenet.config.params import parse
+from scalenet.config.space import KINDS, Latency
+from scalenet.laws import plan
+from scalenet.laws.affordable import affordable
+from scalenet.nets import child, timing
 from scalenet.nets.deployed import Deployed
+from scalenet.pipeline.init import device
+from scalenet.pipeline.init.design import Designer, Wish
+from scalenet.records.documents import Found
+from scalenet.search.run import find
+from scalenet.search.scoring import Measurement, Measures
+from scalenet.space import cost
+from scalenet.space.budget import Budget
+from scalenet.space.measure import measure, on
 from scalenet.space.network import Network, Task
 from scalenet.space.sampling import sample_base
 from scalenet.space.scale import scale
-from scalenet.space.scaling import Scaling, all_strategies
+from scalenet.space.scaling import all_strategies
 
 HEAVY = "r64-stem_k3_s1_c16-ir_k3.3.3_s1_e1_c16-ir_k5_s1_e6_c64-ir_k3_s2_e1_c8-head_c8-se0e-relu"
+RATE = {  # µs a layer, ns a value, ns a multiply-accumulate
+    "dense": (50.0, 1.0, 0.5),
+    "pointwise": (5.0, 0.7, 0.03),
+    "depthwise": (40.0, 1.3, 0.11),
+    "vector": (20.0, 0.0, 0.8),
+}
+PHONE = Latency(device="a phone", **RATE)
+TASK, BUDGET = Task(1, 3), 0.5  # ms of a base model
+
+
+@pytest.fixture(scope="module")
+def by_latency(make_params):
+    """Return the tiny params with budgets in milliseconds, that their networks can meet."""
+    given = {"measure": "latency", "latency": {"device": "a phone"} | RATE, "budget": BUDGET}
+    stages = make_params().model_dump(mode="json")["scaling"]["stages"]
+    for size, (depths, widths) in enumerate([([2, 3], [1, 2]), ([4, 5, 6], [1, 2, 3])], 1):
+        stages[size] |= {"depths": depths, "widths": widths}
+    return make_params({"scaling": given | {"stages": stages}})
+
+
+# --- what networks spend --------------------------------------------------------------------------
+
+
+def test_a_latency_is_the_sum_of_what_the_layers_take():
+    network = Network.parse("r8-stem_k3_s1_c4-ir_k5_s2_e2_c8-head_c16-se0.25e-relu")
+    dense = 50 + 4 * 64 * 1.0e-3 + 9 * 4 * 64 * 0.5e-3
+    points = [(8, 64, 4 * 8 * 64), (8, 16, 8 * 8 * 16), (16, 16, 8 * 16 * 16)]
+    pointwise = sum(5 + w * px * 0.7e-3 + macs * 0.03e-3 for w, px, macs in points)
+    depthwise = 40 + 8 * 16 * 1.3e-3 + 25 * 8 * 16 * 0.11e-3
+    vector = 3 * 20 + (8 * 2 + 2 * 8 + 16 * 3) * 0.8e-3
+    expected = (dense + pointwise + depthwise + vector) / 1000
+    assert on(PHONE).spent(network, TASK) == pytest.approx(expected, abs=1e-8)
+
+
+def test_every_layer_is_of_one_kind(params):
+    network = scale(
+        params.space,
+        sample_base(params.space, np.random.default_rng(0)),
+        all_strategies(params.scaling)[-1],
+    )
+    kinds = [layer.kind for layer in cost.layers(network, TASK)]
+    assert set(kinds) == set(KINDS) and kinds.count("dense") == 1
+
+
+@pytest.mark.parametrize("ratio", [0, 0.25])
+def test_a_table_of_prices_adds_up_exactly(params, ratio):
+    space, rng = params.space.model_copy(update={"se_ratio": ratio}), np.random.default_rng(1)
+    price, every = on(PHONE).price, all_strategies(params.scaling)
+    pairs = list(product([sample_base(space, rng) for _ in range(8)], every))
+    table = cost.Table(space, every, TASK, price)
+    expected = [cost.priced(scale(space, *pair), TASK, price) for pair in pairs]
+    assert table.costs(table.encode(pairs))[:, 0].tolist() == expected
+
+
+def test_only_what_meets_its_milliseconds_is_feasible(by_latency):
+    budget, rng = Budget(by_latency.space, by_latency.scaling, TASK), np.random.default_rng(0)
+    budget.check(rng)
+    base, options = budget.draw_of(rng, 2)
+    for by in options:
+        took = on(PHONE).spent(scale(by_latency.space, base, by), TASK)
+        assert abs(took / (4 * BUDGET) - 1) <= by_latency.scaling.stages[2].tolerance
+    low, high = budget.reach
+    assert low < BUDGET < high
+
+
+def test_a_budget_out_of_reach_names_milliseconds(by_latency):
+    scaling = by_latency.scaling.model_copy(update={"budget": 90.0, "tries": 20})
+    with pytest.raises(ValueError, match=r"scaling.budget, 90 ms .* have 0\.\d+ to 0\.\d+ ms"):
+        Budget(by_latency.space, scaling, TASK).check(np.random.default_rng(0))
+
+
+def test_milliseconds_without_a_device_are_refused(make_params):
+    with pytest.raises(ValueError, match=r"scaling: measure: latency needs .*`scalenet latency`"):
+        make_params({"scaling": {"measure": "latency"}})
+
+
+# --- the family -----------------------------------------------------------------------------------
+
+
+def test_a_family_spends_milliseconds_beyond_the_search_too(by_latency, info):
+    family = {f"S{i}": {"multiple": 2**i, "seed": 0} for i in range(4)}
+    params = parse(merge(by_latency.model_dump(mode="json"), {"family": family}))
+    made, _ = find(params, TASK, np.random.default_rng(0), Measures(_wide), lambda *_: None)
+    members, _ = plan.family(params, info, made, [], np.random.default_rng(0))
+    for member in members:
+        tolerance = params.scaling.tolerance
+        if member.origin == "extrapolated":
+            tolerance = params.extrapolate.tolerance
+        took = on(PHONE).spent(member.network, TASK)
+        assert member.latency == member.spent == took
+        assert abs(took / (BUDGET * member.multiple) - 1) <= tolerance
+    assert [member.origin for member in members] == ["searched"] * 3 + ["extrapolated"]
+
+
+def _wide(networks):
+    """Measure networks that nobody trained: wider ones are better."""
+    return (Measurement(min(0.99, n.head_width / 99 + n.depth / 99), 0.5, 0.0) for n in networks)
+
+
+def test_the_surfaces_options_spend_milliseconds(by_latency, info):
+    base = sample_base(by_latency.space, np.random.default_rng(0))
+    spending = measure(by_latency.scaling)
+    found = affordable(by_latency, TASK, base, 8.0, info.size)
+    for by in found:
+        took = spending.spent(scale(by_latency.space, base, by), TASK)
+        assert abs(took / (8 * BUDGET) - 1) <= by_latency.extrapolate.tolerance
+
+
+def test_a_member_of_flops_spends_these(params, info):
+    found, _ = find(params, TASK, np.random.default_rng(0), Measures(_wide), lambda *_: None)
+    assert isinstance(found, Found)
+    for member in plan.family(params, info, found, [], np.random.default_rng(0))[0]:
+        assert member.latency is None and member.spent == member.flops
+
+
+# --- what is measured -----------------------------------------------------------------------------
+
+
+def passes_of(networks: list[Network], latency: Latency, rng: np.random.Generator) -> dict:
+    """Return passes whose pieces take what a device's layers do, and noise, longer now and then."""
+    price = on(latency).price
+    found = {}
+    for network in networks:
+        pieces = [
+            sum(a + b * part.k**2 for part in piece for a, b in [price(part)]) / 1e12
+            for piece in timing.pieces(network, TASK)
+        ]
+        noisy = np.array(pieces) * rng.normal(1, 0.02, (40, len(pieces)))
+        noisy[::5] *= 3
+        found[network] = noisy.tolist()
+    return found
+
+
+def test_rates_that_networks_were_timed_with_are_found(params):
+    """And what was slow in some passes does not matter."""
+    rng = np.random.default_rng(0)
+    fitted = passes_of(timing.drawn(params, 40, 1), PHONE, rng)
+    unseen = passes_of(timing.drawn(params, 30, 0), PHONE, rng)
+    latency = timing.fit(fitted, TASK, "found")
+    trial = timing.tried(latency, TASK, unseen)
+    trial.check()
+    assert latency.device == "found" and trial.error < 0.02 and trial.tau > 0.95
+    assert latency.depthwise[0] == pytest.approx(40, rel=0.2)
+    assert trial.milliseconds[0] < trial.milliseconds[1]
+
+
+def test_rates_that_do_not_tell_other_networks_are_refused(params):
+    rng = np.random.default_rng(0)
+    latency = timing.fit(passes_of(timing.drawn(params, 40, 1), PHONE, rng), TASK, "found")
+    unseen = passes_of(timing.drawn(params, 30, 0), PHONE, rng)
+    slower = {network: (1.3 * np.array(passes)).tolist() for network, passes in unseen.items()}
+    with pytest.raises(ValueError, match=r"milliseconds to 2[34]% .*nothing else runs"):
+        timing.tried(latency, TASK, slower).check()
+    others = dict(zip(unseen, [*unseen.values()][::-1], strict=True))
+    with pytest.raises(ValueError, match=r"tau -?0\.\d+; 10% and 0.9 are needed"):
+        replace(timing.tried(latency, TASK, others), error=0.0).check()
+
+
+def test_no_order_is_asked_for_that_the_machine_does_not_keep():
+    trial = timing.Trial(0.05, 0.85, 0.06, 0.84, 0.7, (1.0, 2.0))
+    trial.check()
+    with pytest.raises(ValueError):
+        replace(trial, noise_tau=0.95).check()
+
+
+def test_networks_are_drawn_once_each(make_params):
+    networks = timing.drawn(make_params(), 30, 0)
+    assert len(set(networks)) == 30
+    block = {"width": 8, "depth": 1, "stride": 1, "expands": [1], "kernels": [3]}
+    one = {"depths": [1.0], "widths": [1.0], "resolutions": [8]}
+    over = {"space": {"stages": [block]}, "scaling": {"stages": [{"tolerance": 0.3} | one] * 3}}
+    assert len(timing.drawn(make_params(over), 30, 0)) == 1
 
 
 def deployed(text: str) -> Deployed:
-    net = child.build(Network.parse(text), Task(1, 3), torch.Generator().manual_seed(0))
+    net = child.build(Network.parse(text), TASK, torch.Generator().manual_seed(0))
     return Deployed(net, [0.5], [0.25])
-
-
-@pytest.mark.parametrize("preset", ["digits", "photographs", "imagenet"])
-def test_the_table_holds_every_piece_of_random_networks(preset):
-    params, generator = params_of(preset), np.random.default_rng(3)
-    offered = all_strategies(params.scaling)
-    shapes = {Scaling(1.0, s.width, s.resolution) for s in offered}
-    networks = latency.table_networks(params.space, sorted(shapes, key=str))
-    table = {piece for network in networks for piece in latency.pieces(network)}
-    for i in generator.integers(len(offered), size=100):
-        network = scale(params.space, sample_base(params.space, generator), offered[i])
-        assert table >= set(latency.pieces(network)), network
-
-
-def test_every_expansion_ratio_and_kernel_of_a_block_is_in_the_table():
-    params = params_of("digits")
-    block = params.space.stages[-1].model_copy(update={"expands": (2, 3, 6), "kernels": (3, 7)})
-    space = params.space.model_copy(update={"stages": (*params.space.stages[:-1], block)})
-    networks = latency.table_networks(space, [Scaling(1.0, 1.0, 8)])
-    last = {(network.blocks[-1].expand, network.blocks[-1].kernels[0]) for network in networks}
-    assert last == {(expand, k) for expand in (2, 3, 6) for k in (3, 7)}
 
 
 def test_a_pieces_time_is_its_own():
     net, images = deployed(HEAVY), torch.rand(1, 1, 64, 64)
+    ticks = count()
     with torch.no_grad():
-        rounds = [latency.stamped(net, images) for _ in range(9)]
-    pieces = latency.pieces(net.network)
-    assert all(len(seconds) == len(pieces) == 7 for seconds in rounds)
-    heavy = (16, 64, 5, 1, 6, 64)
-    assert pieces[int(np.argmax(np.median(rounds, axis=0)))] == heavy
+        passes = [timing.stamped(net, images, thread_time) for _ in range(9)]
+        assert timing.stamped(net, images, lambda: next(ticks)) == [1] * 7
+    pieces = timing.pieces(net.network, TASK)
+    assert all(len(seconds) == len(pieces) == 7 for seconds in passes)
+    heavy = int(np.argmax(np.median(passes, axis=0)))
+    assert [layer.k for layer in pieces[heavy]] == [1, 5, 1]
+    assert [layer for piece in pieces for layer in piece] == list(cost.layers(net.network, TASK))
 
 
-def test_a_prediction_adds_up_the_pieces():
-    net = deployed(HEAVY).network
-    of_pieces = {piece: [0.001, 0.001, 0.5] for piece in latency.pieces(net)}
-    [row] = latency.about_networks(of_pieces, {net: [(0.006, 0.02), (0.008, 0.04)]}, Task(1, 3))
-    assert row["predicted"] == pytest.approx(7)  # three pieces are alike, and count each
-    assert (row["measured"], row["passed"]) == pytest.approx((7, 30))
-    assert row["halves"] == pytest.approx([6, 8])
+# --- the verb, and a project that begins with its file --------------------------------------------
 
 
-def test_errors_are_shares_of_what_was_measured():
-    found = latency.compared([11, 20, 33], [10, 20, 30])
-    assert (found["error"], found["error_max"], found["tau"]) == pytest.approx((0.1, 0.1, 1))
+def test_the_verb_measures_this_machine_and_init_takes_its_file(params, tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "ERROR", 9.0)  # other tests run on the same cores
+    monkeypatch.setattr(timing, "TAU", -1.0)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    code, out, _ = verb(
+        tmp_path, "latency", "--seconds", "0", "--name", "my phone", "--out", "phone.yaml"
+    )
+    assert code == 0 and "Device    my phone" in out and "scalenet init PHOTOS --latency" in out
+    latency = device.read(tmp_path / "phone.yaml")
+    assert latency.device == "my phone" and sum(each for each, _, _ in latency.kinds.values()) > 0
+
+
+def test_a_project_begins_with_budgets_in_milliseconds():
+    wish = Wish("mine", 60, max_ms=40.0, device=PHONE)
+    made = Designer(seen("photographs"), "images", wish).design(RATES)
+    scaling = made.params.scaling
+    assert (scaling.measure, scaling.latency) == ("latency", PHONE)
+    last = len(scaling.stages) - 1
+    assert scaling.target(last) * (1 + scaling.stages[-1].tolerance) <= 40
+    Budget(made.params.space, scaling, Task(3, 6)).check(np.random.default_rng(0))
+
+
+def test_a_wish_for_too_few_milliseconds_names_what_is_possible():
+    with pytest.raises(ValueError, match=r"--max-ms 0.01 is out of reach.* to [\d.]+ ms; raise it"):
+        Designer(seen("photographs"), "images", Wish("mine", 60, max_ms=0.01, device=PHONE)).first()
+
+
+def test_images_too_small_to_double_milliseconds_say_so():
+    heavy = Latency(device="slow to begin", **dict.fromkeys(KINDS, (90, 0, 0)))
+    with pytest.raises(ValueError, match="leave --latency and --max-ms out"):
+        Designer(seen("digits"), "images", Wish("mine", 5, device=heavy)).first()
+
+
+@pytest.mark.parametrize(
+    "text, wrong",
+    [
+        ("device: x\n", "dense: missing"),
+        ("- 1\n", "holds no rates"),
+        ("device: x\ndense: [-1, 0, 0]\n", "dense.0: -1.* was given"),
+    ],
+)
+def test_a_file_that_holds_no_rates_is_refused(tmp_path, text, wrong):
+    (tmp_path / "phone.yaml").write_text(text)
+    with pytest.raises(ValueError, match=rf"{wrong}[\s\S]*`scalenet latency` writes such a file"):
+        device.read(tmp_path / "phone.yaml")
+
+
+def test_flops_and_milliseconds_do_not_go_together(tmp_path):
+    code, _, err = verb(tmp_path, "init", "digits", "--max-flops", "2M", "--max-ms", "3")
+    assert code == 2 and "--max-flops alone" in err and not list(tmp_path.iterdir())

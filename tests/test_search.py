@@ -681,7 +681,7 @@ def test_an_impossible_budget_says_so(make_params, info):
     params = make_params({"scaling": {"budget": 10.0, "tries": 50}})
     with pytest.raises(
         ValueError,
-        match=r"scaling\.budget 10 ±30%.*none found in 50 tries; the nearest misses it by",
+        match=r"scaling\.budget, 10 FLOPs ±30%.*none found in 50 tries; the nearest misses it by",
     ):
         search(params, info)
 
@@ -703,13 +703,8 @@ def opposed(make_params, info):
     params = make_params(
         {"space": {"stages": [block], "divisor": 1}, "scaling": {"tolerance": 0.9}}
     )
-    size = (
-        sum(
-            Budget(params.space, params.scaling, Task(1, 3)).flops(base, Scaling(1.0, 1.0, 8))
-            for base in (one, two)
-        )
-        / 2
-    )
+    budget, unscaled = Budget(params.space, params.scaling, Task(1, 3)), Scaling(1.0, 1.0, 8)
+    size = sum(budget.spent([(one, unscaled), (two, unscaled)])) / 2
     widths = [round(1 + i / 50, 2) for i in range(200)]
     entry = {"tolerance": 0.05, "depths": [1.0], "resolutions": [8]}
     stages = [
@@ -785,8 +780,8 @@ def test_a_space_with_one_feasible_base_model_is_searched(make_params, info):
     """Later iterations have nothing new to breed, and keep what they have."""
     block = {"width": 8, "depth": 1, "stride": 1, "expands": [2], "kernels": [3]}
     params = make_params({"space": {"stages": [block]}, "scaling": {"tolerance": 0.9}})
-    size = Budget(params.space, params.scaling, Task(1, 3)).flops(
-        BaseModel.parse("k3e2"), Scaling(1.0, 1.0, 8)
+    [size] = Budget(params.space, params.scaling, Task(1, 3)).spent(
+        [(BaseModel.parse("k3e2"), Scaling(1.0, 1.0, 8))]
     )
     params = make_params(
         {"space": {"stages": [block]}, "scaling": {"budget": size}, "search": {"iterations": 3}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -22,6 +23,7 @@ from scalenet.config import params as stage_params
 from scalenet.config.params import Params
 from scalenet.pipeline import settings
 from scalenet.records.documents import DataInfo
+from scalenet.training.device import processor
 
 CLASSES = 10
 PASSES = 3  # of a training step, in forward ones: also the inputs' and the weights' gradients
@@ -128,7 +130,7 @@ def revision() -> str:
 def about(device: str) -> dict[str, Any]:
     """Return the day, the code, the machine and the versions."""
     machine = {
-        "processor": processor(),
+        "processor": f"{processor()}, {os.cpu_count()} cores",
         "system": platform.platform(),
         "python": platform.python_version(),
     }
@@ -148,12 +150,3 @@ def installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def processor() -> str:
-    """Name the processor, its vector instructions and how many cores there are."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name, vectors = [*names, platform.processor()][0], torch.backends.cpu.get_cpu_capability()
-    return f"{name}, {vectors}, {len(names)} cores"

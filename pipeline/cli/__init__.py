@@ -19,6 +19,7 @@ FAULT = 1  # exit code: the machine refused, not the input
 UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 VERBS = {  # a verb's file and its line in the help
     "init": "Begin a project that fits images, machine and minutes.",
+    "latency": "Measure this machine, for budgets in milliseconds.",
     "run": "Build the family: every stage that is not up to date.",
     "status": "Say what would run, why, and for how long.",
     "family": "Show the family that was built.",

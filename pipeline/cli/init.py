@@ -29,6 +29,19 @@ BUNDLED = ("digits", "data/digits")  # names of the images that scikit-learn bri
     "--max-flops", callback=quantity, metavar="FLOPS", help="Of the largest member, such as 2M."
 )
 @click.option(
+    "--max-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MS",
+    help="Of the largest member, one image; budgets are milliseconds then.",
+)
+@click.option(
+    "--latency",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="What `scalenet latency` wrote on the device that the budgets are for; without it, with "
+    "--max-ms, this machine is measured.",
+)
+@click.option(
     "--size", type=click.IntRange(8, 512), metavar="PX", help="Stored side of the images."
 )
 @click.option(
@@ -63,6 +76,7 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     scalenet init photos.tar
     scalenet init photos/ my-family --minutes 60 --yes
     scalenet init digits --minutes 5 --max-flops 2M
+    scalenet init photos.tar --latency phone.yaml --max-ms 30
     scalenet init photos/ --pretrained resnet18.pth resnet18
     scalenet init birds/ --table labels.csv file species --group bird
     scalenet init cifar100/ --table - img fine_label
@@ -82,6 +96,16 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     skipped = wished.pop("most_skipped")
     wished["reading"] = _reading(*(wished.pop(name) for name in ("table", "split", "group")))
     wished["reading"] |= {} if skipped is None else {"most_skipped": skipped}
+    device = wished.pop("latency")
+    if wished["max_flops"] and (device or wished["max_ms"]):
+        raise ValueError(
+            "--max-flops was given with --latency or --max-ms, which make budgets milliseconds; "
+            "give --max-ms for the largest member's, or --max-flops alone"
+        )
+    if device:
+        from scalenet.pipeline.init.device import read
+
+        wished["device"] = read(device)
     wish = Wish(root.resolve().name, **wished)
     for line in begin.project(root, data, wish):
         click.echo(line)

@@ -10,6 +10,8 @@ from scalenet.pipeline.init import plan, write
 from scalenet.pipeline.init.design import Designer, Wish
 from scalenet.pipeline.init.look import look
 
+SECONDS = 20  # that networks are timed for
+
 
 def folder(data: str, name: str | None) -> Path:
     """Return the project's folder: NAME, or the data's name; ``ValueError`` if it is not free."""
@@ -30,6 +32,13 @@ def project(root: Path, data: str, wish: Wish) -> Iterator[str]:
     seen = look(source if source == BUNDLED else str(Path(data).resolve()), **wish.reading)
     designer = Designer(seen, source, wish)
     yield from plan.about(seen, designer.shares)
+    if wish.max_ms is not None and wish.device is None:
+        yield f"Timing    what layers take on this machine, {SECONDS} seconds"
+        from scalenet.pipeline.init import device  # seconds of imports, after cheap refusals
+
+        first = designer.params(designer.first(), 1000)[1]
+        found, _ = device.measure(first, designer.task, seconds=SECONDS)
+        designer = Designer(seen, source, wish := wish._replace(device=found))
     draft = designer.first()
     yield "Timing    a few steps of training on this machine"
     from scalenet.pipeline.init.probe import probe  # seconds of imports, after cheap refusals

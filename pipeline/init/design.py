@@ -15,6 +15,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from scalenet.config.params import Params, parse, read_yaml
+from scalenet.config.space import Latency
 from scalenet.pipeline.init import recipes, shares
 from scalenet.pipeline.init.estimate import Rates, seconds, wall
 from scalenet.pipeline.init.frame import Frame, frame_of
@@ -25,6 +26,7 @@ from scalenet.pipeline.init.sizes import FEWEST, LARGEST, TOLERANCE, Reach, scal
 from scalenet.pipeline.project import DEFAULTS
 from scalenet.pipeline.runs import workers
 from scalenet.pipeline.settings import merge, nested
+from scalenet.space.measure import Measure, on
 from scalenet.space.network import Task
 
 USED = 0.92  # share of the minutes that is planned for: a machine is not always equally fast
@@ -39,14 +41,16 @@ LESS = 0.5  # the same before a size is given up
 class Wish(NamedTuple):
     """What a user asks for.
 
-    A name, minutes, FLOPs of the largest member, a stored side in px, weights of another network
-    to compare with (file, timm's name of the network), and keys of ``data`` that say how the
-    images are read.
+    A name, minutes, the largest member's FLOPs, or its milliseconds on a device that budgets are
+    for, a stored side in px, weights of another network to compare with (file, timm's name of the
+    network), and keys of ``data`` that say how the images are read.
     """
 
     name: str
     minutes: float
     max_flops: float | None = None
+    max_ms: float | None = None
+    device: Latency | None = None
     size: int | None = None
     pretrained: tuple[str, str] | None = None
     reading: Mapping[str, Any] = {}
@@ -87,7 +91,23 @@ class Designer:
 
     @cached_property
     def reach(self) -> Reach:
-        return Reach(self.frame, self.task, self.default["space"])
+        return Reach(self.frame, self.task, self.default["space"], self.wish.device)
+
+    @cached_property
+    def measure(self) -> Measure:
+        """What budgets count."""
+        return on(self.wish.device)
+
+    @property
+    def most(self) -> float:
+        """The most that the largest member may spend."""
+        return (self.wish.max_ms if self.wish.device else self.wish.max_flops) or math.inf
+
+    @property
+    def wished(self) -> str:
+        """That bound as it was given."""
+        option = "--max-ms" if self.wish.device else "--max-flops"
+        return f"{option} {self.most:{self.measure.form}}"
 
     @cached_property
     def enough(self) -> int:
@@ -108,31 +128,30 @@ class Designer:
         low, middle, high = self.reach.typical[width]
         budget = _rounded(budget if low <= budget <= high else middle)
         space = self.reach.space(width)
-        offered = scalings(space, self.frame, budget, sizes, self.task)
+        offered = scalings(self.reach, space, budget, sizes)
         largest = offered.target(sizes - 1) * (1 + offered.stages[-1].tolerance)
-        if largest > (self.wish.max_flops or math.inf):
+        if largest > self.most:
             raise ValueError(
-                f"--max-flops {self.wish.max_flops:,.0f}: the largest of {sizes} sizes may have "
-                f"{largest:,.0f}; raise it, or store smaller images by --size"
+                f"{self.wished}: the largest of {sizes} sizes may have "
+                f"{self.measure.said(largest)}; raise it, or store smaller images by --size"
             )
         return Needs(self.frame, space, offered, self.shares)
 
     def _bound(self, sizes: int) -> float:
         """Return the largest budget of a base model whose largest member is as small as wished."""
-        most = self.wish.max_flops or math.inf
-        return most / 2 ** (sizes - 1) / (1 + TOLERANCE)
+        return self.most / 2 ** (sizes - 1) / (1 + TOLERANCE)
 
     def _sizes(self) -> list[int]:
-        """Return the numbers of sizes that the wish for FLOPs allows, most first."""
+        """Return the numbers of sizes that the wish for the largest allows, most first."""
         allowed = [n for n in range(LARGEST, FEWEST - 1, -1) if self._bound(n) >= self.reach.least]
         if allowed:
             return allowed
         grown = (1 + TOLERANCE) * 2 ** (FEWEST - 1), 2 ** (LARGEST - 1)
         least, most = self.reach.least * grown[0], self.reach.most * grown[1]
         raise ValueError(
-            f"--max-flops {self.wish.max_flops:,.0f} is out of reach: with images stored at "
-            f"{self.frame.size} px the largest member may have {least:,.0f} to {most:,.0f} FLOPs; "
-            "raise it, or store smaller images by --size"
+            f"{self.wished} is out of reach: with images stored at {self.frame.size} px the "
+            f"largest member may have {self.measure.said(least, most)}; raise it, or store smaller "
+            "images by --size"
         )
 
     def first(self) -> Needs:
@@ -179,6 +198,12 @@ class Designer:
                 continue
             yielded = True
             yield draft
+        if not yielded and self.wish.device:
+            raise ValueError(
+                f"{refused}; milliseconds do not double so often on these images, since a layer "
+                "takes some whatever its size: leave --latency and --max-ms out, or store larger "
+                "images by --size"
+            )
         if not yielded:
             raise refused
 

@@ -18,8 +18,10 @@ from scalenet.config.recipe import Recipe
 from scalenet.config.space import Scalings, Space
 from scalenet.pipeline.watch import progress
 from scalenet.search.evolution import planned
+from scalenet.space import cost
 from scalenet.space.budget import Budget
-from scalenet.space.network import Task
+from scalenet.space.network import Network, Task
+from scalenet.space.scale import scale
 from scalenet.training.member import lengthened
 from scalenet.training.supernet import HISTOGRAM
 
@@ -28,6 +30,7 @@ STAGE = 2.5  # seconds that DVC and MLflow add to a stage or a member
 REGISTER = 1.5  # seconds that registering a member takes
 BESIDE = 1.2  # times that a stage takes longer while another runs on the next core
 PAIR = 4e-6  # seconds of the SVM for each pair of its images
+DRAWN = 8  # base models that tell how many strategies meet the budgets, and of what
 DESCRIBED = 6e-7  # seconds of describing an image to it, for each pixel
 
 
@@ -70,13 +73,13 @@ def seconds(
     select and test.
     """
     members = {
-        name: STAGE + _member(params, counts, rates, entry.multiple)
+        name: STAGE + _member(params, counts, task, rates, entry.multiple)
         for name, entry in params.family.items()
     }
     stages = {
         "start": START,
         "prepare": STAGE + images * rates.decode / rates.busy,  # timed as busy
-        "supernet": STAGE + _supernet(params, rates),
+        "supernet": STAGE + _supernet(params, task, rates),
         "search": STAGE + _search(params, counts, task, rates),
         "extrapolate": STAGE,
         **members,
@@ -118,9 +121,24 @@ def _baselines(params: Params, counts: Mapping[str, int], rates: Rates) -> float
     return svm + trials + (net.member[middle] + net.run[middle]) * rates.residual[middle]
 
 
-def _supernet(params: Params, rates: Rates) -> float:
-    section = params.supernet
-    targets = [params.scaling.target(size) for size in range(len(params.scaling.stages))]
+def flops(params: Params, task: Task, multiple: float) -> float:
+    """Return the FLOPs of a network of so many base budgets: where these are in FLOPs, that many;
+    else what such networks have on average."""
+    if params.scaling.measure == "flops":
+        return params.scaling.budget * multiple
+    typical = _typical(params.space, params.scaling, task)
+    size = params.scaling.searched(multiple)
+    last = len(typical) - 1
+    return typical[last] * multiple / 2**last if size is None else typical[size]
+
+
+def sizes(params: Params, task: Task) -> list[float]:
+    """Return the FLOPs of networks of each searched size."""
+    return [flops(params, task, 2**size) for size in range(len(params.scaling.stages))]
+
+
+def _supernet(params: Params, task: Task, rates: Rates) -> float:
+    section, targets = params.supernet, sizes(params, task)
     mean = float(np.average(targets, weights=section.stage_weights))
     histogram = min(HISTOGRAM, section.recipe.steps) * section.sampled * rates.draw
     extra = rates.shared + (section.sampled - 1) * rates.step
@@ -135,26 +153,39 @@ def _watching(recipe: Recipe, images: int, flops: list[float], rates: Rates) -> 
 
 
 def _search(params: Params, counts: Mapping[str, int], task: Task, rates: Rates) -> float:
-    search, sizes = params.search, len(params.scaling.stages)
-    offered = _feasible(params.space, params.scaling, task)
-    mean = float(np.mean([params.scaling.target(size) for size in range(sizes)]))
+    search, mean = params.search, float(np.mean(sizes(params, task)))
+    offered = sum(map(len, _feasible(params.space, params.scaling, task))) / DRAWN
     each = rates.judging(search.calibration + (search.images or counts["select"]), mean)
-    return planned(search, offered, sizes) * each
+    return planned(search, offered, len(params.scaling.stages)) * each
 
 
 @cache
-def _feasible(space: Space, scalings: Scalings, task: Task) -> float:
-    """Return how many strategies meet a base model's budgets, of all sizes, on average."""
+def _feasible(space: Space, scalings: Scalings, task: Task) -> list[list[Network]]:
+    """Return, of each size, the networks within budget of a few base models."""
     budget, generator = Budget(space, scalings, task), np.random.default_rng(0)
-    bases = [budget.draw(generator) for _ in range(8)]
-    sizes = range(len(scalings.stages))
-    return float(np.mean([sum(len(budget.feasible(b, size)) for size in sizes) for b in bases]))
+    bases = [budget.draw(generator) for _ in range(DRAWN)]
+    return [
+        [scale(space, base, by) for base in bases for by in budget.feasible(base, size)]
+        for size in range(len(scalings.stages))
+    ]
 
 
-def _member(params: Params, counts: Mapping[str, int], rates: Rates, multiple: float) -> float:
-    section = lengthened(params.retrain, multiple)
-    flops = params.scaling.budget * multiple
-    tested = rates.judging(section.calibration + counts["test"], flops)
+@cache
+def _typical(space: Space, scalings: Scalings, task: Task) -> list[float]:
+    """Return the mean FLOPs of networks within each size's budget; of a size that none of a few
+    base models reaches, twice those of the one before."""
+    means: list[float] = []
+    for networks in _feasible(space, scalings, task):
+        found = [cost.flops(network, task) for network in networks]
+        means.append(float(np.mean(found)) if found else 2 * means[-1])
+    return means
+
+
+def _member(
+    params: Params, counts: Mapping[str, int], task: Task, rates: Rates, multiple: float
+) -> float:
+    section, count = lengthened(params.retrain, multiple), flops(params, task, multiple)
+    tested = rates.judging(section.calibration + counts["test"], count)
     watched = 0 if section.use_select else section.watch
-    judged = _watching(section.recipe, watched, [flops], rates)
-    return rates.training(section.recipe, flops) + tested + judged
+    judged = _watching(section.recipe, watched, [count], rates)
+    return rates.training(section.recipe, count) + tested + judged

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from scalenet.config.params import Params
 from scalenet.data import names
 from scalenet.data.listing import UNMARKED
 from scalenet.data.summary import MANY, few_groups
+from scalenet.pipeline.init import estimate
 from scalenet.pipeline.init.design import Design, Wish, slowed
 from scalenet.pipeline.init.estimate import Rates
 from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.shares import SAFE, Shares
+from scalenet.space.measure import measure
+from scalenet.space.network import Task
 from scalenet.space.scaling import all_strategies
 
 NARROW = 68  # columns of a line that may be long, after its label
@@ -53,18 +57,20 @@ def _by_split(counts: Mapping[str, int]) -> str:
 def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]:
     """Yield what was chosen and why, in lines of plain characters."""
     params, counts = design.params, design.shares.counts
-    budgets = [params.scaling.target(size) for size in range(len(params.family))]
-    for size, flops in ((0, budgets[0]), (len(budgets) - 1, budgets[-1])):
+    sizes = estimate.sizes(params, Task(params.data.channels, len(seen.classes)))
+    largest = len(sizes) - 1
+    for size, flops in ((0, sizes[0]), (largest, sizes[-1])):
         step = rates.busy * (rates.step + params.retrain.recipe.batch * flops / rates.trained)
         about = f"a step of {params.retrain.recipe.batch} images takes {1000 * step:.0f} ms"
         yield f"{'Timed' if size == 0 else '':9} S{size}, {_flops(flops)} FLOPs: {about}"
     last = max(s.resolution for s in all_strategies(params.scaling))
     base = params.scaling.stages[0].resolutions[0]
     yield f"Chosen    stored at {params.data.size} px, seen at {base} to {last} px"
-    yield f"          {len(budgets)} sizes, each searched: S0 {_flops(budgets[0])} FLOPs, doubling"
+    yield f"          {len(sizes)} sizes, each searched: S0 {_budget(params, 0)}, doubling"
     steps, shared = params.retrain.recipe.steps, params.supernet.recipe.steps
     passes = steps * params.retrain.recipe.batch / counts["train"]
-    yield f"          to S{len(budgets) - 1} {_flops(budgets[-1])}; {shared:,} steps together, then"
+    budget = _budget(params, largest)
+    yield f"          to S{largest} {budget}; {shared:,} steps together, then"
     yield f"          {steps:,} for S0, {passes:.1f} times over the images, more for larger ones"
     yield from _minutes(design.seconds)
     beside = ": stages run side by side" if design.wall < sum(design.seconds.values()) else ""
@@ -140,6 +146,12 @@ def _drawn(seen: Seen, shares: Shares) -> Iterator[str]:
 def _interval(count: int) -> float:
     """Return half the width, in points, of the 95 % interval of an accuracy of 80 %."""
     return 196 * math.sqrt(0.8 * 0.2 / max(1, count))
+
+
+def _budget(params: Params, size: int) -> str:
+    """Return a size's budget: 7.4 M FLOPs, 3.1 ms."""
+    target, unit = params.scaling.target(size), measure(params.scaling).unit
+    return f"{_flops(target) if params.scaling.measure == 'flops' else f'{target:.3g}'} {unit}"
 
 
 def _flops(count: float) -> str:

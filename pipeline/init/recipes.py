@@ -11,6 +11,7 @@ from scalenet.pipeline.init.estimate import PAIR, Rates
 from scalenet.pipeline.init.frame import SMALL, TINY, Frame
 from scalenet.pipeline.init.look import SKIPPED, Seen
 from scalenet.pipeline.init.shares import Shares
+from scalenet.space.measure import measure
 
 EPOCHS = 100  # passes over the training images that are enough for a member
 ENOUGH = (1500, 12000)  # fewest and most steps that are enough, however many images there are
@@ -123,10 +124,13 @@ def _product(values: Any) -> int:
 def _scaling(needs: Needs) -> Choices:
     scaling, frame = needs.scalings, needs.frame
     last = scaling.target(needs.sizes - 1)
+    latency = scaling.latency and scaling.latency.model_dump(mode="json")
+    has = f"S{needs.sizes - 1} has {measure(scaling).said(last)}"
     return {
+        "scaling.measure": Choice(scaling.measure),
+        "scaling.latency": Choice(latency),
         "scaling.budget": Choice(
-            scaling.budget,
-            f"typical base models have it at {frame.base} px; S{needs.sizes - 1} has {last:,.0f}",
+            scaling.budget, f"typical base models have it at {frame.base} px; {has}"
         ),
         "scaling.tolerance": Choice(scaling.tolerance),
         "scaling.tries": Choice(scaling.tries),

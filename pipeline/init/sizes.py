@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scalenet.config.space import Scalings, Space
+from scalenet.config.space import Latency, Scalings, Space
 from scalenet.pipeline.init.frame import Frame
 from scalenet.space.cost import Table
+from scalenet.space.measure import Measure, on
 from scalenet.space.network import Task
 from scalenet.space.sampling import sample_base
 from scalenet.space.scaling import BaseModel, Scaling
@@ -38,11 +39,15 @@ FEWEST, LARGEST = 3, 6  # sizes
 
 @dataclass(frozen=True)
 class Reach:
-    """A frame's spaces for a task: which budgets they reach. ``common`` is the default space."""
+    """A frame's spaces for a task: which budgets they reach. ``common`` is the default space.
+
+    Budgets are in milliseconds on ``device``; None: in FLOPs.
+    """
 
     frame: Frame
     task: Task
     common: dict[str, Any]
+    device: Latency | None
 
     def space(self, width: float) -> Space:
         """Return the space of a width."""
@@ -50,14 +55,13 @@ class Reach:
 
     @cached_property
     def typical(self) -> dict[float, np.ndarray]:
-        """FLOPs of the middle half of random base models, by the space's width."""
-        unscaled = Scaling(1.0, 1.0, self.frame.base)
-        return {
-            width: np.quantile(
-                flops_of(self.space(width), [unscaled], self.task), (0.25, 0.5, 0.75)
-            )
-            for width in WIDTHS
-        }
+        """What the middle half of random base models spends, by the space's width."""
+        unscaled, measure = Scaling(1.0, 1.0, self.frame.base), on(self.device)
+
+        def spends(width: float) -> np.ndarray:
+            return spent(self.space(width), [unscaled], self.task, measure)
+
+        return {width: np.quantile(spends(width), (0.25, 0.5, 0.75)) for width in WIDTHS}
 
     def width(self, budget: float) -> float:
         """Return the width nearest 1 whose typical base models have the budget, else the nearest.
@@ -74,27 +78,28 @@ class Reach:
 
     @property
     def usual(self) -> float:
-        """The budget of a base model in FLOPs where nothing speaks for another."""
+        """The budget of a base model where nothing speaks for another."""
         return float(self.typical[1.0][0])
 
     @property
     def least(self) -> float:
-        """The smallest budget of a base model in FLOPs."""
-        return float(self.typical[WIDTHS[0]][1])
+        """The smallest budget of a base model."""
+        return float(self.typical[WIDTHS[0]][0])
 
     @property
     def most(self) -> float:
-        """The largest budget of a base model in FLOPs."""
+        """The largest budget of a base model."""
         return float(self.typical[WIDTHS[-1]][1])
 
 
-def flops_of(space: Space, strategies: list[Scaling], task: Task) -> np.ndarray:
-    """Return the FLOPs (strategies, bases) of random base models of a space."""
-    table = Table(space, strategies, task)
+def spent(space: Space, strategies: list[Scaling], task: Task, measure: Measure) -> np.ndarray:
+    """Return what random base models of a space spend (strategies, bases)."""
+    table = Table(space, strategies, task, measure.price)
     codes = table.encode([(base, strategies[0]) for base in random_bases(space)])
     of_all = np.tile(codes, (len(strategies), 1))
     of_all[:, 0] = np.repeat(np.arange(len(strategies)), len(codes))
-    return table.costs(of_all)[:, 0].reshape(len(strategies), len(codes))
+    costs = table.costs(of_all)[:, 0].reshape(len(strategies), len(codes))
+    return costs / measure.whole
 
 
 @cache
@@ -104,35 +109,38 @@ def random_bases(space: Space) -> list[BaseModel]:
     return [sample_base(space, generator) for _ in range(SAMPLED)]
 
 
-def scalings(space: Space, frame: Frame, budget: float, sizes: int, task: Task) -> Scalings:
+def scalings(reach: Reach, space: Space, budget: float, sizes: int) -> Scalings:
     """Return the budgets and the strategies of all sizes; ``ValueError`` if a size has none."""
-    flops = flops_of(space, [Scaling(1.0, 1.0, frame.base)], task)[0]
-    inside = np.abs(flops / budget - 1) <= TOLERANCE
+    frame, task, measure = reach.frame, reach.task, on(reach.device)
+    spends = spent(space, [Scaling(1.0, 1.0, frame.base)], task, measure)[0]
+    inside = np.abs(spends / budget - 1) <= TOLERANCE
     if not inside.any():
         raise ValueError(
-            f"scaling.budget: {budget:g} FLOPs at {frame.base} px are out of this space's reach; "
-            f"its base models have {flops.min()} to {flops.max()}"
+            f"scaling.budget: {measure.said(budget)} at {frame.base} px are out of this space's "
+            f"reach; its base models have {measure.said(spends.min(), spends.max())}"
         )
     first = {"depths": [1.0], "widths": [1.0], "resolutions": [frame.base]}
     middles = frame.sides(sizes)
     rest = [
-        _offered(space, frame, Goal(i, budget * 2**i, middles[i], inside), task)
+        _offered(space, frame, Goal(i, budget * 2**i, middles[i], inside, measure), task)
         for i in range(1, sizes)
     ]
     stages = [{"tolerance": TOLERANCE} | first, *rest]
+    counted = {"measure": "latency" if reach.device else "flops", "latency": reach.device}
     return Scalings.model_validate(
-        {"budget": budget, "tolerance": TOLERANCE, "tries": TRIES, "stages": stages}
+        counted | {"budget": budget, "tolerance": TOLERANCE, "tries": TRIES, "stages": stages}
     )
 
 
 class Goal(NamedTuple):
-    """A size: its number, its budget in FLOPs, its middle resolution in px, and which (bases) of
-    the random base models meet the base's budget."""
+    """A size: its number, its budget, its middle resolution in px, which (bases) of the random base
+    models meet the base's budget, and what budgets count."""
 
     size: int
     budget: float
     side: float
     inside: np.ndarray
+    measure: Measure
 
 
 def _offered(space: Space, frame: Frame, goal: Goal, task: Task) -> dict[str, Any]:
@@ -147,9 +155,9 @@ def _offered(space: Space, frame: Frame, goal: Goal, task: Task) -> dict[str, An
         for (depth, px), middle in zip(pairs, middles, strict=True)
         for width in FACTORS[(middle / CLOSE <= FACTORS) & (middle * CLOSE >= FACTORS)]
     ]
-    flops = flops_of(space, offered, task)[:, goal.inside]
+    spends = spent(space, offered, task, goal.measure)[:, goal.inside]
     for tolerance in TOLERANCES:
-        meets = np.abs(flops / goal.budget - 1) <= tolerance
+        meets = np.abs(spends / goal.budget - 1) <= tolerance
         widths = _covering(np.array([strategy.width for strategy in offered]), meets)
         used = [i for i, strategy in enumerate(offered) if strategy.width in widths]
         if used and meets[used].any(0).mean() >= COVERED:
@@ -161,8 +169,9 @@ def _offered(space: Space, frame: Frame, goal: Goal, task: Task) -> dict[str, An
                 "resolutions": sorted({strategy.resolution for strategy in kept}),
             }
     raise ValueError(
-        f"scaling.budget: {goal.budget:g} FLOPs for S{goal.size} at {goal.side:.0f} px are out of "
-        f"this space's reach; strategies near give {flops.min():,} to {flops.max():,}"
+        f"scaling.budget: {goal.measure.said(goal.budget)} for S{goal.size} at {goal.side:.0f} px "
+        "are out of this space's reach; strategies near give "
+        f"{goal.measure.said(spends.min(), spends.max())}"
     )
 
 
@@ -203,6 +212,6 @@ def _factors(space: Space, goal: Goal, pairs: list[tuple[float, int]], task: Tas
     """Return the width (pairs) that brings each (depth, resolution) about to a size's budget."""
     tried = FACTORS[::COARSE]
     strategies = [Scaling(depth, float(width), px) for depth, px in pairs for width in tried]
-    flops = np.median(flops_of(space, strategies, task)[:, goal.inside], axis=1)
-    logs = np.log(flops.reshape(len(pairs), len(tried)))
+    spends = np.median(spent(space, strategies, task, goal.measure)[:, goal.inside], axis=1)
+    logs = np.log(spends.reshape(len(pairs), len(tried)))
     return np.array([np.interp(math.log(goal.budget), row, tried) for row in logs])

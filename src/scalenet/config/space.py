@@ -16,11 +16,14 @@ from scalenet.config.numbers import (
     Share,
     Side,
     Tries,
+    Weight,
     Width,
 )
 from scalenet.config.section import Section
 
 MOST = 10_000  # strategies of a size
+LayerTimes = tuple[Weight, Weight, Weight]
+KINDS = ("dense", "pointwise", "depthwise", "vector")  # of layers that take their own time
 
 
 class Stem(Section):
@@ -78,7 +81,25 @@ class Size(Section):
         return self
 
 
+class Latency(Section):
+    """What the layers of deployed networks take on a device: of each kind µs a layer, ns a value
+    that it gives and ns a multiply-accumulate."""
+
+    device: Annotated[str, Field(min_length=1, max_length=200)]
+    dense: LayerTimes
+    pointwise: LayerTimes
+    depthwise: LayerTimes
+    vector: LayerTimes
+
+    @property
+    def kinds(self) -> dict[str, LayerTimes]:
+        """Its rates by kind of layer."""
+        return {name: getattr(self, name) for name in KINDS}
+
+
 class Scalings(Section):
+    measure: Literal["flops", "latency"]
+    latency: Latency | None
     budget: Positive
     tolerance: Inside
     tries: Tries
@@ -93,8 +114,17 @@ class Scalings(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _measured(self):
+        if self.measure == "latency" and self.latency is None:
+            raise ValueError(
+                "measure: latency needs what layers take on a device, in latency: `scalenet "
+                "latency` measures it there; or set measure: flops, with a budget in FLOPs"
+            )
+        return self
+
     def target(self, size: int) -> float:
-        """Return a size's budget in FLOPs: 2^size times the base model's (docs/method.md §1)."""
+        """Return a size's budget: 2^size times the base model's (docs/method.md §1)."""
         return self.budget * 2**size
 
     def searched(self, multiple: float) -> int | None:

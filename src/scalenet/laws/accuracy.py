@@ -266,10 +266,10 @@ def law_of(
 ) -> dict[str, Any] | None:
     """Return tested members' accuracy law and what it says of the next budgets, as plain data.
 
-    ``said`` are their answers; ``budget`` is that of the base, in FLOPs. None with fewer than three
-    members of different FLOPs.
+    ``said`` are their answers; ``budget`` is that of the base. Where budgets count milliseconds,
+    the law is of these instead of FLOPs. None with fewer than three members that differ in them.
     """
-    if len({trained.member.flops for trained in members}) < 3:
+    if len({trained.member.spent for trained in members}) < 3:
         return None
     points = [_point(trained, said[trained.member.name]["test"]) for trained in members]
     law = fit_accuracy(points, params.prior, params.confidence, params.draws, generator)
@@ -284,4 +284,4 @@ def law_of(
 def _point(trained: Trained, test: Predictions) -> Point:
     """Return a member as the law sees it."""
     share = worth(test.right, test.groups, trained.confidence)
-    return Point(trained.member.flops, share * trained.correct, share * trained.tested)
+    return Point(trained.member.spent, share * trained.correct, share * trained.tested)

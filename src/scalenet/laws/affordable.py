@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 
 from scalenet.config.params import Params
-from scalenet.space.cost import flops
+from scalenet.space.measure import measure
 from scalenet.space.network import Task
 from scalenet.space.scale import scale
 from scalenet.space.scaling import BaseModel, Scaling, all_strategies
 
 APART = 1.06  # least factor between two depths, or two resolutions, that are tried
-NEARING = 4  # widths tried for each pair of them, every one nearer to the budget
+NEARING = 5  # widths tried for each pair of them, every one nearer to the budget
+LEAST, MOST = 0.25, 2.0  # powers of the width that a network's cost grows by: FLOPs by its square
 
 
 def affordable(
@@ -44,7 +45,7 @@ def affordable(
                 found.append(by)
     if found:
         return found
-    asked = f"{multiple:g} x {params.scaling.budget:g} FLOPs"
+    asked = f"{multiple:g} x {measure(params.scaling).said(params.scaling.budget)}"
     if nearest[1] is None:
         raise ValueError(
             f"extrapolate.law: no strategy that spends {asked} lies between {least} and {most}, "
@@ -108,9 +109,14 @@ def _widened(
 ) -> tuple[Scaling, float]:
     """Return a strategy whose width spends the budget, and by what share it misses it."""
     target, width, misses = multiple * params.scaling.budget, by.width, {}
+    spending, power, before = measure(params.scaling), MOST, None
     for _ in range(NEARING):
         tried = Scaling(by.depth, round(max(width, 0.01), 3), by.resolution)
-        spent = flops(scale(params.space, base, tried), task)
+        spent = spending.spent(scale(params.space, base, tried), task)
         misses[tried] = abs(spent / target - 1)
-        width *= math.sqrt(target / spent)
+        if before and before[0] != tried.width:
+            grown = math.log(spent / before[1]) / math.log(tried.width / before[0])
+            power = min(max(grown, LEAST), MOST)
+        before = (tried.width, spent)
+        width = tried.width * (target / spent) ** (1 / power)
     return min(misses.items(), key=lambda pair: pair[1])

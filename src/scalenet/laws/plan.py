@@ -22,6 +22,7 @@ from scalenet.laws.strategies import Law, fit
 from scalenet.laws.surface import Surface
 from scalenet.records.documents import Candidate, DataInfo, Found, Member
 from scalenet.space.cost import flops, parameters
+from scalenet.space.measure import measure
 from scalenet.space.network import Task
 from scalenet.space.scale import scale
 from scalenet.space.scaling import BaseModel, Scaling
@@ -62,12 +63,13 @@ def strategy(params: Params, fitted: Laws, phi: float, phi_width: float) -> Scal
 
 
 def move(params: Params, task: Task, base: BaseModel, fitted: Laws, multiple: float) -> Scaling:
-    """Move along the fitted laws until the FLOPs hit ``multiple`` base budgets.
+    """Move along the fitted laws until a network spends ``multiple`` base budgets.
 
     Where rounding jumps over the budget, width alone moves on. ``ValueError`` names the nearest
     strategy if none comes within extrapolate.tolerance.
     """
     phi, target = math.log2(multiple), multiple * params.scaling.budget
+    spending = measure(params.scaling)
     reach = [i * STEP for i in range(-round(REACH / STEP), round(REACH / STEP) + 1)]
     nearest, tried = math.inf, None
     for lag in sorted(reach[:: round(0.1 / STEP)], key=abs):
@@ -76,14 +78,15 @@ def move(params: Params, task: Task, base: BaseModel, fitted: Laws, multiple: fl
             for shift in sorted(reach, key=abs)
         ]
         for option in dict.fromkeys(options):
-            miss = abs(flops(scale(params.space, base, option), task) / target - 1)
+            miss = abs(spending.spent(scale(params.space, base, option), task) / target - 1)
             if miss < nearest:
                 nearest, tried = miss, option
         if nearest <= params.extrapolate.tolerance:
             return tried
     raise ValueError(
         "extrapolate.tolerance: no strategy along the law comes within "
-        f"{params.extrapolate.tolerance:.0%} of {multiple:g} x {params.scaling.budget:g} FLOPs; "
+        f"{params.extrapolate.tolerance:.0%} of {multiple:g} x "
+        f"{spending.said(params.scaling.budget)}; "
         f"the nearest, {tried}, misses by {nearest:.1%}: raise the tolerance, or lower "
         "extrapolate.resolution_step or space.divisor"
     )
@@ -93,7 +96,8 @@ def members(
     params: Params, task: Task, found: Found, beyond: Mapping[str, Scaling]
 ) -> list[Member]:
     """Return every family member: the searched network where its budget was, else ``beyond``'s."""
-    planned = []
+    planned, spending = [], measure(params.scaling)
+    by_latency = params.scaling.measure == "latency"
     for name, entry in params.family.items():
         size = params.scaling.searched(entry.multiple)
         chosen = beyond[name] if size is None else found.strategies[size]
@@ -109,6 +113,7 @@ def members(
                 network=network,
                 flops=flops(network, task),
                 params=parameters(network, task),
+                latency=spending.spent(network, task) if by_latency else None,
             )
         )
     return planned

@@ -184,7 +184,10 @@ class Found(Document):
 
 
 class Member(Document):
-    """A family member before training: one network for one budget."""
+    """A family member before training: one network for one budget.
+
+    ``latency``: its milliseconds on the device that the budgets count for; None for FLOPs.
+    """
 
     format: Literal[1] = 1
     name: str
@@ -196,6 +199,12 @@ class Member(Document):
     network: NetworkText
     flops: int
     params: int
+    latency: float | None = None
+
+    @property
+    def spent(self) -> float:
+        """What it takes of its budget, in the budget's unit."""
+        return self.flops if self.latency is None else self.latency
 
 
 class Score(Document):

@@ -87,7 +87,8 @@ def _rows(
 ) -> list[dict[str, str]]:
     """Return the members' cells by column, without the columns of which nothing is known."""
     front = marks.pareto(family.members, lambda trained: trained.member.flops)
-    known = {"ms": latencies, "baselines": family.baselines, "front": front}
+    planned = any(t.member.latency for t in family.members)
+    known = {"ms": latencies, "device ms": planned, "baselines": family.baselines, "front": front}
     lacking = {name for name, values in known.items() if not values}
     rows = (
         _row(t, family, front) | _kept(t.member.name, versions, latencies) for t in family.members
@@ -130,6 +131,7 @@ def _row(trained: Trained, family: Family, front: set[str]) -> dict[str, str]:
         "FLOPs": short(m.flops),
         "params": short(m.params),
         "px": str(m.network.resolution),
+        "device ms": f"{m.latency:.3g}" if m.latency else "–",
         "ms": "–",
         "select": select,
         "test": test,

@@ -1,4 +1,4 @@
-"""Which networks meet their FLOPs budgets (docs/method.md §1).
+"""Which networks meet their budgets (docs/method.md §1), in FLOPs or in milliseconds.
 
 A base model α does if |F(α) - B₀| ≤ ε₀·B₀, with its strategies sᵢ if |F(scale(α, sᵢ)) - 2ⁱ·B₀|
 ≤ εᵢ·2ⁱ·B₀. Infeasible is a flag of its own, never a score. A miss is a share of the budget; 0 is
@@ -7,6 +7,7 @@ inside.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from scalenet.config.space import Scalings, Space
 from scalenet.space.cost import Table
+from scalenet.space.measure import Measure, measure
 from scalenet.space.network import Task
 from scalenet.space.sampling import Sample, first_that, sample_base, size_probabilities
 from scalenet.space.scale import scale
@@ -28,23 +30,30 @@ class Budget:
     scalings: Scalings
     task: Task
 
-    def flops(self, base: BaseModel, strategy: Scaling) -> int:
-        """Return the FLOPs of a scaled base model."""
-        return int(self._table.costs(self._table.encode([(base, strategy)]))[0, 0])
+    @cached_property
+    def measure(self) -> Measure:
+        """What the budgets count."""
+        return measure(self.scalings)
 
     @cached_property
     def _table(self) -> Table:
-        return Table(self.space, all_strategies(self.scalings), self.task)
+        return Table(self.space, all_strategies(self.scalings), self.task, self.measure.price)
+
+    def spent(self, networks: Iterable[tuple[BaseModel, Scaling]]) -> list[float]:
+        """Return what scaled base models take of a budget, in its unit."""
+        costs = self._table.costs(self._table.encode(networks))
+        return (costs[:, 0] / self.measure.whole).tolist()
 
     @cached_property
-    def reach(self) -> tuple[int, int]:
-        """The fewest and the most FLOPs of the space's base models."""
-        return self._table.ends(strategies(self.scalings, 0)[0])
+    def reach(self) -> tuple[float, float]:
+        """The least and the most that the space's base models spend."""
+        least, most = self._table.ends(strategies(self.scalings, 0)[0])
+        return least / self.measure.whole, most / self.measure.whole
 
     def miss(self, base: BaseModel, strategy: Scaling, size: int) -> float:
         """Return by how much a scaled base model misses its size's budget."""
-        flops = self.flops(base, strategy)
-        return self._outside(flops, size, self.scalings.stages[size].tolerance)
+        [spent] = self.spent([(base, strategy)])
+        return self._outside(spent, size, self.scalings.stages[size].tolerance)
 
     def total_miss(self, base: BaseModel, chosen: list[Scaling] | None = None) -> float:
         """Return by how much a base model misses its own and its strategies' budgets, summed.
@@ -52,22 +61,23 @@ class Budget:
         ``chosen`` holds the strategies of the first sizes, in order.
         """
         unscaled = strategies(self.scalings, 0)[0]
-        missed = self._outside(self.flops(base, unscaled), 0, self.scalings.tolerance)
+        [spent] = self.spent([(base, unscaled)])
+        missed = self._outside(spent, 0, self.scalings.tolerance)
         return missed + sum(self.miss(base, s, size) for size, s in enumerate(chosen or []))
 
-    def _outside(self, flops: int, size: int, tolerance: float) -> float:
+    def _outside(self, spent: float, size: int, tolerance: float) -> float:
         target = self.scalings.target(size)
-        return max(0.0, abs(flops - target) / target - tolerance)
+        return max(0.0, abs(spent - target) / target - tolerance)
 
     def feasible(self, base: BaseModel, size: int) -> list[Scaling]:
         """List the strategies of a size that bring a base model to the size's budget."""
         offered = strategies(self.scalings, size)
-        flops = self._table.costs(self._table.encode((base, s) for s in offered))[:, 0]
+        spent = self.spent((base, strategy) for strategy in offered)
         tolerance = self.scalings.stages[size].tolerance
         return [
             strategy
-            for strategy, count in zip(offered, flops, strict=True)
-            if self._outside(int(count), size, tolerance) == 0
+            for strategy, each in zip(offered, spent, strict=True)
+            if self._outside(each, size, tolerance) == 0
         ]
 
     def draw(
@@ -75,9 +85,9 @@ class Budget:
     ) -> BaseModel:
         """Draw a random feasible base model; ``ValueError`` says what the nearest one misses, if
         ``scaling.tries`` draws give none."""
-        low, high = self.reach
-        asked = f"scaling.budget {self.scalings.budget:g} ±{self.scalings.tolerance:.0%}"
-        asked += f" (the space's have {low:,} to {high:,} FLOPs)"
+        budget, reach = self.measure.said(self.scalings.budget), self.measure.said(*self.reach)
+        asked = f"scaling.budget, {budget} ±{self.scalings.tolerance:.0%}"
+        asked += f" (the space's have {reach})"
         if chosen:
             asked += " with the strategies " + ", ".join(map(str, chosen))
         return first_that(
@@ -100,9 +110,9 @@ class Budget:
 
     def meeting(self, bases: list[BaseModel], strategy: Scaling, size: int) -> list[BaseModel]:
         """Return those of some base models that a strategy brings to a size's budget."""
-        flops = self._table.costs(self._table.encode((base, strategy) for base in bases))[:, 0]
+        spent = self.spent((base, strategy) for base in bases)
         tolerance = self.scalings.stages[size].tolerance
-        inside = [self._outside(count, size, tolerance) == 0 for count in flops.tolist()]
+        inside = [self._outside(each, size, tolerance) == 0 for each in spent]
         return [base for base, met in zip(bases, inside, strict=True) if met]
 
     def check(self, generator: np.random.Generator) -> None:
@@ -116,11 +126,12 @@ class Budget:
         """Say that no strategy of a size meets its budget, and what they give instead."""
         tolerance, target = self.scalings.stages[size].tolerance, self.scalings.target(size)
         offered = strategies(self.scalings, size)
-        flops = [self.flops(base, strategy) for base in bases for strategy in offered]
+        spent = self.spent((base, strategy) for base in bases for strategy in offered)
         return (
             f"scaling.stages[{size}]: no strategy comes within {tolerance:.0%} of its budget of "
-            f"{target:g} FLOPs; its strategies give {min(flops)} to {max(flops)}: change its "
-            "depths, widths, resolutions or tolerance, or scaling.budget"
+            f"{self.measure.said(target)}; its strategies give "
+            f"{self.measure.said(min(spent), max(spent))}: change its depths, widths, resolutions "
+            "or tolerance, or scaling.budget"
         )
 
 

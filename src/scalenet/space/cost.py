@@ -1,4 +1,4 @@
-"""FLOPs and parameters of a network, from its description alone.
+"""FLOPs and parameters of a network, from its description alone; and what a budget counts.
 
 FLOPs are multiply-accumulates of one image, as the literature counts them: convolutions and the
 classifier's weight matrix; no biases, norms, activations or pooling. Whole numbers, odd resolutions
@@ -7,7 +7,7 @@ included: they are those of the real module (tests/test_cost.py), and EfficientN
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -41,6 +41,24 @@ class Layer:
     def parameters(self) -> int:
         weights = self.k**2 * self.w_in // self.groups * self.w_out
         return weights + self.w_out * (self.bias + 2 * self.norm)
+
+    @property
+    def kind(self) -> str:
+        """The kind whose rates tell its latency."""
+        if self.groups > 1:
+            return "depthwise"
+        if self.k > 1:
+            return "dense"
+        return "vector" if self.bias else "pointwise"
+
+
+# What a layer spends of a budget, in whole numbers: (a, b), which is a + b·k² for its kernel k.
+Price = Callable[[Layer], tuple[int, int]]
+
+
+def in_flops(layer: Layer) -> tuple[int, int]:
+    """Return a layer's price in FLOPs."""
+    return 0, layer.flops // layer.k**2
 
 
 def se_width(network: Network, w_in: int, hidden: int) -> int:
@@ -100,6 +118,16 @@ def flops(network: Network, task: Task) -> int:
     return sum(layer.flops for layer in layers(network, task))
 
 
+def priced(network: Network, task: Task, price: Price) -> int:
+    """Return the sum of a network's prices for a task."""
+    return sum(_whole(price, layer) for layer in layers(network, task))
+
+
+def _whole(price: Price, layer: Layer) -> int:
+    fixed, slope = price(layer)
+    return fixed + slope * layer.k**2
+
+
 def parameters(network: Network, task: Task) -> int:
     """Return the number of trained parameters: weights, biases, norm scales and shifts."""
     return sum(layer.parameters for layer in layers(network, task))
@@ -111,11 +139,14 @@ class Table:
     A strategy fixes the width and the side of every block's input, so a network's cost is a sum of
     one term for each block. That term is linear in the squares of the block's kernels: the table
     holds, for each strategy, expansion ratio and depth, its value with kernels of 3 and a slope for
-    each layer. Built for a task; its numbers are those of ``flops`` and ``parameters``.
+    each layer. Built for a task; its numbers are those of ``priced``, by default ``flops``, and of
+    ``parameters``.
     """
 
-    def __init__(self, space: Space, strategies: Sequence[Scaling], task: Task):
-        self._space = space
+    def __init__(
+        self, space: Space, strategies: Sequence[Scaling], task: Task, price: Price = in_flops
+    ):
+        self._space, self._price = space, price
         # once each: sizes may share some
         self._strategy = {by: number for number, by in enumerate(dict.fromkeys(strategies))}
         count = len(self._strategy)
@@ -136,9 +167,12 @@ class Table:
             self._terms, self._space.stages, inputs(network), strict=True
         ):
             row, count = number * _choices(offered), _choices(offered)
-            terms[..., row : row + count] = _block_terms(network, offered, strategy, *place)
+            terms[..., row : row + count] = _block_terms(
+                self._price, network, offered, strategy, place
+            )
         [of_blocks] = self.costs(self.encode([(least, strategy)]))
-        self._rest[:, number] = (flops(network, task), parameters(network, task)) - of_blocks
+        whole = priced(network, task, self._price), parameters(network, task)
+        self._rest[:, number] = whole - of_blocks
 
     def encode(self, networks: Iterable[tuple[BaseModel, Scaling]]) -> np.ndarray:
         """Return codes (N, 1 + blocks + layers): a strategy's number, then a part for each block.
@@ -160,7 +194,7 @@ class Table:
         return code
 
     def costs(self, codes: np.ndarray) -> np.ndarray:
-        """Return the FLOPs and parameters (N, 2) of coded networks."""
+        """Return the prices and the parameters (N, 2) of coded networks."""
         starts = range(0, max(1, len(codes)), AT_ONCE)
         return np.concatenate([self._costs(codes[start : start + AT_ONCE]) for start in starts])
 
@@ -175,7 +209,7 @@ class Table:
         return total.T
 
     def ends(self, strategy: Scaling) -> tuple[int, int]:
-        """Return the fewest and the most FLOPs of a network that a strategy makes."""
+        """Return the least and the highest price of a network that a strategy makes."""
         number = self._strategy[strategy]
         least = most = int(self._rest[0, number])
         for terms, offered in zip(self._terms, self._space.stages, strict=True):
@@ -199,19 +233,24 @@ def _choice(block: SpaceBlock, expand: int, layers: int) -> int:
 
 
 def _block_terms(
-    network: Network, offered: SpaceBlock, strategy: Scaling, block: Block, w_in: int, px: int
+    price: Price,
+    network: Network,
+    offered: SpaceBlock,
+    strategy: Scaling,
+    place: tuple[Block, int, int],
 ) -> np.ndarray:
     """Return the terms (1 + depth, 2, choices) of a block in the place of one of a network's.
 
     All its layers but the first cost the same: two layers tell what any number of them does.
     """
+    block, w_in, px = place
     terms = np.zeros((1 + offered.depth, 2, _choices(offered)), dtype=np.int64)
     for expand in offered.expands:
         two = replace(block, kernels=(3, 3), expand=expand)
         parts = list(block_layers(network, two, w_in, px))
-        costs = np.array([(part.flops, part.parameters) for part in parts])
+        costs = np.array([(_whole(price, part), part.parameters) for part in parts])
         first, other = costs.reshape(2, -1, 2).sum(1)
-        first_slope, slope = ((p.flops // 9, p.w_out) for p in parts if p.k == 3)
+        first_slope, slope = ((price(p)[1], p.w_out) for p in parts if p.k == 3)
         for layers in range(1, offered.depth + 1):
             # how many of the scaled layers have the kernel of each of the base model's
             repeats = np.bincount(deepen(tuple(range(layers)), strategy), minlength=offered.depth)
