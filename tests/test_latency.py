@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import count, product
 from time import thread_time
 
+import families
 import numpy as np
 import pytest
 import torch
@@ -16,12 +18,14 @@ from test_init import RATES, seen
 from scalenet.config.params import parse
 from scalenet.config.space import KINDS, Latency
 from scalenet.laws import plan
+from scalenet.laws.accuracy import law_of
 from scalenet.laws.affordable import affordable
 from scalenet.nets import child, timing
 from scalenet.nets.deployed import Deployed
 from scalenet.pipeline.init import device
 from scalenet.pipeline.init.design import Designer, Wish
-from scalenet.records.documents import Found
+from scalenet.records.documents import Family, Found
+from scalenet.report import figure, table
 from scalenet.search.run import find
 from scalenet.search.scoring import Measurement, Measures
 from scalenet.space import cost
@@ -278,3 +282,26 @@ def test_a_file_that_holds_no_rates_is_refused(tmp_path, text, wrong):
 def test_flops_and_milliseconds_do_not_go_together(tmp_path):
     code, _, err = verb(tmp_path, "init", "digits", "--max-flops", "2M", "--max-ms", "3")
     assert code == 2 and "--max-flops alone" in err and not list(tmp_path.iterdir())
+
+
+# --- what is shown of it --------------------------------------------------------------------------
+
+
+def test_the_accuracy_law_is_of_milliseconds_and_lies_on_no_figure_of_flops(params, tmp_path):
+    """Members at 1, 2 and 4 ms on the device, and the FLOPs that their networks happen to have."""
+    made = families.build(tmp_path, {f"S{i}": families.answers(60 + 30 * i) for i in range(3)})
+    members = [
+        trained.model_copy(update={"member": trained.member.model_copy(update={
+            "latency": 2.0**i, "multiple": 2.0**i, "budget": 2.0**i})})
+        for i, trained in enumerate(made)
+    ]  # fmt: skip
+    said = {t.member.name: {"test": families.answers(60 + 30 * i)} for i, t in enumerate(members)}
+    law = law_of(members, said, params.publish, 1.0, np.random.default_rng(0))
+    assert law["flops0"] == 1.0 and law["next"][0]["value"] > 0.5
+    family = Family(name="x", members=members, law=law, baselines=[], comparisons=[], warnings=[])
+    assert "× the base" not in figure.svg(family)
+    head, first, *_ = table.text(family, {}, {}).splitlines()
+    assert "device ms" in head and re.split("  +", first)[4] == "1"
+    assert any("device ms" in line for line in table.key(family, {}))
+    plain = family.model_copy(update={"members": made})
+    assert "× the base" in figure.svg(plain) and "device ms" not in table.text(plain, {}, {})

@@ -36,6 +36,8 @@ def text(
 def key(family: Family, latencies: Mapping[str, float]) -> list[str]:
     """Return what the table's columns mean, a line each."""
     lines = []
+    if any(t.member.latency for t in family.members):
+        lines.append("device ms one image on the device of scaling.latency, by its layers")
     if latencies:
         lines.append("ms        one image on one CPU thread, measured when it was registered")
     if all(t.select for t in family.members):
