@@ -13,16 +13,16 @@ import pytest
 import torch
 import yaml
 from conftest import merge, verb
-from test_init import RATES, seen
+from test_init import RATES, seen, write_images
 
-from scalenet.config.params import parse
+from scalenet.config.params import load, parse
 from scalenet.config.space import KINDS, Latency
 from scalenet.laws import plan
 from scalenet.laws.accuracy import law_of
 from scalenet.laws.affordable import affordable
 from scalenet.nets import child, timing
 from scalenet.nets.deployed import Deployed
-from scalenet.pipeline.init import device
+from scalenet.pipeline.init import begin, device, probe
 from scalenet.pipeline.init.design import Designer, Wish
 from scalenet.records.documents import Family, Found
 from scalenet.report import figure, table
@@ -252,6 +252,20 @@ def test_a_project_begins_with_budgets_in_milliseconds():
     last = len(scaling.stages) - 1
     assert scaling.target(last) * (1 + scaling.stages[-1].tolerance) <= 40
     Budget(made.params.space, scaling, Task(3, 6)).check(np.random.default_rng(0))
+
+
+def test_without_a_file_the_machine_that_begins_is_measured(tmp_path, monkeypatch):
+    """Here it is said to be a phone, and to train as fast as others."""
+    write_images(tmp_path / "photos", {"a": 30, "b": 30}, (120, 100), True)
+    trial = timing.Trial(0.02, 0.95, 0.01, 0.97, 0.6, (1.0, 9.0))
+    monkeypatch.setattr(device, "measure", lambda *_, **__: (PHONE, trial))
+    monkeypatch.setattr(probe, "probe", lambda *_: RATES)
+    wish = Wish("mine", 60, max_ms=40.0)
+    lines = list(begin.project(tmp_path / "mine", str(tmp_path / "photos"), wish))
+    assert any("what layers take on this machine" in line for line in lines)
+    assert any("S0" in line and " ms, doubling" in line for line in lines)
+    scaling = load(tmp_path / "mine/params.yaml").scaling
+    assert (scaling.measure, scaling.latency) == ("latency", PHONE)
 
 
 def test_a_wish_for_too_few_milliseconds_names_what_is_possible():
