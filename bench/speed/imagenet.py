@@ -1,9 +1,10 @@
 """A dry run of a preset for large data, by default ImageNet's, on photographs that nobody took.
 
 It takes them in and streams them, half of them first: memory must not grow with their number. It
-builds the super-supernet, counts every strategy, trains two steps, stops and resumes in the middle
-of an epoch. It estimates a whole run: its days by its multiply-accumulates, a device's memory by
-steps of a few images, the images a second that devices ask for, and the cores that decode those.
+builds the super-supernet, counts every strategy, trains two steps of as many images as fit, stops
+and resumes in the middle of an epoch. It estimates a whole run: its days by its
+multiply-accumulates, a device's memory by steps of a few images, the images a second that devices
+ask for, and the cores that decode those.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import psutil
 import torch
 
 from bench.speed.common import PASSES, invented, options, params_of, peak, write
@@ -41,7 +43,9 @@ from scalenet.training.loop import ignore
 CLASSES, DEVICES = 1000, (1, 8, 64)
 BASES, STEPS = 100, 200  # models that are counted, and steps whose networks are
 FEW = (2, 4)  # images of a step whose memory is measured; others' is on the line through both
+SPARE = 0.5  # of the memory that is free, that two steps may take
 FLAT = 64  # MB more than for half as many images, at most
+CPU = {"precision": "float32"}  # of a recipe: what a CPU computes in
 DECODE = 0.005  # seconds of a core that a photograph takes
 
 
@@ -202,11 +206,23 @@ def asked(chosen: Any) -> Params:
     """Return a preset's params with the batch that is asked for, if one is; float32 on a CPU."""
     params = params_of(chosen.preset)
     changes = {"batch": chosen.batch or params.supernet.recipe.batch}
-    if chosen.device == "cpu":
-        changes["precision"] = "float32"
+    return _with_recipe(params, **changes | CPU if chosen.device == "cpu" else changes)
+
+
+def _with_recipe(params: Params, **changes: Any) -> Params:
     recipe = params.supernet.recipe.model_copy(update=changes)
     section = params.supernet.model_copy(update={"recipe": recipe})
     return params.model_copy(update={"supernet": section})
+
+
+def fitting(params: Params, memory: dict[int, float], place: torch.device) -> Params:
+    """Return params whose super-supernet's batch fits what is free here, by the line through steps
+    of a few images."""
+    is_cpu = place.type == "cpu"
+    free = psutil.virtual_memory().available if is_cpu else torch.cuda.mem_get_info(place)[0]
+    (few, low), (more, high) = sorted(memory.items())
+    most = few + int((SPARE * free - low) / max(1.0, (high - low) / (more - few)))
+    return _with_recipe(params, batch=max(few, min(params.supernet.recipe.batch, most)))
 
 
 def main() -> None:
@@ -219,22 +235,25 @@ def main() -> None:
     if chosen.one:
         print(json.dumps(one(params, task, chosen)))
         return
+    place = torch.device(chosen.device)
+    memory = {few: apart(chosen, "step", few, Path()) for few in FEW}
+    found["memory"] = _said("memory", {str(few): size for few, size in memory.items()})
+    few = fitting(params, memory, place)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         root = Path(name)
         for part, count in (("half", chosen.images // 2), ("all", chosen.images)):
             found[part] = apart(chosen, "read", count, root / part)
             for what, values in found[part].items():
                 _said(f"{what}, {part}", values)
-        images = split(params, root / "all", torch.device(chosen.device))
+        images = split(params, root / "all", place)
         found["count"] = _said("count", counted(params, task))
-        found["steps"] = _said("steps", two_steps(params, images, task, root))
-        memory = {few: apart(chosen, "step", few, root) for few in FEW}
-    found["memory"] = _said("memory", {str(few): size for few, size in memory.items()})
+        batch = {"batch": few.supernet.recipe.batch}
+        found["steps"] = _said("steps", batch | two_steps(few, images, task, root))
     whole = params_of(chosen.preset)
     found["estimate"] = estimate(whole, task, chosen.rate, memory)
     for row in found["estimate"]:
         _said("estimate", row)
-    write("imagenet", chosen.device, images=chosen.images, batch=chosen.batch, **found)
+    write("imagenet", chosen.device, images=chosen.images, **found)
     if not found["steps"]["resumes"]:
         raise SystemExit("a resumed training is another one")
     for what in ("prepare", "stream"):
