@@ -17,6 +17,7 @@ from scalenet.pipeline import cli
 from scalenet.pipeline.cli import VERBS
 from scalenet.pipeline.doors import guard
 from scalenet.pipeline.remember import stores
+from scalenet.records.documents import Trained
 from scalenet.records.paths import Paths
 
 ROOT = Path(__file__).parent.parent
@@ -87,6 +88,22 @@ def test_a_family_beside_other_data_is_shown_to_nobody(built, tmp_path):
         code, out, said = verb(tmp_path, *arguments)
         assert code == 2 and out == "", arguments
         assert "made from other data" in said and "scalenet run" in said and "Trace" not in said
+
+
+def test_members_that_were_trained_since_the_family_was_published_are_told(built, tmp_path):
+    """What a run that was stopped, or had another target, leaves: new weights, and old numbers."""
+    shutil.copytree(built / "artifacts", tmp_path / "artifacts")
+    shutil.copy(built / "params.yaml", tmp_path)
+    file = Paths(tmp_path).member("S1") / "trained.json"
+    Trained.read(file).model_copy(update={"weights": "others"}).write(file)
+    told = "S1 was trained anew since the family was published; `scalenet run` makes it anew"
+    for name in ("pick", "report"):
+        code, out, said = verb(tmp_path, name)
+        assert (code, out, said) == (2, "", f"{told}\n"), name
+    code, out, said = verb(tmp_path, "family")
+    assert code == 0 and f"\nwarning: {told}\n" in out, said
+    shutil.rmtree(Paths(tmp_path).members)  # a clone that pulled the family alone
+    assert verb(tmp_path, "pick")[0] == 0 and told not in verb(tmp_path, "family")[1]
 
 
 def test_output_degrades_where_the_terminal_has_no_utf8(tmp_path):

@@ -42,7 +42,9 @@ def command(networks: bool) -> None:
     if networks:
         click.echo(f"\n{table.networks(built)}")
     click.echo("")
-    for line in [*table.warnings(built), *table.key(built, latencies)]:
+    # the numbers above stay true of the published weights, and can be looked at meanwhile
+    anew = [f"warning: {changed}"] if (changed := paths.anew(built)) else []
+    for line in [*anew, *table.warnings(built), *table.key(built, latencies)]:
         click.echo(line)
     click.echo("report    scalenet report  one page: figures, mistakes, networks, cost")
     click.echo("classes   artifacts/family/recall.csv   artifacts/family/confusion.csv")

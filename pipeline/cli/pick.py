@@ -47,7 +47,7 @@ def command(
         generations.check_alias(alias)
     root = Path.cwd()
     params, paths = config.load(root / "params.yaml"), Paths(root)
-    family = paths.published()
+    family = paths.current()
     limits = Limits(max_flops, max_params, max_ms, min_accuracy)
     timed: dict[str, float] = {}
 

@@ -76,6 +76,32 @@ class Paths:
             self.check_data(trained)
         return family
 
+    def current(self) -> Family:
+        """Read the family; ``ValueError`` also if the members that lie here are no longer its."""
+        family = self.published()
+        if changed := self.anew(family):
+            raise ValueError(changed)
+        return family
+
+    def anew(self, family: Family) -> str:
+        """Say which members were trained since the family was published, by a run that was stopped
+        or ended before ``publish``; "" if none was.
+
+        A clone that pulled the family alone has no members that could have been.
+        """
+        names = []
+        for trained in family.members:
+            lies = self.member(trained.member.name) / "trained.json"
+            if lies.exists() and Trained.read(lies).weights != trained.weights:
+                names.append(trained.member.name)
+        if not names:
+            return ""
+        was = "was" if len(names) == 1 else "were"
+        return (
+            f"{', '.join(names)} {was} trained anew since the family was published; "
+            "`scalenet run` makes it anew"
+        )
+
     def check_data(self, trained: Trained) -> None:
         """Refuse a member of an earlier run, which learnt from other images."""
         if trained.data != self.info().digest:

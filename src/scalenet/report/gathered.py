@@ -62,7 +62,7 @@ class Gathered:
 def gather(root: Path, remembered: Remembered) -> Gathered:
     """Read a built family; ``ValueError`` names what is missing and how to get it."""
     paths = Paths(root)
-    family = paths.published()
+    family = paths.current()
     names = [t.member.name for t in family.members]
     rows = files.read_numbers(paths.law / "law.csv")
     laws = files.read_json(paths.law / "law.json")["laws"].items()
