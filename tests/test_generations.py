@@ -16,6 +16,7 @@ import yaml
 from click.testing import CliRunner
 from conftest import dvc
 from families import INFO, LABELS, answers, build
+from mlflow.cli import cli as mlflow_cli
 from mlflow.exceptions import MlflowException
 
 from scalenet.config import params as config
@@ -386,6 +387,25 @@ def test_a_program_that_somebody_deleted_is_in_nobodys_way(root, params, capsys)
     deployment.enter(root, params)
     assert old in shown(root)[1]
     assert f"generation {generations.here(root)} instead of" in promoted(root, params, capsys)
+
+
+def test_runs_that_mlflow_gc_removed_are_in_nobodys_way(root, params, capsys, monkeypatch):
+    old, client = generations.here(root), stores.connect(root)
+    build(root, BETTER)
+    registry.store(root, params, "S0")  # as a run does, stopped before its family was registered
+    [experiment] = {run.info.experiment_id for run in client.search_runs(["1"])}
+    for run in client.search_runs([experiment]):
+        client.delete_run(run.info.run_id)
+    gc = CliRunner().invoke(mlflow_cli, ["gc", "--backend-store-uri", stores.uri(root)])
+    assert gc.exit_code == 0 and "permanently deleted" in gc.output, gc.output
+    assert "which stays deployed" in deployment.enter(root, params)
+    assert shown(root) == (old, [generations.here(root)])
+    assert "deployed    s0 s1 s2" in promoted(root, params, capsys)
+    deployment.back(root, params)
+    assert aliases(root) == FIRST
+    assert "all runs" not in client.get_registered_model(MODEL).description
+    for version in generations.known(client, MODEL)[generations.here(root)].versions.values():
+        assert client.get_run(version.run_id).info.lifecycle_stage == "active"
 
 
 def test_what_is_not_registered_has_no_address(root, params):

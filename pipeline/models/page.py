@@ -74,9 +74,12 @@ def _row(client: MlflowClient, member: str, version: ModelVersion) -> tuple[str,
 
 def _links(client: MlflowClient, generation: Generation) -> Iterator[str]:
     """Yield the figure of a generation and its warnings, if its publishing is on record here, and
-    where to look."""
-    first, *_ = generation.versions.values()
-    experiment = client.get_run(first.run_id).info.experiment_id
+    where to look; nothing if its runs were deleted for good."""
+    runs_of = (stores.unless_gone(client.get_run, v.run_id) for v in generation.versions.values())
+    there = next(filter(None, runs_of), None)
+    if there is None:
+        return
+    experiment = there.info.experiment_id
     beside = stores.candidates_beside(client.get_experiment(experiment).name)
     wanted = f"tags.stage = 'publish' and tags.{GENERATION} = '{generation.name}'"
     runs = client.search_runs([experiment], wanted, max_results=1)

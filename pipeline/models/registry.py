@@ -196,15 +196,16 @@ def store(root: Path, params: Params, name: str) -> None:
 
 
 def _stored(registry: Registry, trained: Trained, info: DataInfo) -> LoggedModel | None:
-    """Return the complete logged model of a member; None if there is none."""
+    """Return the complete logged model of a member; None if there is none, or the run that its
+    numbers would be recorded with was deleted."""
     found = registry.client.search_logged_models(
         [registry.experiment],
         filter_string=f"tags.weights = '{trained.weights}'",
         order_by=[{"field_name": "creation_timestamp", "ascending": False}],
     )
     wanted = identity(tags(trained, info))
-    ready = [m for m in found if m.status == LoggedModelStatus.READY and identity(m.tags) == wanted]
-    return ready[0] if ready else None
+    ready = (m for m in found if m.status == LoggedModelStatus.READY and identity(m.tags) == wanted)
+    return next((m for m in ready if stores.active_run(registry.client, m.source_run_id)), None)
 
 
 def _store(registry: Registry, trained: Trained, paths: Paths) -> LoggedModel:
