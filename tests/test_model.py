@@ -248,8 +248,11 @@ def test_an_alias_is_served_from_the_registry(registered, built, model, test_spl
     [row] = model.predict(content).to_dict("records")
     assert answer(content) == row and about["classes"] == list("0123456789")
     assert about["member"].startswith("S0 (alias s0, version ")
-    with pytest.raises(ValueError, match=r"has s0, s1: set it with `scalenet pick --alias prod`"):
+    with pytest.raises(ValueError, match=r"has s0, s1; set it with `scalenet pick --alias prod`"):
         serve.registered("prod")
+    for member in ("s9", "S0"):  # which pick sets for nobody
+        with pytest.raises(ValueError, match=r"has s0, s1; s0, s1, … are set to .*`scalenet promo"):
+            serve.registered(member)
     client = stores.connect(registered)
     version = client.get_model_version_by_alias("scalenet-digits", "s1").version
     client.delete_model_version_tag("scalenet-digits", version, "takes")  # as earlier versions are

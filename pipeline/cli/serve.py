@@ -70,10 +70,10 @@ def registered(alias: str) -> tuple[Any, dict[str, Any]]:
     from mlflow import pyfunc
 
     from scalenet.config import params as config
-    from scalenet.pipeline.models import registry
+    from scalenet.pipeline.models import generations, registry
 
     params = config.load(Path.cwd() / "params.yaml")
-    version = registry.pointed(Path.cwd(), params, alias)
+    version = generations.pointed(Path.cwd(), params, alias)
     if version.tags.get("takes") != registry.TAKES:
         raise ValueError(
             f"--alias {alias} is version {version.version}, which an earlier scalenet registered: "

@@ -107,11 +107,34 @@ def load_line(root: Path, params: Params, member: str) -> str:
 
 def check_alias(alias: str) -> None:
     """Refuse an alias that MLflow takes for none, or that a promotion moves."""
-    reserved = alias.lower()
-    if (reserved[:1] in ("s", "v") and reserved[1:].isdigit()) or reserved == "latest":
+    if _is_reserved(alias):
         raise ValueError(f"--alias {alias} was given; s0, v1 and latest are not for you to set")
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", alias):
         raise ValueError(f"--alias {alias!r} was given; give letters, digits, - and _, up to 255")
+
+
+def _is_reserved(alias: str) -> bool:
+    name = alias.lower()
+    return (name[:1] in ("s", "v") and name[1:].isdigit()) or name == "latest"
+
+
+def pointed(root: Path, params: Params, alias: str) -> ModelVersion:
+    """Return the version that an alias points at; ``ValueError`` names the aliases that do."""
+    client, name = stores.connect(root), registry.model_name(params)
+    model = stores.unless_gone(client.get_registered_model, name)
+    known = model.aliases if model else {}
+    if alias not in known:
+        there = f"{name} has {', '.join(sorted(known)) or 'none'}"
+        raise ValueError(f"--alias {alias} was given; {there}; {pointing(alias)}")
+    return client.get_model_version_by_alias(name, alias)
+
+
+def pointing(alias: str) -> str:
+    """Say how an alias comes to point at a member."""
+    if _is_reserved(alias):
+        deploying = "`scalenet register`, then `scalenet promote`"
+        return f"s0, s1, … are set to the members of the family that lies here by {deploying}"
+    return f"set it with `scalenet pick --alias {alias}`"
 
 
 def point(root: Path, params: Params, member: str, alias: str) -> str:

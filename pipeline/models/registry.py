@@ -76,19 +76,6 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
-def pointed(root: Path, params: Params, alias: str) -> ModelVersion:
-    """Return the version that an alias points at; ``ValueError`` names the aliases that do."""
-    client, name = stores.connect(root), model_name(params)
-    found = any(all_versions(client, name))
-    known = client.get_registered_model(name).aliases if found else {}
-    if alias not in known:
-        raise ValueError(
-            f"--alias {alias} was given; {name} has {', '.join(sorted(known)) or 'none'}: set it "
-            f"with `scalenet pick --alias {alias}`, or run `scalenet register`"
-        )
-    return client.get_model_version_by_alias(name, alias)
-
-
 # --- what a version says of itself ----------------------------------------------------------------
 
 
