@@ -408,6 +408,34 @@ def test_runs_that_mlflow_gc_removed_are_in_nobodys_way(root, params, capsys, mo
         assert client.get_run(version.run_id).info.lifecycle_stage == "active"
 
 
+def test_an_alias_that_somebody_moved_is_told_and_asked_about(root, params, capsys):
+    """To a version that was registered in MLflow's page, which no member is."""
+    old, client = generations.here(root), stores.connect(root)
+    client.create_model_version(MODEL, client.get_model_version(MODEL, "1").source)
+    client.set_registered_model_alias(MODEL, "s1", "4")
+    moved = "but s1 points at version 4"
+    assert deployment.enter(root, params) == (
+        f"generation {old} (versions 1 to 3 of {MODEL}) was deployed, {moved}; "
+        f"`scalenet promote {old}` to deploy it"
+    )
+    page = client.get_registered_model(MODEL).description
+    assert f"`s0` is version 1, of generation {old}; `s1` is version 4, which is no member" in page
+    asked = "s1 points at version 4, which is no member of a generation"
+    with pytest.raises(ValueError, match=f"^{asked}; this is no terminal"):
+        promoted(root, params, capsys)
+    build(root, BETTER)
+    line = deployment.enter(root, params)
+    assert f"beside {old}, which was deployed, {moved}; `scalenet promote" in line
+    (root / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    assert f"versions 1 to 3  deployed, {moved}\n" in scalenet(root, "promote", "--list")
+    assert f"yes         {asked}\n" in promoted(root, params, capsys, yes=True)
+    assert "is deployed" in deployment.standing(root, params)
+    deployment.back(root, params)
+    assert aliases(root) == FIRST | {"s1": "4"}
+    client.set_registered_model_alias(MODEL, "s7", "4")  # of a size that it has not, which leaves
+    assert "s7 points at version 4" in promoted(root, params, capsys, yes=True)
+
+
 def test_what_is_not_registered_has_no_address(root, params):
     """An alias of its size points at another family's member."""
     assert "models:/x@s0" not in generations.load_line(root, params, "S0")

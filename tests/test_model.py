@@ -258,6 +258,9 @@ def test_an_alias_is_served_from_the_registry(registered, built, model, test_spl
     client.delete_model_version_tag("scalenet-digits", version, "takes")  # as earlier versions are
     with pytest.raises(ValueError, match=r"an earlier scalenet registered.*`scalenet register`"):
         serve.registered("s1")
+    client.delete_model_version_tag("scalenet-digits", version, "weights")  # as MLflow makes them
+    with pytest.raises(ValueError, match=r"no member of a generation.*`scalenet promote`"):
+        serve.registered("s1")
 
 
 # --- through MLflow's scoring server --------------------------------------------------------------

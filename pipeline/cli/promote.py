@@ -52,8 +52,9 @@ def deploy(root: Path, params: Any, name: str | None, yes: bool, insist: bool) -
     if found.aliases == found.target:
         click.echo(f"generation {found.generation} is deployed already")
         return
-    instead = deployment.current(client, found.model)
-    click.echo(f"generation {found.generation}" + (f" instead of {instead}" if instead else ""))
+    instead, _ = deployment.promoted(client, found.model)
+    other = f" instead of {instead}" if instead not in ("", found.generation) else ""
+    click.echo(f"generation {found.generation}{other}")
     for cells in _table([_row(client, change) for change in found.changes]):
         click.echo(cells)
     promotion.check(found, insist)
@@ -69,13 +70,14 @@ def deploy(root: Path, params: Any, name: str | None, yes: bool, insist: bool) -
 def _stray(client: Any, found: Any, alias: str, version: Any, here: bool) -> str:
     """Return what is said of a user's alias that points at another generation."""
     member = version.tags.get("member", "")
+    generation = version.tags.get("generation", "none")
+    what = f"{member} of generation {generation}" if member else "which is no member"
     same = next((c.after for c in found.changes if c.member == member and c.after), None)
     flops = f"--max-flops {_numbers(client, same)['flops']:.0f} " if same else ""
     where = "" if here else ", where that family lies,"
     return (
-        f"{alias} stays at version {version.version}, {member} of generation "
-        f"{version.tags.get('generation', 'none')}; `scalenet pick {flops}--alias {alias}`{where} "
-        "moves it"
+        f"{alias} stays at version {version.version}, {what}; "
+        f"`scalenet pick {flops}--alias {alias}`{where} moves it"
     )
 
 
@@ -150,9 +152,10 @@ def _list(root: Path, params: Any) -> None:
     found, here = generations.known(client, model), generations.here(root)
     if not found:
         raise ValueError(f"{model} has no generation yet; `scalenet run` or `scalenet register`")
-    deployed = deployment.current(client, model)
+    deployed, moved = deployment.promoted(client, model)
+    mark = f"deployed, but {moved}" if moved else "deployed"
     for generation in found.values():
-        marks = ["deployed"] * (generation.name == deployed)
+        marks = [mark] * (generation.name == deployed)
         marks += ["lies here"] * (generation.name == here)
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(generation.since / 1000))
         about = deployment.spanned(generation)

@@ -74,6 +74,11 @@ def registered(alias: str) -> tuple[Any, dict[str, Any]]:
 
     params = config.load(Path.cwd() / "params.yaml")
     version = generations.pointed(Path.cwd(), params, alias)
+    if not registry.is_member(version):
+        raise ValueError(
+            f"--alias {alias} is version {version.version}, which is no member of a generation, so "
+            f"it may take no image files; {generations.pointing(alias)}"
+        )
     if version.tags.get("takes") != registry.TAKES:
         raise ValueError(
             f"--alias {alias} is version {version.version}, which an earlier scalenet registered: "

@@ -177,10 +177,28 @@ def standing(root: Path, params: Params) -> str:
     aliases, about = generations.deployed(client, model), f"{spanned(generation)} of {model}"
     if aliases == promotion.target(generation):
         return f"generation {generation.name} is deployed: {about}"
-    other = current(client, model) or "versions from before there were generations"
-    return (
-        f"registered generation {generation.name} ({about}) beside {other}, which stays deployed; "
-        f"`scalenet promote {generation.name}` to deploy it"
+    other, moved = promoted(client, model)
+    deployed = f"was deployed, but {moved}" if moved else "stays deployed"
+    said = f"generation {generation.name} ({about}) {deployed}"
+    if other != generation.name:
+        other = other or "versions of no generation"
+        said = f"registered generation {generation.name} ({about}) beside {other}, which {deployed}"
+    return f"{said}; `scalenet promote {generation.name}` to deploy it"
+
+
+def promoted(client: MlflowClient, model: str) -> tuple[str, str]:
+    """Return the name of the generation that is deployed, "" if it has none, and which aliases
+    somebody moved away from it since; "" of none."""
+    aliases, known = generations.deployed(client, model), generations.known(client, model)
+    for generation in known.values():
+        if promotion.target(generation) == aliases:
+            return generation.name, ""
+    name = current(client, model)
+    target = promotion.target(known[name]) if name in known else aliases
+    return name, ", ".join(
+        f"{alias} points at version {aliases[alias]}" if alias in aliases else f"{alias} is gone"
+        for alias in {**target, **aliases}
+        if aliases.get(alias) != target.get(alias)
     )
 
 

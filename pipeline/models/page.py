@@ -23,12 +23,12 @@ def write(client: MlflowClient, model: str) -> None:
     _mark(client, model)
     known = generations.known(client, model)
     aliases = generations.deployed(client, model)
-    parts = list(_deployed(client, known, aliases))
+    parts = list(_deployed(client, model, known, aliases))
     client.update_registered_model(model, notes.cut("\n\n".join(parts), "model"))
 
 
 def _deployed(
-    client: MlflowClient, known: Mapping[str, Generation], aliases: Mapping[str, str]
+    client: MlflowClient, model: str, known: Mapping[str, Generation], aliases: Mapping[str, str]
 ) -> Iterator[str]:
     """Yield the paragraphs; members' ``aliases`` point at versions."""
     beside, numbers = dict(known), set(aliases.values())
@@ -40,22 +40,27 @@ def _deployed(
             yield from _links(client, generation)
             break
     else:
-        yield _of_no_generation(known, aliases)
+        yield _of_no_generation(client, model, known, aliases)
     for name, generation in beside.items():
         versions = ", ".join(generation.numbers.values())
         yield f"Generation {name} is there too: versions {versions}; `scalenet promote {name}`."
 
 
-def _of_no_generation(known: Mapping[str, Generation], aliases: Mapping[str, str]) -> str:
+def _of_no_generation(
+    client: MlflowClient, model: str, known: Mapping[str, Generation], aliases: Mapping[str, str]
+) -> str:
     """Say what is deployed where no generation has all of it."""
     if not aliases:
         return "No generation is deployed."
     of = {number: name for name, found in known.items() for number in found.numbers.values()}
-    said = [
-        f"`{alias}` is version {number}, "
-        + (f"of generation {of[number]}" if number in of else "from before there were generations")
-        for alias, number in aliases.items()
-    ]
+
+    def whose(number: str) -> str:
+        if number in of:
+            return f"of generation {of[number]}"
+        is_member = registry.is_member(client.get_model_version(model, number))
+        return "from before there were generations" if is_member else "which is no member"
+
+    said = [f"`{alias}` is version {number}, {whose(number)}" for alias, number in aliases.items()]
     return f"What is deployed is no generation: {'; '.join(said)}."
 
 

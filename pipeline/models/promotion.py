@@ -139,6 +139,10 @@ def target(generation: Generation) -> dict[str, str]:
 def _compared(root: Path, client: MlflowClient, change: Change, confidence: float) -> Change:
     """Return a change with how much better it is, or why that is not known."""
     member, old, new = change.member, change.before, change.after
+    if old and not registry.is_member(old):
+        alias = registry.alias(member)
+        foreign = f"{alias} points at version {old.version}, which is no member of a generation"
+        return Change(member, old, new, None, foreign)
     if old is None or new is None or _is_same(old, new):
         return change
     obstacle = _obstacle(old, new)

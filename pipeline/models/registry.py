@@ -160,6 +160,11 @@ def all_versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
     return iter(sorted(found, key=lambda version: int(version.version)))
 
 
+def is_member(version: ModelVersion) -> bool:
+    """Tell whether a version is a member's; others somebody made in MLflow, and say nothing."""
+    return "weights" in version.tags
+
+
 def model_id(version: ModelVersion) -> str:
     """Return the id of the logged model that a version is."""
     return version.source.rpartition("/")[2]
