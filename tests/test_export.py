@@ -176,6 +176,23 @@ def test_photographs_labelled_by_their_folders_are_counted(built, member, photog
     assert "eleven is no class; the member knows 0, 1, 2, 3, 4 and 5 more" in said
 
 
+def test_folders_within_classes_are_labelled_as_they_are_to_train_on(
+    built, member, photographs, tmp_path
+):
+    """The first level below the folder that is given counts, whatever lies deeper."""
+    folder, labels = photographs
+    for i, label in enumerate(labels):
+        deeper = tmp_path / "set" / str(label) / ("2023" if i % 2 else "1")
+        deeper.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / f"{i:04}.png", deeper)
+    said = scalenet("predict", "s0", tmp_path / "set", "--labelled", cwd=built).splitlines()[-1]
+    share = f"{member.trained.accuracy:.1%} of {len(labels)} right ({member.trained.correct})"
+    assert said == f"labelled by folder: {share}"
+    photo = tmp_path / "set" / str(labels[1]) / "2023" / "0001.png"  # the nearest above it counts
+    said = scalenet("predict", "s0", photo, "--top", 1, "--labelled", cwd=built)
+    assert f"{float(f'  {labels[1]} ' in said):.1%} of 1 right" in said
+
+
 def test_a_folder_is_listed_as_prepare_lists_it(built, photographs, tmp_path):
     """What network disks and desktops leave, notes and pages of text are no photographs."""
     photo = (photographs[0] / "0000.png").read_bytes()

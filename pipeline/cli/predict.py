@@ -44,8 +44,7 @@ def command(
         raise ValueError(f"--top {top} was given; give 1 or more")
     found = reading.files(photos)
     net, info = scalenet.load(Path.cwd(), member.upper()), Paths(Path.cwd()).info()
-    if labelled:
-        _check_folders(found, info.classes)
+    labels = _labels(found, photos, info.classes) if labelled else {}
     rows: list[tuple[Any, ...]] = []
     read = reading.read(found, info)
     while part := list(islice(read, BATCH)):
@@ -53,7 +52,7 @@ def command(
     if table:
         write_table(table, COLUMNS, ((shown(str(path)), *rest) for path, *rest in rows))
     if labelled:
-        click.echo(_right(rows))
+        click.echo(_right(rows, labels))
     failed = sum(bool(row[-1]) for row in rows)
     if failed:
         raise ValueError(f"{failed} of {len(found)} images could not be read; the others are above")
@@ -84,23 +83,36 @@ def _said(net: Any, photos: list[Any], classes: list[str], top: int) -> list[tup
     return rows
 
 
-def _check_folders(found: list[Path], classes: list[str]) -> None:
-    """Refuse photographs whose folder is no class, before any is looked at."""
-    unknown = sorted({_folder(path) for path in found} - set(classes))
-    if unknown:
+def _labels(
+    found: list[Path], places: tuple[Path, ...], classes: list[str]
+) -> dict[Path, str | None]:
+    """Return the class that a photograph's folders name, before any is looked at; ``ValueError``
+    names folders of those of which none is a class."""
+    labels = {path: _label(path, places, set(classes)) for path in found}
+    if unknown := sorted({_folder(path) for path, label in labels.items() if label is None}):
         raise ValueError(
             f"--labelled was given, but {few(unknown)} {'is' if len(unknown) == 1 else 'are'} no "
             f"class; the member knows {few(classes)}: sort the images into folders of these names"
         )
+    return labels
+
+
+def _label(path: Path, places: tuple[Path, ...], classes: set[str]) -> str | None:
+    """Return the first class among folders from a given one down, as images to train on are
+    labelled, or else from it up; None if there is none."""
+    given = [place for place in places if place.is_dir() and path.is_relative_to(place)]
+    top = given[0] if given else path.parent
+    parts = (*path.relative_to(top).parts[:-1], *reversed(top.absolute().parts))
+    return next((name for name in map(shown, parts) if name in classes), None)
 
 
 def _folder(path: Path) -> str:
     return shown(path.absolute().parent.name)
 
 
-def _right(rows: list[tuple[Any, ...]]) -> str:
+def _right(rows: list[tuple[Any, ...]], labels: dict[Path, str | None]) -> str:
     """Return how many photographs are what their folders say; unreadable ones do not count."""
     firsts = [row for row in rows if row[1] == 1]
-    right = sum(_folder(row[0]) == row[2] for row in firsts)
+    right = sum(labels[row[0]] == row[2] for row in firsts)
     share = f"{right / len(firsts):.1%} of " if firsts else ""
     return f"labelled by folder: {share}{len(firsts):,} right ({right:,})"
