@@ -8,6 +8,8 @@ import pytest
 
 from scalenet.config import yamlfile
 from scalenet.config.params import load
+from scalenet.records import files
+from scalenet.report import confusion
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n"
@@ -60,3 +62,18 @@ def test_bytes_that_are_no_text(tmp_path):
     path.write_bytes(b"a: \xff\xfe")
     with pytest.raises(ValueError, match="not UTF-8"):
         load(path)
+
+
+@pytest.mark.parametrize("name", ["a\rb", "\r", "a\r\nb", "a\nb", 'a"b,c', " a ", "null", "é漢"])
+def test_a_class_of_any_name_is_read_from_a_table_as_it_was_written(tmp_path, name):
+    path = tmp_path / "confusion.csv"
+    files.write_table(path, ("member", "true", "predicted", "count"), [("S0", name, "b", 3)])
+    assert confusion.read(path) == [("S0", name, "b", 3)]
+    assert [row["true"] for row in files.read_table(path)] == [name]
+
+
+def test_a_table_of_other_names_has_the_same_bytes_as_ever(tmp_path):
+    rows = [["S0", None, 0.25], ["a,b", 'q"', "x\ny"], ["", "", ""]]
+    files.write_table(tmp_path / "a.csv", iter(["one", "two", "three"]), iter(map(iter, rows)))
+    told = 'one,two,three\nS0,,0.25\n"a,b","q""","x\ny"\n,,\n'
+    assert (tmp_path / "a.csv").read_bytes() == told.encode()

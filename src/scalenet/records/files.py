@@ -120,9 +120,10 @@ def read_json(path: Path) -> Any:
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a CSV table."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
+    for row in (columns, *rows):
+        line = io.StringIO()  # that ends with \r\n: a cell with either sign is quoted then
+        csv.writer(line).writerow(["" if cell is None else cell for cell in row])
+        text.write(line.getvalue().removesuffix("\r\n") + "\n")
     write_bytes(path, text.getvalue().encode())
 
 
