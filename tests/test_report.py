@@ -362,6 +362,24 @@ def test_it_fits_a_phone_by_day_and_by_night(usual, browser, scheme):
     visit.close()
 
 
+CUT = """
+[...document.querySelectorAll("[data-drawn]")].flatMap(chart => {
+  const frame = chart.querySelector("svg").getBoundingClientRect();
+  return [...chart.querySelectorAll(".role-legend text")].filter(text => {
+    const box = text.getBoundingClientRect();
+    return box.left < frame.left - 1 || box.right > frame.right + 1;
+  }).map(text => `${chart.dataset.chart}: ${text.textContent}`);
+})"""
+
+
+@pytest.mark.parametrize("width", [1280, 1100, 375])
+def test_no_legend_is_cut_by_the_edge_of_its_chart(usual, browser, width):
+    visit = Visit(browser, usual, width)
+    assert visit.page.locator(".role-legend text").count() > 8
+    assert visit.page.evaluate(CUT) == []
+    visit.close()
+
+
 def test_it_prints_dark_on_white_without_what_paper_cannot_do(usual, browser):
     visit = Visit(browser, usual, 800, "dark")
     visit.page.emulate_media(media="print", color_scheme="dark")

@@ -8,6 +8,7 @@ from scalenet.report import style
 
 SHORT = 220  # px of the height of a smaller figure
 SMALL = 300  # px of its width in a file
+NARROW = 16  # letters of a line's name, of which two fit side by side below a smaller figure
 ROUND = {"domain": [0, 1], "nice": False}
 
 
@@ -71,7 +72,8 @@ def curves(rows: style.Rows, quantity: str, title: str) -> alt.Chart:
     y = alt.Y("value:Q", title=quantity).scale(zero=False)
     if quantity != "loss":
         y = y.axis(format=".3~p")
-    colour, dash = _by("training:N", None)
+    narrow = all(len(row["training"]) <= NARROW for row in rows)
+    colour, dash = _by("training:N", None, columns=2 if narrow else 1)
     tips = [alt.Tooltip("training:N"), alt.Tooltip("step:Q"), alt.Tooltip("value:Q", format=".4~g")]
     return (
         alt.Chart(style.data(rows))
@@ -107,8 +109,8 @@ def calibration(rows: style.Rows, member: str) -> alt.LayerChart:
     )
 
 
-def _by(field: str, title: str | None) -> tuple[alt.Color, alt.StrokeDash]:
+def _by(field: str, title: str | None, columns: int = 2) -> tuple[alt.Color, alt.StrokeDash]:
     """Encode what lines are of, in colour and in dashes."""
-    legend = style.legend(title)
+    legend = style.legend(title, columns)
     dashes = alt.Scale(range=style.DASHES)
     return alt.Color(field, legend=legend), alt.StrokeDash(field, scale=dashes, legend=legend)

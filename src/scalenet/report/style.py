@@ -60,6 +60,6 @@ def svg(chart: alt.TopLevelMixin) -> str:
     return re.sub(r"\bclip\d+", lambda m: numbers.setdefault(m[0], f"clip{len(numbers)}"), drawn)
 
 
-def legend(title: str | None = None, **more: Any) -> alt.Legend:
+def legend(title: str | None = None, columns: int = 2, **more: Any) -> alt.Legend:
     """Return a legend below its chart, which a narrow page has room for."""
-    return alt.Legend(title=title, orient="bottom", columns=2, symbolOpacity=1, **more)
+    return alt.Legend(title=title, orient="bottom", columns=columns, symbolOpacity=1, **more)
