@@ -15,7 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from conftest import dvc
-from families import INFO, LABELS, answers, build
+from families import INFO, LABELS, answers, build, publish
 from mlflow.cli import cli as mlflow_cli
 from mlflow.exceptions import MlflowException
 
@@ -28,7 +28,7 @@ from scalenet.pipeline.remember import stores
 from scalenet.pipeline.runs import workspaces
 from scalenet.pipeline.runs.alone import alone, key_of
 from scalenet.pipeline.status import Standing
-from scalenet.records import files
+from scalenet.records import files, predictions
 from scalenet.records.paths import Paths
 
 GOOD = {"S0": answers(150), "S1": answers(170), "S2": answers(180)}
@@ -151,6 +151,32 @@ def test_a_member_that_is_no_good_keeps_its_generation_from_being_deployed(
         promoted(root, params, capsys, yes=True, insist=True)
     assert why in str(refused.value) and "S0" not in str(refused.value)
     assert aliases(root) == FIRST
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (ONE_CLASS, "S0 predicts one and the same class for every image of test"),
+        (answers(72), "S0 36.0% of test is not above the largest class's 33.5% beyond noise"),
+        (answers(150), ""),
+    ],
+)
+def test_a_member_that_was_trained_on_select_is_judged_by_its_answers_to_test(
+    root, params, capsys, said, why
+):
+    """Its answers to select, which it has learnt, say nothing of it."""
+    (trained,) = build(root, {"S0": answers(199)})
+    trained = trained.model_copy(update={"select": None})
+    trained.write(Paths(root).member("S0") / "trained.json")
+    both = {"S0": {"select": ONE_CLASS if not why else answers(200), "test": said}}
+    predictions.write(Paths(root).member("S0") / "predictions.npz", both)
+    publish(root, [trained])
+    deployment.enter(root, params)
+    if why:
+        with pytest.raises(ValueError, match=f"(?s)is refused; the aliases stay.*{why}"):
+            promoted(root, params, capsys, yes=True, insist=True)
+    else:
+        assert "deployed    s0" in promoted(root, params, capsys, yes=True)
 
 
 def test_weights_that_were_not_tested_are_refused(root, params, capsys):

@@ -419,6 +419,14 @@ def test_unusual_families_are_reported_too(name, make, browser):
         assert "one and the same class" in file.read_text()
 
 
+def test_answers_that_were_learnt_are_no_mistakes_to_show(make):
+    found = gathered.gather(make(Case()), Remembered())
+    trained, *_ = found.family.members
+    assert list(page._mistakes(found, trained)["hardest"]) == ["test", "select"]
+    learnt = trained.model_copy(update={"select": None})  # retrain.use_select
+    assert list(page._mistakes(found, learnt)["hardest"]) == ["test"]
+
+
 def test_what_may_be_wrong_with_the_images_is_said_of_the_family(make):
     doubt = "the same images in two splits: 9 of test in train"
     folder = make(Case(members=1, warnings=(doubt,)))

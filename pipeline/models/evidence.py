@@ -1,4 +1,4 @@
-"""What is known of a version in the registry: its numbers, its answers to select, its faults."""
+"""What is known of a version in the registry: its numbers, its answers to images, its faults."""
 
 from __future__ import annotations
 
@@ -34,22 +34,24 @@ def numbers(client: MlflowClient, version: ModelVersion) -> dict[str, float]:
     return {metric.key: metric.value for metric in (model and model.metrics) or ()}
 
 
-def answers(root: Path, client: MlflowClient, version: ModelVersion) -> Predictions:
-    """Return a version's answers to select: those recorded with it, else its program's to the
+def answers(
+    root: Path, client: MlflowClient, version: ModelVersion, split: str = "select"
+) -> Predictions:
+    """Return a version's answers to a split: those recorded with it, else its program's to the
     images that lie here.
 
     ``ValueError`` says why there are none.
     """
-    recorded = _recorded(client, registry.model_id(version))
+    recorded = _recorded(client, registry.model_id(version), split)
     if recorded is not None:
         return recorded
     info = Paths(root).data / "info.json"
     if not info.exists() or DataInfo.read(info).digest != version.tags["data"]:
         raise ValueError("its answers are not recorded, and its images do not lie here")
-    return _asked(root, version)
+    return _asked(root, version, split)
 
 
-def _recorded(client: MlflowClient, model: str) -> Predictions | None:
+def _recorded(client: MlflowClient, model: str, split: str) -> Predictions | None:
     """Return the answers that lie beside a program; None if there are none."""
     try:
         place = client.get_logged_model(model).artifact_location
@@ -62,14 +64,14 @@ def _recorded(client: MlflowClient, model: str) -> Predictions | None:
         source = f"{place}/{registry.ANSWERS}"
         path = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder)
         [said] = predictions.read(Path(path)).values()
-    return said["select"]
+    return said.get(split)
 
 
-def _asked(root: Path, version: ModelVersion) -> Predictions:
+def _asked(root: Path, version: ModelVersion, split: str) -> Predictions:
     """Ask a program, stored before answers were recorded with it: floats in 0…1 in, logits out."""
     import torch
 
-    pixels, labels = store.read(Paths(root).data / "select.npz")
+    pixels, labels = store.read(Paths(root).data / f"{split}.npz")
     try:
         program = mlflow.pytorch.load_model(version.source)
     except (MlflowException, OSError) as error:
@@ -81,8 +83,8 @@ def _asked(root: Path, version: ModelVersion) -> Predictions:
     shares, truth = torch.cat(parts), torch.from_numpy(labels)
     probability, predicted = shares.max(1)
     columns = (truth.int(), predicted.int(), probability, shares.gather(1, truth[:, None])[:, 0])
-    groups = store.groups(Paths(root).data, ["select"])
-    return Predictions(*(column.numpy() for column in columns), groups=groups.get("select"))
+    groups = store.groups(Paths(root).data, [split])
+    return Predictions(*(column.numpy() for column in columns), groups=groups.get(split))
 
 
 def _line(error: Exception) -> str:
@@ -97,15 +99,17 @@ def faults(
 ) -> Iterator[str]:
     """Yield what is wrong with a version, whatever it is compared with; nothing of a sound one."""
     yield from _program_faults(root, client, version)
+    told = version.tags.get("select")
+    split = "test" if told is None else "select"  # who was trained on select knows its answers
     try:
-        said = answers(root, client, version)
+        said = answers(root, client, version, split)
     except ValueError as error:
         yield f"cannot be judged: {error}"
         return
-    share, told = scores.score(said).accuracy, version.tags.get("select")
+    share = scores.score(said).accuracy
     if told is not None and abs(share - float(told)) > TOLERANCE:
         yield f"answers {share:.1%} of select right, and is registered with {float(told):.1%}"
-    yield from answer_faults(said, confidence)
+    yield from answer_faults(said, confidence, split)
 
 
 def _program_faults(root: Path, client: MlflowClient, version: ModelVersion) -> Iterator[str]:
@@ -128,20 +132,21 @@ def _program_faults(root: Path, client: MlflowClient, version: ModelVersion) -> 
         yield "its weights have another digest than those that were tested: `dvc checkout`"
 
 
-def answer_faults(said: Predictions, confidence: float) -> Iterator[str]:
-    """Yield what makes answers worthless: not finite, all one class, no better than chance."""
+def answer_faults(said: Predictions, confidence: float, split: str) -> Iterator[str]:
+    """Yield what makes answers to a split worthless: not finite, all one class, no better than
+    chance."""
     if said.probability is not None and not np.isfinite(said.probability).all():
         yield "its outputs are not finite"
         return
     if len(np.unique(said.predicted)) == 1 and len(np.unique(said.labels)) > 1:
-        yield "predicts one and the same class for every image of select"
+        yield f"predicts one and the same class for every image of {split}"
         return
     often = np.bincount(said.labels).argmax()
     majority = predictions.answers(said.labels, np.full_like(said.labels, often))
     above, _ = against(said, majority, confidence)
     if above.low <= 0 and not _tells_classes_apart(said, confidence):
         yield (
-            f"{scores.score(said).accuracy:.1%} of select is not above the largest class's "
+            f"{scores.score(said).accuracy:.1%} of {split} is not above the largest class's "
             f"{scores.score(majority).accuracy:.1%} beyond noise"
         )
 

@@ -217,14 +217,16 @@ def told(found: Gathered, drawn: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mistakes(found: Gathered, trained: Trained) -> dict[str, Any]:
-    """Return what is told of a member's mistakes."""
+    """Return what is told of a member's mistakes; not of select, where it was trained on it."""
     name = trained.member.name
     said, classes = found.answers[name], found.info.classes
     sure = said["test"].probability is not None
     shown = {
         split: mistakes.hardest(said[split], pixels, classes)
         for split, pixels in found.pixels.items()
-        if split in said and said[split].probability is not None
+        if split in said
+        and said[split].probability is not None
+        and (split == "test" or trained.select)
     }
     return {
         "recall": sorted(
