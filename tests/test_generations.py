@@ -23,7 +23,7 @@ from scalenet.config import params as config
 from scalenet.pipeline import clean
 from scalenet.pipeline.cli import scalenet as verbs
 from scalenet.pipeline.cli.promote import deploy
-from scalenet.pipeline.models import deployment, generations, registry
+from scalenet.pipeline.models import deployment, generations, registry, retired
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.runs import workspaces
 from scalenet.pipeline.runs.alone import alone, key_of
@@ -460,6 +460,15 @@ def test_an_alias_that_somebody_moved_is_told_and_asked_about(root, params, caps
     assert aliases(root) == FIRST | {"s1": "4"}
     client.set_registered_model_alias(MODEL, "s7", "4")  # of a size that it has not, which leaves
     assert "s7 points at version 4" in promoted(root, params, capsys, yes=True)
+
+
+def test_clean_leaves_a_version_that_somebody_registered_in_mlflow(root, params, capsys):
+    client = stores.connect(root)
+    client.create_model_version(MODEL, client.get_model_version(MODEL, "1").source)
+    build(root, BETTER)
+    deployment.enter(root, params)
+    promoted(root, params, capsys)
+    assert retired.found(root, params) == []  # 1 to 3 were replaced by the last promotion
 
 
 def test_what_is_not_registered_has_no_address(root, params):

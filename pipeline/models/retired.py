@@ -32,7 +32,7 @@ def found(root: Path, params: Params) -> list[Retired]:
     """Return what was registered before the generation that is deployed, oldest first.
 
     What an alias points at is left out, and what the last promotion replaced, and the family that
-    lies here.
+    lies here; so is a version that is no member: somebody else's.
     """
     database = stores.local_database(root)
     if database and not database.exists():
@@ -47,7 +47,8 @@ def found(root: Path, params: Params) -> list[Retired]:
     grouped: dict[str, list[str]] = {}
     for number, version in everything.items():
         generation = version.tags.get("generation", generations.UNNAMED)
-        if int(number) < first and number not in kept and generation != here:
+        free = number not in kept and generation != here and registry.is_member(version)
+        if int(number) < first and free:
             grouped.setdefault(generation, []).append(number)
     made = []
     for generation, numbers in grouped.items():
