@@ -22,6 +22,7 @@ from scalenet.data.augmentation import (
     erase,
     grid,
     mix,
+    reading_side,
 )
 from scalenet.data.images import Arrays, Images, Order, join, resize
 from scalenet.data.randaugment import COLOURS, compose, drawn, moved, places, recoloured
@@ -858,6 +859,14 @@ def test_a_crop_shows_a_part_of_the_picture(still):
     steps = view[..., 1:] - view[..., :-1]
     assert (steps - ramp[0, 0, 0, 1]).abs().max() < 0.02, "the picture's slope, not another zoom's"
     assert view.std(0).max() > 0.05, "places differ"
+
+
+@pytest.mark.parametrize("mild", [{"crop": [0.8, 1.0]}, {"aspect": 1.05}])
+def test_a_view_of_mild_crops_is_as_sharp_as_the_picture(still, mild):
+    """Shrinking them below the view's side and enlarging them again would blur every view."""
+    params = Augment.model_validate(still | mild)
+    assert reading_side(32, params) == 32
+    assert reading_side(32, Augment.model_validate(still | {"crop": [0.25, 1.0]})) == 52
 
 
 # --- mixing, erasing, RandAugment -----------------------------------------------------------------

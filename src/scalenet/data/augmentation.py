@@ -154,9 +154,10 @@ def reading_side(resolution: int, params: Augment) -> int:
     """Return the side in px that images are shrunk to before a view is resampled from them.
 
     Of random crops it is that of a crop of a middling area: a larger one costs more than it shows.
+    It is never less than the view's own: a view enlarged from a smaller image is blurred.
     """
     if params.cropped:
-        return math.ceil(0.8 * resolution / math.sqrt(params.crop[0]))
+        return max(resolution, math.ceil(0.8 * resolution / math.sqrt(params.crop[0])))
     return math.ceil(resolution * params.scale[1])
 
 
