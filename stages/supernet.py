@@ -53,7 +53,8 @@ def run(
     """Refuse budgets that nothing meets, then train."""
     info = inputs.info
     budget = Budget(params.space, params.scaling, info.task)
-    budget.check(np.random.default_rng(params.supernet.seed))
+    budget.check(np.random.default_rng(params.supernet.seed), draws=supernet.budgeted_draws(params))
+    sampled = supernet.histogram(params, info.task)  # a draw that finds nothing ends no training
     net = elastic.build(
         params.space, params.scaling, info.task, params.supernet.coupling, generator
     ).to(device)
@@ -65,7 +66,7 @@ def run(
     judge = supernet.judge(params, net, train, select)
     watch = Watch(supernet.WATCHED, judge, state, emit)
     history = supernet.train(params, net, train, state, watch)
-    return SupernetOutputs(net, watch.joined(history), supernet.histogram(params, info.task))
+    return SupernetOutputs(net, watch.joined(history), sampled)
 
 
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:

@@ -1,6 +1,7 @@
 """The search: it finds known optima, never believes a prediction, and survives interruption."""
 
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,11 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, merge
 from scipy.stats import spearmanr
 
 from bench.method.scripts import params_of
-from scalenet.config.params import load
+from scalenet.config.params import load, parse, read_yaml
 from scalenet.nets import elastic
 from scalenet.nets.child import Child
 from scalenet.records.journal import Journal
@@ -35,6 +36,7 @@ from scalenet.space.budget import Budget
 from scalenet.space.network import Block, Network, Task
 from scalenet.space.scale import contains, scale
 from scalenet.space.scaling import BaseModel, Scaling, strategies
+from scalenet.training import supernet
 
 
 class Interruption(Exception):
@@ -694,6 +696,65 @@ def test_an_empty_scaling_stage_is_named(make_params, params, info, stage):
         stages[0] |= {"resolutions": [8], "tolerance": 1e-6}
     with pytest.raises(ValueError, match=rf"scaling\.stages\[{stage}\]: no strategy comes within"):
         search(make_params({"scaling": {"stages": stages}}), info)
+
+
+def rare():
+    """Return the budget of params whose size 1 has a strategy for 1 in 40 base models."""
+    content = read_yaml(ROOT / "params.yaml")
+    base = content["scaling"]["stages"][0] | {"tolerance": 0.1}
+    size = {"tolerance": 0.05, "depths": [1.2], "widths": [1.0], "resolutions": [9]}
+    content["scaling"]["stages"] = [base, size]
+    for section in ("supernet", "search"):
+        content[section]["stage_weights"] = [1.0, 1.0]
+    content["family"] = {"S0": {"multiple": 1, "seed": 0}}
+    params = parse(content)
+    return Budget(params.space, params.scaling, Task(1, 10))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_size_for_few_base_models_is_not_refused_by_chance(seed):
+    rare().check(np.random.default_rng(seed), draws=800)
+
+
+def test_too_few_tries_for_a_rare_size_are_refused_and_enough_are_told():
+    budget = rare()
+    few = replace(budget, scalings=budget.scalings.model_copy(update={"tries": 100}))
+    refused = enough_tries(few, 800, r"have a strategy of scaling\.stages\[1\] within 5% of its")
+    refused.check(np.random.default_rng(0), 800)
+
+
+def enough_tries(budget, draws, why):
+    """Return a refused budget with as many tries as the refusal asks for."""
+    with pytest.raises(ValueError, match=why) as refused:
+        budget.check(np.random.default_rng(0), draws)
+    tries = int(re.search(r"set scaling\.tries to (\d+) or more", str(refused.value))[1])
+    return replace(budget, scalings=budget.scalings.model_copy(update={"tries": tries}))
+
+
+def test_a_budget_that_a_step_may_miss_is_refused_before_training(long_training):
+    """A step draws with its own seed: what it misses once, it misses at every resume."""
+    budget, draws = long_training
+    why = r"scaling\.tries is 2,000, but only about 0\.\d+% of the space's base models are within"
+    enough_tries(budget, draws, why).check(np.random.default_rng(0), draws)
+
+
+@pytest.fixture
+def long_training():
+    content = merge(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "presets" / "cifar10.yaml"))
+    params = parse(merge(content, {"scaling": {"budget": 5.2e6}}))
+    return Budget(params.space, params.scaling, Task(3, 10)), supernet.budgeted_draws(params)
+
+
+def test_an_empty_size_tells_what_comes_nearest():
+    budget = rare()
+    sizes = list(budget.scalings.stages)
+    sizes[1] = sizes[1].model_copy(update={"tolerance": 1e-5})
+    scalings = budget.scalings.model_copy(update={"stages": tuple(sizes), "tries": 100})
+    with pytest.raises(ValueError, match=r"for any of 132 base models; the nearest, d1\.2-w1-r9"):
+        replace(budget, scalings=scalings).check(np.random.default_rng(0))
+    near = Budget(budget.space, scalings.model_copy(update={"tries": 7}), Task(1, 10))
+    with pytest.raises(ValueError, match=r"any of 7 base models; the nearest, d1\.2-w1-r9, gives"):
+        near.draw_of(np.random.default_rng(0), 1)
 
 
 def opposed(make_params, info):

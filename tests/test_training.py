@@ -664,6 +664,27 @@ def test_the_histogram_counts_what_training_draws_and_what_the_other_samplings_w
     assert supernet.sampled_flops(params, TASK, sampling, 2) == flops[: 2 * params.supernet.sampled]
 
 
+def test_a_histogram_that_finds_no_network_ends_no_training(make_params, info, monkeypatch):
+    """It draws for every way of sampling, so it comes before the hours that it could cost."""
+
+    def nothing(*_):
+        raise ValueError("none found")
+
+    monkeypatch.setattr(supernet, "histogram", nothing)
+    monkeypatch.setattr(supernet, "train", lambda *_: pytest.fail("trained before it"))
+    split = np.zeros((20, 1, 8, 8), np.uint8), np.arange(20) % 3
+    inputs = stage_supernet.SupernetInputs(info, split, split)
+    with pytest.raises(ValueError, match="none found"):
+        stage_supernet.run(
+            make_params(),
+            inputs,
+            state=None,
+            generator=generator(),
+            device=torch.device("cpu"),
+            emit=loop.ignore,
+        )
+
+
 def test_budgeted_sampling_draws_what_a_search_may_choose(make_params):
     params = make_params({"supernet": {"sampling": "budgeted", "stage_weights": [1, 2, 1]}})
     draw, generator = supernet.sampler(params, TASK, "budgeted"), np.random.default_rng(0)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WrapValidator
 
+MOST_TRIES = 10**6
+
 
 def number(value: Any) -> Any:
     """Accept numbers that YAML 1.1 reads as strings (``1e-5``); refuse booleans."""
@@ -52,7 +54,7 @@ def _grouping(value: str) -> str:
 Int = Annotated[int, BeforeValidator(number)]
 Float = Annotated[float, BeforeValidator(number)]
 Count = Annotated[Int, Field(ge=1, le=10**9)]
-Tries = Annotated[Int, Field(ge=1, le=10**6)]
+Tries = Annotated[Int, Field(ge=1, le=MOST_TRIES)]
 Few = Annotated[Int, Field(ge=1, le=1000)]  # what a step, a layer or a generation has some of
 Width = Annotated[Int, Field(ge=1, le=2**16)]  # channels
 Side = Annotated[Int, Field(ge=1, le=2**13)]  # px

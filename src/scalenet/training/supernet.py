@@ -123,6 +123,13 @@ def _soft(logits: Tensor, teacher: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), teacher)
 
 
+def budgeted_draws(params: Params) -> int:
+    """Return how many networks training and its histogram draw within budgets."""
+    steps = params.supernet.recipe.steps
+    seen = steps if params.supernet.sampling == "budgeted" else min(steps, HISTOGRAM)
+    return seen * params.supernet.sampled
+
+
 def histogram(params: Params, task: Task) -> list[tuple[str, int, int]]:
     """Return (sampling, size, FLOPs) of the first steps' networks, for every way of sampling."""
     return [row for way in SAMPLINGS for row in sampled_flops(params, task, way, HISTOGRAM)]
