@@ -271,6 +271,10 @@ def test_cross_checks_say_what_to_change():
     assert "select_fraction + test_fraction leave nothing to train on" in message
     assert "set sandwich: true or distill: false" in refusal("supernet.distill", True)
     assert "multiple of log" in refusal("supernet.recipe.checkpoint", 7)
+    why = (
+        r"supernet\.recipe: warmup \(50\) should be less than steps \(40\).*; lower warmup .* raise"
+    )
+    assert re.search(why, refusal("supernet.recipe.steps", 40))
     both = changed("supernet.distill", True)
     both["supernet"]["sandwich"] = True
     assert parse(both).supernet.distill

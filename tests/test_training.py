@@ -553,7 +553,7 @@ def test_learning_rate_warms_up_and_falls_to_0(params):
     assert loop.learning_rate(recipe, 100) == pytest.approx(0, abs=1e-12)
     cold = recipe_of(params, steps=10, warmup=0, lr=0.4)
     assert loop.learning_rate(cold, 0) == pytest.approx(0.4)
-    long = recipe_of(params, steps=5, warmup=50, lr=0.5)
+    long = cold.model_copy(update={"steps": 5, "warmup": 50, "lr": 0.5})
     assert [loop.learning_rate(long, step) for step in range(5)] == pytest.approx(
         [0.01, 0.02, 0.03, 0.04, 0.05]
     )

@@ -78,3 +78,13 @@ class Recipe(Section):
                 f"checkpoint ({self.checkpoint}) should be a multiple of log ({self.log})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _warm_before_the_end(self):
+        if self.warmup >= self.steps:
+            raise ValueError(
+                f"warmup ({self.warmup}) should be less than steps ({self.steps}), or the rate "
+                "never reaches lr and falls again; lower warmup (a tenth of the steps is usual) "
+                "or raise steps"
+            )
+        return self
