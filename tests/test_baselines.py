@@ -101,6 +101,20 @@ def test_at_most_so_many_images_are_drawn_and_every_class_keeps_its_share():
     assert simple.drawn((pixels, labels), 1000, seed=0)[0] is pixels
 
 
+def test_every_class_is_drawn_once_or_the_largest_are():
+    labels = np.array([0] * 500 + [1] * 10 + [2] * 40)
+    pixels = np.zeros((550, 1, 8, 8), np.uint8)
+    counts = {n: np.bincount(simple.drawn((pixels, labels), n, 0)[1]).tolist() for n in (2, 3, 20)}
+    assert counts == {2: [1, 0, 1], 3: [1, 1, 1], 20: [18, 1, 1]}
+
+
+def test_an_svm_of_one_image_is_refused(make_params):
+    with pytest.raises(
+        ValueError, match=r"baselines\.svm: 1 was given; should be 0, .* at least 2"
+    ):
+        make_params({"baselines": {"svm": 1}})
+
+
 def test_classes_of_one_image_are_no_obstacle():
     pixels, labels = bars(12, 0)
     few = simple.svm((pixels[:3], labels[:3]), {"test": (pixels, labels)}, 10, seed=0)

@@ -46,7 +46,10 @@ def svm(train: Split, held: Mapping[str, Split], most: int, seed: int) -> Measur
 
 
 def drawn(train: Split, most: int, seed: int) -> Split:
-    """Return at most ``most`` images, drawn by a seed; every class keeps its share, or nearly."""
+    """Return at most ``most`` images, drawn by a seed; every class keeps its share, or nearly.
+
+    It keeps an image at least; of more classes than images, the largest do.
+    """
     pixels, labels = train
     if len(labels) <= most:
         return train
@@ -56,6 +59,7 @@ def drawn(train: Split, most: int, seed: int) -> Split:
     for label in np.unique(labels):
         members = shuffled[labels[shuffled] == label]
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
+        place[members[0]] -= 1
     kept = np.sort(np.argsort(place, kind="stable")[:most])
     return pixels[kept], labels[kept]
 

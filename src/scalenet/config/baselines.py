@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from scalenet.config.numbers import Count, Int, Seed
 from scalenet.config.section import Section
@@ -40,3 +40,10 @@ class Baselines(Section):
     svm: Annotated[Int, Field(ge=0)]
     residual: ResidualSteps | None
     pretrained: Checkpoint | None
+
+    @field_validator("svm")
+    @classmethod
+    def _of_two_classes(cls, images: int) -> int:
+        if images == 1:
+            raise ValueError("should be 0, which leaves the SVM out, or at least 2 images")
+        return images
