@@ -1,6 +1,8 @@
 """The response surface: recovered from scores, asked for strategies, honest about what it risks."""
 
+import math
 import re
+import time
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from scalenet.laws import plan
 from scalenet.laws import surface as surfaces
 from scalenet.laws.advice import advise
-from scalenet.laws.affordable import affordable
+from scalenet.laws.affordable import APART, _depths, affordable
 from scalenet.laws.surface import SHARED, TRAINED, TUNED, Evaluation, describe
 from scalenet.records import files
 from scalenet.records.documents import FINETUNED, Candidate, Found
@@ -144,6 +146,26 @@ def test_strategies_meet_their_budget_within_bounds(make_params, info, base, mul
     assert max(by.resolution for by in offered) <= 13 * more**0.5
     assert len({by.depth for by in offered}) > 1 or multiple < 2
     assert multiple < 4 or SIDE in {by.resolution for by in offered}
+
+
+def test_depths_are_the_steps_of_blocks_that_lie_apart(base):
+    """They are stepped to, not listed first: there are thousands for a large multiple."""
+    counts = {len(block.kernels) for block in base.blocks}
+    for least, most in ((0.01, 2.0), (0.5, 0.5), (1.0, 128.0)):
+        steps = {n / count for count in counts for n in range(1, int(most * count) + 1)}
+        rounded = {least} | {math.floor(1000 * step) / 1000 for step in steps}
+        kept = [least]
+        for step in sorted(rounded):
+            if step >= kept[-1] * APART:
+                kept.append(step)
+        assert _depths(base, least, most) == kept
+
+
+def test_a_member_a_thousand_times_the_base_is_planned_in_seconds(params, info, base):
+    """Its networks have up to thousands of layers, most of them alike."""
+    start = time.process_time()
+    offered = affordable(params, info.task, base, 1024.0, SIDE)
+    assert time.process_time() - start < 20 and max(by.depth for by in offered) > 100
 
 
 def test_steps_of_resolution_are_kept_and_a_budget_out_of_reach_is_said(make_params, info, base):

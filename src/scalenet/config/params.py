@@ -37,6 +37,7 @@ from scalenet.config.yamlfile import read as read_yaml
 
 Multiple = Annotated[Float, Field(ge=0.001, le=2**30)]  # of scaling.budget
 MOST_TOLD = 10  # lines about one file
+FURTHEST = 2**10  # budgets of the last searched size, that a member may have
 LAW_SIZES = 3  # of the search, that a law of what lies beyond it needs
 
 
@@ -211,6 +212,14 @@ class Params(Section):
                     f"{section}.stage_weights is {list(weights)}; give one weight for each of the "
                     f"{stages} entries of scaling.stages, not all 0"
                 )
+        last = 2 ** (stages - 1)
+        far = [name for name, e in self.family.items() if e.multiple > FURTHEST * last]
+        if far:
+            raise ValueError(
+                f"family: the multiple of {', '.join(far)} is more than {FURTHEST * last:,}, "
+                f"which is {FURTHEST:,} times that of the last of scaling.stages ({last:,}): no "
+                "law leads further; lower it, or search more sizes"
+            )
         known = {name: self.scaling.searched(e.multiple) for name, e in self.family.items()}
         beyond = [name for name, size in known.items() if size is None]
         if beyond and stages < LAW_SIZES:

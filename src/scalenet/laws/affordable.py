@@ -80,12 +80,28 @@ def _bounds(params: Params, multiple: float) -> tuple[Scaling, Scaling]:
 
 
 def _depths(base: BaseModel, least: float, most: float) -> list[float]:
-    """Return the depths at which some block of a base model gets another layer."""
-    counts = {len(block.kernels) for block in base.blocks}
-    steps = {layers / count for count in counts for layers in range(1, int(most * count) + 1)}
-    # rounded down, as ⌈n · 1.667⌉ is 6 layers of 3
-    rounded = {math.floor(1000 * step) / 1000 for step in steps}
-    return _apart(sorted({least} | {step for step in rounded if step >= least}))
+    """Return depths, apart, at which some block of a base model gets another layer."""
+    counts, depths = {len(block.kernels) for block in base.blocks}, [least]
+    while nexts := [
+        layers / count
+        for count in counts
+        if (layers := _layers(count, depths[-1] * APART)) <= int(most * count)
+    ]:
+        depths.append(min(map(_rounded, nexts)))
+    return depths
+
+
+def _layers(count: int, depth: float) -> int:
+    """Return the fewest layers that a block of so many gets at some depth from ``depth`` on."""
+    layers = max(1, math.floor(depth * count))
+    while _rounded(layers / count) < depth:
+        layers += 1
+    return layers
+
+
+def _rounded(depth: float) -> float:
+    """Round down, as ⌈n · 1.667⌉ is 6 layers of 3."""
+    return math.floor(1000 * depth) / 1000
 
 
 def _resolutions(params: Params, size: int, least: int, most: int) -> list[int]:

@@ -98,7 +98,7 @@ def describe(network: Network, size: int) -> np.ndarray:
             np.mean([np.log2(block.width) for block in blocks]),
             held,
             resolution - held,
-            np.mean([kernel for block in blocks for kernel in block.kernels]),
+            sum(sum(block.kernels) for block in blocks) / network.depth,
             np.mean([np.log2(block.expand) for block in blocks]),
         ]
     )

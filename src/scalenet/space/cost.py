@@ -7,9 +7,10 @@ included: they are those of the real module (tests/test_cost.py), and EfficientN
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -100,14 +101,38 @@ def block_layers(network: Network, block: Block, w_in: int, px: int) -> Iterator
 
 def layers(network: Network, task: Task) -> Iterator[Layer]:
     """Yield every convolution of a network for a task."""
+    stem, *head = _around(network, task)
+    yield stem
+    for block, w_in, px in inputs(network):
+        yield from block_layers(network, block, w_in, px)
+    yield from head
+
+
+def _around(network: Network, task: Task) -> Iterator[Layer]:
+    """Yield the convolutions before a network's blocks and after them."""
     stem, head, k = network.stem_width, network.head_width, network.stem_kernel
     px = output_side(network.resolution, network.stem_stride)
     yield Layer(task.channels, stem, k, 1, px, bias=False, norm=True)
-    for block, w_in, px in inputs(network):
-        yield from block_layers(network, block, w_in, px)
-    last = network.blocks[-1]
+    *_, (last, _, px) = inputs(network)
     yield Layer(last.width, head, 1, 1, output_side(px, last.stride), bias=False, norm=True)
     yield Layer(head, task.classes, 1, 1, 1, bias=True, norm=False)
+
+
+def _summed(network: Network, task: Task, value: Callable[[Layer], int]) -> int:
+    """Return the sum of a value of all layers: of those of a block that are alike, once.
+
+    A law may look at networks of thousands of layers.
+    """
+    total = sum(map(value, _around(network, task)))
+    for block, w_in, px in inputs(network):
+        first, *others = block.kernels
+        one = replace(block, kernels=(first,))
+        total += sum(map(value, block_layers(network, one, w_in, px)))
+        px = output_side(px, block.stride)
+        for kernel, times in Counter(others).items():
+            one = replace(block, kernels=(kernel,), stride=1)
+            total += times * sum(map(value, block_layers(network, one, block.width, px)))
+    return total
 
 
 def flops(network: Network, task: Task) -> int:
@@ -115,12 +140,12 @@ def flops(network: Network, task: Task) -> int:
 
     ``flops(Network.parse("r224-…"), Task(channels=3, classes=1000))``
     """
-    return sum(layer.flops for layer in layers(network, task))
+    return _summed(network, task, lambda layer: layer.flops)
 
 
 def priced(network: Network, task: Task, price: Price) -> int:
     """Return the sum of a network's prices for a task."""
-    return sum(_whole(price, layer) for layer in layers(network, task))
+    return _summed(network, task, partial(_whole, price))
 
 
 def _whole(price: Price, layer: Layer) -> int:
@@ -130,7 +155,7 @@ def _whole(price: Price, layer: Layer) -> int:
 
 def parameters(network: Network, task: Task) -> int:
     """Return the number of trained parameters: weights, biases, norm scales and shifts."""
-    return sum(layer.parameters for layer in layers(network, task))
+    return _summed(network, task, lambda layer: layer.parameters)
 
 
 class Table:
