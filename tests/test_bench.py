@@ -35,6 +35,7 @@ from bench.method import lab as lab_module
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
 from scalenet.data import store
+from scalenet.laws.accuracy import Point
 from scalenet.nets import elastic
 from scalenet.records import files
 from scalenet.records.documents import Member
@@ -717,6 +718,13 @@ def test_a_learnt_prior_predicts_better_than_least_squares(tmp_path, params):
     assert with_prior["mean_error"] < without["mean_error"]
     assert with_prior["inside"] >= 14 and 0 < with_prior["low"] < with_prior["high"] <= 1
     assert 0 < with_prior["mean_width"] < 0.06
+
+
+def test_a_family_whose_accuracy_falls_is_predicted_too():
+    """Published tables hold some."""
+    members = [Point(flops, correct, 1000) for flops, correct in ((1, 800), (2, 790), (4, 785))]
+    predicted = tablelaws.least_squares(None, members, 8)
+    assert predicted.value == pytest.approx(0.792, abs=0.01)
 
 
 def test_searches_find_the_best_of_a_table_within_its_budget(tmp_path, params):

@@ -161,7 +161,7 @@ def schema_of(file: Path, schemas: Path) -> FamiliesSchema | NetworksSchema:
 
 
 def _families(schema: FamiliesSchema, rows: list[Row]) -> Iterator[Published]:
-    """Yield the families that an accuracy law can be tried on: of four members or more."""
+    """Yield the families, their members by FLOPs; a law is tried on those of four or more."""
     members: dict[str, list[Point]] = {}
     for row in rows:
         name = " ".join(row[column] for column in schema.family)

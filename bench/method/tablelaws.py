@@ -38,7 +38,7 @@ def least_squares(_: Published, members: list[Point], flops: float) -> Predictio
     fits = (
         optimize.least_squares(
             lambda p: p[0] - p[1] * np.exp(-p[2] * x) - y,
-            (y[-1], y[-1] - y[0] + 1e-3, start),
+            (y[-1], max(y[-1] - y[0], 0) + 1e-3, start),
             bounds=([0, 0, 0.05], [1 + 1e-9, np.inf, 2]),
         )
         for start in (0.1, 0.5, 1.5)
