@@ -307,6 +307,16 @@ def test_uniform_and_hierarchical_histograms_differ(params):
     )  # docs/method.md §3: the smallest networks starve
 
 
+def test_a_space_of_more_base_models_than_floats_hold_is_sampled_uniformly(make_params):
+    """3 kernels in 700 layers are 3^700 choices of a block."""
+    block = {"width": 4, "depth": 700, "stride": 1, "expands": [1], "kernels": [3, 5, 7]}
+    space = make_params({"space": {"stages": [block]}}).space
+    generator = np.random.default_rng(0)
+    drawn = [sampling.sample_base_uniform(space, generator).blocks[0] for _ in range(300)]
+    depths = [len(chosen.kernels) for chosen in drawn]
+    assert min(depths) > 690 and 0.55 < depths.count(700) / 300 < 0.78, "two thirds are deepest"
+
+
 @given(seed=SEEDS)
 @settings(max_examples=20)
 def test_sampling_is_a_function_of_the_seed(params, seed):

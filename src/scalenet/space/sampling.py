@@ -31,8 +31,9 @@ def sample_base_uniform(space: Space, generator: np.random.Generator) -> BaseMod
     """Draw every base model of the space with the same probability, so that deep ones dominate."""
     blocks = []
     for block in space.stages:
-        # of each depth there are as many choices for every expansion ratio
-        counts = np.array([float(len(block.kernels)) ** n for n in range(1, block.depth + 1)])
+        # of each depth there are as many choices for every expansion ratio; as shares of those of
+        # the deepest, which no number may hold
+        counts = np.array([float(len(block.kernels)) ** -n for n in range(block.depth)][::-1])
         layers = int(generator.choice(block.depth, p=counts / counts.sum())) + 1
         blocks.append(_of_depth(block, layers, generator))
     return BaseModel(tuple(blocks))
