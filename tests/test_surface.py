@@ -16,6 +16,7 @@ from scalenet.records import files
 from scalenet.records.documents import FINETUNED, Candidate, Found
 from scalenet.space import cost
 from scalenet.space.budget import Budget
+from scalenet.space.network import Network
 from scalenet.space.scale import scale
 from scalenet.space.scaling import Scaling
 
@@ -116,6 +117,21 @@ def test_few_networks_are_refused(drawn):
         fitted(drawn[:5])
     with pytest.raises(ValueError, match=r"at least 6 measured networks, given 5"):
         fitted(drawn[:5] * 2)  # twice each, such as finalists
+
+
+def test_networks_that_differ_by_kernels_alone_tell_no_surface(imaged, make_params, base):
+    """What a doubling of the FLOPs pays would be the scores' noise, divided by nothing."""
+    text = "r8-stem_k3_s1_c4-ir_k{}_s1_e1_c4-head_c16-se0.25e-relu"
+    alike = [Network.parse(text.format(kernel)) for kernel in range(1, 15, 2)]
+    with pytest.raises(ValueError, match=r"FLOPs differ by 0\.1 doublings .*, given 0"):
+        fitted(alike)
+    params = beyond(make_params, law="dimensions")
+    found, candidates = searched(params, imaged, base)
+    same = [
+        candidate.model_copy(update={"network": alike[i % len(alike)]})
+        for i, candidate in enumerate(candidates)
+    ]
+    assert planned(params, imaged, (found, same))[1]["surface"] is None
 
 
 def test_equal_scores_are_borne(drawn):

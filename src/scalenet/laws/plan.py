@@ -190,10 +190,9 @@ def _fit_surface(
     wanted: bool,
     generator: np.random.Generator,
 ) -> Surface | None:
-    """Fit the surface; None from too few networks, unless it is ``wanted`` to plan by."""
+    """Fit the surface; None where it is refused, unless it is ``wanted`` to plan by."""
     measured = evaluations(candidates)
-    few = len({evaluation.network for evaluation in measured}) < surface.FEWEST
-    if few and not wanted:
+    if not wanted and surface.refused(measured, info.size):
         return None
     return surface.fit(measured, info.size, params.extrapolate.draws, generator)
 

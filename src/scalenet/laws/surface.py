@@ -41,6 +41,7 @@ SHARED, TUNED, TRAINED = WAYS = ("shared", "finetuned", "trained")  # ways of me
 # the slopes of kernel (a px) and expansion (a doubling); of a way's own slopes, in those of slopes
 BEND, OTHERS, OWN = 0.25, np.array([0.3, 1.0]), 0.5
 FEWEST = 6  # networks that a surface is fitted to
+NARROW = 0.1  # doublings of the FLOPs that they differ by at least: fewer do not tell what one pays
 ROUNDS = 20  # of expectation maximisation
 DUST = 1e-6  # the least noise: scores that lie on a surface show none
 
@@ -109,14 +110,10 @@ def fit(
 ) -> Surface:
     """Fit the surface to everything measured; ``size``: the images' stored px.
 
-    ``ValueError`` for fewer than 6 networks.
+    ``ValueError`` for what `refused` says.
     """
-    if (count := len({evaluation.network for evaluation in evaluations})) < FEWEST:
-        raise ValueError(
-            f"a surface needs at least {FEWEST} measured networks, given {count}; let the search "
-            "measure more (search.population, search.generations), or set extrapolate.law to "
-            "dimensions"
-        )
+    if reason := refused(evaluations, size):
+        raise ValueError(reason)
     described = np.array([describe(evaluation.network, size) for evaluation in evaluations])
     reached = np.array([evaluation.accuracy for evaluation in evaluations])
     ways = np.array([evaluation.way for evaluation in evaluations])
@@ -126,6 +123,28 @@ def fit(
     found = _posterior((x, reached, sigma), prior, draws, generator)[:, :COLUMNS]
     noise = dict(zip(ways.tolist(), sigma.tolist(), strict=True))
     return Surface(size, centre, found[0], found[1:], noise, len(evaluations))
+
+
+def refused(evaluations: Sequence[Evaluation], size: int) -> str:
+    """Say why no surface is fitted to too few networks, or such as are alike; "" if one is."""
+    instead = "or set extrapolate.law to dimensions"
+    if (count := len({evaluation.network for evaluation in evaluations})) < FEWEST:
+        return (
+            f"a surface needs at least {FEWEST} measured networks, given {count}; let the search "
+            f"measure more (search.population, search.generations), {instead}"
+        )
+    if (spread := _spread(np.array([describe(e.network, size) for e in evaluations]))) < NARROW:
+        return (
+            "a surface needs measured networks whose depths, widths and resolutions make FLOPs "
+            f"differ by {NARROW:g} doublings (one standard deviation), given {spread:.2g}; offer "
+            f"more in scaling.stages or space, {instead}"
+        )
+    return ""
+
+
+def _spread(described: np.ndarray) -> float:
+    """Return how far FLOPs differ by depth, width and resolution: a deviation, in doublings."""
+    return float(np.std(described[:, : len(POWERS)] @ POWERS))
 
 
 def _columns(x: np.ndarray) -> np.ndarray:
@@ -141,8 +160,7 @@ def _problem(
     Each way but training adds a level and slopes of its own. What a doubling of the FLOPs pays is
     taken to be how far the accuracies spread for how far the FLOPs do.
     """
-    spread = float(np.std(x[:, : len(POWERS)] @ POWERS))
-    pays = max(float(np.std(reached)), DUST) / max(spread, DUST)
+    pays = max(float(np.std(reached)), DUST) / _spread(x)
     held = np.array([1.0, 1.0, 1.0, 0.0])  # pixels beyond the images' pay nothing
     slopes = pays * np.concatenate([POWERS, OTHERS])
     means = [float(reached.mean()), *(pays * POWERS * held), *np.zeros(len(OTHERS) + len(BENDING))]
