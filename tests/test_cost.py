@@ -240,3 +240,13 @@ def test_the_fewest_and_the_most_flops_are_those_of_every_base_model(params, ker
             for base in itertools.product(*parts)
         ]
         assert table.ends(strategy) == (min(counts), max(counts))
+
+
+def test_costs_that_no_table_holds_are_refused(make_params):
+    """They wrapped around to less than nothing."""
+    block = {"width": 60000, "depth": 1000, "stride": 1, "expands": [6], "kernels": [15]}
+    base = {"tolerance": 0.1, "depths": [1.0], "widths": [1.0], "resolutions": [8192]}
+    over = {"space": {"stages": [block]}, "scaling": {"stages": [base] * 3}}
+    params = make_params(over)
+    with pytest.raises(ValueError, match=r"space: the largest .* costs 2\.9e\+21, .* lower widths"):
+        cost.Table(params.space, all_strategies(params.scaling), Task(3, 10))

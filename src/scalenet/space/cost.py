@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cache, partial
 
 import numpy as np
@@ -20,6 +20,7 @@ from scalenet.space.scale import deepen, scale, uniform_base
 from scalenet.space.scaling import BaseModel, Scaling
 
 AT_ONCE = 8192  # networks whose costs are added up together: they fit the processor's cache
+MOST = 2**58  # of a network's costs, far enough below what int64 holds
 
 
 @dataclass(frozen=True)
@@ -165,13 +166,14 @@ class Table:
     one term for each block. That term is linear in the squares of the block's kernels: the table
     holds, for each strategy, expansion ratio and depth, its value with kernels of 3 and a slope for
     each layer. Built for a task; its numbers are those of ``priced``, by default ``flops``, and of
-    ``parameters``.
+    ``parameters``. ``ValueError`` if those of the largest network are too large to be counted.
     """
 
     def __init__(
         self, space: Space, strategies: Sequence[Scaling], task: Task, price: Price = in_flops
     ):
         self._space, self._price = space, price
+        self._refuse_too_large(strategies, task)
         # once each: sizes may share some
         self._strategy = {by: number for number, by in enumerate(dict.fromkeys(strategies))}
         count = len(self._strategy)
@@ -183,6 +185,18 @@ class Table:
         ]
         for strategy, number in self._strategy.items():
             self._fill(strategy, number, task)
+
+    def _refuse_too_large(self, strategies: Sequence[Scaling], task: Task) -> None:
+        most = Scaling(*map(max, zip(*map(astuple, strategies), strict=True)))
+        base = uniform_base(self._space, max, lambda depth: depth)
+        network = scale(self._space, base, most)
+        cost = max(priced(network, task, self._price), parameters(network, task))
+        if cost > MOST:
+            raise ValueError(
+                f"space: the largest network that scaling.stages make of it costs {cost:.2g}, more "
+                f"than the {MOST:.2g} that are counted; lower widths, depths, kernels, expands or "
+                "resolutions in space or scaling.stages"
+            )
 
     def _fill(self, strategy: Scaling, number: int, task: Task) -> None:
         """Fill a strategy's rows: every block's terms, and what all its networks have besides."""
