@@ -7,7 +7,18 @@ from argparse import Namespace
 import numpy as np
 import pytest
 
-from bench.method import family, noise, pilot, plan, prices, rank, report, scripts, statistics
+from bench.method import (
+    family,
+    noise,
+    pilot,
+    plan,
+    prices,
+    rank,
+    rankreport,
+    report,
+    scripts,
+    statistics,
+)
 from bench.method.lab import Lab
 from scalenet.records import files
 from scalenet.space.budget import Budget
@@ -58,6 +69,20 @@ def test_the_interval_of_the_best_tau_holds_it_as_often_as_it_says():
     found = (statistics.repeated(measured(6, 1.0, 0.5, seed), [0] * 6) for seed in range(400))
     inside = sum(own["best"]["1"]["low"] <= best <= own["best"]["1"]["high"] for own in found)
     assert 0.92 < inside / 400 < 0.98
+
+
+def test_a_network_alone_tells_no_spread():
+    rows = [{"stage": stage, "accuracies": [0.5, 0.51]} for stage in (0, 1, 1)]
+    rows[2]["accuracies"] = [0.6, 0.62]
+    found = pilot.found(rows)
+    assert found["0"] is None and found["1"]["networks"] == 2
+    assert "| 0 | – | – | – | – | – |" in pilot.summary(found)
+    assert pilot.found(rows[:2])["pooled"] is None and "| – |" in pilot.summary({"0": None})
+    known = {"noise": 0.01, "low": 0.007, "high": 0.02, "dof": 9}
+    assert statistics.ceiling([0.5], known) is None
+    ranked = {"networks": [row | {"trained": row["accuracies"][0]} for row in rows]}
+    [spreads, best] = rankreport.ceilings(ranked | {"noise": known})
+    assert spreads[1] == best[1] == "–" and "2 networks" in spreads[2] and "[" in best[2]
 
 
 @pytest.mark.parametrize("networks, seeds, named", [(1, 3, "networks"), (6, 1, "seeds")])

@@ -131,9 +131,9 @@ def taus(rank: Result, scores: Sequence[float]) -> dict[str, dict[str, Any]]:
     }
 
 
-def ceilings(rank: Result, noise: dict[str, float]) -> dict[str, dict[str, float]]:
+def ceilings(rank: Result, noise: dict[str, float]) -> dict[str, dict[str, float] | None]:
     """Return the spread of the ranked networks and the τ of a perfect score, by stage and over
-    all networks; both of means, if each was trained several times."""
+    all networks; both of means, if each was trained several times. None for a network alone."""
     noise = noise | {"noise": noise["noise"] / float(np.sqrt(rank.get("trainings", 1)))}
     trained = [row["trained"] for row in rank["networks"]]
     stages = [str(row["stage"]) for row in rank["networks"]]

@@ -47,8 +47,11 @@ def trained(lab: Lab, size: int, networks: list[Network], seeds: int) -> list[di
     ]
 
 
-def found(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return noise, spread and the best τ of each size, and of all sizes pooled."""
+def found(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
+    """Return noise, spread and the best τ of each size, and of all sizes pooled.
+
+    None of a network alone.
+    """
     sizes = sorted({row["stage"] for row in rows})
     groups = {str(size): [row for row in rows if row["stage"] == size] for size in sizes}
     if len(sizes) > 1:
@@ -85,17 +88,20 @@ def main() -> None:
         scripts.write(lab, chosen, "pilot", seeds=chosen.seeds, networks=rows, found=result)
 
 
-def show(result: dict[str, dict[str, Any]]) -> None:
+def show(result: dict[str, dict[str, Any] | None]) -> None:
     """Print the table of what was found."""
     print(summary(result), flush=True)
 
 
-def summary(result: dict[str, dict[str, Any]]) -> str:
+def summary(result: dict[str, dict[str, Any] | None]) -> str:
     """Return the table of what was found, a row for each size."""
-    counts = list(next(iter(result.values()))["best"])
+    counts = next((list(own["best"]) for own in result.values() if own), ["1"])
     head = ["stage", "trainings", "noise, points", "true spread, points"]
     means = [f"best τ, means of {count}" for count in counts[1:]]
-    return table([*head, "best τ, one training", *means], [row(*own) for own in result.items()])
+    heads = [*head, "best τ, one training", *means]
+    nothing = ["–"] * (len(heads) - 1)
+    rows = [row(name, own) if own else [name, *nothing] for name, own in result.items()]
+    return table(heads, rows)
 
 
 def row(name: str, own: dict[str, Any]) -> list[str]:

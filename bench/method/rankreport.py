@@ -56,14 +56,19 @@ def ceilings(result: Result) -> list[list[str]]:
         return []
     found = noises.ceilings(result, result["noise"])
     counts = [trained.count(stage) for stage in sorted(set(trained))] + [len(trained)]
-    seen = [f"{n} networks: {100 * row['spread']:.2f}, truly {100 * row['true']:.2f}"
-            for n, row in zip(counts, found.values(), strict=True)]  # fmt: skip
-    best = [tau(row) for row in found.values()]
-    mean_of_best = average([row["tau"] for row in list(found.values())[:-1]])
+    seen = [spread(n, row) for n, row in zip(counts, found.values(), strict=True)]
+    best = [tau(row) if row else "–" for row in found.values()]
+    mean_of_best = average([row and row["tau"] for row in list(found.values())[:-1]])
     return [
         [f"*spread in points; trainings differ by {noisy(result['noise'])}*", *seen, "", ""],
         ["*a perfect score*", *best, mean_of_best, ""],
     ]
+
+
+def spread(networks: int, row: Result | None) -> str:
+    if row is None:
+        return "–"
+    return f"{networks} networks: {100 * row['spread']:.2f}, truly {100 * row['true']:.2f}"
 
 
 def tau(row: Result) -> str:

@@ -56,14 +56,16 @@ def bartlett(noises: Sequence[dict[str, float]]) -> float | None:
 
 def ceiling(
     accuracies: Sequence[float], noise: dict[str, float], draws: int = 4000
-) -> dict[str, float]:
-    """Return the τ that a perfect score reaches with networks trained once each.
+) -> dict[str, float] | None:
+    """Return the τ that a perfect score reaches with networks trained once each; None for one.
 
     ``spread`` is the networks' standard deviation, which holds the noise of their trainings;
     ``true`` is what is left without it. For normal accuracies τ = 2/π · arcsin(true / spread). The
     interval is of both variances' sampling. Source: Kendall (1949), τ of a normal correlation.
     """
     generator, n = np.random.default_rng(0), len(accuracies)
+    if n < 2:
+        return None
     spread = float(np.std(accuracies, ddof=1))
     scale = np.sqrt((n - 1) / generator.chisquare(n - 1, draws))
     noises = noise["noise"] * np.sqrt(noise["dof"] / generator.chisquare(noise["dof"], draws))
@@ -81,23 +83,26 @@ def _ceilings(spreads: np.ndarray, noises: np.ndarray) -> np.ndarray:
     return 2 / pi * np.arcsin(signal)
 
 
-def repeated(groups: Iterable[Sequence[float]], sizes: Sequence[int]) -> dict[str, Any]:
+def repeated(groups: Iterable[Sequence[float]], sizes: Sequence[int]) -> dict[str, Any] | None:
     """Return noise, true spread and the best τ of networks that were each trained k times.
 
     ``groups`` are the accuracies of each network, equally many; ``sizes`` the size of each: only
-    networks of one size are compared, and sizes have a noise and a spread in common. One-way
-    analysis of variance: ``noise`` and ``true`` are standard deviations of trainings and of
-    networks without it; ``best`` is the Kendall τ of a perfect score by the number of trainings,
-    1 to k, whose mean it is held against. Intervals are exact for normal accuracies, from F of the
-    variances between networks and between trainings. Source: Searle (1971), section 9.9.
+    networks of one size are compared, and sizes have a noise and a spread in common; None where no
+    size has two. One-way analysis of variance: ``noise`` and ``true`` are standard deviations of
+    trainings and of networks without it; ``best`` is the Kendall τ of a perfect score by the number
+    of trainings, 1 to k, whose mean it is held against. Intervals are exact for normal accuracies,
+    from F of the variances between networks and between trainings. Source: Searle (1971), section
+    9.9.
     """
     values, sizes = np.asarray(list(groups), float), np.asarray(sizes)
+    dof = len(sizes) - len(np.unique(sizes))
+    if not dof:
+        return None
     k, noise = values.shape[1], pooled(values)
     means = values.mean(1)
     centred = np.concatenate(
         [means[sizes == size] - means[sizes == size].mean() for size in np.unique(sizes)]
     )
-    dof = len(means) - len(np.unique(sizes))
     ratio = k * float((centred**2).sum()) / dof / max(noise["noise"], 1e-12) ** 2
     high, low = ratio / stats.f.ppf([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], dof, noise["dof"])
     shares = {
