@@ -858,6 +858,11 @@ def test_a_lean_search_is_priced_by_what_each_candidate_sees(make_params):
     assert bench_cost.candidates_macs(params, counts, [(10, "rescored")]) == 10 * 450
     every = make_params({"search": {"calibration": 50}})
     assert bench_cost.candidates_macs(every, counts, [(10, "start")]) == 10 * 450
+    more = make_params({"search": {"images": 500, "calibration": 50}})
+    assert bench_cost.candidates_macs(more, counts, [(10, "start")]) == 10 * 450
+    both = make_params(over | {"supernet": {"coupling": "bilateral"}})
+    assert bench_cost.candidates_macs(both, counts, [(10, "rescored")]) == 2 * 10 * 450
+    assert bench_cost.candidates_macs(both, counts, [(10, "finetuned")]) == tuned
 
 
 def test_the_preset_is_the_lean_search_that_was_priced(monkeypatch):

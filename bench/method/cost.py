@@ -23,6 +23,7 @@ from bench.method.family import members, one_shot_lab, size_of
 from bench.method.lab import Lab
 from bench.speed.common import PASSES
 from scalenet.config.params import Params
+from scalenet.nets.elastic import SIDES
 from scalenet.records.documents import FINALS, FINETUNED, Member
 from scalenet.space import cost
 from scalenet.space.scale import scale
@@ -51,15 +52,17 @@ def candidates_macs(
 ) -> int:
     """Return the multiply-accumulates of measuring candidates, given as (FLOPs, phase).
 
-    Each sees the images that recalibrate and score it, finalists all of select; some are tuned.
+    Each sees the images that recalibrate and score it, finalists all of select: once for each side
+    of a coupling, unless it is tuned.
     """
     search, recipe = params.search, params.supernet.recipe
-    every, some = counts["select"], search.images or counts["select"]
+    every, sides = counts["select"], len(SIDES[params.supernet.coupling])
+    some = min(search.images or every, every)
     tuning = PASSES * search.finetune.steps * min(recipe.batch, counts["train"])
     total = 0
     for flops, phase in rows:
         images = search.calibration + (every if phase in FINALS else some)
-        total += flops * (images + tuning * (phase == FINETUNED))
+        total += flops * (images + tuning if phase == FINETUNED else sides * images)
     return total
 
 
