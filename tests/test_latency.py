@@ -173,8 +173,8 @@ def passes_of(networks: list[Network], latency: Latency, rng: np.random.Generato
 def test_rates_that_networks_were_timed_with_are_found(params):
     """And what was slow in some passes does not matter."""
     rng = np.random.default_rng(0)
-    fitted = passes_of(timing.drawn(params, 40, 1), PHONE, rng)
-    unseen = passes_of(timing.drawn(params, 30, 0), PHONE, rng)
+    networks = timing.drawn(params, 70)
+    fitted, unseen = (passes_of(some, PHONE, rng) for some in (networks[30:], networks[:30]))
     latency = timing.fit(fitted, TASK, "found")
     trial = timing.tried(latency, TASK, unseen)
     trial.check()
@@ -185,8 +185,9 @@ def test_rates_that_networks_were_timed_with_are_found(params):
 
 def test_rates_that_do_not_tell_other_networks_are_refused(params):
     rng = np.random.default_rng(0)
-    latency = timing.fit(passes_of(timing.drawn(params, 40, 1), PHONE, rng), TASK, "found")
-    unseen = passes_of(timing.drawn(params, 30, 0), PHONE, rng)
+    networks = timing.drawn(params, 70)
+    latency = timing.fit(passes_of(networks[30:], PHONE, rng), TASK, "found")
+    unseen = passes_of(networks[:30], PHONE, rng)
     slower = {network: (1.3 * np.array(passes)).tolist() for network, passes in unseen.items()}
     with pytest.raises(ValueError, match=r"milliseconds to 2[34]% .*nothing else runs"):
         timing.tried(latency, TASK, slower).check()
@@ -203,12 +204,13 @@ def test_no_order_is_asked_for_that_the_machine_does_not_keep():
 
 
 def test_networks_are_drawn_once_each(make_params):
-    networks = timing.drawn(make_params(), 30, 0)
-    assert len(set(networks)) == 30
+    networks = timing.drawn(make_params(), 70)
+    assert len(set(networks)) == 70
     block = {"width": 8, "depth": 1, "stride": 1, "expands": [1], "kernels": [3]}
     one = {"depths": [1.0], "widths": [1.0], "resolutions": [8]}
     over = {"space": {"stages": [block]}, "scaling": {"stages": [{"tolerance": 0.3} | one] * 3}}
-    assert len(timing.drawn(make_params(over), 30, 0)) == 1
+    with pytest.raises(ValueError, match="about 1 different networks; 30 are timed"):
+        timing.drawn(make_params(over), 30)
 
 
 def deployed(text: str) -> Deployed:

@@ -70,17 +70,20 @@ class Trial:
         )
 
 
-def drawn(params: Params, number: int, seed: int) -> list[Network]:
-    """Draw networks from all sizes in turn, each once; fewer where the space has no more."""
-    generator, sizes = np.random.default_rng(seed), len(params.scaling.stages)
+def drawn(params: Params, number: int) -> list[Network]:
+    """Draw networks from all sizes in turn, each once; ``ValueError`` if the space has too few."""
+    generator, sizes = np.random.default_rng(0), len(params.scaling.stages)
     found: dict[Network, None] = {}
     for turn in range(10 * number):
         offered = strategies(params.scaling, turn % sizes)
         by = offered[int(generator.integers(len(offered)))]
         found[scale(params.space, sample_base(params.space, generator), by)] = None
         if len(found) == number:
-            break
-    return list(found)
+            return list(found)
+    raise ValueError(
+        f"space and scaling.stages make about {len(found)} different networks; {number} are timed: "
+        "measure in a folder without params.yaml, networks for photographs"
+    )
 
 
 def pieces(network: Network, task: Task) -> list[Piece]:
@@ -104,14 +107,15 @@ def measured(
     """Time networks of a space here, for so long; return what their layers take, and a trial of it.
 
     ``device`` is the machine's name. All are timed alike: rates are fitted to the pieces of some,
-    and tried on the others.
+    and tried on the others. ``ValueError`` if the space has too few.
     """
     torch.set_num_threads(threads)
     now = time.thread_time if threads == 1 else time.perf_counter
-    fitted, unseen = drawn(params, FITTED, 1), drawn(params, UNSEEN, 0)
+    networks = drawn(params, FITTED + UNSEEN)
+    unseen, fitted = networks[:UNSEEN], networks[UNSEEN:]
     images = torch.rand(1, task.channels, params.data.size, params.data.size)
     passes: dict[Network, list[list[float]]] = defaultdict(list)
-    for network in _rounds([*fitted, *unseen], seconds):
+    for network in _rounds(networks, seconds):
         net = _built(network, task)
         for _ in range(WARM):
             net(images)
