@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
+from tiny import youngest
 
 from scalenet.config import params as config
 from scalenet.data import store
@@ -221,7 +221,7 @@ def test_one_killed_in_the_evaluation_is_named_and_the_next_run_goes_on(root, tm
 
     def emit(record):
         if record["event"] == "judged" and record["step"] == record["steps"] and not killed:
-            killed.append(psutil.Process().children()[-1])
+            killed.append(youngest())
             killed[0].kill()
 
     with pytest.raises(ValueError, match=r"process \d of 2 was killed \(SIGKILL\); run it again"):

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import torch
 import torch.distributed as dist
+from tiny import youngest
 from torch import nn
 
 from scalenet.nets import group
@@ -186,7 +187,7 @@ def test_a_killed_one_of_those_that_params_asked_for_is_named(root):
 
     def emit(record):
         if list(root.glob(".state/supernet/*/checkpoint.pt")) and not killed:
-            killed.append(psutil.Process().children()[-1])
+            killed.append(youngest())
             killed[0].kill()
 
     with pytest.raises(ValueError, match=r"process \d of 2 was killed \(SIGKILL\); run it again"):
@@ -241,7 +242,7 @@ def test_a_killed_process_is_started_again_and_all_go_on_from_the_checkpoint(roo
         while not list(root.glob(".state/supernet/*/checkpoint.pt")):
             assert time.monotonic() < end and process.poll() is None, "no checkpoint came"
             time.sleep(0.05)
-        psutil.Process(process.pid).children()[-1].kill()
+        youngest(process.pid).kill()
         said = []
         while "goes on from step" not in (line := process.stdout.readline()):
             said.append(line)

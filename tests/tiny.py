@@ -9,10 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).parent.parent
 FILES = ("src", "stages", "data", "pipeline", "presets", "params.yaml", "dvc.yaml", "prefect.yaml")
 FILES += (".gitignore", ".dvcignore", ".dvc/plots", ".dvc/config", ".dvc/.gitignore")
 MEMBERS = ("S0", "S2", "S3")
+
+
+def youngest(pid: int | None = None) -> psutil.Process:
+    """Return the child of a process, by default of this one, that began last; its number may be
+    below an older one's, as numbers begin anew."""
+    return max(psutil.Process(pid).children(), key=lambda child: child.create_time())
 
 
 class Project:
