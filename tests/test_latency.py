@@ -20,9 +20,9 @@ from scalenet.config.space import KINDS, Latency
 from scalenet.laws import plan
 from scalenet.laws.accuracy import law_of
 from scalenet.laws.affordable import affordable
-from scalenet.nets import child, timing
+from scalenet.nets import child
 from scalenet.nets.deployed import Deployed
-from scalenet.pipeline.init import begin, device, probe
+from scalenet.pipeline.init import begin, device, probe, timing
 from scalenet.pipeline.init.design import Designer, Wish
 from scalenet.records.documents import Family, Found
 from scalenet.report import figure, table

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 
 from bench.speed.common import invented, options, params_of, write
-from scalenet.nets.timing import measured
+from scalenet.pipeline.init.timing import measured
 
 
 def main() -> None:

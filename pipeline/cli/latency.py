@@ -50,8 +50,8 @@ def command(out: Path, name: str | None, threads: int, seconds: float) -> None:
     scalenet latency --out phone.yaml --name "my phone"
     scalenet init photos.tar --latency phone.yaml --max-ms 30
     """
-    from scalenet.nets.timing import UNSEEN
     from scalenet.pipeline.init import device
+    from scalenet.pipeline.init.timing import UNSEEN
     from scalenet.space.network import Task
 
     params = _params(Path("params.yaml"))

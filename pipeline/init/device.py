@@ -11,7 +11,7 @@ from scalenet.config import yamlfile
 from scalenet.config.explain import explain
 from scalenet.config.params import Params
 from scalenet.config.space import Latency
-from scalenet.nets.timing import Trial, measured
+from scalenet.pipeline.init.timing import Trial, measured
 from scalenet.records import files
 from scalenet.space.network import Task
 from scalenet.training.device import processor
