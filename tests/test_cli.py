@@ -40,7 +40,7 @@ def test_help_lists_the_verbs_and_each_shows_examples(tmp_path):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["nothing"], "'nothing' is no verb; there are init, run"),
+        (["nothing"], "'nothing' is no verb; there are init, latency, run"),
         (["exprot"], "did you mean export?"),
         (["run", "--set", "search.seed"], "expected KEY=VALUE"),
         (["params", "--set", "search.seed=[1"], "not valid YAML"),
