@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scalenet.data.readers import BUNDLED
-from scalenet.pipeline.init import plan, write
+from scalenet.pipeline.init import device, plan, write
 from scalenet.pipeline.init.design import Designer, Wish
 from scalenet.pipeline.init.look import look
 
@@ -34,8 +34,6 @@ def project(root: Path, data: str, wish: Wish) -> Iterator[str]:
     yield from plan.about(seen, designer.shares)
     if wish.max_ms is not None and wish.device is None:
         yield f"Timing    what layers take on this machine, {SECONDS} seconds"
-        from scalenet.pipeline.init import device  # seconds of imports, after cheap refusals
-
         first = designer.params(designer.first(), 1000)[1]
         found, _ = device.measure(first, designer.task, seconds=SECONDS)
         designer = Designer(seen, source, wish := wish._replace(device=found))

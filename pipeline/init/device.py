@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pydantic
 import yaml
@@ -11,10 +12,11 @@ from scalenet.config import yamlfile
 from scalenet.config.explain import explain
 from scalenet.config.params import Params
 from scalenet.config.space import Latency
-from scalenet.pipeline.init.timing import Trial, measured
 from scalenet.records import files
 from scalenet.space.network import Task
-from scalenet.training.device import processor
+
+if TYPE_CHECKING:
+    from scalenet.pipeline.init.timing import Trial
 
 HEAD = "# Of layers of a kind: microseconds each, nanoseconds a value and a multiply-accumulate.\n"
 MOST = 5  # wrong keys that are named
@@ -25,6 +27,9 @@ def measure(
 ) -> tuple[Latency, Trial]:
     """Time networks of a space on this machine; ``ValueError`` if what their layers take does not
     tell what other networks do."""
+    from scalenet.pipeline.init.timing import measured  # seconds of imports: reading needs none
+    from scalenet.training.device import processor
+
     of = "" if threads == 1 else f", {threads} threads"
     latency, trial = measured(params, task, name or f"{processor()}{of}", threads, seconds)
     trial.check()
