@@ -54,6 +54,7 @@ SPEED = [
     "bench.speed.timm_child --repeats 1",
     "bench.speed.memory --repeats 1",
     "bench.speed.loader --repeats 1 --images 64",
+    "bench.speed.shrunk --repeats 1 --preset tiny",
     "bench.speed.imagenet --images 60 --preset tiny --batch 8",
     "bench.speed.evaluation --repeats 1 --images 1024",
     "bench.speed.store --repeats 1 --most 20000 --photographs 40",

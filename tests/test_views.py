@@ -12,6 +12,7 @@ from scalenet.config.recipe import Augment
 from scalenet.data import ahead, images, store
 from scalenet.data.augmentation import augment, draw
 from scalenet.data.images import Arrays
+from scalenet.data.shrunk import Shrunk
 from scalenet.nets import child, group
 from scalenet.space.network import Network, Task
 from scalenet.training import fixed, launch, loop, views
@@ -86,6 +87,41 @@ def test_a_process_reads_its_own_images_and_their_partners_for_its_part_of_the_v
     assert {said.share for _, said in parts} == {targets.share}
     if targets.partners is not None:
         assert torch.equal(torch.cat([said.partners for _, said in parts]), targets.partners)
+
+
+@pytest.fixture
+def twenty():
+    """Twenty noisy colour images of 17 px."""
+    noise = torch.randint(256, (20, 3, 17, 17), dtype=torch.uint8, generator=generator())
+    mean, std = (torch.full((1, 3, 1, 1), value) for value in (0.4, 0.3))
+    return Arrays(noise, torch.arange(20) % 2, mean, std)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("most", [2**28, 20 * 3 * 11**2 * 4, 0])
+def test_copies_that_are_kept_change_no_bit_of_a_view(name, most, twenty, params, still):
+    recipe = params.retrain.recipe.model_copy(update={"batch": 6, "augment": by(name, still)})
+    kept = Shrunk(twenty, most)
+    batches, order = views.batches(kept, recipe, 3), images.Order(20, 6, 3)
+    for step in range(9):
+        for resolution in (6, 9, 17):
+            random = [loop.step_generator(3, step) for _ in range(2)]
+            index, shown = order.at(step), batches.at(step)
+            view, _ = views.of_step(*shown, 6, resolution, recipe.augment, random[0])
+            plain, _ = views.of_step(twenty, index, 6, resolution, recipe.augment, random[1])
+            assert torch.equal(view, plain), (step, resolution)
+    taken = sum(copies[0].nbytes for copies in kept.copies.values() if copies)
+    assert taken <= most and (taken > 0) == (most > 0 and not recipe.augment.randaugment.ops)
+
+
+def test_an_image_is_shrunk_once_in_a_training(twenty, params, still, monkeypatch):
+    recipe = params.retrain.recipe.model_copy(update={"batch": 5, "augment": Augment(**still)})
+    batches, asked = views.batches(twenty, recipe, 0), []
+    pixels = Arrays.pixels
+    monkeypatch.setattr(Arrays, "pixels", lambda *a: asked.extend(a[1].tolist()) or pixels(*a))
+    for step in range(12):  # three times over the images
+        views.of_step(*batches.at(step), 5, 9, recipe.augment, generator())
+    assert sorted(asked) == [0, *range(20)]  # the first tells its size
 
 
 def test_those_of_a_machine_share_its_cores_for_reading_ahead(monkeypatch):

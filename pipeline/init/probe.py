@@ -19,8 +19,10 @@ from scipy.optimize import nnls
 from scalenet.baselines.residual import ResidualNet
 from scalenet.config.params import Params
 from scalenet.config.recipe import Recipe
+from scalenet.data import shrunk
 from scalenet.data.images import Images, on_device
 from scalenet.data.intake import sums
+from scalenet.data.shrunk import Shrunk
 from scalenet.data.splits import moments
 from scalenet.nets import child, elastic, weights
 from scalenet.nets.elastic import Elastic
@@ -59,7 +61,9 @@ def probe(params: Params, seen: Seen) -> Rates:
     clock = time.process_time if alone else time.perf_counter
     start, began = clock(), time.perf_counter()
     task = Task(seen.channels, len(seen.classes))
-    bench = Bench(params, task, _images(seen, params, device), clock)
+    section = params.data
+    splits = seen.splits(section.select_fraction, section.test_fraction, section.per_class)
+    bench = Bench(params, task, _images(seen, params, device), splits["train"], clock)
     drawn = [bench.network(size) for size in _some(len(params.scaling.stages))]
     step, trained = _line(
         [bench.trained(network) for network in drawn], params.retrain.recipe.batch
@@ -103,11 +107,15 @@ def _short(recipe: Recipe, steps: int) -> Recipe:
 
 @dataclass(frozen=True)
 class Bench:
-    """Times what the stages do with the networks of a draft, by a clock that gives seconds."""
+    """Times what the stages do with the networks of a draft, by a clock that gives seconds.
+
+    ``images`` are a sample of the ``train`` images.
+    """
 
     params: Params
     task: Task
     images: Images
+    train: int
     clock: Callable[[], float]
 
     @cached_property
@@ -121,6 +129,11 @@ class Bench:
         net = elastic.build(space, scaling, self.task, coupling, torch.Generator())
         return net.to(self.images.device)
 
+    def batch(self, recipe: Recipe) -> Images:
+        """Return a batch, again and again, of which copies are kept if those of train would be."""
+        batch = self.images.held(recipe.batch)
+        return Shrunk(batch, most=shrunk.MOST * len(batch) // self.train)
+
     def network(self, size: int) -> Network:
         """Return a typical network of a size: the middle one of its strategies for a base model."""
         base, offered = self.budget.draw_of(np.random.default_rng(0), size)
@@ -130,7 +143,7 @@ class Bench:
         """Return the median seconds of a step of a member's training."""
         net = child.build(network, self.task, torch.Generator()).to(self.images.device)
         recipe = _short(self.params.retrain.recipe, WARM + STEPS)
-        took = self._steps(lambda emit: fixed.train(net, self.images, recipe, 0, None, emit))
+        took = self._steps(lambda emit: fixed.train(net, self.batch(recipe), recipe, 0, None, emit))
         return Timed(cost.flops(network, self.task), float(np.median(took)))
 
     def residual(self, width: int) -> float:
@@ -139,7 +152,7 @@ class Bench:
         net = ResidualNet(width, stride, size, self.task).to(self.images.device)
         weights.initialise(net.weights, torch.Generator())
         recipe = _short(self.params.retrain.recipe, WARM + STEPS)
-        took = self._steps(lambda emit: fixed.train(net, self.images, recipe, 0, None, emit))
+        took = self._steps(lambda emit: fixed.train(net, self.batch(recipe), recipe, 0, None, emit))
         return float(np.median(took))
 
     def judged(self, network: Network) -> Timed:
@@ -158,7 +171,8 @@ class Bench:
         recipe = _short(self.params.supernet.recipe, WARM + SHARED)
         section = self.params.supernet.model_copy(update={"recipe": recipe})
         short = self.params.model_copy(update={"supernet": section})
-        took = self._steps(lambda emit: supernet.train(short, self.net, self.images, None, emit))
+        images = self.batch(recipe)
+        took = self._steps(lambda emit: supernet.train(short, self.net, images, None, emit))
         draw = supernet.sampler(short, self.task, section.sampling)
         drawn = [supernet.draws(short, draw, i) for i in range(WARM, WARM + SHARED)]
         flops = [

@@ -122,14 +122,13 @@ def augment(
     ``index`` is that of the images the draws are for. The view is float32 (n, C, resolution,
     resolution), normalised.
     """
+    side = reading_side(resolution, params)  # the resampling alone would skip pixels
     if draws.operations:
         pixels = images.pixels(index).float() / 255
         floats = images.normalised(recoloured(pixels, draws.operations))
+        floats = resize(floats, min(side, floats.shape[-1]))
     else:
-        floats = images.floats(index)
-    side = reading_side(resolution, params)
-    if side < floats.shape[-1]:  # as in evaluation: the resampling alone would skip pixels
-        floats = resize(floats, side)
+        floats = images.shrunk(index, side)
     where = grid(draws.maps.to(floats.device), resolution)
     view = F.grid_sample(
         floats, where, mode="bilinear", padding_mode="reflection", align_corners=False

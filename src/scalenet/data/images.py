@@ -76,6 +76,11 @@ class Images(ABC):
         """Return chosen images as normalised float32 (n, C, H, W)."""
         return self._floats(self.pixels(index))
 
+    def shrunk(self, index: Tensor, side: int) -> Tensor:
+        """Return chosen images as ``floats`` gives them, shrunk to a side in px if it is less."""
+        floats = self.floats(index)
+        return resize(floats, min(side, floats.shape[-1]))
+
     def _floats(self, pixels: Tensor) -> Tensor:
         scale = 1 / (255 * self.std)
         return torch.addcmul(-self.mean / self.std, pixels.float(), scale)

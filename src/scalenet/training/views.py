@@ -12,6 +12,7 @@ from torch import Tensor
 from scalenet.config.recipe import Augment, Recipe
 from scalenet.data.augmentation import Draws, Targets, augment, draw
 from scalenet.data.images import Batches, Images, Order
+from scalenet.data.shrunk import Shrunk
 from scalenet.nets import group
 from scalenet.training import loop
 
@@ -24,7 +25,8 @@ def batches(images: Images, recipe: Recipe, seed: int) -> Batches:
         generator = loop.step_generator(seed, step)
         return _draws(order.batch, images.channels, recipe.augment, generator).rows
 
-    return Batches(images, order, recipe.steps, rows if group.size() > 1 else None)
+    kept = images if isinstance(images, Shrunk) else Shrunk(images)
+    return Batches(kept, order, recipe.steps, rows if group.size() > 1 else None)
 
 
 def of_step(
