@@ -180,10 +180,11 @@ def test_a_resumed_training_has_its_whole_curve_once(road, project):
 
 
 def test_what_runs_niced_tells_mlflow_too():
-    code = "import os; from scalenet.pipeline.remember import reports; os.nice(15)\n"
+    code = "import os; from scalenet.pipeline.remember import reports; print(os.nice(15))\n"
     code += "reports.step_back(); print(os.getpriority(os.PRIO_PROCESS, 0))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "15\n"  # only root may go back to 10: the thread would end
+    before, after = map(int, said.stdout.split())
+    assert before == after >= 15  # only root may go back to 10: the thread would end
 
 
 def test_a_slow_server_does_not_slow_a_training(road, project):
