@@ -2,7 +2,6 @@
 
 import math
 import re
-import time
 
 import numpy as np
 import pytest
@@ -177,11 +176,20 @@ def test_depths_are_the_steps_of_blocks_that_lie_apart(base):
         assert _depths(base, least, most) == kept
 
 
-def test_a_member_a_thousand_times_the_base_is_planned_in_seconds(params, info, base):
-    """Its networks have up to thousands of layers, most of them alike."""
-    start = time.process_time()
+def test_a_member_a_thousand_times_the_base_takes_few_layers_to_plan(
+    params, info, base, monkeypatch
+):
+    """Its networks have up to thousands of layers, most of them alike: ten million in all."""
+    looked_at = []
+
+    def counted(layer):
+        looked_at.append(layer)
+        return cost.in_flops(layer)
+
+    monkeypatch.setattr("scalenet.space.measure.in_flops", counted)
     offered = affordable(params, info.task, base, 1024.0, SIDE)
-    assert time.process_time() - start < 20 and max(by.depth for by in offered) > 100
+    assert max(by.depth for by in offered) > 100
+    assert 0 < len(looked_at) < 1e6
 
 
 def test_steps_of_resolution_are_kept_and_a_budget_out_of_reach_is_said(make_params, info, base):
