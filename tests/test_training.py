@@ -111,6 +111,17 @@ def test_a_child_learns(params, toy):
         assert array == pytest.approx(getattr(said, name), abs=1e-6), name
 
 
+def test_outputs_that_are_not_finite_are_no_class(params, toy):
+    """The largest of numbers of which one is NaN is that one, which would count as an answer."""
+    net, images = child.build(network_of(params), TASK, torch.Generator().manual_seed(0)), toy(20)
+    fixed.calibrate(net, images, 20, 0)
+    fixed.predict(net, images, 8)
+    with torch.no_grad():
+        next(iter(net.weights.values())).fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"diverged: of 20 of 20 images .* not finite; lower"):
+        fixed.predict(net, images, 8)
+
+
 @pytest.mark.parametrize(
     "section", [{}, {"sandwich": True, "distill": True, "coupling": "bilateral", "sampled": 1}]
 )

@@ -64,6 +64,7 @@ def predict(net: Classifier, images: Images, batch: int) -> Predictions:
     """Return what a calibrated network says of images, ``batch`` of them at a time.
 
     Several processes answer a part each, and all return the whole, as one process would.
+    ``ValueError`` if it says nothing of some: its outputs there are not finite, and no class.
     """
     labels, mine = images.labels, group.dealt(len(images), batch)
     # predicted class, its probability, the true class's; sums with zeros change none of them
@@ -76,5 +77,10 @@ def predict(net: Classifier, images: Images, batch: int) -> Predictions:
         said[:, start:end] = torch.stack([predicted, probability, true])
         start = end
     predicted, probability, true = group.total(said).cpu()
+    if lost := int((~probability.isfinite()).sum()):
+        raise ValueError(
+            f"training diverged: of {lost:,} of {len(images):,} images the network's outputs are "
+            "not finite; lower recipe.lr or recipe.clip"
+        )
     answers = labels.int().cpu(), predicted.int(), probability.float(), true.float()
     return Predictions(*(column.numpy() for column in answers))
