@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import requests
 from conftest import verb
+from PIL import Image
 
 from scalenet.pipeline import cli
 from scalenet.pipeline.cli import VERBS
 from scalenet.pipeline.doors import guard
 from scalenet.pipeline.remember import stores
-from scalenet.records.documents import Trained
+from scalenet.records.documents import Family, Trained
 from scalenet.records.paths import Paths
 
 ROOT = Path(__file__).parent.parent
@@ -104,6 +105,24 @@ def test_members_that_were_trained_since_the_family_was_published_are_told(built
     assert code == 0 and f"\nwarning: {told}\n" in out, said
     shutil.rmtree(Paths(tmp_path).members)  # a clone that pulled the family alone
     assert verb(tmp_path, "pick")[0] == 0 and told not in verb(tmp_path, "family")[1]
+
+
+def test_a_member_that_was_trained_since_is_used_and_that_is_told(built, tmp_path):
+    shutil.copytree(built / "artifacts", tmp_path / "artifacts")
+    shutil.copy(built / "params.yaml", tmp_path)
+    Image.new("L", (8, 8)).save(tmp_path / "photo.png")
+    asked = (["predict", "s1", "photo.png"], ["export", "s1", "--torch"])
+    assert verb(tmp_path, *asked[0])[::2] == (0, "")
+    family = Family.read(file := Paths(tmp_path).family / "family.json")
+    other = family.members[1].model_copy(update={"weights": "others"})
+    family.model_copy(update={"members": [family.members[0], other]}).write(file)
+    told = "warning: S1 was trained anew since the family was published; `scalenet run` makes it"
+    for arguments in asked:
+        code, out, said = verb(tmp_path, *arguments)
+        assert code == 0 and out and said.startswith(told) and len(said.splitlines()) == 1, said
+    assert verb(tmp_path, "predict", "s0", "photo.png")[::2] == (0, "")
+    file.unlink()
+    assert verb(tmp_path, *asked[0])[::2] == (0, ""), "none is published yet"
 
 
 def test_output_degrades_where_the_terminal_has_no_utf8(tmp_path):

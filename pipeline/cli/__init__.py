@@ -142,6 +142,14 @@ def overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
     return settings.pairs(pairs, "--set")
 
 
+def tell_if_newer(member: str) -> None:
+    """Say on stderr that a member was trained since: the family's numbers are not its own."""
+    from scalenet.records.paths import Paths
+
+    if newer := Paths(Path.cwd()).newer(member):
+        click.echo(f"warning: {newer}", err=True)
+
+
 def quantity(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
     """Read a number such as 2M, 500k or 2e6."""
     if text is None:

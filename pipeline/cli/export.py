@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from scalenet.pipeline import complete
-from scalenet.pipeline.cli import InProject
+from scalenet.pipeline.cli import InProject, tell_if_newer
 
 
 @click.command(name="export", cls=InProject)
@@ -34,6 +34,7 @@ def command(member: str, kind: str | None, int8: bool, out: Path | None) -> None
     if int8 and kind != "onnx":
         raise ValueError("--int8 was given with --torch; only ONNX has it: give --onnx --int8")
     found = program.read(Path.cwd(), member.upper())
+    tell_if_newer(member.upper())
     path = out or Path("export") / f"{member.lower()}{'-int8' if int8 else ''}.{kind}"
     if path.suffix != f".{kind}":
         raise ValueError(f"--out {path} was given; give a name that ends in .{kind}")

@@ -43,7 +43,7 @@ def command(networks: bool) -> None:
         click.echo(f"\n{table.networks(built)}")
     click.echo("")
     # the numbers above stay true of the published weights, and can be looked at meanwhile
-    anew = [f"warning: {changed}"] if (changed := paths.anew(built)) else []
+    anew = [f"warning: {changed}"] if (changed := paths.anew(built.members)) else []
     for line in [*anew, *table.warnings(built), *table.key(built, latencies)]:
         click.echo(line)
     click.echo("report    scalenet report  one page: figures, mistakes, networks, cost")

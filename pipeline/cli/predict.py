@@ -10,7 +10,7 @@ import click
 
 from scalenet.data.names import few, shown
 from scalenet.pipeline import complete
-from scalenet.pipeline.cli import InProject
+from scalenet.pipeline.cli import InProject, tell_if_newer
 
 BATCH = 64  # photographs that are computed at a time
 COLUMNS = ("file", "rank", "class", "probability", "fault")
@@ -45,6 +45,7 @@ def command(
     found = reading.files(photos)
     net, info = scalenet.load(Path.cwd(), member.upper()), Paths(Path.cwd()).info()
     labels = _labels(found, photos, info.classes) if labelled else {}
+    tell_if_newer(member.upper())
     rows: list[tuple[Any, ...]] = []
     read = reading.read(found, info)
     while part := list(islice(read, BATCH)):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from scalenet.pipeline.cli import InProject
+from scalenet.pipeline.cli import InProject, tell_if_newer
 
 
 @click.command(name="serve", cls=InProject)
@@ -54,6 +54,7 @@ def built(name: str) -> tuple[Any, dict[str, Any]]:
 
     paths = Paths(Path.cwd())
     net, info = scalenet.load(paths.root, name.upper()), paths.info()
+    tell_if_newer(name.upper())
     trained = Trained.read(paths.member(name.upper()) / "trained.json")
     served = Served(net, Stored(info.channels, info.size, info.classes))
     about = {

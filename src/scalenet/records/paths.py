@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,18 +80,26 @@ class Paths:
     def current(self) -> Family:
         """Read the family; ``ValueError`` also if the members that lie here are no longer its."""
         family = self.published()
-        if changed := self.anew(family):
+        if changed := self.anew(family.members):
             raise ValueError(changed)
         return family
 
-    def anew(self, family: Family) -> str:
-        """Say which members were trained since the family was published, by a run that was stopped
-        or ended before ``publish``; "" if none was.
+    def newer(self, name: str) -> str:
+        """Say that a member was trained since the family was published; "" if it was not."""
+        try:
+            members = Family.read(self.family / "family.json").members
+        except ValueError:  # none is published, or one that `scalenet family` says the faults of
+            return ""
+        return self.anew([trained for trained in members if trained.member.name == name])
+
+    def anew(self, members: Sequence[Trained]) -> str:
+        """Say which of a family's members were trained since it was published, by a run that was
+        stopped or ended before ``publish``; "" if none was.
 
         A clone that pulled the family alone has no members that could have been.
         """
         names = []
-        for trained in family.members:
+        for trained in members:
             lies = self.member(trained.member.name) / "trained.json"
             if lies.exists() and Trained.read(lies).weights != trained.weights:
                 names.append(trained.member.name)
