@@ -320,4 +320,5 @@ def test_the_accuracy_law_is_of_milliseconds_and_lies_on_no_figure_of_flops(para
     assert "device ms" in head and re.split("  +", first)[4] == "1"
     assert any("device ms" in line for line in table.key(family, {}))
     plain = family.model_copy(update={"members": made})
+    assert family.by_latency and not plain.by_latency
     assert "× the base" in figure.svg(plain) and "device ms" not in table.text(plain, {}, {})

@@ -291,3 +291,8 @@ class Family(Document):
     baselines: list[Baseline]
     comparisons: list[Comparison]
     warnings: list[str]
+
+    @property
+    def by_latency(self) -> bool:
+        """Whether its budgets count milliseconds on a device, which all members then have."""
+        return self.members[0].member.latency is not None

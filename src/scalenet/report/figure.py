@@ -58,7 +58,8 @@ def chart(
         for b in family.baselines
         if not getattr(b, axis.field, None)
     ]
-    law = law_rows(family) if axis == FLOPS and _of_flops(family) else {"line": [], "next": []}
+    drawn_law = axis == FLOPS and family.law is not None and not family.by_latency
+    law = law_rows(family) if drawn_law else {"line": [], "next": []}
     domain = _domain(members + law["next"], [r["test"] for r in [*networks, *candidates]], lines)
     shown = [line for line in lines if domain[0] <= line["y"] <= domain[1]]
     everything = [*candidates, *networks, *law["next"], *members]
@@ -117,11 +118,6 @@ def networks_of(family: Family) -> style.Rows:
          "test": b.accuracy, "select": b.select.accuracy if b.select else None}
         for b in family.baselines if b.flops
     ]  # fmt: skip
-
-
-def _of_flops(family: Family) -> bool:
-    """Tell whether there is an accuracy law, and one of FLOPs."""
-    return family.law is not None and family.members[0].member.latency is None
 
 
 def law_rows(family: Family) -> dict[str, style.Rows]:

@@ -198,7 +198,7 @@ def told(found: Gathered, drawn: Mapping[str, Any]) -> dict[str, Any]:
         "family": family,
         "warnings": family.warnings,
         "info": found.info,
-        "device": family.members[0].member.latency is not None,
+        "device": family.by_latency,
         "verdict": marks.verdict(family),
         "best": best,
         "front": flops if all(t.select for t in family.members) else None,

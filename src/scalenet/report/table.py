@@ -36,7 +36,7 @@ def text(
 def key(family: Family, latencies: Mapping[str, float]) -> list[str]:
     """Return what the table's columns mean, a line each."""
     lines = []
-    if any(t.member.latency for t in family.members):
+    if family.by_latency:
         lines.append("device ms one image on the device of scaling.latency, by its layers")
     if latencies:
         lines.append("ms        one image on one CPU thread, measured when it was registered")
@@ -89,8 +89,8 @@ def _rows(
 ) -> list[dict[str, str]]:
     """Return the members' cells by column, without the columns of which nothing is known."""
     front = marks.pareto(family.members, lambda trained: trained.member.flops)
-    planned = any(t.member.latency for t in family.members)
-    known = {"ms": latencies, "device ms": planned, "baselines": family.baselines, "front": front}
+    device, rivals = family.by_latency, family.baselines
+    known = {"ms": latencies, "device ms": device, "baselines": rivals, "front": front}
     lacking = {name for name, values in known.items() if not values}
     rows = (
         _row(t, family, front) | _kept(t.member.name, versions, latencies) for t in family.members
