@@ -30,7 +30,7 @@ def learn(families: Sequence[Published], given: AccuracyPrior) -> AccuracyPrior:
     The shares of other families are ``given``: published ones do not teach them.
     ``ValueError`` with fewer than three lineages.
     """
-    families = [family for family in families if len({m.flops for m in family.members}) >= 3]
+    families = [family for family in families if len({m.spent for m in family.members}) >= 3]
     counts = Counter(family.lineage for family in families)
     if len(counts) < LINEAGES:
         raise ValueError(

@@ -168,7 +168,7 @@ def _families(schema: FamiliesSchema, rows: list[Row]) -> Iterator[Published]:
         correct = round(schema.accuracy.of(row) * schema.tested)
         members.setdefault(name, []).append(Point(schema.flops.of(row), correct, schema.tested))
     for name, points in members.items():
-        points.sort(key=lambda point: point.flops)
+        points.sort(key=lambda point: point.spent)
         yield Published(name, _lineage(schema, name), tuple(points))
 
 

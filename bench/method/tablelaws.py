@@ -33,7 +33,7 @@ class Trial(NamedTuple):
 
 def least_squares(_: Published, members: list[Point], flops: float) -> Prediction:
     """Predict by the same law without a prior: least squares, no interval."""
-    x = np.log([m.flops / members[0].flops for m in members])
+    x = np.log([m.spent / members[0].spent for m in members])
     y = np.array([m.correct / m.tested for m in members])
     fits = (
         optimize.least_squares(
@@ -44,7 +44,7 @@ def least_squares(_: Published, members: list[Point], flops: float) -> Predictio
         for start in (0.1, 0.5, 1.5)
     )
     top, scale, exponent = min(fits, key=lambda fit: fit.cost).x
-    value = float(top - scale * (flops / members[0].flops) ** -exponent)
+    value = float(top - scale * (flops / members[0].spent) ** -exponent)
     return Prediction(value, value, value, 0.0)
 
 
@@ -78,12 +78,12 @@ def trials(families: Sequence[Published], law: Law) -> Iterator[Trial]:
     for family in families:
         for fitted in range(FEWEST, MOST + 1):
             first = list(family.members[:fitted])
-            if len(first) < fitted or len({m.flops for m in first}) < FEWEST:
+            if len(first) < fitted or len({m.spent for m in first}) < FEWEST:
                 continue
             for ahead in AHEAD:
                 if fitted + ahead <= len(family.members):
                     target = family.members[fitted + ahead - 1]
-                    predicted = law(family, first, target.flops)
+                    predicted = law(family, first, target.spent)
                     reached = target.correct / target.tested
                     yield Trial(family.name, fitted, ahead, predicted, reached)
 

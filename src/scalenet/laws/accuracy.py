@@ -1,4 +1,5 @@
-"""The accuracy law: top-1 as a saturating power law of FLOPs, see `fit_accuracy`."""
+"""The accuracy law: top-1 as a saturating power law of what a member spends, FLOPs or
+milliseconds; see `fit_accuracy`."""
 
 from __future__ import annotations
 
@@ -21,10 +22,11 @@ TINY = 1e-9  # posterior probability that the finer grid may leave out on each o
 
 @dataclass(frozen=True)
 class Point:
-    """One trained member as the law sees it: its FLOPs, and test images labelled correctly, of
-    those tested; both fewer than there are where images come in groups (`intervals.worth`)."""
+    """One trained member as the law sees it: what it spends, in the budget's unit, and test images
+    labelled correctly, of those tested; both fewer than there are where images come in groups
+    (`intervals.worth`)."""
 
-    flops: float
+    spent: float
     correct: float
     tested: float
 
@@ -63,11 +65,12 @@ WHOLE = Grid.over((0.05, 2.0), (0.0, 1.0), (3e-4, 0.05))
 
 @dataclass(frozen=True)
 class AccuracyLaw:
-    """Expected top-1 accuracy = top - scale · (flops / flops0)^(-exponent), as a share of 1.
+    """Expected top-1 accuracy = top - scale · (spent / flops0)^(-exponent), as a share of 1.
 
-    ``flops0`` is the smallest member's. ``scatter`` is the standard deviation of trainings about
-    the law, as a share of 1, and ``dispersion`` ≥ 1 the members' variance about it in units of what
-    their numbers of test images explain.
+    ``flops0`` is what the smallest member spends, in the budget's unit: family.json keeps the name
+    of before budgets could count milliseconds. ``scatter`` is the standard deviation of trainings
+    about the law, as a share of 1, and ``dispersion`` ≥ 1 the members' variance about it in units
+    of what their numbers of test images explain.
     """
 
     top: float
@@ -79,18 +82,18 @@ class AccuracyLaw:
     confidence: float
     draws: tuple[Draw, ...]
 
-    def predict(self, flops: float) -> Prediction:
-        """Predict the accuracy, 0…1, that one more member of these ``flops`` shows in its test.
+    def predict(self, spent: float) -> Prediction:
+        """Predict the accuracy, 0…1, that one more member which spends so much shows in its test.
 
         The value is the law's. The interval holds the law's uncertainty, the scatter of trainings,
         and the chance of a test on as many images as the members were tested on.
         """
-        if not (math.isfinite(flops) and flops > 0):
-            raise ValueError(f"flops must be positive and finite, given {flops}")
-        log_flops = math.log(flops / self.flops0)
-        value = self.top - self.scale * math.exp(-self.exponent * log_flops)
+        if not (math.isfinite(spent) and spent > 0):
+            raise ValueError(f"what a member spends is positive and finite, given {spent}")
+        log_spent = math.log(spent / self.flops0)
+        value = self.top - self.scale * math.exp(-self.exponent * log_spent)
         top, scale, exponent, deviation = np.array(self.draws).T
-        reached = top - scale * np.exp(-exponent * log_flops) + deviation
+        reached = top - scale * np.exp(-exponent * log_spent) + deviation
         low, high = np.quantile(reached, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
         ends = np.clip([min(low, value), value, max(high, value)], 0.0, 1.0)
         low, value, high = ends.tolist()
@@ -106,17 +109,17 @@ def fit_accuracy(
 ) -> AccuracyLaw:
     """Fit the accuracy law by Bayes' rule, and draw ``draws`` laws from its posterior.
 
-    1 - accuracy = E · (floor + (1 - floor) · (flops / flops0)^(-exponent)): E are the errors of the
-    smallest member, ``floor`` is the share of them that is left at any FLOPs. Exponent, floor and
-    scatter have the priors of params.yaml's ``publish.prior``, learnt from published families, or
-    with probability ``short`` those of short trainings, whose floor is as likely anywhere; E is,
+    1 - accuracy = E · (floor + (1 - floor) · (spent / flops0)^(-exponent)): E are the errors of the
+    smallest member, ``floor`` is the share of them that is left whatever is spent. Exponent, floor
+    and scatter have the priors of params.yaml's ``publish.prior``, learnt from published families,
+    or with probability ``short`` those of short trainings, whose floor is as likely anywhere; E is,
     too. A member's variance is the scatter's and, its number of test images being finite, the
     binomial one. The posterior is summed over a grid, once over all that a law may be, then over
     what that leaves; given a cell, E is normal. The law itself has the posterior's means.
 
     Three members cannot show the law's form: the prior does; with more it yields to them. Error
     and coverage on published families: docs/results.md, `python -m bench.method.tables`.
-    ``ValueError`` for fewer than three members of different FLOPs.
+    ``ValueError`` for fewer than three members that spend differently.
     """
     _check_members(members, draws)
     check_confidence(confidence)
@@ -130,15 +133,15 @@ def _check_members(members: list[Point], draws: int) -> None:
     """Refuse members that cannot hold the law's three parameters, and counts that are none."""
     for m in members:
         if not (
-            math.isfinite(m.flops) and m.flops > 0 and m.tested > 0 and 0 <= m.correct <= m.tested
+            math.isfinite(m.spent) and m.spent > 0 and m.tested > 0 and 0 <= m.correct <= m.tested
         ):
             raise ValueError(
-                f"a member needs flops > 0 and 0 ≤ correct ≤ tested with tested > 0, given {m}"
+                f"a member needs spent > 0 and 0 ≤ correct ≤ tested with tested > 0, given {m}"
             )
-    if len({m.flops for m in members}) < 3:
-        sizes = f"given {[m.flops for m in members]}; train more members (`family` in params.yaml)"
+    if len({m.spent for m in members}) < 3:
+        sizes = f"given {[m.spent for m in members]}; train more members (`family` in params.yaml)"
         raise ValueError(
-            f"an accuracy law needs at least 3 trained members of different FLOPs, {sizes}"
+            f"an accuracy law needs at least 3 trained members that spend differently, {sizes}"
         )
     if draws < 1:
         raise ValueError(
@@ -154,9 +157,9 @@ def likelihood(members: list[Point], grid: Grid) -> tuple[np.ndarray, np.ndarray
 
     Each is of shape (exponents, floors, scatters).
     """
-    flops, correct, tested = np.array([(m.flops, m.correct, m.tested) for m in members], float).T
+    spent, correct, tested = np.array([(m.spent, m.correct, m.tested) for m in members], float).T
     errors, floors = 1 - correct / tested, grid.floors[:, None]
-    fall = np.exp(-grid.exponents[:, None, None] * np.log(flops / flops.min()))
+    fall = np.exp(-grid.exponents[:, None, None] * np.log(spent / spent.min()))
     shape = floors + (1 - floors) * fall
     weights = 1 / (_binomial(correct, tested) + grid.scatters[:, None] ** 2)
     squares = np.einsum("efm,sm->efs", shape**2, weights)
@@ -249,7 +252,7 @@ def _law(
         top=1 - errors * floor,
         scale=errors * (1 - floor),
         exponent=math.exp(exponents @ np.log(grid.exponents)),
-        flops0=float(min(m.flops for m in members)),
+        flops0=float(min(m.spent for m in members)),
         scatter=scatter,
         dispersion=float(1 + scatter**2 / binomial),
         confidence=confidence,
