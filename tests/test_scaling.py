@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import tarfile
 from pathlib import Path
 
 import numpy as np
+import pytest
+from conftest import verb
 from PIL import Image
 from test_distributed import typed
+from test_init import RATES
+from test_latency import PHONE
 
 from bench import smoke
+from scalenet.config import params as config
+from scalenet.pipeline.init import device, probe, timing
+from scalenet.pipeline.init.timing import Trial
 
 DOCUMENT = Path(__file__).parent.parent / "docs/scaling.md"
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
@@ -60,6 +69,40 @@ def test_imagenets_photographs_are_taken_in_from_nothing(tmp_path):
     info = json.loads((tmp_path / "imagenet/artifacts/data/info.json").read_text())
     assert info["classes"] == classes and info["size"] == 352
     assert info["counts"]["test"] == 12 and sum(info["counts"].values()) == 312
+
+
+def walked(folder: Path) -> config.Params:
+    """Type what the document says of milliseconds; return the params of the project begun."""
+    photographs(folder / "images", ["birch", "oak", "yew"], 100)
+    with tarfile.open(folder / "photos.tar", "w") as archive:
+        archive.add(folder / "images", "images")
+    for line in (block("scalenet latency") + block("scalenet init")).splitlines():
+        code, said, wrong = verb(folder, *shlex.split(line)[1:])
+        assert code == 0, said + wrong
+    return config.load(folder / "photos/params.yaml")
+
+
+def test_a_budget_of_milliseconds_comes_from_another_machines_file(tmp_path, monkeypatch):
+    """What takes time is given: the machines' rates. All else is as the document says."""
+    named = []
+
+    def measure(params, task, name, *rest):
+        named.append(name)
+        return PHONE.model_copy(update={"device": name}), Trial(0.03, 0.95, 0.01, 0.99, 0.8, (1, 9))
+
+    monkeypatch.setattr(device, "measure", measure)
+    monkeypatch.setattr(probe, "probe", lambda *_: RATES)
+    scaling = walked(tmp_path).scaling
+    assert named == ["my phone"], "init takes the file, and measures nothing"
+    assert scaling.measure == "latency" and scaling.latency.device == "my phone"
+    assert scaling.target(len(scaling.stages) - 1) <= 30
+
+
+@pytest.mark.long
+def test_a_budget_of_milliseconds_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "ERROR", 9.0)  # other tests run on the same cores
+    monkeypatch.setattr(timing, "TAU", -1.0)
+    assert walked(tmp_path).scaling.latency.device == "my phone"
 
 
 def test_benchmarks_that_the_document_has_one_type_are_run_by_make_bench_smoke():
