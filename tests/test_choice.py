@@ -45,7 +45,7 @@ def test_of_equals_the_smallest():
 def test_others_say_why_they_were_not():
     choice = picked(flops=2000, accuracy=0.82)
     assert choice.within == 1 and choice.chosen.member.name == "S1"
-    assert choice.refused == {"S0": "labels 80.0% of select right", "S2": "has 4,000 FLOPs"}
+    assert choice.refused == {"S0": "labels 80.0 % of select right", "S2": "has 4,000 FLOPs"}
 
 
 def test_latency_is_measured_only_where_it_is_limited_and_once():

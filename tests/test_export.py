@@ -21,6 +21,7 @@ from scalenet.export import card, program
 from scalenet.export import files as exports
 from scalenet.pipeline import cli
 from scalenet.records.paths import Paths
+from scalenet.records.written import percent
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -55,7 +56,7 @@ def photographs(built, tmp_path_factory):
 def test_the_command_writes_a_model_that_needs_nothing_of_ours(built, member, tmp_path):
     path = tmp_path / "digits.onnx"
     said = scalenet("export", "s0", "--onnx", "--out", path, cwd=built)
-    assert f"top-1 {member.trained.accuracy:.1%}" in said and "100.0%" in said
+    assert f"top-1 {percent(member.trained.accuracy)}" in said and "100.0 %" in said
     session = onnxruntime.InferenceSession(path)
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["labels"]) == list("0123456789") and "8 px" in about["preprocessing"]
@@ -65,7 +66,7 @@ def test_the_command_writes_a_model_that_needs_nothing_of_ours(built, member, tm
         assert said.shape == (count, 10) and said.sum(1) == pytest.approx(np.ones(count), abs=1e-4)
     assert (said.argmax(1) == labels).sum() == member.trained.correct
     text = path.with_name(f"{path.name}.md").read_text()
-    assert "digits.onnx" in text and "0. 0" in text and f"{member.trained.accuracy:.1%}" in text
+    assert "digits.onnx" in text and "0. 0" in text and percent(member.trained.accuracy) in text
 
 
 def test_a_torch_program_is_the_same_function(member, tmp_path):
@@ -168,7 +169,7 @@ def test_photographs_labelled_by_their_folders_are_counted(built, member, photog
         (tmp_path / str(label)).mkdir(exist_ok=True)
         shutil.copy(folder / f"{i:04}.png", tmp_path / str(label))
     said = scalenet("predict", "s0", tmp_path, "--labelled", cwd=built).splitlines()[-1]
-    share = f"{member.trained.accuracy:.1%} of {len(labels)} right ({member.trained.correct})"
+    share = f"{percent(member.trained.accuracy)} of {len(labels)} right ({member.trained.correct})"
     assert said == f"labelled by folder: {share}"
     (tmp_path / "eleven").mkdir()
     shutil.copy(folder / "0000.png", tmp_path / "eleven")
@@ -186,11 +187,11 @@ def test_folders_within_classes_are_labelled_as_they_are_to_train_on(
         deeper.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / f"{i:04}.png", deeper)
     said = scalenet("predict", "s0", tmp_path / "set", "--labelled", cwd=built).splitlines()[-1]
-    share = f"{member.trained.accuracy:.1%} of {len(labels)} right ({member.trained.correct})"
+    share = f"{percent(member.trained.accuracy)} of {len(labels)} right ({member.trained.correct})"
     assert said == f"labelled by folder: {share}"
     photo = tmp_path / "set" / str(labels[1]) / "2023" / "0001.png"  # the nearest above it counts
     said = scalenet("predict", "s0", photo, "--top", 1, "--labelled", cwd=built)
-    assert f"{float(f'  {labels[1]} ' in said):.1%} of 1 right" in said
+    assert f"{percent(f'  {labels[1]} ' in said)} of 1 right" in said
 
 
 def test_a_folder_is_listed_as_prepare_lists_it(built, photographs, tmp_path):

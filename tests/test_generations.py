@@ -135,7 +135,7 @@ def test_back_restores_the_aliases_exactly_and_goes_further_back_each_time(root,
     "said, why",
     [
         (ONE_CLASS, "S1 predicts one and the same class for every image of select"),
-        (answers(72), "S1 36.0% of select is not above the largest class's 33.5% beyond noise"),
+        (answers(72), "S1 36.0 % of select is not above the largest class's 33.5 % beyond noise"),
         (
             answers(170)._replace(probability=np.full(200, np.nan, dtype=np.float32)),
             "S1 its outputs are not finite",
@@ -157,7 +157,7 @@ def test_a_member_that_is_no_good_keeps_its_generation_from_being_deployed(
     ("said", "why"),
     [
         (ONE_CLASS, "S0 predicts one and the same class for every image of test"),
-        (answers(72), "S0 36.0% of test is not above the largest class's 33.5% beyond noise"),
+        (answers(72), "S0 36.0 % of test is not above the largest class's 33.5 % beyond noise"),
         (answers(150), ""),
     ],
 )

@@ -206,7 +206,7 @@ def test_lines_are_few_and_say_beginnings_ends_and_results(time):
     progress.tell("supernet", {"event": "ended", "state": "done"})
     assert len(said) == 1 + 3 + 1
     assert said[1].startswith("supernet: step 30 of 100, loss 1, 1.0 steps/s, about")
-    assert said[-1] == "supernet: done in 1:39, loss 1, select 70.0%"
+    assert said[-1] == "supernet: done in 1:39, loss 1, select 70.0 %"
     assert summary(progress) == "1 stages: 1 computed, 0 up to date; 1:39 in all"
 
 
@@ -254,7 +254,7 @@ def test_the_display_fits_its_terminal(busy, width):
     assert lines[1].startswith("✓ prepare") and "up to date" in lines[1]
     assert lines[2].startswith("✓ supernet") and "2:31" in lines[2]
     assert lines[3].startswith("▸ search") and "127 of ~180" in lines[3]
-    assert ("best of size 2 93.1%" in lines[3]) == (width >= 80)
+    assert ("best of size 2 93.1 %" in lines[3]) == (width >= 80)
     assert lines[5].startswith("· retrain@S0") and "~1:30" in lines[5]
     assert lines[7].startswith("✗ baselines") and lines[7].rstrip().endswith("no memory")
 

@@ -29,6 +29,7 @@ def command(member: str, kind: str | None, int8: bool, out: Path | None) -> None
     """
     from scalenet.export import card, files, program
     from scalenet.records.files import write_bytes
+    from scalenet.records.written import percent
 
     kind = kind or "onnx"
     if int8 and kind != "onnx":
@@ -52,6 +53,6 @@ def command(member: str, kind: str | None, int8: bool, out: Path | None) -> None
     write_bytes(about, card.text(found, path, checked).encode())
     click.echo(f"{path}  {path.stat().st_size / 1024:.0f} KiB, card {about}")
     click.echo(
-        f"checked on {checked.images} test images: top-1 {checked.accuracy:.1%}, the original's "
-        f"first class for {checked.agreement:.1%}"
+        f"checked on {checked.images} test images: top-1 {percent(checked.accuracy)}, the "
+        f"original's first class for {percent(checked.agreement)}"
     )

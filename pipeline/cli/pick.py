@@ -75,12 +75,15 @@ def command(
 
 
 def _why(trained: Any, within: int, limited: bool) -> str:
+    from scalenet.records.written import percent
+
     member, limits = trained.member, " within the limits" if limited else ""
     others = f"the most of {within} members{limits}" if within > 1 else f"the only one{limits}"
+    right = percent(trained.select.accuracy)
     return (
-        f"picked    {member.name}: labels {trained.select.accuracy:.1%} of select right, {others}\n"
+        f"picked    {member.name}: labels {right} of select right, {others}\n"
         f"          {member.flops:,} FLOPs, {member.params:,} parameters; test "
-        f"{trained.accuracy:.1%} ({trained.low:.1%} to {trained.high:.1%})"
+        f"{percent(trained.accuracy)} ({percent(trained.low)} to {percent(trained.high)})"
     )
 
 

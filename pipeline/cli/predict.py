@@ -11,6 +11,7 @@ import click
 from scalenet.data.names import few, shown
 from scalenet.pipeline import complete
 from scalenet.pipeline.cli import InProject, tell_if_newer
+from scalenet.records.written import percent
 
 BATCH = 64  # photographs that are computed at a time
 COLUMNS = ("file", "rank", "class", "probability", "fault")
@@ -75,7 +76,7 @@ def _said(net: Any, photos: list[Any], classes: list[str], top: int) -> list[tup
             continue
         chances = next(answers)
         best = chances.argsort()[::-1][:top]
-        names = "  ".join(f"{classes[i]} {chances[i]:.1%}" for i in best)
+        names = "  ".join(f"{classes[i]} {percent(chances[i])}" for i in best)
         click.echo(f"{shown(str(photo.path))}  {names}")
         rows += [
             (photo.path, rank, classes[i], f"{chances[i]:.5f}", "")
@@ -115,5 +116,5 @@ def _right(rows: list[tuple[Any, ...]], labels: dict[Path, str | None]) -> str:
     """Return how many photographs are what their folders say; unreadable ones do not count."""
     firsts = [row for row in rows if row[1] == 1]
     right = sum(labels[row[0]] == row[2] for row in firsts)
-    share = f"{right / len(firsts):.1%} of " if firsts else ""
+    share = f"{percent(right / len(firsts))} of " if firsts else ""
     return f"labelled by folder: {share}{len(firsts):,} right ({right:,})"

@@ -51,6 +51,7 @@ def built(name: str) -> tuple[Any, dict[str, Any]]:
     from scalenet.export.served import Served, Stored
     from scalenet.records.documents import Trained
     from scalenet.records.paths import Paths
+    from scalenet.records.written import percent
 
     paths = Paths(Path.cwd())
     net, info = scalenet.load(paths.root, name.upper()), paths.info()
@@ -60,7 +61,7 @@ def built(name: str) -> tuple[Any, dict[str, Any]]:
     about = {
         "model": config.load(paths.root / "params.yaml").data.name,
         "member": trained.member.name,
-        "test": f"{trained.accuracy:.1%} of {trained.tested:,} test images right",
+        "test": f"{percent(trained.accuracy)} of {trained.tested:,} test images right",
         "classes": info.classes,
     }
     return lambda content: served.answers(content)[0], about

@@ -23,6 +23,7 @@ from scalenet.records import files, predictions
 from scalenet.records.documents import DataInfo, Trained
 from scalenet.records.paths import Paths
 from scalenet.records.predictions import Predictions
+from scalenet.records.written import percent
 
 BATCH = 256  # images that a program is asked about at once
 TOLERANCE = 1e-3  # of accuracy: a program's last digits may differ from the training's
@@ -108,7 +109,8 @@ def faults(
         return
     share = scores.score(said).accuracy
     if told is not None and abs(share - float(told)) > TOLERANCE:
-        yield f"answers {share:.1%} of select right, and is registered with {float(told):.1%}"
+        known = percent(float(told))
+        yield f"answers {percent(share)} of select right, and is registered with {known}"
     yield from answer_faults(said, confidence, split)
 
 
@@ -146,8 +148,8 @@ def answer_faults(said: Predictions, confidence: float, split: str) -> Iterator[
     above, _ = against(said, majority, confidence)
     if above.low <= 0 and not _tells_classes_apart(said, confidence):
         yield (
-            f"{scores.score(said).accuracy:.1%} of {split} is not above the largest class's "
-            f"{scores.score(majority).accuracy:.1%} beyond noise"
+            f"{percent(scores.score(said).accuracy)} of {split} is not above the largest class's "
+            f"{percent(scores.score(majority).accuracy)} beyond noise"
         )
 
 

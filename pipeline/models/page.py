@@ -12,6 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from scalenet.pipeline.models import evidence, generations, registry
 from scalenet.pipeline.models.generations import Generation
 from scalenet.pipeline.remember import notes, stores, views
+from scalenet.records.written import percent
 
 HEAD = ("size", "version", "FLOPs", "parameters", "px", "select", "test", "interval")
 GENERATION = "generation"  # the tag of the run that published it
@@ -72,7 +73,7 @@ def _row(client: MlflowClient, member: str, version: ModelVersion) -> tuple[str,
 
     counts = (said(name, "{:,.0f}".format) for name in ("flops", "params", "resolution"))
     select, test, low, high = (
-        said(name, notes.percent) for name in ("select", "accuracy", "low", "high")
+        said(name, percent) for name in ("select", "accuracy", "low", "high")
     )
     return member, str(version.version), *counts, select, test, f"{low} to {high}"
 

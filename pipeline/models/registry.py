@@ -20,6 +20,7 @@ from scalenet.pipeline.remember import stores, tracking
 from scalenet.records import files
 from scalenet.records.documents import DataInfo, Family, Trained
 from scalenet.records.paths import Paths
+from scalenet.records.written import percent
 
 LONGEST = 4900  # characters of class names in a tag, which may have 5,000
 IDENTITY = (
@@ -102,9 +103,9 @@ def tags(trained: Trained, info: DataInfo) -> dict[str, str]:
 def described(trained: Trained) -> str:
     """Return what a version's page says of how good it is."""
     interval = f"{100 * trained.low:.1f} to {100 * trained.high:.1f}"
-    test = f"{100 * trained.accuracy:.1f} % of {trained.tested:,} test images right"
-    balanced = f"mean recall of the classes {100 * trained.balanced:.1f} %"
-    select = f"; {100 * trained.select.accuracy:.1f} % of select" if trained.select else ""
+    test = f"{percent(trained.accuracy)} of {trained.tested:,} test images right"
+    balanced = f"mean recall of the classes {percent(trained.balanced)}"
+    select = f"; {percent(trained.select.accuracy)} of select" if trained.select else ""
     return f"{test} ({trained.confidence:.0%} interval {interval}), {balanced}{select}"
 
 

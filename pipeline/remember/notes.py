@@ -23,6 +23,7 @@ from scalenet.records.documents import (
     Trained,
 )
 from scalenet.records.paths import Paths
+from scalenet.records.written import percent
 
 NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as a description
 LONGEST = {"run": 7900, "experiment": 19000, "model": 4900}  # characters that MLflow takes
@@ -221,11 +222,6 @@ def _sentence(trained: Trained) -> str:
 def _results(tested: Tested) -> tuple[str, str, str]:
     select = percent(tested.select.accuracy) if tested.select else "–"
     return select, percent(tested.accuracy), f"{percent(tested.low)} to {percent(tested.high)}"
-
-
-def percent(share: float) -> str:
-    """Return a share as people read it."""
-    return f"{100 * share:.1f} %"
 
 
 def _count(number: int | None) -> str:

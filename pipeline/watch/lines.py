@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from scalenet.pipeline.watch.progress import CACHED, DONE, FAILED, RUNNING, STOPPED, Progress, Work
+from scalenet.records.written import percent
 
 PATIENCE = 30  # seconds between two lines about a stage that runs
 Say = Callable[[str], None]
@@ -47,10 +48,10 @@ def reached(work: Work) -> list[str]:
     over = work.part and work.state != RUNNING  # the loss of one training of several
     found = [] if work.loss is None or over else [f"loss {work.loss:.3g}"]
     if work.reached:
-        found.append("select " + " to ".join(f"{v:.1%}" for v in work.reached.values()))
+        found.append("select " + " to ".join(percent(v) for v in work.reached.values()))
     if work.best:
         (tuned, size), accuracy = max(work.best.items())
-        found.append(f"best of size {size} {accuracy:.1%}{' fine-tuned' if tuned else ''}")
+        found.append(f"best of size {size} {percent(accuracy)}{' fine-tuned' if tuned else ''}")
     return found
 
 

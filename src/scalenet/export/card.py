@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scalenet.export.files import Checked
 from scalenet.export.program import Exported
+from scalenet.records.written import percent
 
 USE = {
     ".onnx": """import json, numpy as np, onnxruntime
@@ -40,10 +41,10 @@ Member {about["member"]} of a ScaleNet family: an image classifier of {len(info.
 |---|---|
 | input | {about["input"]}; {about["preprocessing"]} |
 | output | {about["output"]}, in the order below |
-| top-1 on test | {trained.accuracy:.1%} of {trained.tested:,} images ({trained.confidence:.0%} \
-interval {trained.low:.1%} to {trained.high:.1%}) |
-| this file | {checked.accuracy:.1%} on {checked.images:,} of them; the same first class as the \
-original for {checked.agreement:.1%}, probabilities within {checked.difference:.1g} |
+| top-1 on test | {percent(trained.accuracy)} of {trained.tested:,} images (\
+{trained.confidence:.0%} interval {percent(trained.low)} to {percent(trained.high)}) |
+| this file | {percent(checked.accuracy)} on {checked.images:,} of them; the same first class as \
+the original for {percent(checked.agreement)}, probabilities within {checked.difference:.1g} |
 | FLOPs | {int(about["flops"]):,} multiply-accumulates an image |
 | parameters | {int(about["parameters"]):,} |
 | network | `{about["network"]}` |

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scalenet.records.documents import Trained
+from scalenet.records.written import percent
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _beyond(trained: Trained, limits: Limits, latency: Callable[[Trained], float
     if limits.params is not None and member.params > limits.params:
         return f"has {member.params:,} parameters"
     if limits.accuracy is not None and select.accuracy < limits.accuracy:
-        return f"labels {select.accuracy:.1%} of select right"
+        return f"labels {percent(select.accuracy)} of select right"
     if limits.milliseconds is not None and (took := latency(trained)) > limits.milliseconds:
         return f"takes {took:.2f} ms"
     return ""

@@ -12,6 +12,7 @@ from scalenet.laws.choice import leader
 from scalenet.laws.intervals import Prediction, mcnemar, paired, worth
 from scalenet.records.documents import Baseline, Comparison, Trained
 from scalenet.records.predictions import Answers, Predictions
+from scalenet.records.written import percent
 
 
 def against(first: Predictions, second: Predictions, confidence: float) -> tuple[Prediction, float]:
@@ -83,8 +84,8 @@ def worse(
     other = known[lowest.baseline]
     found = Prediction(lowest.difference, lowest.low, lowest.high, trained.confidence)
     return (
-        f"{trained.member.name} is worse than a baseline on test: {_percent(trained.accuracy)}, "
-        f"and {_percent(other.accuracy)} by {other.about}; "
+        f"{trained.member.name} is worse than a baseline on test: {percent(trained.accuracy)}, "
+        f"and {percent(other.accuracy)} by {other.about}; "
         f"{_difference(found, lowest.p)}"
     )
 
@@ -99,7 +100,7 @@ def dominated(trained: Trained, members: Sequence[Trained], said: Answers) -> st
     differ, p = against(said[name]["select"], said[other]["select"], trained.confidence)
     return (
         f"{name} is dominated by {other}, which is smaller and better on select: "
-        f"{_percent(trained.select.accuracy)} and {_percent(best.select.accuracy)}; "
+        f"{percent(trained.select.accuracy)} and {percent(best.select.accuracy)}; "
         f"{_difference(differ, p)}"
     )
 
@@ -146,15 +147,11 @@ def of_law(members: Sequence[Trained], law: dict[str, Any] | None, said: Answers
     for at in law["next"]:
         if at["multiple"] > best.member.multiple and reached > at["value"]:
             return (
-                f"the accuracy law expects {_percent(at['value'])} at {at['multiple']:g} x the "
-                f"base budget, and {name} reached {_percent(reached)}: these members do not grow "
+                f"the accuracy law expects {percent(at['value'])} at {at['multiple']:g} x the "
+                f"base budget, and {name} reached {percent(reached)}: these members do not grow "
                 "as the families that it knows do"
             )
     return None
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _difference(found: Prediction, p: float) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import altair as alt
 
 from scalenet.records.documents import Family, Trained
+from scalenet.records.written import percent
 from scalenet.report import marks, style
 
 SEARCHED, EXTRAPOLATED = "searched size", "extrapolated size"
@@ -54,7 +55,7 @@ def chart(
     members = [r for r in rows(family, axis, latencies or {}) if r.get(axis.field)]
     networks = [r for r in networks_of(family) if r[axis.field]]
     lines = [
-        {"y": b.accuracy, "about": f"{b.about}: {100 * b.accuracy:.1f} %"}
+        {"y": b.accuracy, "about": f"{b.about}: {percent(b.accuracy)}"}
         for b in family.baselines
         if not getattr(b, axis.field, None)
     ]
@@ -239,7 +240,7 @@ def _names(networks: style.Rows, lines: style.Rows, layout: Layout) -> list[alt.
     layers = []
     for side, dx, end in (("right", -9, BESIDE_LAST), ("left", 9, BESIDE_FIRST)):
         points = [
-            {"words": f"{row['name']}: {100 * row['test']:.1f} %", "at": row["test"],
+            {"words": f"{row['name']}: {percent(row['test'])}", "at": row["test"],
              cost: row[cost]}
             for row in networks if (row[cost] > layout.middle) == (side == "right")
         ]  # fmt: skip

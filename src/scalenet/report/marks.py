@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from scalenet.laws.choice import leader
 from scalenet.records.documents import Comparison, Family, Trained
+from scalenet.records.written import percent
 
 BETTER, WORSE, EVEN = "+", "−", "="  # beyond noise, or not told apart
 Cost = Callable[[Trained], float | None]
@@ -44,7 +45,7 @@ def verdict(family: Family) -> str:
     best = leader(family.members)
     found = against(family, best.member.name)
     names = {b.name: b.about for b in family.baselines}
-    said = f"{best.member.name} labels {100 * best.accuracy:.1f} % of {best.tested:,} test images"
+    said = f"{best.member.name} labels {percent(best.accuracy)} of {best.tested:,} test images"
     interval = f"{100 * best.low:.1f} to {100 * best.high:.1f} %"
     said += f" right ({best.confidence:.0%} interval {interval})"
     said += " and is the most accurate on select" if best.select else " and is the largest"

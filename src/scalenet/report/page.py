@@ -12,7 +12,7 @@ import jinja2
 import vl_convert
 
 from scalenet.laws.choice import leader
-from scalenet.records import files
+from scalenet.records import files, written
 from scalenet.records.documents import FINALS, Trained
 from scalenet.report import (
     architecture,
@@ -23,7 +23,6 @@ from scalenet.report import (
     marks,
     mistakes,
     style,
-    table,
 )
 from scalenet.report.gathered import Gathered
 from scalenet.space.network import Network
@@ -75,9 +74,9 @@ def html(found: Gathered, drawn: Charts, scripts: str) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
-        "short": table.short,
-        "percent": lambda share: table.percent(share, 1),
-        "duration": table.duration,
+        "short": written.short,
+        "percent": written.percent,
+        "duration": written.duration,
     }
     return environment.get_template("page.html").render(
         **told(found, drawn),

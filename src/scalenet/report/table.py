@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalenet.records.documents import Baseline, Family, Tested, Trained
+from scalenet.records.written import percent, short
 from scalenet.report import marks
 
 DROPPED = ("balanced", "version", "px", "params", "interval", "baselines", "ms", "front")
@@ -157,40 +158,12 @@ def _baseline(baseline: Baseline) -> tuple[str, ...]:
 
 def _results(tested: Tested) -> tuple[str, ...]:
     interval = f"{100 * tested.low:.1f}–{100 * tested.high:.1f} %"
-    select = "–" if tested.select is None else percent(tested.select.accuracy, 2)
-    return (select, percent(tested.accuracy, 2), interval, percent(tested.balanced, 2))
+    select = "–" if tested.select is None else percent(tested.select.accuracy)
+    return (select, percent(tested.accuracy), interval, percent(tested.balanced))
 
 
 def prediction(at: dict[str, Any]) -> str:
     """Return a line on what the accuracy law expects of one of the next budgets."""
     interval = f"{100 * at['low']:.1f}–{100 * at['high']:.1f} %"
-    value = percent(at["value"], 2)
+    value = percent(at["value"])
     return f"at {at['multiple']:g} x the base budget the accuracy law expects {value} ({interval})"
-
-
-# --- numbers as people write them -----------------------------------------------------------------
-
-
-def percent(share: float, digits: int) -> str:
-    """Write a share of 1: 86.3 %."""
-    return f"{100 * share:.{digits}f} %"
-
-
-def short(count: int | None) -> str:
-    """Write a count with three digits and its unit: 1.79 M; – if it is not known."""
-    if count is None:
-        return "–"
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return str(count)
-
-
-def duration(seconds: float) -> str:
-    """Write a time in the unit that fits it: 12.3 s, 4 min 10 s, 2 h 05 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,28 @@
+"""Numbers as people write them."""
+
+from __future__ import annotations
+
+
+def percent(share: float) -> str:
+    """Write a share of 1: 86.3 %."""
+    return f"{100 * share:.1f} %"
+
+
+def short(count: int | None) -> str:
+    """Write a count with three digits and its unit: 1.79 M; – if it is not known."""
+    if count is None:
+        return "–"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return str(count)
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the unit that fits it: 12.3 s, 4 min 10 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
