@@ -22,6 +22,7 @@ from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import reports, stores
 from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.runs import workspaces
+from scalenet.records.written import counted
 
 GIB = 2**30
 LEAST_FREE = 2 * GIB  # of disk: below it a full family may not fit
@@ -72,7 +73,7 @@ def _versions() -> Iterator[Finding]:
 def _machine(root: Path) -> Iterator[Finding]:
     import torch
 
-    yield Finding(f"{cores()} cores for this process")
+    yield Finding(f"{counted(cores(), 'core')} for this process")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield Finding(f"GPUs: {', '.join(names) or 'none; everything runs on the CPU'}")
     free = shutil.disk_usage(root).free
@@ -133,7 +134,9 @@ def _mlflow(root: Path) -> Finding:
     client = stores.connect(root)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     running = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000)
-    return Finding(f"MLflow: {hidden(stores.uri(root))}, {len(running)} runs marked as running")
+    return Finding(
+        f"MLflow: {hidden(stores.uri(root))}, {counted(len(running), 'run')} marked as running"
+    )
 
 
 def _prefect() -> Finding:

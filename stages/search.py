@@ -15,6 +15,7 @@ from scalenet.records.documents import Candidate, DataInfo, Found
 from scalenet.records.emit import Emit
 from scalenet.records.journal import Journal
 from scalenet.records.paths import Paths
+from scalenet.records.written import counted
 from scalenet.search import measuring
 from scalenet.search.cluster import NamedCall
 from scalenet.search.memory import Memory
@@ -52,8 +53,8 @@ def run(
         if journal.damaged:
             emit({"event": "notice", "text": journal.damaged})
         if journal.records:
-            known = f"goes on: {len(journal.records)} candidates were measured before"
-            emit({"event": "notice", "text": known})
+            known = counted(len(journal.records), "candidate was", "candidates were")
+            emit({"event": "notice", "text": f"goes on: {known} measured before"})
         count = planned(params, inputs.info.task)
         emit({"event": "planned", "candidates": count, "known": len(journal.records)})
         memory = Memory(journal, emit)

@@ -207,7 +207,7 @@ def test_lines_are_few_and_say_beginnings_ends_and_results(time):
     assert len(said) == 1 + 3 + 1
     assert said[1].startswith("supernet: step 30 of 100, loss 1, 1.0 steps/s, about")
     assert said[-1] == "supernet: done in 1:39, loss 1, select 70.0 %"
-    assert summary(progress) == "1 stages: 1 computed, 0 up to date; 1:39 in all"
+    assert summary(progress) == "1 stage: 1 computed, 0 up to date; 1:39 in all"
 
 
 @pytest.mark.parametrize(
@@ -269,4 +269,4 @@ def test_a_family_of_thousands_is_drawn_in_time(time):
     progress, numbers = Progress((), time), count()
     members = {f"retrain@S{next(numbers)}": set() for _ in range(3000)}
     progress.plan(members, dict.fromkeys(members, 5.0), 2)
-    assert "of 3000 stages" in drawn(progress, 80)[0]
+    assert "of 3,000 stages" in drawn(progress, 80)[0]

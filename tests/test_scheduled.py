@@ -78,7 +78,7 @@ def ended(project):
 
 def test_a_scheduled_run_says_that_mlflow_went_away_and_what_waits_for_it(ended, project):
     state, message, log = ended
-    waiting = f"MLflow lacks 1 reports, which wait in {project.folder}/.state/mlflow; the next run"
+    waiting = f"MLflow lacks 1 report, which waits in {project.folder}/.state/mlflow; the next run"
     assert state == "Completed" and waiting in message
     assert len([line for line in log if line.startswith("mlflow: MLflow cannot be told")]) == 1
     assert len([line for line in log if line.startswith(f"mlflow: {waiting}")]) == 1

@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 from test_sources import data, find, images, picture, tarball, unpacked
 
+from scalenet.data.summary import few_groups
 from scalenet.pipeline.init.look import look
 from scalenet.pipeline.watch.lines import Lines
 from scalenet.pipeline.watch.progress import Progress
 from scalenet.records.documents import Reading
 from scalenet.records.paths import Paths
+from scalenet.records.written import counted
 from scalenet.stages import __main__ as bare
 from scalenet.stages import prepare
 
@@ -207,6 +209,12 @@ def test_a_source_that_is_almost_black_is_told(tmp_path, bright, dim):
     assert made.read.dark == 30 - bright and (made.read.brightest == 16) == (bright == 0)
     said = f"warning: {30 - bright} of 30 images have no pixel brighter than 64 of 255; 12 bits"
     assert (said in told[0]["summary"]) == (bright < 15), "a few may be of the night"
+
+
+def test_one_of_a_kind_is_told_as_one():
+    assert few_groups(1).startswith("test has 1 group, and as images")
+    assert counted(1_797, "group") == "1,797 groups" and counted(0, "group") == "0 groups"
+    assert [counted(n, "class", "classes") for n in (1, 2)] == ["1 class", "2 classes"]
 
 
 def test_images_beyond_per_class_are_said(tmp_path):

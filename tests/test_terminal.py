@@ -182,7 +182,7 @@ def test_a_terminal_without_colours_or_control_gets_none(place, changed):
     assert screen.code() == 0
     assert b"\x1b[3" not in screen.raw, "no colour"
     assert (b"\x1b" in screen.raw) == ("NO_COLOR" in changed)
-    assert [line for line in screen.everything() if line.startswith("1 stages: 0 computed, 1 up")]
+    assert [line for line in screen.everything() if line.startswith("1 stage: 0 computed, 1 up")]
 
 
 def test_ctrl_c_leaves_the_terminal_as_it_was_and_says_what_is_not_done(place):

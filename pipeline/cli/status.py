@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from scalenet.pipeline.cli import InProject
+from scalenet.records.written import counted
 
 MOST = 3  # reasons that a line names
 
@@ -43,7 +44,7 @@ def command() -> None:
         more = f" and {len(stage.reasons) - MOST} more" if len(stage.reasons) > MOST else ""
         click.echo(f"{stage.name:14} {cost}  {', '.join(stage.reasons[:MOST])}{more}")
     if total:
-        some = f"{untimed} stage{'s' if untimed > 1 else ''} never timed"
+        some = f"{counted(untimed, 'stage')} never timed"
         more = f", and {some}" if untimed else ""
         click.echo(f"in all {total / 60:.1f} minutes, one after the other{more}")
     elif untimed:

@@ -17,6 +17,7 @@ from scalenet.pipeline.init.design import Design, Wish, slowed
 from scalenet.pipeline.init.estimate import Rates
 from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.shares import SAFE, Shares
+from scalenet.records.written import counted
 from scalenet.space.measure import measure
 from scalenet.space.network import Task
 from scalenet.space.scaling import all_strategies
@@ -101,7 +102,8 @@ def warnings(seen: Seen, minutes: float, design: Design, rates: Rates) -> Iterat
     yield from _drawn(seen, design.shares)
     if min(seen.counts) * counts["train"] / seen.images < SCARCE:
         name = seen.classes[int(np.argmin(seen.counts))]
-        yield f"class {name} has {min(seen.counts)} images in all; a few more would help it most"
+        has = counted(min(seen.counts), "image")
+        yield f"class {name} has {has} in all; a few more would help it most"
     if max(seen.counts) > UNEVEN * min(seen.counts):
         yield "classes are uneven: top-1 accuracy is mostly that of the large ones"
     if params.baselines.pretrained:

@@ -15,6 +15,7 @@ from scalenet.data.source import Source
 from scalenet.pipeline.init.frame import Frame
 from scalenet.pipeline.init.look import Seen, section
 from scalenet.records.files import SPLITS
+from scalenet.records.written import counted
 
 ANY = "images"  # a name for a source where it does not matter
 HELD = 2e9  # bytes of stored images that memory is sure to hold
@@ -203,9 +204,9 @@ def _best(data: Data, source: Source) -> tuple[int, np.ndarray, np.ndarray]:
 
 def _too_few_groups(source: Source) -> ValueError:
     """Return what to say where no seed leaves every class to train on and fills every split."""
-    groups = len(set(source.groups.tolist()) - {""})
+    groups = counted(len(set(source.groups.tolist()) - {""}), "group")
     return ValueError(
-        f"data.source: with its {groups:,} groups no draw leaves every class to train on and images"
+        f"data.source: with its {groups} no draw leaves every class to train on and images"
         " in select and test, as a group is never torn apart; give images of more groups, of each "
         "class in several, or take out the classes of few"
     )

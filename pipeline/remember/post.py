@@ -25,6 +25,7 @@ from scalenet.pipeline.remember.reports import (
     to_register,
     waiting,
 )
+from scalenet.records.written import counted
 
 AGAIN = 10.0  # seconds until an absent server is asked again
 
@@ -71,9 +72,10 @@ class Post:
         """Say what of this process waits for MLflow; nothing if it has everything."""
         if not (left := sum((folder / CONTENT).exists() for folder in self.reports)):
             return ""
+        waiting = counted(left, "report, which waits", "reports, which wait")
         return (
-            f"MLflow lacks {left} reports, which wait in {folder_of(self.root).resolve()}; the "
-            "next run, or `scalenet register`, delivers them"
+            f"MLflow lacks {waiting} in {folder_of(self.root).resolve()}; the "
+            "next run, or `scalenet register`, delivers what it lacks"
         )
 
     def client(self) -> MlflowClient | None:

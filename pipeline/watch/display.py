@@ -27,6 +27,7 @@ from scalenet.pipeline.watch.progress import (
     Progress,
     Work,
 )
+from scalenet.records.written import counted
 
 PER_SECOND = 4  # redrawings
 PATIENCE = 2  # seconds that the last lines of other processes may take
@@ -95,13 +96,15 @@ class View:
         works = self.progress.works.values()
         done = sum(work.state in (DONE, CACHED) for work in works)
         text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(f"{done} of {len(works)} stages", "bold")
+        text.append(f"{done} of {counted(len(works), 'stage')}", "bold")
         text.append(f"  {lines.clock(self.progress.passed())}")
         left, unknown = self.progress.left()
         if left:
             text.append(f", {lines.about(left)} left")
         if unknown:
-            text.append(f"{' and ' if left else ', '}{unknown} stages never timed", "dim")
+            text.append(
+                f"{' and ' if left else ', '}{counted(unknown, 'stage')} never timed", "dim"
+            )
         return text
 
     def _row(self, work: Work, barred: bool, room: int) -> list[RenderableType]:

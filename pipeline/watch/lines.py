@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from scalenet.pipeline.watch.progress import CACHED, DONE, FAILED, RUNNING, STOPPED, Progress, Work
-from scalenet.records.written import percent
+from scalenet.records import written
 
 PATIENCE = 30  # seconds between two lines about a stage that runs
 Say = Callable[[str], None]
@@ -48,10 +48,12 @@ def reached(work: Work) -> list[str]:
     over = work.part and work.state != RUNNING  # the loss of one training of several
     found = [] if work.loss is None or over else [f"loss {work.loss:.3g}"]
     if work.reached:
-        found.append("select " + " to ".join(percent(v) for v in work.reached.values()))
+        found.append("select " + " to ".join(written.percent(v) for v in work.reached.values()))
     if work.best:
         (tuned, size), accuracy = max(work.best.items())
-        found.append(f"best of size {size} {percent(accuracy)}{' fine-tuned' if tuned else ''}")
+        found.append(
+            f"best of size {size} {written.percent(accuracy)}{' fine-tuned' if tuned else ''}"
+        )
     return found
 
 
@@ -107,4 +109,5 @@ def summary(progress: Progress) -> str:
     parts += [f"{states.count(s)} {s}" for s in (FAILED, STOPPED) if s in states]
     rest = sum(state not in (DONE, CACHED, FAILED, STOPPED) for state in states)
     parts += [f"{rest} not done"] if rest else []
-    return f"{len(states)} stages: {', '.join(parts)}; {clock(progress.passed())} in all"
+    stages = written.counted(len(states), "stage")
+    return f"{stages}: {', '.join(parts)}; {clock(progress.passed())} in all"

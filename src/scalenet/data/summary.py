@@ -15,6 +15,7 @@ from scalenet.data.names import few, shown
 from scalenet.data.source import Source
 from scalenet.data.splits import Cut, conflicting
 from scalenet.records.documents import Reading
+from scalenet.records.written import counted
 
 FIRST = 5  # files that a summary names
 MANY = 30  # groups of a test that says something
@@ -24,8 +25,8 @@ DARK = 64  # of 255: few photographs have no pixel above it, all of 12 or 14 bit
 def too_many(origin: Path, skipped: Mapping[str, str], most: float) -> ValueError:
     """Say that more files were skipped than params allow; ``skipped`` maps each to its reason."""
     return ValueError(
-        f"data.source: of {origin}, {len(skipped):,} files could not be taken, more than the share "
-        f"data.most_skipped {most:g} allows: {_counted(Counter(skipped.values()))} "
+        f"data.source: of {origin}, {counted(len(skipped), 'file')} could not be taken, more than "
+        f"the share data.most_skipped {most:g} allows: {_counted(Counter(skipped.values()))} "
         f"({few(skipped, FIRST)}); convert them or take them out, or raise data.most_skipped "
         "(`scalenet init --most-skipped`)"
     )
@@ -96,7 +97,9 @@ def line(read: Reading) -> str:
     counts = {name: sum(classes.values()) for name, classes in read.taken.items()}
     classes = len(next(iter(read.taken.values())))
     sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    parts = [f"{sum(counts.values()):,} images of {classes:,} classes taken ({sizes})"]
+    parts = [
+        f"{sum(counts.values()):,} images of {counted(classes, 'class', 'classes')} taken ({sizes})"
+    ]
     parts += _left_out(read)
     return "; ".join([*parts, *(f"warning: {sentence}" for sentence in read.warnings)])
 
@@ -115,7 +118,9 @@ def warnings(read: Reading) -> list[str]:
         drop = "they are left out" if read.dropped else "data.duplicates: drop leaves them out"
         found.append(f"{said} ({few(read.conflicting)}); {drop}")
     if read.torn:
-        found.append(f"{read.torn:,} groups are in two of the source's own splits")
+        found.append(
+            f"{counted(read.torn, 'group is', 'groups are')} in two of the source's own splits"
+        )
     if 0 < read.tested < MANY:
         found.append(few_groups(read.tested))
     for split, counts in read.taken.items():
@@ -133,8 +138,8 @@ def warnings(read: Reading) -> list[str]:
 def few_groups(tested: int) -> str:
     """Say what fewer groups than many in test mean."""
     return (
-        f"test has {tested:,} groups, and as images of one may be alike, intervals are wide: "
-        f"{MANY} and more say more (a larger data.test_fraction, or more groups)"
+        f"test has {counted(tested, 'group')}, and as images of one may be alike, intervals are "
+        f"wide: {MANY} and more say more (a larger data.test_fraction, or more groups)"
     )
 
 
@@ -142,7 +147,7 @@ def _left_out(read: Reading) -> list[str]:
     """Say what was not taken, or is there twice, and why."""
     parts, repeated = [], sum(read.repeated.values())
     if read.groups:
-        parts.append(f"{read.groups:,} groups")
+        parts.append(counted(read.groups, "group"))
     if read.unused:
         parts.append(f"{read.unused:,} left over, beyond per_class")
     if read.dropped:

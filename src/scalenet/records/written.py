@@ -8,6 +8,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Write a count with what is counted: 1 group, 1,797 groups, 2 classes; ``many`` is its plural
+    where that is not ``one`` and an s."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def short(count: int | None) -> str:
     """Write a count with three digits and its unit: 1.79 M; – if it is not known."""
     if count is None:

@@ -18,6 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scalenet.config.away import Unavailable
+from scalenet.records.written import counted
 from scalenet.search.scoring import Measurement, Measures
 from scalenet.space.network import Network
 
@@ -116,10 +117,10 @@ def standing(client: Client, place: str) -> str:
     """Say who scores."""
     count = len(client.nthreads())
     if place == LOCAL:
-        return f"candidates are scored by {count} processes"
+        return f"candidates are scored by {counted(count, 'process', 'processes')}"
     if not count:
         return f"{place} has no workers yet; the search waits for one: `dask worker {place}`"
-    return f"candidates are scored by {count} worker{'s' * (count > 1)} of {place}"
+    return f"candidates are scored by {counted(count, 'worker')} of {place}"
 
 
 def measures(client: Client, place: str, reading: NamedCall, finals: bool) -> Measures:
