@@ -207,7 +207,7 @@ def test_a_source_that_is_almost_black_is_told(tmp_path, bright, dim):
         image.save(tmp_path / "a" / "ab"[i % 2] / f"{i}.png")
     made, told = prepared(tmp_path / "a")
     assert made.read.dark == 30 - bright and (made.read.brightest == 16) == (bright == 0)
-    said = f"warning: {30 - bright} of 30 images have no pixel brighter than 64 of 255; 12 bits"
+    said = f"warning: {30 - bright} of 30 images have no pixel brighter than 64 of 255, the b"
     assert (said in told[0]["summary"]) == (bright < 15), "a few may be of the night"
 
 

@@ -129,8 +129,8 @@ def warnings(read: Reading) -> list[str]:
     taken = sum(sum(counts.values()) for counts in read.taken.values())
     if read.dark > taken / 2:
         found.append(
-            f"{read.dark:,} of {taken:,} images have no pixel brighter than {DARK} of 255; 12 bits "
-            "in 16 look so: scale them to 0…65535"
+            f"{read.dark:,} of {taken:,} images have no pixel brighter than {DARK} of 255, the "
+            f"brightest of all is {read.brightest}; 12 bits in 16 look so: scale them to 0…65535"
         )
     return found
 
