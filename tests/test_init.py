@@ -288,7 +288,7 @@ def test_too_few_minutes_name_the_least_that_works():
 def test_calibrations_leave_room_for_the_files_that_may_be_skipped():
     few = {"counts": [500] * 2, "classes": ["a", "b"]}
     plain, lenient = (
-        Designer(seen("photographs", **few, skipped=share), "images", Wish("mine", 30)).shares
+        Designer(seen("photographs", **few, most_skipped=share), "images", Wish("mine", 30)).shares
         for share in (0.01, 0.25)
     )
     assert lenient.train == plain.train and 0 < lenient.sure < 0.75 * plain.train < plain.sure

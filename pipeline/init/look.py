@@ -27,7 +27,7 @@ DECODED = 128  # of these, images that are decoded
 SAMPLE_PX = 96  # stored side of the sample, px; that of the images where they are smaller
 GREY = 4.0  # largest mean difference of a grey image's channels, of 255: a JPEG adds some
 DRAWN = ("select", "test")  # splits that are drawn where a source does not come with them
-SKIPPED = 0.01  # data.most_skipped: one broken file of a thousand does not stop a project
+MOST_SKIPPED = 0.01  # of the files, if no other share is given: one that is broken stops no project
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Seen:
     with their ``labels`` (m), and ``decode`` the seconds that reading one image takes,
     where all cores decode.
     ``unmarked`` is an archive from which files may be missing; ``grouped`` the source itself, if it
-    says what must not be torn apart; ``skipped`` the largest share of files that may be left out,
-    since they cannot be read; ``inner`` the folders that every class holds, if all hold the same.
+    says what must not be torn apart; ``most_skipped`` the largest share of files that may be left
+    out, since they cannot be read; ``inner`` the folders that every class holds, if all hold the
+    same.
     """
 
     classes: list[str]
@@ -52,7 +53,7 @@ class Seen:
     decode: float
     unmarked: bool = False
     grouped: Source | None = None
-    skipped: float = SKIPPED
+    most_skipped: float = MOST_SKIPPED
     inner: Sequence[str] = ()
 
     @property
@@ -115,13 +116,13 @@ def look(source: str, **kept: Any) -> Seen:
     each = len(index) if single else len(found.labels)
     read = (time.perf_counter() - start) / each + listing / len(found.labels)
     seen = _opened(source, found, {i: contents[found.names[i]] for i in index.tolist()}, read)
-    return replace(seen, skipped=kept.get("most_skipped", SKIPPED))
+    return replace(seen, most_skipped=kept.get("most_skipped", MOST_SKIPPED))
 
 
 def section(source: str, **changes: Any) -> Data:
     """Return the section ``data`` of the default params, for a source."""
     default = read_yaml(DEFAULTS)["data"]
-    return Data.model_validate(default | {"source": source, "most_skipped": SKIPPED} | changes)
+    return Data.model_validate(default | {"source": source, "most_skipped": MOST_SKIPPED} | changes)
 
 
 def _contents(files: Files, names: list[str]) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from scalenet.config.space import Scalings, Space
 from scalenet.pipeline.init.estimate import PAIR, Rates
 from scalenet.pipeline.init.frame import SMALL, TINY, Frame
-from scalenet.pipeline.init.look import SKIPPED, Seen
+from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.shares import Shares
 from scalenet.space.measure import measure
 
@@ -88,7 +88,9 @@ def _data(seen: Seen, needs: Needs) -> Choices:
         "data.channels": Choice(seen.channels, kind),
         "data.size": Choice(frame.size, f"{larger}; {kept}"),
         "data.per_class": Choice(shares.per_class, limited),
-        "data.most_skipped": Choice(SKIPPED, "a file that cannot be read is named, not fatal"),
+        "data.most_skipped": Choice(
+            seen.most_skipped, "a file that cannot be read is named, not fatal"
+        ),
         "data.select_fraction": Choice(
             shares.select, f"about 1,000 images tell candidates apart; never more than 15 %{rare}"
         ),

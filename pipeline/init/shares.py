@@ -75,7 +75,7 @@ def surely(seen: Seen, train: int, alone: int | None = None) -> int:
     than any split here has.
     """
     chance = 4 * math.sqrt((train if alone is None else alone) / 2)
-    return int(train * (1 - seen.skipped) - chance)
+    return int(train * (1 - seen.most_skipped) - chance)
 
 
 def _per_class(seen: Seen, frame: Frame) -> int | None:
