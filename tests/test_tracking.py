@@ -307,9 +307,9 @@ def test_a_project_below_a_folder_that_is_called_as_mlflows_keeps_its_paths(tmp_
 
 def test_a_database_that_was_half_made_is_made_again(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / ".state").mkdir()
-    (tmp_path / ".state/mlflow.db.tmp").write_bytes(b"SQLite format 3\0 and no more")
+    (tmp_path / "mlflow.db.tmp").write_bytes(b"SQLite format 3\0 and no more")
     assert stores.connect(tmp_path).search_experiments() and (tmp_path / "mlflow.db").exists()
+    assert not (tmp_path / "mlflow.db.tmp").exists()
 
 
 def test_the_database_lies_in_a_folder_whose_name_looks_like_an_address(tmp_path, monkeypatch):

@@ -50,15 +50,18 @@ def ready(database: Path) -> None:
     state.mkdir(parents=True, exist_ok=True)
     with FileLock(state / "mlflow.lock"):
         if not database.exists():
-            _create(database, state)
+            _create(database)
         with closing(sqlite3.connect(database, timeout=20)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")  # a fifth quicker; readers do not wait
             _relocate(connection, database.parent)
 
 
-def _create(database: Path, state: Path) -> None:
-    """Make the database beside its place and rename it: one that is half made never opens again."""
-    begun = state / "mlflow.db.tmp"
+def _create(database: Path) -> None:
+    """Make the database beside its place and rename it: one that is half made never opens again.
+
+    Not in ``.state``, which may lead to another disk.
+    """
+    begun = database.with_name(f"{database.name}.tmp")
     begun.unlink(missing_ok=True)
     MlflowClient(address(begun)).search_experiments(max_results=1)
     with closing(sqlite3.connect(begun)) as connection:

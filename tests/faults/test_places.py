@@ -242,6 +242,20 @@ def test_a_state_that_is_a_file_is_named(tmp_path):
     assert "remove the file .state" in refused(tmp_path)
 
 
+def test_a_database_is_made_though_the_state_lies_on_another_disk(tmp_path, monkeypatch):
+    def moved(self, target, move=Path.replace):
+        if self.parent.resolve() != Path(target).parent.resolve():
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", moved)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/.state").symlink_to(tmp_path / "disk")
+    assert stores.connect(tmp_path / "project").search_experiments()
+    assert (tmp_path / "project/mlflow.db").exists()
+
+
 def test_nobody_else_may_read_the_database(tmp_path):
     before = os.umask(0o022)
     try:
