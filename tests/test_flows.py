@@ -33,23 +33,22 @@ OWN_SERVER = """
 import json
 from threading import Barrier
 import httpx
-from prefect import Flow, Task, get_client, get_run_logger
+from prefect import Flow, get_client, get_run_logger
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.runs import flows
 needs = {"a": set(), "b": {"a"}, "c": {"a"}, "d": {"a"}, "e": {"b", "c", "d"}}
 meet, order = Barrier(2, timeout=100), []
-def task(name, most, wrong):
-    def body():
+def run(most, wrong):
+    order.clear()
+    def built(tools, name):
         order.append(name)
         if most > 1 and name in ("b", "c"):
             meet.wait()  # neither goes on before both are there
         return Failed(message="wrong") if name == wrong else Completed()
-    return Task(body, name=name)
-def run(most, wrong):
-    order.clear()
-    tasks = {name: task(name, most, wrong) for name in needs}
+    flows._built = built
+    tasks = {name: flows._task(None, name) for name in needs}
     ended = Flow(lambda: flows._side_by_side(tasks, needs, most), name="some")()
     return [order[:], {name: state.is_completed() for name, state in ended.items()}]
 with servers.prefect():
@@ -69,8 +68,10 @@ print(json.dumps(said))
 
 @pytest.fixture(scope="module")
 def own(project):
-    """Return what a process said whose servers are its own; loopback goes through no proxy."""
-    return told(project, HTTP_PROXY="http://127.0.0.1:9").ask(OWN_SERVER)
+    """Return what a process said whose servers are its own; loopback goes through no proxy, and
+    Prefect is told to keep results."""
+    kept = {"HTTP_PROXY": "http://127.0.0.1:9", "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true"}
+    return told(project, **kept).ask(OWN_SERVER)
 
 
 def test_stages_that_are_ready_run_side_by_side_and_a_failure_lets_the_others_end(own):
@@ -80,6 +81,10 @@ def test_stages_that_are_ready_run_side_by_side_and_a_failure_lets_the_others_en
     assert two[1] == everything and two[0][0] == "a" and two[0][3:] == ["d", "e"]
     assert failed[1].items() >= {"a": True, "b": True, "c": False}.items()
     assert "e" not in failed[1]
+
+
+def test_prefect_answers_for_no_stage_though_it_is_told_to_keep_results(own):
+    assert own["side by side"][0][0] == list("abcde"), "each was run, and none was Cached"
 
 
 def test_what_a_run_says_last_is_with_prefect_before_its_server_ends(own):

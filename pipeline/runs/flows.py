@@ -1,7 +1,6 @@
-"""The Prefect flows: ``family``, a task per stage, and a stage as a flow of its own.
-
-DVC decides whether a stage runs; Prefect shows when, where and how it ran. Prefect caches nothing
-here. Stages that need nothing of each other run side by side.
+"""The Prefect flows: ``family``, a task per stage, and a stage as a flow of its own. DVC decides
+whether a stage runs; Prefect shows when, where and how it ran, and caches nothing, whatever its
+settings. Stages that need nothing of each other run side by side.
 """
 
 from __future__ import annotations
@@ -243,7 +242,8 @@ def _task(tools: Tools, name: str) -> Task:
         except ValueError as error:
             return failed(error)
 
-    return Task(build, name=name, task_run_name=name)
+    # kept, the first stage's result would answer for all: to Prefect's cache they are one task
+    return Task(build, name=name, task_run_name=name, persist_result=False)
 
 
 def _built(tools: Tools, name: str) -> State:
