@@ -236,6 +236,13 @@ def test_a_project_in_a_folder_of_a_repository_has_its_copy_there(mine, monkeypa
         assert (made.root / "params.yaml").exists()
 
 
+def test_a_repository_of_another_user_is_said_to_be_so(mine, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own, for its tests
+    with pytest.raises(ValueError, match="--add safe") as error, workspace(mine, "HEAD", "run"):
+        pass
+    assert "\n" not in str(error.value) and "git init" not in str(error.value)
+
+
 def test_what_cannot_be_copied_is_said_in_one_line(mine, tmp_path, monkeypatch):
     def refused(root: Path, revision: str, said: str) -> None:
         with pytest.raises(ValueError, match=said) as error, workspace(root, revision, "run"):

@@ -111,6 +111,8 @@ def _revision(there: Path, revision: str) -> tuple[Path, str]:
     try:
         top = Path(_git(there, "rev-parse", "--show-toplevel")).resolve()
     except ValueError as error:
+        if any((folder / ".git").exists() for folder in (there, *there.parents)):
+            raise  # another user's repository, or a damaged one: git says what to do
         raise ValueError(NO_GIT.format(there)) from error
     try:
         commit = _git(there, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
@@ -273,5 +275,5 @@ def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"git {arguments[0]}: {done.stderr.strip()}")
+        raise ValueError(f"git {arguments[0]}: {' '.join(done.stderr.split())}")
     return done.stdout.strip()
