@@ -141,7 +141,7 @@ def left_files(root: Path) -> Iterator[Path]:
     """Yield such files under artifacts/ and .state/, and what DVC could not use."""
     works = (path for path in (home(root) / STATE).glob("*") if path.name != workspaces.NAME)
     for folder in (root / "artifacts", *works):
-        for path in sorted(folder.rglob("*")):
+        for path in below(folder):
             begun = re.fullmatch(r"\..*\.(\d+)\.tmp", path.name)  # by the process of that number
             if path.name.endswith(DAMAGED) or (begun and not psutil.pid_exists(int(begun[1]))):
                 yield path
@@ -159,8 +159,14 @@ def _unlink(path: Path) -> str:
 
 def size(path: Path) -> int:
     """Return the bytes of a file, or of the files of a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(_bytes(file) for file in files)
+    return sum(_bytes(file) for file in (below(path) if path.is_dir() else [path]))
+
+
+def below(folder: Path) -> list[Path]:
+    """Return all that lies below a folder, in order; not what a run that is under way removes
+    meanwhile."""
+    walked = os.walk(folder)
+    return sorted(Path(here, n) for here, folders, names in walked for n in (*folders, *names))
 
 
 def _bytes(file: Path) -> int:

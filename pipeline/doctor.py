@@ -151,7 +151,7 @@ def _left_over(root: Path) -> Iterator[Finding]:
     """Say what is kept for an interrupted run, and what a damaged or killed write left."""
     state = home(root) / STATE
     copies = home(root) / workspaces.FOLDER
-    kept = [p for p in state.glob("*/*/") if p.parent != copies and any(p.iterdir())]
+    kept = [p for p in state.glob("*/*/") if p.parent != copies and clean.below(p)]
     if kept:
         size = sum(map(clean.size, kept))
         yield Finding(

@@ -565,6 +565,36 @@ def test_clean_frees_what_killed_writes_left(root):
     assert item.size == 20 and item.free() == "" and not folder.exists()
 
 
+def test_what_a_run_removes_while_it_is_looked_at_is_left_out(tmp_path, monkeypatch):
+    """A stage's state and a workspace go when their run is done with them."""
+    names = (".state/S0/key/going", ".state/workspaces/a-run/going", ".state/workspaces/going")
+    for name in names:
+        (tmp_path / name).mkdir(parents=True)
+
+    def look(path, scandir=os.scandir):
+        if Path(path).name == "going":
+            Path(path).rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", look)
+    assert not list(clean.left_files(tmp_path)) and not (tmp_path / names[0]).exists()
+    assert clean.size(tmp_path / ".state/S0") == 0
+    assert [kept.size for kept in workspaces.found(tmp_path)] == [0, 0]
+
+
+def test_a_file_that_a_run_replaces_while_a_workspace_is_measured_is_left_out(
+    tmp_path, monkeypatch
+):
+    (tmp_path / ".state/workspaces/a-run").mkdir(parents=True)
+    (tmp_path / ".state/workspaces/a-run/there").write_bytes(b"x" * 20)
+
+    def walk(folder):
+        return [(str(folder), [], ["gone", "there"])]
+
+    monkeypatch.setattr(os, "walk", walk)
+    assert [kept.size for kept in workspaces.found(tmp_path)] == [20]
+
+
 def test_clean_frees_what_dvc_could_not_use(tmp_path):
     there = [tmp_path / "dvc.lock", tmp_path / ".dvc/cache/files/md5/ab" / ("c" * 30)]
     aside = []

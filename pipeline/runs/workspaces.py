@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -232,7 +232,10 @@ def save(root: Path, made: Workspace, stages: list[str]) -> None:
 def found(root: Path) -> list[Kept]:
     """Return the workspaces of a project, the oldest first."""
     folders = [p for p in (home(root) / FOLDER).glob("*/") if not p.is_symlink()]
-    kept = [Kept(p.name, time.time() - p.stat().st_mtime, _size(p), _is_held(p)) for p in folders]
+    kept = []
+    for p in folders:
+        with suppress(FileNotFoundError):  # its run has ended well, and removed it
+            kept.append(Kept(p.name, time.time() - p.stat().st_mtime, _size(p), _is_held(p)))
     return sorted(kept, key=lambda one: -one.age)
 
 
@@ -266,8 +269,12 @@ def _is_held(folder: Path) -> bool:
 
 def _size(folder: Path) -> int:
     """Return the bytes of a workspace that nothing else has: DVC's cache may have its files too."""
-    stats = (Path(p, f).lstat() for p, _, names in os.walk(folder) for f in names)
-    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
+    size = 0
+    for file in (Path(p, f) for p, _, names in os.walk(folder) for f in names):
+        with suppress(FileNotFoundError):  # the run that is in it has replaced it
+            stat = file.lstat()
+            size += stat.st_size if stat.st_nlink == 1 else 0
+    return size
 
 
 def _git(folder: Path, *arguments: str) -> str:
