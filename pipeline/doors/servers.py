@@ -19,6 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
+    PREFECT_API_DATABASE_CONNECTION_URL,
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
@@ -46,6 +47,7 @@ def configured() -> str | None:
 
 REST = ExitStack()  # of this process's life
 GONE = Event()  # the server went away, and Prefect's threads have things to tell it
+DATABASE = tuple(f"PREFECT_{of}_DATABASE_CONNECTION_URL" for of in ("SERVER", "API"))  # old: API
 GLANCE = 5  # seconds that a server has when it is only asked whether it is still there
 
 
@@ -186,10 +188,17 @@ def _no_start(said: Connection) -> str:
     """Say why our own server did not start."""
     lines = said.recv().splitlines() if said.poll() else ["it was ended from outside"]
     told = [line for line in lines if re.match(r"[\w.]+: ", line)] or lines  # of a traceback
+    why = f"Prefect's own server did not start ({told[-1][:200]}); its database is "
+    address, file = PREFECT_API_DATABASE_CONNECTION_URL.value(), PREFECT_HOME.value() / "prefect.db"
+    if not address.endswith(f":///{file}"):
+        named = next(filter(os.environ.get, DATABASE), "the Prefect profile's connection URL")
+        return (
+            f"{why}{hidden(address)}, which {named} gives it: see that it is there and takes that "
+            "user, or unset it to have a file"
+        )
     return (
-        f"Prefect's own server did not start ({told[-1][:200]}); its database is "
-        f"{PREFECT_HOME.value()}/prefect.db: make room and the right to write there, or move it "
-        "away and a new one is made; PREFECT_HOME names another folder"
+        f"{why}{file}: make room and the right to write there, or move it away and a new one is "
+        "made; PREFECT_HOME names another folder"
     )
 
 

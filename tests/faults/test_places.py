@@ -295,6 +295,17 @@ def test_our_own_server_that_cannot_start_says_why(tmp_path):
     assert "ERROR" not in done.stderr, "the server itself says nothing"
 
 
+def test_a_database_that_the_user_gave_our_own_server_is_named_by_its_variable(tmp_path):
+    name = "PREFECT_API_DATABASE_CONNECTION_URL"
+    kept = {n: value for n, value in os.environ.items() if not n.startswith("PREFECT_")}
+    kept |= {"PREFECT_HOME": str(tmp_path), name: "postgresql+asyncpg://me:hush@127.0.0.1:9/own"}
+    command = [sys.executable, "-c", START]
+    done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=120)
+    [*_, last] = done.stderr.splitlines()
+    assert f"postgresql+asyncpg://***@127.0.0.1:9/own, which {name} gives it" in last
+    assert "prefect.db" not in last and "hush" not in last
+
+
 def test_our_own_server_is_where_we_look_whatever_is_set_for_another(tmp_path):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     kept |= {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_API_BASE_PATH": "/v2/api"}
