@@ -46,7 +46,7 @@ def remember(root: Path, run: str, state: State | None = None) -> None:
         LOCKS[file] = FileLock(file.with_suffix(".lock"), thread_local=False)
         LOCKS[file].acquire()
     known = state and {"type": state.type.value, "name": state.name, "message": state.message}
-    files.write_json(file, {"state": known})
+    files.write_json(file, {"state": known, "file": str(file)})
 
 
 def ended(root: Path, state: State) -> State:
@@ -81,15 +81,21 @@ def last_state(run: Callable[[], State], gone: Callable[[], None]) -> State:
 
 
 def settle(root: Path) -> None:
-    """Set the last state of runs whose processes are gone, unless Prefect has it."""
-    folder = root / STATE / "prefect"
+    """Set the last state of runs whose processes are gone, unless Prefect has it.
+
+    Not of those whose words came here in a copy of the project: they are the first one's.
+    """
+    folder = (root / STATE / "prefect").resolve()
     if not any(folder.glob("*.json")):
         return
     with FileLock(folder / "lock"), ExitStack() as held:  # another command may settle them now
         left = [file for file in sorted(folder.glob("*.json")) if _is_left(file, held)]
         client = held.enter_context(get_client(sync_client=True)) if left else None
         for file in left:
-            _settle(client, UUID(file.stem), files.read_json(file)["state"])
+            kept = files.read_json(file)
+            there = Path(kept.get("file", file))
+            if there == file or not there.exists():  # it may be of before the project was moved
+                _settle(client, UUID(file.stem), kept["state"])
             file.unlink()
             file.with_suffix(".lock").unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -247,6 +248,25 @@ def test_a_run_whose_process_is_gone_is_settled_unless_it_is_run_again(now, then
     flowruns._settle(client, run, None)
     told = [call.args[1].type.value for call in client.set_flow_run_state.call_args_list]
     assert told == ([then] if then else [])
+
+
+@pytest.mark.parametrize(("move", "settled"), [(shutil.copytree, 0), (shutil.move, 1)])
+def test_a_run_of_a_project_that_was_copied_is_not_settled_by_the_copy(
+    tmp_path, monkeypatch, move, settled
+):
+    """Its lock tells in the first whether it goes on; in the copy nobody has that."""
+    run, told = "6f2d4a57-6a0e-4f3f-9d0c-0f6d5f6a0a01", Mock()
+    monkeypatch.setattr(flowruns, "_settle", told)
+    monkeypatch.setattr(flowruns, "get_client", lambda **_: nullcontext())
+    monkeypatch.setattr(flowruns, "LOCKS", {})
+    flowruns.remember(tmp_path / "first", run)
+    move(tmp_path / "first", tmp_path / "second")
+    if settled:  # who moves it ends it first
+        [lock] = flowruns.LOCKS.values()
+        lock.release()
+    flowruns.settle(tmp_path / "second")
+    assert told.call_count == settled
+    assert not list((tmp_path / "second/.state/prefect").glob("*.json"))
 
 
 SERVING = """
