@@ -12,7 +12,7 @@ import os
 import shutil
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import scalenet
 from scalenet.config.defaults import DEFAULTS
@@ -181,13 +181,27 @@ def prefect_is_configured() -> bool:
     seconds."""
     if os.environ.get("PREFECT_API_URL"):
         return True
-    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or _prefect_home() / "profiles.toml")
-    if not profiles.exists():
-        return False
-    content = tomllib.loads(profiles.read_text(encoding="utf-8"))
+    content = prefect_profiles()
     active = os.environ.get("PREFECT_PROFILE") or content.get("active", "")
     return "PREFECT_API_URL" in content.get("profiles", {}).get(active, {})
 
 
+def prefect_profiles() -> dict[str, Any]:
+    """Return what Prefect's file of profiles holds; ``ValueError`` names one that is none."""
+    try:
+        file = Path(os.environ.get("PREFECT_PROFILES_PATH") or _prefect_home() / "profiles.toml")
+    except RuntimeError:  # this user has no home at all
+        return {}
+    if not file.exists():
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{file}: Prefect's profiles cannot be read ({error}); mend them there, or move the "
+            "file away to do without"
+        ) from error
+
+
 def _prefect_home() -> Path:
-    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()

@@ -32,7 +32,7 @@ from prefect.settings import (
 
 from scalenet.config.away import Unavailable
 from scalenet.config.interrupts import kept_from_children
-from scalenet.pipeline import environment
+from scalenet.pipeline import environment, project
 from scalenet.pipeline.address import ENCODE, hidden
 from scalenet.pipeline.runs import children
 
@@ -42,6 +42,7 @@ PATIENCE = 30  # seconds that a configured server has for its first answer: it m
 def configured() -> str | None:
     """Return the Prefect server that the user configured, by environment or profile; None for
     our own."""
+    project.prefect_profiles()  # Prefect does not name the file that it cannot read
     return get_current_settings().api.url
 
 

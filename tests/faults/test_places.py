@@ -21,6 +21,7 @@ from scalenet.config import params
 from scalenet.config.away import Unavailable
 from scalenet.data import intake, readers
 from scalenet.pipeline import cli, make_prefect_home, project
+from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Graph
 from scalenet.records import files
@@ -312,6 +313,27 @@ def test_our_own_server_is_where_we_look_whatever_is_set_for_another(tmp_path):
     command = [sys.executable, "-c", START]
     done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stdout, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("asked", [project.prefect_is_configured, servers.configured])
+def test_prefects_profiles_that_cannot_be_read_are_named(tmp_path, monkeypatch, asked):
+    """Prefect says of them: Invalid value (at end of document)."""
+    (tmp_path / "profiles.toml").write_text("active = [")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.delenv("PREFECT_PROFILES_PATH", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/profiles.toml: Prefect's .*; mend them"):
+        asked()
+
+
+def test_who_has_no_home_has_no_profiles_of_prefects(monkeypatch):
+    def nowhere(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILES_PATH", "PREFECT_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    assert not project.prefect_is_configured()
 
 
 @pytest.mark.parametrize("name", ["HOME", "PREFECT_HOME"])
