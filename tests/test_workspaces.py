@@ -88,6 +88,28 @@ def test_a_copy_has_the_revision_and_shares_what_the_project_keeps(mine, monkeyp
     assert not found(mine) and not list((mine / workspaces.FOLDER).iterdir())
 
 
+@pytest.mark.parametrize("known", [{"user.name": "me", "user.email": "me@localhost"}, {}])
+def test_a_result_is_saved_though_git_knows_no_name_outside_of_the_project(
+    mine, tmp_path, monkeypatch, known
+):
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.delenv(f"GIT_{who}_NAME")
+        monkeypatch.delenv(f"GIT_{who}_EMAIL")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
+    for key, value in known.items():
+        git(mine, "config", key, value)
+    with workspace(mine, "HEAD", "run") as made:
+        monkeypatch.chdir(made.root)
+        settings.apply(made.root, None, {"search.seed": 9})
+        Graph(made.root).commit("code")
+        save(mine, made, ["code"])
+    saved = f"refs/exps/{made.commit[:2]}/{made.commit[2:]}/{made.name}"
+    said = git(mine, "log", "-1", "--format=%an %ae", saved).strip()
+    assert said == (" ".join(known.values()) or "scalenet scalenet@localhost")
+
+
 @pytest.mark.parametrize("disk", ["scratch/mine", "scratch/.state"])
 def test_a_state_on_another_disk_is_the_projects_own(mine, disk, monkeypatch):
     """Projects whose states lie side by side there would share a database, and scheduled runs

@@ -23,6 +23,7 @@ from dvc.config import Config
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from filelock import FileLock, Timeout
+from scmrepo.exceptions import SCMError
 
 from scalenet.config.params import Params
 from scalenet.pipeline import STATE, home
@@ -34,6 +35,7 @@ NO_GIT = (
     "`git init`, `dvc config core.no_scm false`, `git add .` and `git commit`, or `scalenet run` "
     "here"
 )
+NOBODY = {"user.name": "scalenet", "user.email": "scalenet@localhost"}  # as the image has it
 SHORT = 7  # digits of a commit in a name
 LINKS = ["reflink", "hardlink", "symlink", "copy"]  # of DVC's files: nothing is copied if it can
 
@@ -83,9 +85,18 @@ def workspace(root: Path, revision: str, run: str) -> Iterator[Workspace]:
         clone = _within(folder, top)
         _git(there, "clone", "--quiet", "--shared", "--no-checkout", str(top), str(clone))
         _git(clone, "checkout", "--quiet", "--detach", commit)
+        _sign(there, clone)
         made = Workspace(name, _within(folder, there), clone, folder, commit)
         _share(there, made, shared)
         yield made
+
+
+def _sign(there: Path, clone: Path) -> None:
+    """Have what a clone commits be by whom the project's repository says, or by nobody: DVC saves
+    no experiment without a name, and a worker's user may have none."""
+    for key, nobody in NOBODY.items():
+        who = _git(there, "config", "--default", nobody, "--get", key)
+        _git(clone, "config", key, who or nobody)
 
 
 def root_in(root: Path, name: str) -> Path:
@@ -218,7 +229,7 @@ def save(root: Path, made: Workspace, stages: list[str]) -> None:
     with Repo(str(made.root)) as repo:
         try:
             repo.experiments.save(targets=stages, name=made.name, force=True)
-        except DvcException as error:
+        except (DvcException, SCMError) as error:
             raise ValueError(
                 f"{made.name}: DVC cannot save it as an experiment: {error}"
             ) from error
