@@ -148,6 +148,33 @@ def test_paths_may_start_at_the_source_too(flat):
     assert levels(find(path)) == EXPECTED
 
 
+@pytest.mark.parametrize("suffix", [".png", ""])
+def test_files_may_be_named_without_their_folder(flat, suffix):
+    path, rows = flat
+    rows = [(Path(p).stem + suffix, c) for p, c in rows]
+    (path / "labels.csv").write_text(text(rows))
+    assert levels(find(path)) == EXPECTED
+    unpacked(path, {"more/img3.png": picture(3)})  # now img3 is two
+    with pytest.raises(ValueError, match=r"1 in the table, but not in the source \(img3"):
+        find(path)
+    unpacked(path, {"img4.png": picture(4)})  # paths as they are written lead to an image: no guess
+    with pytest.raises(ValueError, match="19 in the table, but not in the source"):
+        find(path)
+
+
+def test_paths_that_all_lead_nowhere_are_shown_beside_those_of_the_images(flat):
+    path, rows = flat
+    (path / "labels.csv").write_text(text([(f"https://x.org/{p}", c) for p, c in rows]))
+    with pytest.raises(
+        ValueError, match=r"all 20 paths of 'file' are in the table, but"
+    ) as refused:
+        find(path)
+    assert "such as https://x.org/images/img0.png, " in str(refused.value)
+    assert "those of its images such as images/img0.png, " in str(refused.value)
+    with pytest.raises(ValueError, match=r"all 2 paths of 'species' .* such as a, b, and"):
+        find(path, path="species", label="file")
+
+
 @pytest.mark.parametrize("kind", ["a.tar", "a.tar.gz", "a.zip"])
 def test_a_table_and_its_images_may_be_in_an_archive(flat, kind, tmp_path):
     path, rows = flat

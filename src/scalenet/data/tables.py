@@ -28,18 +28,32 @@ DISAGREE = "listed twice, with two labels, splits or groups"
 def by_table(params: Data, files: Files, table: ImageTable) -> Source:
     """Take the images that a table in the source names, with its classes, splits and groups.
 
-    Paths start at the table's folder, or at the source. Rows that cannot be used count as skipped,
-    images that are in no row are ignored.
+    Paths start at the table's folder, or at the source; where no row is found so, files' names
+    alone are looked for. Rows that cannot be used count as skipped, images that are in no row are
+    ignored.
     """
     name = _place(files, table.file)
     [(_, content)] = files.read({name})
     if isinstance(content, OSError):
         raise ValueError(f"data.table.file: {files.origin / name} cannot be read ({content})")
     rows, others = matched(files, posixpath.dirname(name), rows_of(content, table))
+    if not rows and others and set(others.values()) <= {ABSENT, OUTSIDE}:
+        raise _elsewhere(files, table, others)
     unlisted = {n: UNLISTED for n in files.names if n not in rows and n not in others}
     ignored = {n: why for n, why in files.others.items() if n not in others and why in IGNORED}
     return source_of(
         params, files, as_rows(rows, table), ordered(rows), ignored | unlisted | others
+    )
+
+
+def _elsewhere(files: Files, table: ImageTable, others: dict[str, str]) -> ValueError:
+    """Return what to say where no row names an image of the source."""
+    there = f"those of its images such as {few(files.names, 2)}" if files.names else "it has none"
+    return ValueError(
+        f"data.table.path: all {len(others):,} paths of {table.path!r} are in the table, but not "
+        f"in the source {files.origin}: they are such as {few(others, 2)}, and {there}; write them "
+        "from the source's or the table's folder on (a file's name alone will do where no two "
+        "images share one), or name another column"
     )
 
 
@@ -50,10 +64,10 @@ def matched(
     files: Files, base: str, rows: Iterable[Row | None]
 ) -> tuple[dict[str, Row], dict[str, str]]:
     """Return the row of each image, and why other rows, by image or number, cannot be used."""
-    known = {shown(name): name for name in files.names}
-    for stem, names in _stems(known).items():
-        if len(names) == 1:
-            known.setdefault(stem, names[0])
+    rows, places = list(rows), [(shown(name), name) for name in files.names]
+    known = _known(places)
+    if not any(row and row.path and _image(files, known, base, row.path)[0] for row in rows):
+        known = _known([(posixpath.basename(place), name) for place, name in places])
     found: dict[str, Row] = {}
     others: dict[str, str] = {}
     for number, row in enumerate(rows, 2):  # the first line names the columns
@@ -70,12 +84,14 @@ def matched(
     return {name: row for name, row in found.items() if name not in others}, others
 
 
-def _stems(known: dict[str, str]) -> dict[str, list[str]]:
-    """Return the images that a path without a suffix may mean."""
-    stems: dict[str, list[str]] = {}
-    for place, name in known.items():
-        stems.setdefault(posixpath.splitext(place)[0], []).append(name)
-    return stems
+def _known(places: list[tuple[str, str]]) -> dict[str, str]:
+    """Return the image that each place means, with its suffix or without: one alone has it."""
+    whole: dict[str, set[str]] = {}
+    stems: dict[str, set[str]] = {}
+    for place, name in places:
+        whole.setdefault(place, set()).add(name)
+        stems.setdefault(posixpath.splitext(place)[0], set()).add(name)
+    return {place: min(names) for place, names in (stems | whole).items() if len(names) == 1}
 
 
 def _image(files: Files, known: dict[str, str], base: str, path: str) -> tuple[str | None, str]:
