@@ -234,6 +234,16 @@ def test_nor_is_a_seed_advised_where_none_helps():
         made([1] * 90)
 
 
+def test_where_images_are_copies_or_of_few_groups_others_are_asked_for():
+    """More images of a class's one group, or the same ones again, would help nobody."""
+    equal = "as 90 images are copies of 1, which stay together: add other images, or"
+    with pytest.raises(ValueError, match=equal):
+        made([45, 45], contents=np.zeros(90, int))
+    groups = np.array([f"patient {i // 30}" for i in range(90)])
+    with pytest.raises(ValueError, match=r"of 3 groups, each .*: add images of other groups"):
+        made([30, 30, 30], groups=groups)
+
+
 def test_a_class_may_be_in_train_alone_but_a_split_may_not_be_empty():
     done, _ = made([1, 200], seed=0)
     there = [name for name, part in done.splits.items() if 0 in part["labels"]]

@@ -197,7 +197,25 @@ def _remedy(params: Data, source: Source, facts: Facts, lost: bool) -> str:
     unread = f"replace those that cannot be read ({few(source.faults)}), " if source.faults else ""
     limited = "raise data.per_class, " if params.per_class else ""
     fractions = "lower the fractions, or take the classes out" if lost else "or raise its fraction"
-    return f"none of {len(others)} other seeds helps: {unread}{limited}add images, {fractions}"
+    few_units, wanted = _units(source, facts)
+    return (
+        f"none of {len(others)} other seeds helps{few_units}: {unread}{limited}add {wanted}, "
+        f"{fractions}"
+    )
+
+
+def _units(source: Source, facts: Facts) -> tuple[str, str]:
+    """Say that images are mostly copies or of few groups, if they are, and what to add."""
+    free = (facts.lengths > 0) & np.isin(source.given, ("", "train"))
+    grouped = source.groups is not None
+    units = numbered(source.groups[free]) if grouped else facts.contents[free]
+    images, count = int(free.sum()), len(np.unique(units))
+    if 2 * count > images:
+        return "", "images"
+    if grouped:
+        said = f", as {images:,} images are of {count:,} groups, each of which stays together"
+        return said, "images of other groups"
+    return f", as {images:,} images are copies of {count:,}, which stay together", "other images"
 
 
 def moments(sums: np.ndarray, area: int) -> tuple[list[float], list[float]]:
