@@ -51,9 +51,13 @@ KINDS = {  # images, classes, shorter side px, channels, given splits
 }
 
 
+def _even(images: int, classes: int) -> list[int]:
+    return np.bincount(np.arange(images) % classes).tolist()
+
+
 def seen(kind: str, **changes) -> Seen:
     images, classes, side, channels, given = KINDS[kind]
-    counts = np.bincount(np.arange(images) % classes).tolist()
+    counts, given = _even(images, classes), {k: _even(n, classes) for k, n in given.items()}
     sample = np.zeros((8, channels, min(side, 96), min(side, 96)), np.uint8)
     names = [f"c{i:03d}" for i in range(classes)]
     sides, labels = np.full(50, side), np.arange(8) % classes
@@ -205,6 +209,28 @@ def test_fractions_are_lowered_for_rare_classes_and_hopeless_ones_are_refused():
     with pytest.raises(ValueError, match=r"300 of 300 classes have fewer than 5 .*up to 5"):
         splits(2)
     assert splits(5).every >= 0.95, "the advice helps"
+
+
+def test_classes_that_are_rare_in_train_alone_are_seen_as_rare():
+    """A long tail to train on and a test with as many of each, as ImageNet-LT and others have."""
+
+    def looked_at(tail: int) -> Seen:
+        names, counts = [f"c{i:03d}" for i in range(300)], [700] * 4 + [50 + tail] * 296
+        given = {"test": [0, *[50] * 299]}
+        return seen("many classes", classes=names, counts=counts, given=given)
+
+    long = looked_at(3)
+    assert long.free == [700, *[650] * 3, *[3] * 296]
+    shares = Designer(long, "images", Wish("mine", 30)).shares
+    assert shares.select == 0.06 and shares.every < 0.95, "the least, and not sure"
+    said = [*plan._scarce(long, 0.94), *plan._drawn(long, shares)]
+    assert said[0].startswith(
+        "296 of 300 classes (c004, c005, c006 and 293 more) have from about 3"
+    )
+    assert said[1].startswith("some class may have no image in train by chance")
+    assert said[2] == "1 of 300 classes will have no image in test: nothing will be known of them"
+    with pytest.raises(ValueError, match="have fewer than 4 images to draw from"):
+        Designer(looked_at(1), "images", Wish("mine", 30)).first()
 
 
 def test_too_few_images_are_refused_with_how_many_are_enough():

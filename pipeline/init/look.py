@@ -34,7 +34,7 @@ MOST_SKIPPED = 0.01  # of the files, if no other share is given: one that is bro
 class Seen:
     """What a source holds.
 
-    ``counts`` are the images of each class, ``given`` those of the splits that it comes with,
+    ``counts`` are the images of each class, ``given`` those of each split that it comes with,
     ``sides`` (n) the shorter sides of a sample in px, ``sample`` uint8 (m, C, H, W) some images
     with their ``labels`` (m), and ``decode`` the seconds that reading one image takes,
     where all cores decode.
@@ -46,7 +46,7 @@ class Seen:
 
     classes: list[str]
     counts: list[int]
-    given: dict[str, int]
+    given: dict[str, list[int]]
     sides: np.ndarray
     sample: np.ndarray
     labels: np.ndarray
@@ -78,9 +78,10 @@ class Seen:
 
     @property
     def free(self) -> list[int]:
-        """About how many images of each class are in no select or test of the source's own."""
-        share = 1 - sum(self.given.values()) / self.images
-        return [max(1, round(count * share)) for count in self.counts]
+        """How many images of each class are in no select or test of the source's own."""
+        return [
+            count - sum(own) for count, *own in zip(self.counts, *self.given.values(), strict=True)
+        ]
 
     def splits(self, select: float, test: float, per_class: int | None = None) -> dict[str, int]:
         """Return about how many images each split will hold.
@@ -90,7 +91,7 @@ class Seen:
         """
         free = sum(min(count, per_class or count) for count in self.free)
         drawn = {"select": round(free * select), "test": round(free * test)}
-        sizes = {name: self.given.get(name, count) for name, count in drawn.items()}
+        sizes = drawn | {name: sum(own) for name, own in self.given.items()}
         taken = sum(count for name, count in drawn.items() if name not in self.given)
         return {"train": free - taken, **sizes}
 
@@ -182,9 +183,12 @@ def _seen(
     shown: Sequence[int],
     decode: float,
 ) -> Seen:
-    names, counts = np.unique(found.given, return_counts=True)
-    given = {n: c for n, c in zip(names.tolist(), counts.tolist(), strict=True) if n in DRAWN}
-    if sum(given.values()) == len(found.labels):
+    given = {
+        name: np.bincount(found.labels[found.given == name], minlength=len(found.classes)).tolist()
+        for name in DRAWN
+        if (found.given == name).any()
+    }
+    if sum(map(sum, given.values())) == len(found.labels):
         raise ValueError(
             f"data.source: all {len(found.labels)} images are in {' and '.join(given)} as the "
             "source has it, so none is left to train on; give the source with its train split too"

@@ -17,7 +17,6 @@ from scalenet.pipeline.init.design import Design, Wish, slowed
 from scalenet.pipeline.init.estimate import Rates
 from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.shares import SAFE, Shares
-from scalenet.records.written import counted
 from scalenet.space.measure import measure
 from scalenet.space.network import Task
 from scalenet.space.scaling import all_strategies
@@ -100,16 +99,25 @@ def warnings(seen: Seen, minutes: float, design: Design, rates: Rates) -> Iterat
                 f"+-{wide:.0f} points, which may not tell members apart"
             )
     yield from _drawn(seen, design.shares)
-    if min(seen.counts) * counts["train"] / seen.images < SCARCE:
-        name = seen.classes[int(np.argmin(seen.counts))]
-        has = counted(min(seen.counts), "image")
-        yield f"class {name} has {has} in all; a few more would help it most"
+    yield from _scarce(seen, counts["train"] / sum(seen.free))
     if max(seen.counts) > UNEVEN * min(seen.counts):
         yield "classes are uneven: top-1 accuracy is mostly that of the large ones"
     if params.baselines.pretrained:
         yield f"transfer from {params.baselines.pretrained.model} comes on top: it was not timed"
     if slowed(rates):
         yield f"the minutes are those of now{slowed(rates)}"
+
+
+def _scarce(seen: Seen, share: float) -> Iterator[str]:
+    """Yield which classes have few images to train on, about a ``share`` of those to draw from."""
+    each = {n: count * share for n, count in zip(seen.classes, seen.free, strict=True)}
+    scarce = sorted((name for name in each if each[name] < SCARCE), key=each.__getitem__)
+    if scarce:
+        which = f"class {names.few(scarce)} has"
+        if len(scarce) > 1:
+            which = f"{len(scarce):,} of {len(each):,} classes ({names.few(scarce, 3)}) have"
+        least = f"{'' if len(scarce) == 1 else 'from '}about {each[scarce[0]]:.0f} images"
+        yield f"{which} {least} to train on; a few more would help most"
 
 
 def _source(seen: Seen, minutes: float) -> Iterator[str]:
@@ -136,9 +144,10 @@ def _drawn(seen: Seen, shares: Shares) -> Iterator[str]:
             f"some class may have no image in train by chance (in {1 - shares.every:.0%} of draws):"
             " `scalenet run` then names a data.seed that leaves every class some"
         )
+    about = "" if shares.exact or "test" in seen.given else "about "
     if shares.untested >= 1:
         yield (
-            f"about {shares.untested:,.0f} of {len(seen.classes):,} classes will have no image in "
+            f"{about}{shares.untested:,.0f} of {len(seen.classes):,} classes will have no image in "
             "test: nothing will be known of them"
         )
     if shares.groups and shares.groups["test"] < MANY:

@@ -58,7 +58,7 @@ def shares(seen: Seen, frame: Frame) -> Shares:
     found = _alone(seen, most) if seen.grouped is None else _together(seen, seen.grouped, most)
     if found.sure >= LEAST:
         return found
-    free = seen.images - sum(seen.given.values())
+    free = sum(seen.free)
     taken = found.select * ("select" not in seen.given) + found.test * ("test" not in seen.given)
     enough = next(n for n in count(free + 1) if surely(seen, math.floor(n * (1 - taken))) >= LEAST)
     raise ValueError(
@@ -108,7 +108,7 @@ def _alone(seen: Seen, most: int | None) -> Shares:
         exact=False,
         sure=surely(seen, counts["train"]),
         every=every,
-        untested=0 if "test" in seen.given else sum((1 - test) ** n for n in sizes),
+        untested=_untested(seen, sizes, test),
         groups={},
     )
 
@@ -134,6 +134,13 @@ def _every(seen: Seen, sizes: list[int], select: float, test: float) -> float:
     """Return the chance that train has every class, of so many images each."""
     taken = select * ("select" not in seen.given) + test * ("test" not in seen.given)
     return math.prod(1 - taken**n for n in sizes)
+
+
+def _untested(seen: Seen, sizes: list[int], test: float) -> float:
+    """Return how many classes test lacks: as the source has it, or about, of so many images."""
+    if "test" in seen.given:
+        return seen.given["test"].count(0)
+    return sum((1 - test) ** n for n in sizes)
 
 
 def _too_rare(seen: Seen, sizes: list[int], select: float, test: float) -> ValueError:
@@ -170,7 +177,7 @@ def _together(seen: Seen, source: Source, most: int | None) -> Shares:
         lowered=False,
         per_class=most,
         seed=seed,
-        counts=counts | seen.given,
+        counts=counts | {name: sum(own) for name, own in seen.given.items()},
         exact=most is None and (source.groups != "").all(),
         sure=surely(seen, counts["train"], alone),
         every=1,
