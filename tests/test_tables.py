@@ -90,6 +90,21 @@ def test_numeric_labels_are_in_the_order_of_numbers(flat):
     assert find(path).classes == [str(i) for i in range(12)]
 
 
+@pytest.mark.parametrize("word", ["NaN", "nan", "NA", "null"])
+def test_a_number_that_is_missing_is_no_class(flat, word):
+    path, rows = flat
+    (path / "labels.csv").write_text(text([(p, "12"[i % 2]) for i, (p, _) in enumerate(rows)]))
+    assert find(path).classes == ["1", "2"]
+    numbers = [(p, word if i == 5 else "12"[i % 2]) for i, (p, _) in enumerate(rows)]
+    (path / "labels.csv").write_text(text(numbers))
+    source = readers.find(data(source="a", table=table(), most_skipped=0.1), path.parent)
+    assert source.classes == ["1", "2"]
+    assert list(source.skipped.values()) == ["a row without a label"]
+    words = [(p, word if i == 5 else "ab"[i % 2]) for i, (p, _) in enumerate(rows)]
+    (path / "labels.csv").write_text(text(words))
+    assert set(find(path).classes) == {"a", "b", word}, "among words it may be one"
+
+
 def test_two_labels_of_one_number_have_one_order(flat):
     """It was that of Python's hashes, which differ from run to run."""
     path, rows = flat

@@ -22,6 +22,7 @@ NO_PATH = "a row without a path"
 RAGGED = "a row with more or fewer cells than there are columns"
 ABSENT = "in the table, but not in the source"
 OUTSIDE = "outside of the source, where DVC does not look"
+MISSING = {"nan", "na", "null", "none"}  # what programs write for a number that is not there
 DISAGREE = "listed twice, with two labels, splits or groups"
 
 
@@ -140,7 +141,27 @@ def rows_of(content: bytes, table: ImageTable) -> list[Row | None]:
     check_columns(head, table)
     wanted = (table.path, table.label, table.split, table.group)
     places = [None if name is None else head.index(name) for name in wanted]
-    return [_row(line, places, len(head)) for line in lines[1:] if any(line)]
+    return _labelled([_row(line, places, len(head)) for line in lines[1:] if any(line)])
+
+
+def _labelled(rows: list[Row | None]) -> list[Row | None]:
+    """Return rows without labels that say that there is none: NaN and the like among numbers.
+
+    Among words they stay: NA may be a class.
+    """
+    words = {row.label for row in rows if row and row.label}
+    missing = {word for word in words if word.lower() in MISSING}
+    if not missing or missing == words or not all(map(_is_number, words - missing)):
+        return rows
+    return [row._replace(label="") if row and row.label in missing else row for row in rows]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _row(line: list[str], places: list[int | None], count: int) -> Row | None:
