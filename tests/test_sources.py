@@ -105,6 +105,15 @@ def test_links_to_images_and_to_the_source_are_followed(tmp_path):
         decoded(source, np.arange(len(source.labels)))
 
 
+@pytest.mark.parametrize("names", [["all.tar"], ["train.zip", "test.zip"], ["a/1.zip", "b/2.zip"]])
+def test_archives_inside_of_a_source_without_images_are_named(tmp_path, names):
+    path = unpacked(tmp_path / "a", dict.fromkeys([*names, "sample_submission.csv"], b""))
+    with pytest.raises(ValueError, match=r"has no images but archives .*unpack them") as refused:
+        find(path)
+    assert names[0] in str(refused.value)
+    assert (f"give {path}/all.tar, or" in str(refused.value)) == (len(names) == 1)
+
+
 def test_a_linked_folder_in_an_archive_is_refused(tmp_path):
     path = tarball(tmp_path / "a.tar", images("ant", "bee"))
     with tarfile.open(path, "a") as archive:

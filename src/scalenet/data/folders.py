@@ -10,6 +10,8 @@ from scalenet.data.listing import IGNORED, LOOSE, Files
 from scalenet.data.names import few, shown
 from scalenet.data.source import OWN_SPLITS, Source, split_words, val_is_test
 
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar")
+
 
 def labelled(params: Data, files: Files) -> Source:
     """Take classes, and splits where the files come with their own, from the folders' names.
@@ -22,6 +24,8 @@ def labelled(params: Data, files: Files) -> Source:
     below = {path[top:] for path in paths.values() if len(path) > top + 1}
     _refuse_unsorted(files.origin, below)
     _refuse_nearly_splits(files.origin, below)
+    if not paths:
+        _refuse_packed(files)
     splits = _given_splits(files.origin, below)
     if not splits:
         _refuse_inner_splits(files.origin, below)
@@ -36,6 +40,19 @@ def labelled(params: Data, files: Files) -> Source:
     given = [splits.get(path[top], "") for path in kept.values()]
     rows = Rows(list(kept), [path[level] for path in kept.values()], given)
     return source_of(params, files, rows, classes, others, depth=level + 1)
+
+
+def _refuse_packed(files: Files) -> None:
+    """Refuse a source whose images are inside of archives, as those of competitions often are."""
+    packed = [name for name in files.others if name.lower().endswith(ARCHIVES)]
+    if packed:
+        single = len(packed) == 1 and files.origin.is_dir()
+        alone = f"give {files.origin / packed[0]}, or " if single else ""
+        raise ValueError(
+            f"data.source: {files.origin} has no images but archives ({few(packed)}), and what is "
+            f"inside of these is not looked at; {alone}unpack them, each into a folder of its own, "
+            "and give the folder of these"
+        )
 
 
 def _flat(origin: Path, count: int) -> ValueError:
