@@ -412,11 +412,24 @@ def test_a_good_family_is_not_warned_of():
 
 
 def test_a_member_below_a_baseline_is_told_with_the_noise():
-    [said] = judged([(40, 40)])
+    [_, said] = judged([(40, 40)])
     assert "S0 is worse than a baseline on test: 40.0 %, and 50.0 % by an SVM" in said
     assert "-10.0 points, 95% interval -17.4 to -5.5, McNemar p 0.00098: beyond noise" in said
-    [said] = judged([(49, 49)])
+    [guessing, said] = judged([(49, 49)])
+    assert guessing.startswith("S0 is not told apart from guessing on test: 49.0 %, and 50.0 % by")
     assert said.endswith("within noise")
+
+
+def test_a_member_that_is_above_every_baseline_by_luck_alone_is_told_to_guess():
+    """As of labels that were shuffled: nothing is above it, and it has learnt nothing."""
+    [said] = judged([(54, 54)])
+    assert said.startswith("S0 is not told apart from guessing on test: 54.0 %, and 50.0 % by call")
+    labels = np.repeat([0, 1], [900, 100])  # all of the small class are found: no guesses
+    found = answers(labels, np.where(np.arange(1000) < 100, 1, labels))
+    shuffled = answers(labels, np.where(np.arange(1000) % 100 < 5, 1, 0))
+    for test, count in ((found, 0), (shuffled, 1)):
+        one = {"S0": {"select": right(90), "test": test}}
+        assert len(verdict.warnings([member_of("S0", 1, one["S0"])], [], [], None, one)) == count
 
 
 def test_a_member_below_a_smaller_one_on_select_is_dominated():

@@ -12,12 +12,9 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from scipy import special
 
 from scalenet.data import store
-from scalenet.laws import scores
-from scalenet.laws.intervals import worth
-from scalenet.laws.verdict import against
+from scalenet.laws import scores, verdict
 from scalenet.pipeline.models import registry
 from scalenet.records import files, predictions
 from scalenet.records.documents import DataInfo, Trained
@@ -143,25 +140,9 @@ def answer_faults(said: Predictions, confidence: float, split: str) -> Iterator[
     if len(np.unique(said.predicted)) == 1 and len(np.unique(said.labels)) > 1:
         yield f"predicts one and the same class for every image of {split}"
         return
-    often = np.bincount(said.labels).argmax()
-    majority = predictions.answers(said.labels, np.full_like(said.labels, often))
-    above, _ = against(said, majority, confidence)
-    if above.low <= 0 and not _tells_classes_apart(said, confidence):
+    majority = verdict.majority(said)
+    if verdict.guesses(said, confidence):
         yield (
             f"{percent(scores.score(said).accuracy)} of {split} is not above the largest class's "
             f"{percent(scores.score(majority).accuracy)} beyond noise"
         )
-
-
-def _tells_classes_apart(said: Predictions, confidence: float) -> bool:
-    """Tell whether the mean recall of the classes is above chance beyond noise.
-
-    Where one class has most images, a good classifier may be right no more often than one that
-    names it always, whose mean recall is that of chance.
-    """
-    images, recalls = scores.recall(said, int(said.labels.max()) + 1)
-    share = worth(said.right - recalls[said.labels], said.groups, confidence)
-    images, recalls = images[images > 0], recalls[images > 0]
-    shares = (images * recalls + 1) / (images + 2)  # no recall of few images is certain
-    noise = np.sqrt((shares * (1 - shares) / images).sum() / share) / len(images)
-    return bool(recalls.mean() - special.ndtri((1 + confidence) / 2) * noise > 1 / len(images))

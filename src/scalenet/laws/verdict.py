@@ -7,9 +7,12 @@ from itertools import permutations
 from typing import Any
 
 import numpy as np
+from scipy import special
 
+from scalenet.laws import scores
 from scalenet.laws.choice import leader
 from scalenet.laws.intervals import Prediction, mcnemar, paired, worth
+from scalenet.records import predictions
 from scalenet.records.documents import Baseline, Comparison, Trained
 from scalenet.records.predictions import Answers, Predictions
 from scalenet.records.written import percent
@@ -51,7 +54,7 @@ def warnings(
     for trained in members:
         of_it = [c for c in compared if c.member == trained.member.name]
         sentences = (
-            one_class(trained, said),
+            one_class(trained, said) or guessing(trained, said),
             worse(trained, of_it, known),
             dominated(trained, members, said),
         )
@@ -72,6 +75,45 @@ def one_class(trained: Trained, said: Answers) -> str | None:
     if len(np.unique(test.predicted)) > 1 or len(np.unique(test.labels)) == 1:
         return None
     return f"{trained.member.name} predicts one and the same class for every test image"
+
+
+def guessing(trained: Trained, said: Answers) -> str | None:
+    """Say that a member's answers to test may as well be guesses, if they may."""
+    test = said[trained.member.name]["test"]
+    if len(np.unique(test.labels)) == 1 or not guesses(test, trained.confidence):
+        return None
+    often = majority(test).right.mean()
+    return (
+        f"{trained.member.name} is not told apart from guessing on test: "
+        f"{100 * trained.accuracy:.1f} %, and {100 * often:.1f} % by calling every image the same; "
+        "it has learnt too little, test is too small to tell, or labels say nothing of the images"
+    )
+
+
+def majority(said: Predictions) -> Predictions:
+    """Return the answers of who calls every image what most of them are."""
+    often = np.bincount(said.labels).argmax()
+    return predictions.answers(said.labels, np.full_like(said.labels, often))
+
+
+def guesses(said: Predictions, confidence: float) -> bool:
+    """Tell whether answers are no better than naming the largest class, beyond noise."""
+    above, _ = against(said, majority(said), confidence)
+    return above.low <= 0 and not _tells_classes_apart(said, confidence)
+
+
+def _tells_classes_apart(said: Predictions, confidence: float) -> bool:
+    """Tell whether the mean recall of the classes is above chance beyond noise.
+
+    Where one class has most images, a good classifier may be right no more often than one that
+    names it always, whose mean recall is that of chance.
+    """
+    images, recalls = scores.recall(said, int(said.labels.max()) + 1)
+    share = worth(said.right - recalls[said.labels], said.groups, confidence)
+    images, recalls = images[images > 0], recalls[images > 0]
+    shares = (images * recalls + 1) / (images + 2)  # no recall of few images is certain
+    noise = np.sqrt((shares * (1 - shares) / images).sum() / share) / len(images)
+    return bool(recalls.mean() - special.ndtri((1 + confidence) / 2) * noise > 1 / len(images))
 
 
 def worse(
