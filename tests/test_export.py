@@ -85,6 +85,21 @@ def test_a_torch_program_is_the_same_function(member, tmp_path):
     assert done.stdout.strip() in list("0123456789"), done.stderr
 
 
+def test_a_card_shows_classes_of_any_name_as_they_are():
+    names = {
+        "cat": "cat",
+        "<b>x</b>": r"\<b\>x\</b\>",
+        "*": r"\*",
+        "a_b_": r"a\_b\_",
+        "two\nlines": r"two\\nlines",
+        "-rf": r"\-rf",
+        "1. one": r"1\. one",
+        "3.5 V": r"3\.5 V",
+        "écru 火": "écru 火",
+    }
+    assert {name: card.escaped(name) for name in names} == names
+
+
 def test_eight_bits_say_what_they_cost(member, tmp_path):
     whole, small = tmp_path / "s0.onnx", tmp_path / "s0-int8.onnx"
     exports.onnx_model(member, whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from scalenet.export.files import Checked
@@ -31,7 +32,7 @@ def text(member: Exported, path: Path, checked: Checked) -> str:
     """Return the card of an exported file, as Markdown."""
     trained, about, info = member.trained, member.about(), member.info
     use = USE[path.suffix].format(file=path.name, channels=info.channels, size=info.size)
-    classes = "\n".join(f"{i}. {name}" for i, name in enumerate(info.classes))
+    classes = "\n".join(f"{i}. {escaped(name)}" for i, name in enumerate(info.classes))
     counts = ", ".join(f"{count:,} {name}" for name, count in info.counts.items())
     return f"""# {path.name}
 
@@ -65,3 +66,10 @@ does not know, was not measured: it always names one of these.
 
 {classes}
 """
+
+
+def escaped(name: str) -> str:
+    """Return a class's name as Markdown that shows it as it is, on one line."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+    plain = re.sub(r"([\\`*_\[\]<>#|~&])", r"\\\1", line)
+    return re.sub(r"^(\s*\d*)([-+.)])", r"\1\\\2", plain)  # no list within the list
