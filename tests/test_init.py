@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -302,6 +303,14 @@ def test_the_head_is_no_bottleneck_before_many_classes():
 def test_too_few_flops_name_the_range_that_is_in_reach():
     with pytest.raises(ValueError, match=r"out of reach.* 96 px .* to .* FLOPs.*--size"):
         designed("photographs", max_flops=10e3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_least_flops_that_are_named_are_in_reach(kind):
+    with pytest.raises(ValueError, match="out of reach") as refused:
+        designed(kind, max_flops=10)
+    least = re.search(r"may have ([\d,]+) to", str(refused.value))[1]
+    designed(kind, max_flops=int(least.replace(",", "")))
 
 
 def test_too_few_minutes_name_the_least_that_works():

@@ -147,7 +147,8 @@ class Designer:
         if allowed:
             return allowed
         grown = (1 + TOLERANCE) * 2 ** (FEWEST - 1), 2 ** (LARGEST - 1)
-        least, most = self.reach.least * grown[0], self.reach.most * grown[1]
+        least = 1.01 * self.reach.least * grown[0]  # in reach even if it is rounded down to be said
+        most = self.reach.most * grown[1]
         raise ValueError(
             f"{self.wished} is out of reach: with images stored at {self.frame.size} px the "
             f"largest member may have {self.measure.said(least, most)}; raise it, or store smaller "
