@@ -53,7 +53,7 @@ def invented_networks(positions: int = 4) -> Iterator[Row]:
     """Yield rows of every network of three choices a layer; more is better, and costs more."""
     rng = np.random.default_rng(8)
     for layers in product(range(3), repeat=positions):
-        worth = 80 + 2 * np.sum(np.sqrt(layers)) + layers[0] * layers[1]
+        worth = 70 + 2 * np.sum(np.sqrt(layers)) + layers[0] * layers[1]
         row = {"layers": "".join(map(str, layers)), "mmacs": 5 + sum(layers)}
         yield row | {name: worth + 0.1 * rng.standard_normal() for name in ("first", "second")}
 

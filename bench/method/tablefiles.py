@@ -5,13 +5,16 @@ A table is ``NAME.csv``. Its schema is ``NAME.schema.yaml`` beside it, else in `
 kinds:
 
 * ``families``: each row is a member of a family whose members were trained by one recipe.
-* ``networks``: each row is a network of a small space, by its choices, trained once or more often.
+* ``networks``: each row is a network of a small space, by its choices, or one of its trainings.
+
+Cells are separated by commas, semicolons or tabs. A row that lacks FLOPs or every accuracy is left
+out, and said to be; a network that lacks some is worth the mean of the others.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +24,8 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
+from bench.method import tablerows
+from bench.method.tablerows import Column, Measured, Row
 from scalenet.config import yamlfile
 from scalenet.config.explain import explain
 from scalenet.config.numbers import Count, Positive
@@ -29,17 +34,6 @@ from scalenet.laws.accuracy import Point
 
 SCHEMAS = Path(__file__).parent / "schemas"
 Columns = Annotated[tuple[str, ...], Field(min_length=1)]
-Row = dict[str, str]
-
-
-class Column(Section):
-    """A column of numbers, and what one of its units is in FLOPs or as a share of 1."""
-
-    column: str
-    unit: Positive
-
-    def of(self, row: Row) -> float:
-        return float(row[self.column]) * self.unit
 
 
 class FamiliesSchema(Section):
@@ -56,9 +50,16 @@ class FamiliesSchema(Section):
     def columns(self) -> list[str]:
         return [*self.family, self.flops.column, self.accuracy.column]
 
+    @property
+    def accuracies(self) -> list[Column]:
+        return [self.accuracy]
+
 
 class NetworksSchema(Section):
-    """Columns of a table of networks; rows that are equal in ``same`` are one network."""
+    """Columns of a table of networks; rows that are equal in ``same`` are one network.
+
+    Further rows of its choices are further trainings of it.
+    """
 
     kind: Literal["networks"]
     choices: Columns
@@ -71,6 +72,10 @@ class NetworksSchema(Section):
     @property
     def columns(self) -> list[str]:
         return [*self.choices, self.flops.column, *self.accuracy, *self.same]
+
+    @property
+    def accuracies(self) -> list[Column]:
+        return [Column(column=name, unit=self.unit) for name in self.accuracy]
 
 
 class Schema(pydantic.RootModel):
@@ -93,8 +98,8 @@ class Networks:
     """A space of which every network was trained.
 
     ``choices`` (rows, positions) counts each position's choices from 0; ``network`` (rows,) is what
-    a row stands for; ``accuracies`` (networks, trainings) and ``flops`` (networks,) say what is
-    known of it.
+    a row stands for; ``accuracies`` (networks, trainings; NaN where one has fewer) and ``flops``
+    (networks,) say what is known of it.
     """
 
     choices: np.ndarray
@@ -110,7 +115,7 @@ class Networks:
     @cached_property
     def scores(self) -> np.ndarray:
         """What a search is told of each network: its mean accuracy over trainings."""
-        return self.accuracies.mean(1)
+        return np.nanmean(self.accuracies, 1)
 
 
 Contents = list[Published] | Networks
@@ -126,19 +131,16 @@ def read(folder: Path, schemas: Path) -> dict[str, Contents]:
 
 def _read(file: Path, schemas: Path) -> Contents:
     schema = schema_of(file, schemas)
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    lacking = sorted(set(schema.columns) - set(rows[0] if rows else ()))
-    if lacking:
-        raise ValueError(
-            f"{file}: has no column {', '.join(lacking)}; its columns are "
-            f"{', '.join(rows[0]) if rows else 'none'}: correct {file.stem}.schema.yaml"
-        )
     try:
+        rows = tablerows.read(file, schema.columns)
+        known = tablerows.measured(rows, schema.flops, schema.accuracies)
+        if left_out := {row.line for row in rows} - {row.line for row, _, _ in known}:
+            said = f"{file}: without FLOPs or accuracy, so left out: {len(left_out)} of {len(rows)}"
+            print(f"{said} rows, the first in line {min(left_out)}", file=sys.stderr)
         if isinstance(schema, FamiliesSchema):
-            return list(_families(schema, rows))
-        return _networks(schema, rows)
-    except (ValueError, TypeError) as error:
+            return list(_families(schema, known))
+        return _networks(schema, known)
+    except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
 
@@ -160,42 +162,90 @@ def schema_of(file: Path, schemas: Path) -> FamiliesSchema | NetworksSchema:
         raise ValueError("\n".join(f"{found}: {line}" for line in lines)) from error
 
 
-def _families(schema: FamiliesSchema, rows: list[Row]) -> Iterator[Published]:
+def _families(schema: FamiliesSchema, rows: Iterable[Measured]) -> Iterator[Published]:
     """Yield the families, their members by FLOPs; a law is tried on those of four or more."""
     members: dict[str, list[Point]] = {}
-    for row in rows:
-        name = " ".join(row[column] for column in schema.family)
-        correct = round(schema.accuracy.of(row) * schema.tested)
-        members.setdefault(name, []).append(Point(schema.flops.of(row), correct, schema.tested))
+    for row, flops, [accuracy] in rows:
+        name = " ".join(row[column] for column in schema.family).strip()
+        if not name:
+            raise ValueError(
+                f"line {row.line}: {', '.join(schema.family)} is empty; name the row's family"
+            )
+        correct = min(round(accuracy * schema.tested), schema.tested)
+        members.setdefault(name, []).append(Point(flops, correct, schema.tested))
     for name, points in members.items():
         points.sort(key=lambda point: point.spent)
         yield Published(name, _lineage(schema, name), tuple(points))
 
 
 def _lineage(schema: FamiliesSchema, name: str) -> str:
-    first = name.replace("-", " ").split()[0]
-    return next((to for begin, to in schema.lineages.items() if name.startswith(begin)), first)
+    """Return what the longest known beginning of a name says, else its first word."""
+    begin = max(filter(name.startswith, schema.lineages), key=len, default=None)
+    if begin is not None:
+        return schema.lineages[begin]
+    return (name.replace("-", " ").split() or [name])[0]
 
 
-def _networks(schema: NetworksSchema, rows: list[Row]) -> Networks:
+def _networks(schema: NetworksSchema, rows: Sequence[Measured]) -> Networks:
     """Number the choices of each position in the order of their values, and the networks."""
-    values = [[row[column] for column in schema.choices] for row in rows]
-    if schema.digits:
-        values = [list("".join(parts)) for parts in values]
+    values = _choices(schema, [row for row, _, _ in rows])
     positions = list(zip(*values, strict=True))
     choices = np.stack([np.unique(_numbers(of), return_inverse=True)[1] for of in positions], 1)
-    keys = [tuple(row[column] for column in schema.same) for row in rows]
-    firsts: dict[tuple[str, ...], int] = {}
-    for i, key in enumerate(keys):
-        firsts.setdefault(key, i)
-    number = {key: i for i, key in enumerate(firsts)}
-    chosen = [rows[i] for i in firsts.values()]
-    return Networks(
-        choices=choices,
-        network=np.array([number[key] for key in keys]),
-        accuracies=np.array([[float(r[c]) * schema.unit for c in schema.accuracy] for r in chosen]),
-        flops=np.array([schema.flops.of(row) for row in chosen]),
-    )
+    number: dict[tuple[str, ...], int] = {}
+    keys = (tuple(row[column] for column in schema.same) for row, _, _ in rows)
+    network = [number.setdefault(key, len(number)) for key in keys]
+    _check_apart(values, network, rows)
+    made: list[dict[tuple[str, ...], list[float]]] = [{} for _ in number]
+    flops = np.empty(len(number))
+    for of, chosen, (_, spent, accuracies) in zip(network, values, rows, strict=True):
+        made[of].setdefault(tuple(chosen), []).extend(accuracies)
+        flops[of] = spent
+    return Networks(choices, np.array(network), _padded(list(map(_trainings, made))), flops)
+
+
+def _choices(schema: NetworksSchema, rows: Sequence[Row]) -> list[list[str]]:
+    """Return each row's choices, equally many."""
+    values = [[row[column] for column in schema.choices] for row in rows]
+    if not schema.digits:
+        return values
+    values = [list("".join(parts)) for parts in values]
+    for row, own in zip(rows, values, strict=True):
+        if len(own) != len(values[0]):
+            raise ValueError(
+                f"line {row.line}: {', '.join(schema.choices)} tells {len(own)} choices, line "
+                f"{rows[0].line} {len(values[0])}; write all digits, zeros at the beginning too, "
+                "or set digits to false"
+            )
+    return values
+
+
+def _check_apart(
+    values: Sequence[Sequence[str]], network: Sequence[int], rows: Sequence[Measured]
+) -> None:
+    """Refuse choices that stand for two networks."""
+    known: dict[tuple[str, ...], tuple[int, int]] = {}
+    for chosen, of, (row, _, _) in zip(values, network, rows, strict=True):
+        first, line = known.setdefault(tuple(chosen), (of, row.line))
+        if first != of:
+            raise ValueError(
+                f"lines {line} and {row.line} have the same choices, and are two networks by the "
+                "schema's same; leave out of same what differs between trainings of a network"
+            )
+
+
+def _trainings(made: dict[tuple[str, ...], list[float]]) -> list[float]:
+    """Return a network's accuracies; what is said of it again under other choices counts once."""
+    given = list(made.values())
+    apart = [own for i, own in enumerate(given) if own not in given[:i]]
+    return [accuracy for own in apart for accuracy in own]
+
+
+def _padded(trainings: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return rows of equal length, NaN where a network has fewer trainings."""
+    rows = np.full((len(trainings), max(map(len, trainings))), np.nan)
+    for row, own in zip(rows, trainings, strict=True):
+        row[: len(own)] = own
+    return rows
 
 
 def _numbers(values: tuple[str, ...]) -> np.ndarray:
