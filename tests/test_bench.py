@@ -785,9 +785,30 @@ def test_no_family_teaches_the_prior_that_it_is_judged_with(tmp_path):
     usual = families_of(tmp_path, "ABCDE", members=7)
     (tmp_path / "x").mkdir()
     odd = families_of(tmp_path / "x", "X", floor=0.2, exponent=1.2, members=7)
-    learnt = tablelaws.left_out([*usual, *odd], GIVEN)
+    learnt = tablelaws.left_out([*usual, *odd], [*usual, *odd], GIVEN)
     assert learnt["X"] == priors.learn(usual, GIVEN)
     assert all(learnt[name].floor[0] < learnt["X"].floor[0] for name in "ABCDE")
+
+
+def test_a_family_that_tables_hold_twice_does_not_teach_its_own_prior(tmp_path, params):
+    """The other table says that it is of another lineage."""
+    usual = families_of(tmp_path, "ABCDE", members=5)
+    again = [replace(family, lineage="Z") for family in usual if family.lineage == "A"]
+    learnt = tablelaws.left_out(again, usual, GIVEN)
+    assert learnt == {"Z": priors.learn([f for f in usual if f.lineage != "A"], GIVEN)}
+    assert set(tablelaws.compare(again, usual, params.publish)["priors"]) == {*"ABCDE", "Z"}
+
+
+def test_families_of_two_teach_no_prior_and_are_no_lineage_to_leave_out(tmp_path, params):
+    tables = pytest.importorskip("bench.method.tables", reason="needs the bench extra")
+    families = families_of(tmp_path, "ABCD", members=5)
+    cut = [replace(f, members=f.members[:2]) if f.lineage in "CD" else f for f in families]
+    assert tables.prior({"fam": cut}, params) is None
+    compared = tablelaws.compare(cut, cut, params.publish)
+    assert compared["priors"] == {} and len(compared["summary"]) == 3
+    cut = [f if f.lineage != "D" else replace(f, members=f.members[:2]) for f in families]
+    assert tablelaws.compare(cut, cut, params.publish)["priors"] == {}
+    assert tables.prior({"fam": cut}, params)
 
 
 def test_a_learnt_prior_predicts_better_than_least_squares(tmp_path, params):

@@ -24,13 +24,18 @@ VAGUE = AccuracyPrior(
 )
 
 
+def teaching(families: Sequence[Published]) -> list[Published]:
+    """Return the families of three members or more: two show nothing of a law."""
+    return [family for family in families if len({m.spent for m in family.members}) >= 3]
+
+
 def learn(families: Sequence[Published], given: AccuracyPrior) -> AccuracyPrior:
     """Return the prior under which families of three members or more are likeliest.
 
     The shares of other families are ``given``: published ones do not teach them.
     ``ValueError`` with fewer than three lineages.
     """
-    families = [family for family in families if len({m.spent for m in family.members}) >= 3]
+    families = teaching(families)
     counts = Counter(family.lineage for family in families)
     if len(counts) < LINEAGES:
         raise ValueError(

@@ -60,12 +60,22 @@ def law_with(prior_of: Callable[[Published], AccuracyPrior], section: Publish) -
     return predicted
 
 
-def left_out(families: Sequence[Published], given: AccuracyPrior) -> dict[str, AccuracyPrior]:
-    """Return for each lineage the prior that all other lineages teach."""
-    return {
-        lineage: priors.learn([f for f in families if f.lineage != lineage], given)
-        for lineage in sorted({family.lineage for family in families})
-    }
+def left_out(
+    families: Sequence[Published], known: Sequence[Published], given: AccuracyPrior
+) -> dict[str, AccuracyPrior]:
+    """Return for each lineage of some families the prior that all other lineages teach.
+
+    A family that another table gives another lineage does not teach the prior of either. Empty
+    where a lineage leaves fewer than three others that teach one.
+    """
+    learnt = {}
+    for lineage in sorted({family.lineage for family in families}):
+        own = {family.members for family in families if family.lineage == lineage}
+        others = [f for f in known if f.lineage != lineage and f.members not in own]
+        if len({family.lineage for family in priors.teaching(others)}) < priors.LINEAGES:
+            return {}
+        learnt[lineage] = priors.learn(others, given)
+    return learnt
 
 
 def exponent_alone(prior: AccuracyPrior) -> AccuracyPrior:
@@ -118,9 +128,8 @@ def compare(families: Sequence[Published], known: Sequence[Published], section: 
         "least squares, no prior": least_squares,
         "vague prior": law_with(lambda _: priors.VAGUE, section),
     }
-    learnt: dict[str, AccuracyPrior] = {}
-    if len({family.lineage for family in known}) > priors.LINEAGES:
-        learnt = left_out(known, section.prior)
+    learnt = left_out([*families, *known], known, section.prior)
+    if learnt:
         alone = {lineage: exponent_alone(prior) for lineage, prior in learnt.items()}
         laws["prior on the exponent alone, lineage left out"] = law_with(
             lambda family: alone[family.lineage], section

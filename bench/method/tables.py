@@ -43,7 +43,7 @@ def laws(tables: dict[str, Contents], params: Params) -> dict[str, Any]:
 
 def prior(tables: dict[str, Contents], params: Params) -> dict[str, Any] | None:
     """Return what all families teach; None from too few lineages."""
-    families = all_families(tables)
+    families = priors.teaching(all_families(tables))
     if len({family.lineage for family in families}) < priors.LINEAGES:
         return None
     return priors.learn(families, params.publish.prior).model_dump()
