@@ -1,6 +1,7 @@
 """The benchmarks' own reasoning: equal cost, fair counting, intervals, an honest report."""
 
 import json
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 import torch
 from scipy import stats
 
+from bench import method
 from bench.invented import FAMILIES, NETWORKS, invented_families, invented_networks, lay
 from bench.method import cost as bench_cost
 from bench.method import (
@@ -30,10 +32,12 @@ from bench.method import (
     surface,
     tablefiles,
     tablelaws,
+    tables,
 )
 from bench.method import lab as lab_module
 from bench.method.lab import Lab
 from bench.method.match import equal_cost
+from bench.method.tablefiles import Networks
 from scalenet.data import store
 from scalenet.laws.accuracy import Point
 from scalenet.nets import elastic
@@ -800,7 +804,6 @@ def test_a_family_that_tables_hold_twice_does_not_teach_its_own_prior(tmp_path, 
 
 
 def test_families_of_two_teach_no_prior_and_are_no_lineage_to_leave_out(tmp_path, params):
-    tables = pytest.importorskip("bench.method.tables", reason="needs the bench extra")
     families = families_of(tmp_path, "ABCD", members=5)
     cut = [replace(f, members=f.members[:2]) if f.lineage in "CD" else f for f in families]
     assert tables.prior({"fam": cut}, params) is None
@@ -850,7 +853,7 @@ def test_searches_find_the_best_of_a_table_within_its_budget(tmp_path, params):
 
 
 def test_tables_are_tried_by_one_command_and_reported(tmp_path, monkeypatch, capsys):
-    tables = pytest.importorskip("bench.method.tables", reason="needs the bench extra")
+    pytest.importorskip("pymoo", reason="needs the bench extra")
     folder = tmp_path / "given"
     folder.mkdir()
     lay(folder, "fam", invented_families("ABCD", members=4), FAMILIES)
@@ -869,8 +872,41 @@ def test_tables_are_tried_by_one_command_and_reported(tmp_path, monkeypatch, cap
     assert str(tmp_path) not in (tmp_path / "results/tables.json").read_text()
 
 
+def test_what_cannot_be_tried_does_not_stop_the_rest(tmp_path, monkeypatch, capsys):
+    """Without pymoo no table is searched; of two families none is told the law."""
+    monkeypatch.setitem(sys.modules, "bench.method.tablesearch", None)
+    monkeypatch.delattr(method, "tablesearch", raising=False)
+    (folder := tmp_path / "given").mkdir()
+    lay(folder, "fam", invented_families("ABCD", members=2), FAMILIES)
+    lay(folder, "nets", invented_networks(2), NETWORKS)
+    monkeypatch.setattr(
+        "sys.argv", ["tables", "--tables", str(folder), "--results", str(tmp_path / "results")]
+    )
+    tables.main()
+    said = capsys.readouterr().out
+    assert "fam: vague prior: no family has a member beyond three" in said
+    assert "nets: not searched: " in said and "pip install -e '.[bench]'" in said
+    text = report.report(tmp_path / "results", tmp_path)
+    assert "### The accuracy law on `fam`\n\nNot tried: no family" in text
+    assert "### The searches on `nets`\n\nNot tried: " in text
+
+
+def test_a_table_that_cannot_be_searched_is_named(tmp_path, params):
+    pytest.importorskip("pymoo", reason="needs the bench extra")
+    wide = Networks(np.arange(9)[:, None], np.arange(9), np.ones((9, 1)), np.ones(9))
+    found, refused = tables.searches({"wide": wide}, params, 1, 1)
+    assert found == {} and "a position has 9 choices" in refused["wide"]
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--evaluations"])
+def test_no_runs_are_refused_before_any(tmp_path, monkeypatch, capsys, option):
+    monkeypatch.setattr("sys.argv", ["tables", "--tables", str(tmp_path), option, "0"])
+    with pytest.raises(SystemExit):
+        tables.main()
+    assert "should be a whole number from 1, given '0'" in capsys.readouterr().err
+
+
 def test_a_folder_without_tables_is_said(tmp_path, monkeypatch):
-    tables = pytest.importorskip("bench.method.tables", reason="needs the bench extra")
     monkeypatch.setattr("sys.argv", ["tables", "--tables", str(tmp_path)])
     with pytest.raises(SystemExit, match="holds no CSV file; --tables should name a folder"):
         tables.main()

@@ -16,6 +16,7 @@ from scalenet.laws.intervals import Prediction, wilson
 
 AHEAD = (1, 2)  # the next member, the next but one
 FEWEST, MOST = 3, 6  # members that a law is fitted to
+NONE = "no family has a member beyond three of different FLOPs"  # to hold a law against
 Law = Callable[
     [Published, list[Point], float], Prediction
 ]  # (family, members, FLOPs) -> prediction

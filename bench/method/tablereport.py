@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from bench.method.markdown import origin, percent, table
+from bench.method.tablelaws import NONE
 
 Result = dict[str, Any]
 
@@ -22,6 +23,10 @@ def section(result: Result) -> str:
     parts += [laws(name, found) for name, found in result["laws"].items()]
     parts += [learnt(result["prior"])] if result["prior"] else []
     parts += [searches(name, found) for name, found in result["searches"].items()]
+    parts += [
+        f"### The searches on `{name}`\n\nNot tried: {reason}.\n"
+        for name, reason in result.get("refused", {}).items()
+    ]
     return "\n".join(parts)
 
 
@@ -40,6 +45,8 @@ def laws(name: str, found: Result) -> str:
         for way, rows in found["summary"].items()
         for row in rows
     ]
+    if not rows:
+        return f"### The accuracy law on `{name}`\n\nNot tried: {NONE}.\n"
     head = ["law", "members", "predicted", "families", "mean error", "median error",
             "inside its 95 % interval, %", "mean width"]  # fmt: skip
     return (

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.method import priors, scripts, tablefiles, tablelaws, tablesearch, tablespace
+from bench.method import priors, scripts, tablefiles, tablelaws
 from bench.method.tablefiles import Contents, Networks, Published
 from bench.speed.common import about
 from scalenet.config import params as config
@@ -51,25 +51,36 @@ def prior(tables: dict[str, Contents], params: Params) -> dict[str, Any] | None:
 
 def searches(
     tables: dict[str, Contents], params: Params, seeds: int, evaluations: int
-) -> dict[str, Any]:
-    """Try the searches on each table of networks, within each budget."""
-    return {
-        name: {
-            str(share): tablesearch.compare(
-                tablespace.within(table, share), params, seeds, evaluations
-            )
-            for share in BUDGETS
-        }
-        for name, table in tables.items()
-        if isinstance(table, Networks)
-    }
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Try the searches on each table of networks, within each budget.
+
+    Return what was found, and why tables that cannot be searched were not.
+    """
+    found, refused = {}, {}
+    for name, table in tables.items():
+        if not isinstance(table, Networks):
+            continue
+        try:
+            from bench.method import tablesearch, tablespace  # pymoo is an extra
+
+            found[name] = {
+                str(share): tablesearch.compare(
+                    tablespace.within(table, share), params, seeds, evaluations
+                )
+                for share in BUDGETS
+            }
+        except ModuleNotFoundError as error:
+            refused[name] = f"{error}: pip install -e '.[bench]'"
+        except ValueError as error:
+            refused[name] = str(error)
+    return found, refused
 
 
 def show(found: dict[str, Any]) -> None:
     """Print the errors in points, and the median evaluations to evolution's score."""
     for table, compared in found["laws"].items():
         for name, rows in compared["summary"].items():
-            print(f"{table}: {name}")
+            print(f"{table}: {name}" if rows else f"{table}: {name}: {tablelaws.NONE}")
             for row in rows:
                 inside = f", {row['inside']} inside" if "inside" in row else ""
                 print(
@@ -82,6 +93,8 @@ def show(found: dict[str, Any]) -> None:
             print(f"{table}: the cheapest {float(share):.0%}, {compared['networks']} networks")
             for name, reached in compared["reached"].items():
                 print(f"  {name:45} {middle(reached, compared['evaluations'])}")
+    for table, reason in found["refused"].items():
+        print(f"{table}: not searched: {reason}")
 
 
 def middle(reached: list[int | None], evaluations: int) -> str:
@@ -90,6 +103,13 @@ def middle(reached: list[int | None], evaluations: int) -> str:
     never = sum(n is None for n in reached)
     text = f"over {evaluations}" if value > evaluations else f"{value:g}"
     return text + (f" (never with {never} of {len(reached)} seeds)" if never else "")
+
+
+def count(text: str) -> int:
+    """Read a number of runs or of evaluations."""
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"should be a whole number from 1, given {text!r}")
+    return int(text)
 
 
 def options() -> argparse.Namespace:
@@ -102,8 +122,8 @@ def options() -> argparse.Namespace:
         default=tablefiles.SCHEMAS,
         help="folder of NAME.schema.yaml files, for tables that have none beside them",
     )
-    parser.add_argument("--seeds", type=int, default=20, help="runs of each search")
-    parser.add_argument("--evaluations", type=int, default=400, help="that a search may make")
+    parser.add_argument("--seeds", type=count, default=20, help="runs of each search")
+    parser.add_argument("--evaluations", type=count, default=400, help="that a search may make")
     parser.add_argument("--results", type=Path, default=scripts.RESULTS, help="folder of the JSON")
     return parser.parse_args()
 
@@ -116,10 +136,10 @@ def main() -> None:
         found = {
             "laws": laws(tables, params),
             "prior": prior(tables, params),
-            "searches": searches(tables, params, chosen.seeds, chosen.evaluations),
         }
     except ValueError as error:
         raise SystemExit(str(error)) from error
+    found["searches"], found["refused"] = searches(tables, params, chosen.seeds, chosen.evaluations)
     show(found)
     said = ["--tables", chosen.tables.resolve().name, "--seeds", str(chosen.seeds)]
     said += ["--evaluations", str(chosen.evaluations)]
