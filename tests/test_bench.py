@@ -586,6 +586,31 @@ def test_an_interrupted_stages_seconds_add_up(lab, monkeypatch):
     assert lab.staged("supernet") and len(calls) == 2, "what is done is not done again"
 
 
+@pytest.mark.parametrize("form", ["normal", "most near the best", "noise of the worst"])
+def test_the_ceiling_of_many_networks_is_that_of_their_form(form):
+    rng = np.random.default_rng(3)
+    noise = np.full(800, 0.002)
+    if form == "normal":
+        truth = 0.8 + 0.006 * rng.standard_normal(800)
+    else:
+        truth = 0.9 - 0.006 * rng.exponential(1, 800) ** 2
+    if form == "noise of the worst":
+        noise = 0.001 + 0.1 * (0.9 - truth)
+    trained = truth[:, None] + noise[:, None] * rng.standard_normal((800, 3))
+    real = stats.kendalltau(truth, trained[:, 0]).statistic
+    found = statistics.shaped_ceiling(trained)
+    assert found["tau"] == pytest.approx(real, abs=0.03)
+    assert found["true"] == pytest.approx(truth.std(), rel=0.05)
+    normal = statistics.ceiling(trained[:, 0], statistics.pooled(trained))["tau"]
+    assert abs(normal - real) < 0.02 if form == "normal" else normal - real > 0.06
+
+
+def test_equal_networks_leave_a_perfect_score_nothing_to_rank():
+    assert statistics.shaped_ceiling([[0.7, 0.7]] * 5)["tau"] == 0
+    assert statistics.shaped_ceiling([[0.69, 0.71], [0.71, 0.69], [0.7]])["tau"] == 0
+    assert statistics.shaped_ceiling([[0.7], [0.8, 0.9]]) is None
+
+
 # --- public tables --------------------------------------------------------------------------------
 
 

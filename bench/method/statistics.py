@@ -10,6 +10,8 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+NEAR = 10  # networks above and below one, by accuracy, whose noise is taken for like its own
+DUST = 1e-9  # of accuracies that are equal
 
 
 def mean(values: Sequence[float]) -> dict[str, float | None]:
@@ -81,6 +83,48 @@ def ceiling(
 def _ceilings(spreads: np.ndarray, noises: np.ndarray) -> np.ndarray:
     signal = np.sqrt(np.clip(1 - (noises / np.maximum(spreads, 1e-12)) ** 2, 0, 1))
     return 2 / pi * np.arcsin(signal)
+
+
+def shaped_ceiling(groups: Iterable[Sequence[float]], draws: int = 10) -> dict[str, float] | None:
+    """Return the τ that a perfect score reaches with one training, whatever the networks' form.
+
+    For many networks, most of them trained more than once: `ceiling` takes accuracies for normal,
+    and where most networks are nearly as good as the best it is too high. Here the truth is the
+    networks' means, drawn together until their variance is what noise leaves of it, and a training
+    is off by a residual of one of the networks next to it, as noises differ too. Means crowd
+    less than the truth does, so that drawn trainings agree with one another more than the given
+    ones: τ, by its square, is lowered by as much. ``spread`` is the standard deviation of
+    single trainings. None with fewer than two such networks.
+    """
+    groups = [np.asarray(group, float) for group in groups if len(group) > 1]
+    if len(groups) < 2:
+        return None
+    groups.sort(key=np.mean)
+    generator, noise = np.random.default_rng(0), pooled(groups)["noise"]
+    means = np.array([group.mean() for group in groups])
+    of_means = noise**2 * float(np.mean([1 / len(group) for group in groups]))
+    true, apart = sqrt(max(0.0, means.var(ddof=1) - of_means)), float(means.std(ddof=1))
+    truth = means.mean() + (true / max(apart, DUST)) * (means - means.mean())
+    residuals = [(own - own.mean()) * sqrt(len(own) / (len(own) - 1)) for own in groups]
+
+    def training() -> np.ndarray:
+        near = np.arange(len(truth)) + generator.integers(-NEAR, NEAR + 1, len(truth))
+        of = np.clip(near, 0, len(truth) - 1)
+        off = np.array([residuals[i][generator.integers(len(residuals[i]))] for i in of])
+        return truth + off * generator.choice([-1.0, 1.0], len(off))
+
+    tau = 0.0
+    if true > DUST:
+        drawn = [(training(), training()) for _ in range(draws)]
+        perfect = np.mean([_agreement(truth, one) for one, _ in drawn])
+        agree = np.mean([_agreement(*pair) for pair in drawn])
+        given = max(0.0, _agreement(*np.array([own[:2] for own in groups]).T))
+        tau = min(1.0, perfect * sqrt(given / agree)) if agree > 0 else 0.0
+    return {"spread": sqrt(true**2 + noise**2), "true": true, "tau": float(tau)}
+
+
+def _agreement(one: np.ndarray, other: np.ndarray) -> float:
+    return float(stats.kendalltau(one, other).statistic)
 
 
 def repeated(groups: Iterable[Sequence[float]], sizes: Sequence[int]) -> dict[str, Any] | None:

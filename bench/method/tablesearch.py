@@ -189,10 +189,7 @@ def traced(search: Searching, lookups: Lookups, mapped: Mapped, seed: int) -> li
 
 def ceiling(table: Networks) -> dict[str, Any] | None:
     """Return the ceiling of τ with one training a network; None for a table of single trainings."""
-    if table.accuracies.shape[1] < 2:
-        return None
-    noise = statistics.pooled(table.accuracies.tolist())
-    return statistics.ceiling(table.accuracies[:, 0].tolist(), noise)
+    return statistics.shaped_ceiling(own[~np.isnan(own)] for own in table.accuracies)
 
 
 def compare(table: Networks, params: Params, seeds: int, evaluations: int) -> dict[str, Any]:
