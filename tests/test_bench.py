@@ -32,6 +32,7 @@ from bench.method import (
     surface,
     tablefiles,
     tablelaws,
+    tablereport,
     tables,
 )
 from bench.method import lab as lab_module
@@ -895,6 +896,25 @@ def test_tables_are_tried_by_one_command_and_reported(tmp_path, monkeypatch, cap
     )
     assert "### The searches on `nets`" in text and "| plain evolution |" in text
     assert str(tmp_path) not in (tmp_path / "results/tables.json").read_text()
+
+
+def test_of_a_large_table_some_networks_are_judged_at_a_time(tmp_path, params, monkeypatch):
+    tablesearch = pytest.importorskip("bench.method.tablesearch", reason="needs the bench extra")
+    monkeypatch.setattr(tablesearch, "MOST_JUDGED", 20)
+    asked: list[int] = []
+
+    def guess():
+        return lambda rows, scores, others: asked.append(len(others)) or -others[:, 0]
+
+    only = {tablesearch.EVOLUTION: tablesearch.plain_evolution, "whole": tablesearch.guided(guess)}
+    monkeypatch.setattr(tablesearch, "SEARCHES", only)
+    lay(tmp_path, "nets", invented_networks(), NETWORKS)
+    table = tablefiles.read(tmp_path, tmp_path)["nets"]
+    found = tablesearch.compare(table, params, 1, 70)
+    assert max(asked) == 20 and found["judged"] == 20 and found["networks"] == 81
+    text = tablereport.searches("nets", {"1.0": found})
+    assert "`whole table` chooses each network among 20 that are drawn of it." in text
+    assert "drawn of it" not in tablereport.searches("nets", {"1.0": found | {"judged": 81}})
 
 
 def test_what_cannot_be_tried_does_not_stop_the_rest(tmp_path, monkeypatch, capsys):

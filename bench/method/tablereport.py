@@ -95,7 +95,7 @@ def searches(name: str, found: dict[str, Result]) -> str:
         "Evaluations until a search has what pymoo's evolution has with the same seed after "
         f"{first['evaluations']}: median, quartiles over {len(first['goals'])} seeds. A search is "
         "told the mean accuracy of a network's trainings, and may choose among the cheapest "
-        "networks only.\n\n"
+        f"networks only.{drawn(found)}\n\n"
         f"{table(['search', *heads], rows)}"
     )
     known = [one["ceiling"] for one in found.values() if one["ceiling"]]
@@ -107,6 +107,14 @@ def searches(name: str, found: dict[str, Result]) -> str:
             for head, one in zip(heads, known, strict=True)
         )
     return text + "\n"
+
+
+def drawn(found: dict[str, Result]) -> str:
+    """Say of a large table that searches of the whole one are of a part of it at a time."""
+    judged = max(one.get("judged", one["networks"]) for one in found.values())
+    if judged >= max(one["networks"] for one in found.values()):
+        return ""
+    return f" `whole table` chooses each network among {judged:,} that are drawn of it."
 
 
 def reached(evaluations: list[int | None], most: int) -> str:

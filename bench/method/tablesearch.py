@@ -37,6 +37,7 @@ from scalenet.search.scoring import Measurement
 from scalenet.space.network import Network
 
 BOUND = 2.0  # standard deviations above its mean that make a process's upper confidence bound
+MOST_JUDGED = 10_000  # networks of a table that a surrogate is asked about at once
 REFIT = 8  # evaluations between fits of a process's kernel
 
 # --- searches -------------------------------------------------------------------------------------
@@ -114,13 +115,13 @@ Guess = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # (rows, sco
 def guided(guess: Callable[[], Guess]) -> Searching:
     """Return a search that measures the network of the whole table that a surrogate likes best.
 
-    It begins with as many random ones as a generation has.
+    It begins with as many random ones as a generation has. Of a table of more than `MOST_JUDGED`
+    networks so many are drawn for each choice: a process's guesses of all would take gigabytes.
     """
 
     def run(lookups: Lookups, mapped: Mapped, generator: np.random.Generator) -> None:
         table, judge = lookups.table, guess()
-        _, rows = np.unique(table.network, return_index=True)
-        described = mapped.described(table.choices[rows])
+        rows, described = mapped.rows, mapped.described
         open_, known = np.ones(len(rows), bool), []
         for network in generator.permutation(len(rows))[: mapped.params.search.population]:
             known.append(network)
@@ -129,6 +130,8 @@ def guided(guess: Callable[[], Guess]) -> Searching:
                 lookups.score(table.choices[rows[network]].tolist())
                 open_[network] = False
             others = np.flatnonzero(open_)
+            if len(others) > MOST_JUDGED:
+                others = generator.choice(others, MOST_JUDGED, replace=False)
             if len(others):
                 liked = judge(described[known], table.scores[known], described[others])
                 known.append(others[liked.argmax()])
@@ -209,6 +212,7 @@ def compare(table: Networks, params: Params, seeds: int, evaluations: int) -> di
         reached[name] = [first_reach(b, g) for b, g in zip(bests, goals, strict=True)]
     return {
         "networks": len(table.scores),
+        "judged": min(len(table.scores), MOST_JUDGED),
         "best": float(table.scores.max()),
         "goals": goals,
         "evaluations": evaluations,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -83,6 +84,7 @@ class Listed(Budget):
 class Mapped:
     """A table as a space of the project, in params whose search spends so many evaluations."""
 
+    table: Networks
     params: Params
 
     @classmethod
@@ -106,16 +108,22 @@ class Mapped:
         content["search"] |= {"stage_weights": [1.0], "iterations": 1 + evaluations // transition}
         content["supernet"]["stage_weights"] = None
         content["scaling"]["tries"] = max(content["scaling"]["tries"], _tries(table, counts))
-        return cls(config.parse(content))
+        return cls(table, config.parse(content))
 
     def network(self, choices: Sequence[int]) -> Network:
         """Return the network that stands for choices."""
         base = BaseModel(tuple(BaseBlock((2 * int(i) + 1,), 1) for i in choices))
         return scale(self.params.space, base, Scaling(1.0, 1.0, RESOLUTION))
 
-    def described(self, choices: np.ndarray) -> np.ndarray:
-        """Return what the project's surrogate sees of networks, standardised (rows, features)."""
-        networks = map(self.network, choices.tolist())
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """The first row of each network."""
+        return np.unique(self.table.network, return_index=True)[1]
+
+    @cached_property
+    def described(self) -> np.ndarray:
+        """What the project's surrogate sees of the networks, standardised (networks, features)."""
+        networks = map(self.network, self.table.choices[self.rows].tolist())
         rows = [features(network, cost.flops(network, TASK)) for network in networks]
         return StandardScaler().fit_transform(rows)
 
