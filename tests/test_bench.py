@@ -972,6 +972,22 @@ def test_what_the_benchmarks_trained_is_gathered_once():
     assert sum(len(row.scores) == 2 for row in rows) == len(rank["networks"])
 
 
+def test_a_grid_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"grids\.csv is not there; --tables should name a folder"):
+        regressions.grid(file := tmp_path / "grids.csv")
+    file.write_text("depth,width,gmacs,top1\n1,1,1,70\n")
+    with pytest.raises(ValueError, match=r"grids\.csv: has no column resolution; its columns are"):
+        regressions.grid(file)
+    rows = [
+        f"1;{width};{px};{width * width * px * px};{70 + width + px / 100}"
+        for width in (1, 2, 3, 4)
+        for px in (64, 96, 128, 192)
+    ]
+    file.write_text("\n".join(["depth;width;resolution;gmacs;top1", "1;1;1;;70", *rows]))
+    errors = regressions.grid(file)
+    assert errors[regressions.SURFACE] < 0.02
+
+
 def test_a_surface_bends_where_lines_do_not(tmp_path):
     rows = ["depth,width,resolution,gmacs,top1"]
     for width in (0.25, 0.5, 1.0, 2.0):

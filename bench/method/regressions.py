@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,11 +16,13 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from bench.method import tablerows
 from scalenet.laws import surface as surfaces
 from scalenet.laws.surface import TRAINED, Evaluation, describe
 from scalenet.space.network import Block, Network
 
 FOLDS = 10
+GRID = ("depth", "width", "resolution", "gmacs", "top1")  # columns of a public grid
 Point = tuple[Network, int, float]  # (network, size, accuracy)
 Guess = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # (rows, reached, others)
 
@@ -88,14 +89,17 @@ def compare(points: dict[str, list[Point]], size: int) -> dict[str, dict[str, fl
 
 
 def grid(file: Path) -> dict[str, float]:
-    """Return the errors for the larger half of a table of depth, width, resolution and top1 (%)."""
-    rows = list(csv.DictReader(file.read_text().splitlines()))
-    points = [
-        (_toy(*(float(row[name]) for name in ("depth", "width", "resolution"))), 0,
-         float(row["top1"]) / 100)
-        for row in rows
-    ]  # fmt: skip
-    order = np.argsort([float(row["gmacs"]) for row in rows])
+    """Return the errors for the larger half of a table of depth, width, resolution, gmacs and top1
+    (%); ``ValueError`` for a file that is no such table. A row that lacks any is left out."""
+    if not file.exists():
+        raise ValueError(f"{file} is not there; --tables should name a folder that has it")
+    try:
+        read = [[row.number(name) for name in GRID] for row in tablerows.read(file, GRID)]
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    rows = [row for row in read if None not in row]
+    points = [(_toy(*shape), 0, top1 / 100) for *shape, _, top1 in rows]
+    order = np.argsort([gmacs for *_, gmacs, _ in rows])
     half = len(order) // 2
     return errors(points, [(order[:half], order[half:])], max(p[0].resolution for p in points))
 

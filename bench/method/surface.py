@@ -260,9 +260,13 @@ def main() -> None:
     rows = known(*results[:2], results[2]["hidden"]["predicted"])
     members, last = results[1]["members"], len(params.scaling.stages) - 1
     told = points(rows, last)
+    try:
+        grid = regressions.grid(chosen.tables / "grids.csv") if chosen.tables else None
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     errors = regressions.compare(told, SIDE)
-    if chosen.tables:
-        errors["MobileNetV1, larger half"] = regressions.grid(chosen.tables / "grids.csv")
+    if grid:
+        errors["MobileNetV1, larger half"] = grid
     found = {
         "networks": len(rows), "trainings": sum(len(row.trained) for row in rows),
         "regressions": errors, "own_slopes": own_slopes(told),
