@@ -35,6 +35,15 @@ def text(rows, head=("file", "species"), separator=","):
     return content.getvalue()
 
 
+def write(file, rows, head):
+    """Write a table of the kind that its name says."""
+    if file.suffix == ".parquet":
+        columns = dict(zip(head, map(list, zip(*rows, strict=True)), strict=True))
+        parquet.write_table(pa.table(columns), file)
+    else:
+        file.write_text(text(rows, head, "\t" if file.suffix == ".tsv" else ","), encoding="utf-8")
+
+
 @pytest.fixture
 def flat(tmp_path):
     """Twenty images in one folder, img0.png is of level 0 and so on, and rows of their classes."""
@@ -254,6 +263,27 @@ def test_a_column_may_name_the_groups(tmp_path):
     }
     assert len(home) == 120 and made.read.groups == 30 and "30 groups" in told[0]["summary"]
     assert all(len({home[i] for i in range(g * 4, g * 4 + 4)}) == 1 for g in range(30))
+
+
+@pytest.mark.parametrize("word", ["", "NaN", "nan", "NA", "null", "None"])
+@pytest.mark.parametrize("file", ["labels.csv", "labels.tsv", "labels.parquet"])
+def test_rows_without_a_group_are_each_alone(tmp_path, file, word):
+    """They were one group called NaN, three quarters of the images in one split."""
+    files = {f"{i}.png": picture(i) for i in range(120)}
+    rows = [(n, "ab"[i % 2], f"b{i // 4}" if i < 32 else word) for i, n in enumerate(files)]
+    path = unpacked(tmp_path / "a", files)
+    write(path / file, rows, ("file", "species", "bird"))
+    made, _ = prepared(path, table=table(file=file, group="bird"))
+    assert made.read.groups == 8 and min(len(p["labels"]) for p in made.splits.values()) > 10
+    assert sum(len(np.unique(part["groups"])) for part in made.splits.values()) == 8 + 88
+
+
+def test_a_column_in_which_no_row_names_a_group_is_refused(flat):
+    path, rows = flat
+    for word in ("", "NaN"):
+        write(path / "labels.csv", [(*row, word) for row in rows], ("file", "species", "bird"))
+        with pytest.raises(ValueError, match=r"group: 'bird' was given, but no row names a group"):
+            find(path, group="bird")
 
 
 # --- what is wrong is named -----------------------------------------------------------------------

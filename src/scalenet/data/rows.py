@@ -10,6 +10,7 @@ from scalenet.data.names import few, printable
 from scalenet.data.source import OWN_SPLITS, val_is_test
 
 NO_LABEL = "a row without a label"
+MISSING = {"nan", "na", "null", "none"}  # what programs write for a value that is not there
 
 
 class Row(NamedTuple):
@@ -31,8 +32,20 @@ def as_rows(rows: dict[str, Row], table: ImageTable | None) -> Rows:
         )
     splits = val_is_test({word: OWN_SPLITS[word.lower()] for word in words}) | {"": ""}
     given, labels = [splits[row.split] for row in rows.values()], [r.label for r in rows.values()]
-    groups = [row.group for row in rows.values()] if table and table.group else None
-    return Rows(list(rows), labels, given, groups)
+    return Rows(list(rows), labels, given, _groups(rows, table))
+
+
+def _groups(rows: dict[str, Row], table: ImageTable | None) -> list[str] | None:
+    """Return the group of each row, "" of one that is alone; ``ValueError`` if all are."""
+    if table is None or table.group is None:
+        return None
+    groups = ["" if row.group.lower() in MISSING else row.group for row in rows.values()]
+    if rows and not any(groups):
+        raise ValueError(
+            f"data.table.group: {table.group!r} was given, but no row names a group in it; name "
+            "the column that does, or set it to null (no --group)"
+        )
+    return groups
 
 
 def ordered(rows: dict[str, Row]) -> list[str]:

@@ -13,7 +13,7 @@ from scalenet.config.params import Data, ImageTable
 from scalenet.data.decoding import source_of
 from scalenet.data.listing import IGNORED, TWICE, UNLISTED, Files
 from scalenet.data.names import few, shown
-from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, ordered
+from scalenet.data.rows import MISSING, NO_LABEL, Row, as_rows, check_columns, ordered
 from scalenet.data.source import Source
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -22,7 +22,6 @@ NO_PATH = "a row without a path"
 RAGGED = "a row with more or fewer cells than there are columns"
 ABSENT = "in the table, but not in the source"
 OUTSIDE = "outside of the source, where DVC does not look"
-MISSING = {"nan", "na", "null", "none"}  # what programs write for a number that is not there
 DISAGREE = "listed twice, with two labels, splits or groups"
 
 
