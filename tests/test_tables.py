@@ -302,6 +302,23 @@ def test_a_column_that_is_not_there_lists_those_that_are(flat, key, value):
         find(path, **{key: value, "file": "labels.parquet"})
 
 
+@pytest.mark.parametrize("file", ["labels.csv", "labels.parquet"])
+def test_a_name_that_two_columns_have_is_refused_if_it_is_asked_for(flat, file):
+    """The first was taken."""
+    path, rows = flat
+    content = [(*row, "x", "y") for row in rows]
+    if file.endswith("csv"):
+        write(path / file, content, ("file", "species", "species ", "note"))
+    else:
+        columns = [list(column) for column in zip(*content, strict=True)]
+        made = pa.Table.from_arrays(columns, ["file", "species", "species", "note"])
+        parquet.write_table(made, path / file)
+    with pytest.raises(ValueError, match=rf"label: 2 columns of {file} are called 'species', so"):
+        find(path, file=file)
+    write(path / "labels.csv", content, ("file", "species", "note", "note"))
+    assert levels(find(path)) == EXPECTED, "columns that are not asked for may be called anything"
+
+
 @pytest.mark.parametrize("content", [b"", b"\0\0\0\0", b"PAR1 no parquet"])
 def test_a_table_that_is_none_is_refused(flat, content):
     (flat[0] / "labels.csv").write_bytes(content)

@@ -57,7 +57,7 @@ def ordered(rows: dict[str, Row]) -> list[str]:
 
 
 def check_columns(columns: list[str], table: ImageTable) -> None:
-    """Refuse a column that is not there; ``ValueError`` lists those there are."""
+    """Refuse a column that is not there, or there twice; ``ValueError`` lists those there are."""
     for key in ("path", "label", "split", "group"):
         name = getattr(table, key)
         if name is not None and name not in columns:
@@ -65,4 +65,9 @@ def check_columns(columns: list[str], table: ImageTable) -> None:
             raise ValueError(
                 f"data.table.{key}: {name!r} is no column of {table.file or 'the images'}; its "
                 f"columns are {there}"
+            )
+        if (times := columns.count(name)) > 1:
+            raise ValueError(
+                f"data.table.{key}: {times} columns of {table.file or 'the images'} are called "
+                f"{name!r}, so nothing says which is meant; give each a name of its own"
             )
