@@ -99,6 +99,26 @@ def test_numeric_labels_are_in_the_order_of_numbers(flat):
     assert find(path).classes == [str(i) for i in range(12)]
 
 
+@pytest.mark.parametrize("file", ["labels.csv", "labels.parquet"])
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["10.0", "2.0", "", "NaN"], ["2", "10"]),  # as pandas writes integers with gaps
+        (["10", "2.0", "2"], ["2", "10"]),
+        (["10.0", "-1.0", "2.0"], ["-1", "2", "10"]),
+        (["10.0", "2.0", "2.5"], ["2.0", "2.5", "10.0"]),
+        (["10", "01", "1"], ["01", "1", "10"]),
+        (["10.0", "2.0", "none at all"], ["10.0", "2.0", "none at all"]),
+    ],
+)
+def test_labels_that_are_floating_numbers_are_in_the_order_of_numbers(flat, file, labels, classes):
+    path, rows = flat
+    content = [(p, labels[i % len(labels)]) for i, (p, _) in enumerate(rows)]
+    write(path / file, content, ("file", "species"))
+    source = readers.find(data(source="a", table=table(file=file), most_skipped=1), path.parent)
+    assert source.classes == classes
+
+
 @pytest.mark.parametrize("word", ["NaN", "nan", "NA", "null"])
 def test_a_number_that_is_missing_is_no_class(flat, word):
     path, rows = flat

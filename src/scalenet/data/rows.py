@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import NamedTuple
 
 from scalenet.config.params import ImageTable
@@ -11,6 +13,7 @@ from scalenet.data.source import OWN_SPLITS, val_is_test
 
 NO_LABEL = "a row without a label"
 MISSING = {"nan", "na", "null", "none"}  # what programs write for a value that is not there
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")  # as labels are written
 
 
 class Row(NamedTuple):
@@ -51,8 +54,8 @@ def _groups(rows: dict[str, Row], table: ImageTable | None) -> list[str] | None:
 def ordered(rows: dict[str, Row]) -> list[str]:
     """Return the classes in order: as numbers, if all of them are."""
     classes = {row.label for row in rows.values()}
-    if all(name.isdecimal() for name in classes):
-        return sorted(classes, key=lambda name: (int(name), name))  # 01 and 1 are two
+    if all(map(NUMBER.fullmatch, classes)):
+        return sorted(classes, key=lambda name: (Decimal(name), name))  # 01 and 1 are two
     return sorted(classes)
 
 

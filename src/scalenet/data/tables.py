@@ -22,6 +22,7 @@ NO_PATH = "a row without a path"
 RAGGED = "a row with more or fewer cells than there are columns"
 ABSENT = "in the table, but not in the source"
 OUTSIDE = "outside of the source, where DVC does not look"
+WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")  # a number, and what it may have behind it
 DISAGREE = "listed twice, with two labels, splits or groups"
 
 
@@ -134,7 +135,7 @@ def rows_of(content: bytes, table: ImageTable) -> list[Row | None]:
     if content.startswith(b"PAR1"):
         from scalenet.data import arrow  # pyarrow, which nothing else needs
 
-        return arrow.rows_of(content, table)
+        return _labelled(arrow.rows_of(content, table))
     lines = _lines(_text(content), table)
     head = [cell.strip() for cell in lines[0]] if lines else []
     check_columns(head, table)
@@ -144,15 +145,20 @@ def rows_of(content: bytes, table: ImageTable) -> list[Row | None]:
 
 
 def _labelled(rows: list[Row | None]) -> list[Row | None]:
-    """Return rows without labels that say that there is none: NaN and the like among numbers.
+    """Return rows whose labels, if they are numbers, are written in one way.
 
-    Among words they stay: NA may be a class.
+    Among numbers NaN and the like say that there is none; among words they stay: NA may be a class.
+    Where all are whole, 10.0, as programs write 10 in a column with gaps, is 10.
     """
     words = {row.label for row in rows if row and row.label}
     missing = {word for word in words if word.lower() in MISSING}
-    if not missing or missing == words or not all(map(_is_number, words - missing)):
+    numbers = words - missing
+    if not numbers or not all(map(_is_number, numbers)):
         return rows
-    return [row._replace(label="") if row and row.label in missing else row for row in rows]
+    written = dict.fromkeys(missing, "")
+    if all(map(WHOLE.fullmatch, numbers)):
+        written |= {word: WHOLE.fullmatch(word)[1] for word in numbers}
+    return [row and row._replace(label=written.get(row.label, row.label)) for row in rows]
 
 
 def _is_number(word: str) -> bool:
