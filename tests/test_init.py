@@ -499,6 +499,21 @@ def test_classes_are_named_and_doubted_where_all_hold_the_same_folders(tmp_path)
     assert "cat, dog, emu" in animals and "same folders" not in animals
 
 
+@pytest.mark.parametrize("tops", [("trn", "tst"), ("Dev", "EVAL"), ("trn", "val", "tst")])
+def test_folders_that_may_be_splits_are_told_what_to_be_called(tmp_path, tops):
+    """What they were told to do, a table with them as groups, would have made two groups."""
+    names = [f"{top}/{kind}" for top in tops for kind in ("cat", "dog")]
+    folder = write_images(tmp_path / "set", dict.fromkeys(names, 20), (12, 12), False)
+    [said] = plan._source(look(str(folder)), 30)
+    top = ", ".join(sorted(tops))
+    assert f"on top now ({top}) are splits, call those train, val and test; else" in said
+    for old, new in zip(tops, ("train", "val", "test"), strict=False):
+        (folder / old).rename(folder / new)
+    found = look(str(folder))
+    assert found.classes == ["cat", "dog"] and len(found.given) == len(tops) - 1
+    assert not found.inner and not list(plan._source(found, 30))
+
+
 def begun(data: Path, *options: str) -> config.Params:
     """Begin a project by the command, with rates that are not timed; return its params."""
     root = data.parent / f"mine{len(options)}"

@@ -127,8 +127,9 @@ def _source(seen: Seen, minutes: float) -> Iterator[str]:
     if seen.inner:
         yield (
             f"every class holds the same folders ({names.few(seen.inner)}): if these are the "
-            "classes, give a source with them on top, or a table (--table, with what is on top now "
-            "as --group)"
+            f"classes, and what is on top now ({names.few(seen.classes)}) are splits, call those "
+            "train, val and test; else give a source with the classes on top, or a table (--table, "
+            "with what is on top now as --group)"
         )
     if seen.reading > READ * 60 * minutes:
         yield (
