@@ -59,7 +59,7 @@ def _even(images: int, classes: int) -> list[int]:
 def seen(kind: str, **changes) -> Seen:
     images, classes, side, channels, given = KINDS[kind]
     counts, given = _even(images, classes), {k: _even(n, classes) for k, n in given.items()}
-    sample = np.zeros((8, channels, min(side, 96), min(side, 96)), np.uint8)
+    sample = np.full((8, channels, min(side, 96), min(side, 96)), 128, np.uint8)
     names = [f"c{i:03d}" for i in range(classes)]
     sides, labels = np.full(50, side), np.arange(8) % classes
     return replace(Seen(names, counts, given, sides, sample, labels, 7e-4), **changes)
@@ -512,6 +512,19 @@ def test_folders_that_may_be_splits_are_told_what_to_be_called(tmp_path, tops):
     found = look(str(folder))
     assert found.classes == ["cat", "dog"] and len(found.given) == len(tops) - 1
     assert not found.inner and not list(plan._source(found, 30))
+
+
+def test_images_that_are_almost_black_are_told_before_the_run(tmp_path):
+    """Only the run's first stage said so."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        levels = np.random.default_rng(0).integers(0, 4096, (8, 24, 24)).astype(np.uint16)
+        for i, image in enumerate(levels * (1 if i < 6 else 16) for i, levels in enumerate(levels)):
+            Image.fromarray(image).save(tmp_path / name / f"{i}.png")
+    [said] = plan._source(look(str(tmp_path)), 30)
+    assert "of those looked at, 12 of 16 images have no pixel brighter than 64 of 255" in said
+    assert said.endswith("; 12 bits in 16 look so: scale them to 0…65535")
+    assert not list(plan._source(look("data/digits"), 30))
 
 
 def begun(data: Path, *options: str) -> config.Params:

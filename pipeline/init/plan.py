@@ -11,7 +11,7 @@ import numpy as np
 from scalenet.config.params import Params
 from scalenet.data import names
 from scalenet.data.listing import UNMARKED
-from scalenet.data.summary import MANY, few_groups
+from scalenet.data.summary import DARK, MANY, almost_black, few_groups
 from scalenet.pipeline.init import estimate
 from scalenet.pipeline.init.design import Design, Wish, slowed
 from scalenet.pipeline.init.estimate import Rates
@@ -124,6 +124,9 @@ def _source(seen: Seen, minutes: float) -> Iterator[str]:
     """Yield what may be wrong with the source as a whole."""
     if seen.unmarked:
         yield UNMARKED
+    brightest = seen.sample.max((1, 2, 3))
+    for said in almost_black(int((brightest <= DARK).sum()), len(brightest), int(brightest.max())):
+        yield f"of those looked at, {said}"
     if seen.inner:
         yield (
             f"every class holds the same folders ({names.few(seen.inner)}): if these are the "

@@ -127,12 +127,18 @@ def warnings(read: Reading) -> list[str]:
         if lacking := [name for name, count in counts.items() if not count]:
             found.append(f"{split} has no image of {few(lacking)}")
     taken = sum(sum(counts.values()) for counts in read.taken.values())
-    if read.dark > taken / 2:
-        found.append(
-            f"{read.dark:,} of {taken:,} images have no pixel brighter than {DARK} of 255, the "
-            f"brightest of all is {read.brightest}; 12 bits in 16 look so: scale them to 0…65535"
-        )
+    found += almost_black(read.dark, taken, read.brightest)
     return found
+
+
+def almost_black(dark: int, images: int, brightest: int) -> list[str]:
+    """Say, where most images have no bright pixel, what may have been done to them."""
+    if dark <= images / 2:
+        return []
+    return [
+        f"{dark:,} of {images:,} images have no pixel brighter than {DARK} of 255, the "
+        f"brightest of all is {brightest}; 12 bits in 16 look so: scale them to 0…65535"
+    ]
 
 
 def few_groups(tested: int) -> str:
