@@ -150,6 +150,18 @@ def tell_if_newer(member: str) -> None:
         click.echo(f"warning: {newer}", err=True)
 
 
+class Number(click.FloatRange):
+    """A number in a range; nan and inf are none, though Python reads them as such."""
+
+    def convert(self, value: Any, option: Any, context: Any) -> float:
+        number = click.FLOAT.convert(value, option, context)
+        if not math.isfinite(number):
+            allowed = "above" if self.min_open else "from"
+            allowed += f" {self.min:g}" + ("" if self.max is None else f" to {self.max:g}")
+            self.fail(f"{value!r} is no finite number; give one {allowed}", option, context)
+        return super().convert(value, option, context)
+
+
 def quantity(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
     """Read a number such as 2M, 500k or 2e6."""
     if text is None:
@@ -160,7 +172,7 @@ def quantity(context: click.Context, option: click.Parameter, text: str | None) 
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is no number, such as 2M or 500k") from error
     if not 0 < count < math.inf:
-        raise click.BadParameter(f"{text!r} is not above 0; give a number such as 2M or 500k")
+        raise click.BadParameter(f"{text!r} is no finite number above 0, such as 2M or 500k")
     return count
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from scalenet.pipeline.cli import quantity
+from scalenet.pipeline.cli import Number, quantity
 
 INSIDE = "-"  # stands for the columns of files that hold the images
 BUNDLED = ("digits", "data/digits")  # names of the images that scikit-learn brings
@@ -19,7 +19,7 @@ BUNDLED = ("digits", "data/digits")  # names of the images that scikit-learn bri
 @click.argument("name", required=False)
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=30,
     show_default=True,
     metavar="MINUTES",
@@ -30,7 +30,7 @@ BUNDLED = ("digits", "data/digits")  # names of the images that scikit-learn bri
 )
 @click.option(
     "--max-ms",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="MS",
     help="Of the largest member, one image; budgets are milliseconds then.",
 )
@@ -61,7 +61,7 @@ BUNDLED = ("digits", "data/digits")  # names of the images that scikit-learn bri
 @click.option("--group", metavar="COLUMN", help="Its column of what must not be torn apart.")
 @click.option(
     "--most-skipped",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     metavar="SHARE",
     help="Of the files, such as 0.05, that may be left out since they cannot be read.",
 )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scalenet.pipeline.cli import Number
+
 if TYPE_CHECKING:
     from scalenet.config.params import Params
 
@@ -33,7 +35,7 @@ CLASSES = 10  # of the networks that are timed; a class more is a few multiply-a
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=30,
     show_default=True,
     metavar="SECONDS",

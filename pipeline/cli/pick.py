@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from scalenet.pipeline.cli import InProject, quantity
+from scalenet.pipeline.cli import InProject, Number, quantity
 
 MEASURED = "one image, one CPU thread of this machine"
 
@@ -17,13 +17,11 @@ MEASURED = "one image, one CPU thread of this machine"
 @click.option("--max-params", callback=quantity, metavar="COUNT", help="Such as 100k.")
 @click.option(
     "--max-ms",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="MS",
     help=f"Of {MEASURED}.",
 )
-@click.option(
-    "--min-accuracy", type=click.FloatRange(0, 1), metavar="SHARE", help="On select, such as 0.9."
-)
+@click.option("--min-accuracy", type=Number(0, 1), metavar="SHARE", help="On select, such as 0.9.")
 @click.option("--alias", metavar="NAME", help="Point this alias of the registered model at it.")
 def command(
     max_flops: float | None,

@@ -97,6 +97,27 @@ def test_the_command_tells_the_key(tmp_path, monkeypatch, key, value):
     assert (tmp_path / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400", "-inf"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("init", "digits", "x", f"--{name}") for name in ("minutes", "max-flops", "max-ms")),
+        ("init", "digits", "x", "--most-skipped"),
+        *(("pick", f"--{name}") for name in ("max-flops", "max-params", "max-ms", "min-accuracy")),
+        ("latency", "--seconds"),
+    ],
+)
+def test_a_number_of_an_option_is_finite(tmp_path, monkeypatch, arguments, value):
+    """`init --most-skipped nan` and `--minutes nan` were taken, and refused after minutes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").touch()
+    ended = CliRunner().invoke(cli.scalenet, [*arguments, value])
+    [said] = ended.stderr.rpartition("\nError: ")[2].splitlines()
+    assert ended.exit_code == 2 and arguments[-1] in said and value in said
+    assert "is no finite number" in said and ("above 0" in said or "from 0" in said)
+    assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
+
+
 def test_three_thousand_members_are_one_line():
     content = COMMITTED | {"family": {f"S{i}": {"multiple": 1, "seed": 0} for i in range(3000)}}
     with pytest.raises(ValueError, match=r"family: .*at most 100") as refused:
