@@ -810,6 +810,21 @@ def test_the_law_is_held_against_the_families_that_were_trained():
     assert ownlaw.section({"arms": {"ours": few, "EfficientNet's law": few}}) == ""
 
 
+def test_the_reports_say_of_which_interval_a_coverage_is(tmp_path, monkeypatch, params):
+    """It was called 95 % whatever publish.confidence said."""
+    publish = params.publish.model_copy(update={"confidence": 0.8})
+    families = families_of(tmp_path, "ABCDE", members=5)
+    text = tablereport.laws("fam", tablelaws.compare(families, families, publish))
+    assert "inside its 80 % interval, %" in text and "95 %" not in text
+    monkeypatch.setattr(
+        ownlaw.params, "load", lambda _: params.model_copy(update={"publish": publish})
+    )
+    rows = {f"S{i}": {"flops": [1e6 * 2**i] * 2, "accuracies": [0.5 + 0.04 * i] * 2}
+            for i in range(4)}  # fmt: skip
+    text = ownlaw.section({"arms": {"ours": rows, "EfficientNet's law": rows}})
+    assert "inside its 80 % interval, %" in text and "[0, 49]" in text, "brackets are of 95 %"
+
+
 def test_no_family_teaches_the_prior_that_it_is_judged_with(tmp_path):
     """One lineage is unlike all others: leaving it out changes the prior, and only its own."""
     usual = families_of(tmp_path, "ABCDE", members=7)

@@ -16,7 +16,7 @@ from bench.method.family import PRINCIPAL
 from bench.method.markdown import percent, table
 from bench.method.tablefiles import Published
 from bench.method.tablelaws import Trial
-from bench.method.tablereport import covered
+from bench.method.tablereport import covered, within
 from scalenet.config import params
 from scalenet.laws.accuracy import Point
 
@@ -32,13 +32,13 @@ def section(result: Result) -> str:
     if not found:
         return ""
     rows = []
-    for row in tablelaws.summary(found, publish.confidence):
+    for row in tablelaws.summary(found):
         own = [t for t in found if (t.fitted, t.ahead) == (row["fitted"], row["ahead"])]
         ahead = {1: "next", 2: "next but one"}[row["ahead"]]
         sizes = str(row["fitted"]), ahead, str(row["families"])
         rows.append([*sizes, percent(row["mean_error"], 2), bias(own), *covered(row)])
     head = ["members", "predicted", "predictions", "mean error", "mean of predicted less reached",
-            "inside its 95 % interval, %", "mean width"]  # fmt: skip
+            within(publish.confidence), "mean width"]  # fmt: skip
     return (
         "### The accuracy law on this family\n\n"
         "Fitted, with the prior of params.yaml, to the first members of ours and of EfficientNet's "

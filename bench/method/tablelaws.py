@@ -9,6 +9,7 @@ import numpy as np
 from scipy import optimize
 
 from bench.method import priors
+from bench.method.statistics import CONFIDENCE
 from bench.method.tablefiles import Published
 from scalenet.config.params import AccuracyPrior, Publish
 from scalenet.laws.accuracy import Point, fit_accuracy
@@ -99,11 +100,11 @@ def trials(families: Sequence[Published], law: Law) -> Iterator[Trial]:
                     yield Trial(family.name, fitted, ahead, predicted, reached)
 
 
-def summary(found: Sequence[Trial], confidence: float) -> list[dict[str, Any]]:
+def summary(found: Sequence[Trial]) -> list[dict[str, Any]]:
     """Return errors, coverage and widths by number of members and how far ahead.
 
-    Errors and widths as shares of 1; a coverage has Wilson's interval, which takes trials for
-    independent.
+    Errors and widths as shares of 1; a coverage has Wilson's interval, of 95 % as all in brackets
+    are, which takes trials for independent.
     """
     rows = []
     for fitted, ahead in sorted({(t.fitted, t.ahead) for t in found}):
@@ -113,7 +114,7 @@ def summary(found: Sequence[Trial], confidence: float) -> list[dict[str, Any]]:
         row |= {"mean_error": float(errors.mean()), "median_error": float(np.median(errors))}
         if any(t.predicted.confidence for t in own):
             inside = sum(t.predicted.low <= t.reached <= t.predicted.high for t in own)
-            low, high = wilson(inside, len(own), confidence)
+            low, high = wilson(inside, len(own), CONFIDENCE)
             width = float(np.mean([t.predicted.high - t.predicted.low for t in own]))
             row |= {"inside": inside, "low": low, "high": high, "mean_width": width}
         rows.append(row)
@@ -139,7 +140,8 @@ def compare(families: Sequence[Published], known: Sequence[Published], section: 
     laws["prior of params.yaml"] = law_with(lambda _: section.prior, section)
     found = {name: list(trials(families, law)) for name, law in laws.items()}
     return {
-        "summary": {name: summary(own, section.confidence) for name, own in found.items()},
+        "confidence": section.confidence,
+        "summary": {name: summary(own) for name, own in found.items()},
         "priors": {lineage: prior.model_dump() for lineage, prior in learnt.items()},
         "trials": {name: [plain(trial) for trial in own] for name, own in found.items()},
     }

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from bench.method.markdown import origin, percent, table
+from bench.method.statistics import CONFIDENCE
 from bench.method.tablelaws import NONE
 
 Result = dict[str, Any]
@@ -48,7 +49,7 @@ def laws(name: str, found: Result) -> str:
     if not rows:
         return f"### The accuracy law on `{name}`\n\nNot tried: {NONE}.\n"
     head = ["law", "members", "predicted", "families", "mean error", "median error",
-            "inside its 95 % interval, %", "mean width"]  # fmt: skip
+            within(found.get("confidence", CONFIDENCE)), "mean width"]  # fmt: skip
     return (
         f"### The accuracy law on `{name}`\n\n"
         "Fitted to the first members of a published family, by FLOPs; held against the published "
@@ -57,6 +58,11 @@ def laws(name: str, found: Result) -> str:
         "params.yaml has seen all of them.\n\n"
         f"{table(head, rows)}"
     )
+
+
+def within(confidence: float) -> str:
+    """Return the head of a column of coverages: of which interval of the law."""
+    return f"inside its {100 * confidence:g} % interval, %"
 
 
 def covered(row: Result) -> list[str]:
