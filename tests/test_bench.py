@@ -625,7 +625,7 @@ def test_a_table_is_read_by_the_schema_beside_it(tmp_path):
         ("Other-Net a", "Other"),
     ]
     first = tables["fam"][0].members
-    assert [m.flops for m in first] == pytest.approx([1e8 * 2**i for i in range(5)])
+    assert [m.spent for m in first] == pytest.approx([1e8 * 2**i for i in range(5)])
     nets = tables["nets"]
     assert nets.choices.shape == (81, 4) and nets.accuracies.shape == (81, 2)
     assert nets.scores[nets.known[2, 2, 2, 2]] == pytest.approx(
@@ -702,7 +702,7 @@ def fam(tmp_path, text, schema=FAMILIES, encoding="utf-8"):
 )
 def test_a_table_is_read_as_others_write_it(tmp_path, capsys, text, encoding):
     [family] = fam(tmp_path, text, encoding=encoding)
-    assert [(m.flops, m.correct) for m in family.members] == [(1e9, 35_000), (2e9, 37_500)]
+    assert [(m.spent, m.correct) for m in family.members] == [(1e9, 35_000), (2e9, 37_500)]
     said = capsys.readouterr().err
     assert ("left out: 4 of 6 rows, the first in line 3" in said) == ("n/a" in text)
 
