@@ -61,12 +61,19 @@ def home(root: Path) -> Path:
     return outer if here.is_relative_to(copies) else here
 
 
+def made_state(root: Path) -> Path:
+    """Return ``.state``, which is made if need be, also where a link of that name leads."""
+    state = (root / STATE).resolve()
+    state.mkdir(parents=True, exist_ok=True)
+    return state
+
+
 def share_state(root: Path) -> None:
     """Lead ``.state`` of a copy of the project to that of the project: what is resumed from, and
     who computes what, is one for all."""
     there = home(root)
     if there != root.resolve() and not (root / STATE).exists():
-        (there / STATE).mkdir(exist_ok=True)
+        made_state(there)
         (root / STATE).symlink_to(there / STATE, target_is_directory=True)
 
 

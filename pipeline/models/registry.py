@@ -15,7 +15,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 from mlflow.entities.model_registry import ModelVersion
 
 from scalenet.config.params import Params
-from scalenet.pipeline import STATE, home
+from scalenet.pipeline import home, made_state
 from scalenet.pipeline.remember import stores, tracking
 from scalenet.records import files
 from scalenet.records.documents import DataInfo, Family, Trained
@@ -71,9 +71,7 @@ def opened(root: Path, params: Params) -> Registry:
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
     """Hold the lock of whoever of this project changes its registry."""
-    folder = home(root) / STATE
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "registry.lock"):
+    with FileLock(made_state(home(root)) / "registry.lock"):
         yield
 
 

@@ -12,6 +12,8 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from sqlalchemy import URL, make_url
 
+from scalenet.pipeline import made_state
+
 PLACES = {  # columns in which MLflow's database keeps absolute paths
     "experiments": "artifact_location",
     "runs": "artifact_uri",
@@ -46,9 +48,7 @@ def absolute(given: str, folder: Path) -> str:
 
 def ready(database: Path) -> None:
     """Make the database if there is none, and mend its paths if the project's folder was moved."""
-    state = database.parent / ".state"
-    state.mkdir(parents=True, exist_ok=True)
-    with FileLock(state / "mlflow.lock"):
+    with FileLock(made_state(database.parent) / "mlflow.lock"):
         if not database.exists():
             _create(database)
         with closing(sqlite3.connect(database, timeout=20)) as connection:

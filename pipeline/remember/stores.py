@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from scalenet.config.away import Unavailable, masked
 from scalenet.config.params import Params
-from scalenet.pipeline import environment, home
+from scalenet.pipeline import STATE, environment, home
 from scalenet.pipeline.address import ENCODE, credentials, hidden
 from scalenet.pipeline.remember import database
 from scalenet.pipeline.runs.alone import place
@@ -160,8 +160,11 @@ def _remedy(database: Path, reason: str) -> str:
         return "another process holds it: end that one, or wait for it, and run it again"
     if database.is_dir() or "not a database" in reason or "malformed" in reason:
         return "it is no database of MLflow's: move it away, and a new one is made"
-    if (database.parent / ".state").is_file():
+    state = database.parent / STATE
+    if state.is_file():
         return "remove the file .state, which should be a folder"
+    if state.is_symlink() and not state.exists():
+        return f"make the folder {state.resolve()}, to which .state leads, or remove that link"
     return "free space on that disk, and make the folder one that you may write; then run it again"
 
 

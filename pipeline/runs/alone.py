@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from scalenet.config.params import Params
-from scalenet.pipeline import STATE, home
+from scalenet.pipeline import STATE, home, made_state
 from scalenet.records import files
 from scalenet.records.paths import Paths
 from scalenet.stages import STAGES, declared, state_key
@@ -51,6 +51,7 @@ def alone(
     ``ValueError`` names who computes it in this folder. For who computes equal work in another
     copy it waits, and says so, until ``ended`` tells that nobody wants it any more.
     """
+    made_state(root)
     folder = Paths(root).state(work)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:

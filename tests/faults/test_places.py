@@ -22,8 +22,10 @@ from scalenet.config.away import Unavailable
 from scalenet.data import intake, readers
 from scalenet.pipeline import cli, make_prefect_home, project
 from scalenet.pipeline.doors import servers
+from scalenet.pipeline.models import registry
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Graph
+from scalenet.pipeline.runs import alone
 from scalenet.records import files
 from scalenet.records.journal import Journal
 
@@ -241,6 +243,23 @@ def test_the_folder_of_a_project_may_be_called_anything(tmp_path):
 def test_a_state_that_is_a_file_is_named(tmp_path):
     (tmp_path / ".state").write_text("")
     assert "remove the file .state" in refused(tmp_path)
+
+
+def test_a_state_that_leads_to_a_folder_that_is_gone_is_made_there(tmp_path):
+    """What speaks to MLflow before any run, such as `scalenet register`, asked for free space."""
+    project, there = tmp_path / "project", tmp_path / "disk/mine"
+    project.mkdir()
+    (project / ".state").symlink_to(there)
+    assert stores.connect(project).search_experiments() and (there / "mlflow.lock").exists()
+    shutil.rmtree(tmp_path / "disk")
+    with registry.locked(project):
+        assert (there / "registry.lock").exists()
+    shutil.rmtree(tmp_path / "disk")
+    with alone.alone(project, "prepare", "key", print):
+        assert (there / "prepare/lock").exists()
+    shutil.rmtree(tmp_path / "disk")
+    (tmp_path / "disk").write_text("no folder can be made here")
+    assert f"make the folder {there}, to which .state leads, or remove" in refused(project)
 
 
 def test_a_database_is_made_though_the_state_lies_on_another_disk(tmp_path, monkeypatch):
