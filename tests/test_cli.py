@@ -107,6 +107,31 @@ def test_members_that_were_trained_since_the_family_was_published_are_told(built
     assert verb(tmp_path, "pick")[0] == 0 and told not in verb(tmp_path, "family")[1]
 
 
+def test_a_family_is_shown_and_picked_from_where_nothing_may_be_written(
+    built, tmp_path, monkeypatch
+):
+    """In somebody else's project both ended in a line about the folder."""
+
+    def refuse(database):
+        raise PermissionError(13, "Permission denied", f"{tmp_path}/.state/mlflow.lock")
+
+    shutil.copytree(built / "artifacts", tmp_path / "artifacts")
+    shutil.copy(built / "params.yaml", tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    stores.connect(tmp_path)  # makes the database
+    code, out, said = verb(tmp_path, "family")
+    assert code == 0 and " version" in out and "\nload  " in out and not said
+    monkeypatch.setattr(stores.database, "ready", refuse)
+    for name in ("family", "pick"):
+        code, out, said = verb(tmp_path, name)
+        [line] = said.splitlines()
+        assert code == 0 and line.startswith("warning: the model registry is not shown: ")
+        assert "mlflow.lock" in line and "S0" in out and "version" not in out and "load " not in out
+    assert (
+        verb(tmp_path, "pick", "--alias", "mine")[0] == verb(tmp_path, "promote", "--list")[0] == 3
+    )
+
+
 def test_a_member_that_was_trained_since_is_used_and_that_is_told(built, tmp_path):
     shutil.copytree(built / "artifacts", tmp_path / "artifacts")
     shutil.copy(built / "params.yaml", tmp_path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -140,6 +142,16 @@ def overrides(pairs: tuple[str, ...]) -> dict[str, Any]:
     from scalenet.pipeline import settings
 
     return settings.pairs(pairs, "--set")
+
+
+@contextmanager
+def unless_away() -> Iterator[None]:
+    """Say on stderr that the model registry is not shown, if the body cannot reach it: the family
+    lies here, and can be looked at meanwhile."""
+    try:
+        yield
+    except Unavailable as error:
+        click.echo(f"warning: the model registry is not shown: {error}", err=True)
 
 
 def tell_if_newer(member: str) -> None:

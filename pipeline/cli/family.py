@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from scalenet.pipeline.cli import InProject
+from scalenet.pipeline.cli import InProject, unless_away
 
 
 @click.command(name="family", cls=InProject)
@@ -24,8 +25,6 @@ def command(networks: bool) -> None:
     scalenet family --networks | less -S
     """
     from scalenet.config import params as config
-    from scalenet.pipeline.models import deployment, generations
-    from scalenet.pipeline.remember import remembered
     from scalenet.records.paths import Paths
     from scalenet.report import table
 
@@ -33,7 +32,9 @@ def command(networks: bool) -> None:
     params, paths = config.load(root / "params.yaml"), Paths(root)
     built = paths.published()
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    versions, latencies = generations.versions(root, params), remembered.latencies(root, params)
+    versions, latencies, standing, load = None, {}, "", ""
+    with unless_away():
+        versions, latencies, standing, load = _registered(root, params, built)
     click.echo(table.text(built, versions, latencies, columns))
     for at in (built.law or {"next": []})["next"]:
         click.echo(table.prediction(at))
@@ -48,9 +49,22 @@ def command(networks: bool) -> None:
         click.echo(line)
     click.echo("report    scalenet report  one page: figures, mistakes, networks, cost")
     click.echo("classes   artifacts/family/recall.csv   artifacts/family/confusion.csv")
-    if len(versions) == len(built.members):
-        click.echo(f"registry  {deployment.standing(root, params)}")
+    if standing:
+        click.echo(standing)
     click.echo("results   scalenet ui      MLflow's runs, charts and registry; Prefect's flows")
     click.echo("plots     dvc plots show   dvc metrics show")
-    name = built.members[0].member.name
-    click.echo(generations.load_line(root, params, name))
+    if load:
+        click.echo(load)
+
+
+def _registered(root: Path, params: Any, built: Any) -> tuple[dict, dict, str, str]:
+    """Return what the registry knows of a family: versions and latencies of its members, a line on
+    what is deployed, and one on how its smallest member is loaded."""
+    from scalenet.pipeline.models import deployment, generations
+    from scalenet.pipeline.remember import remembered
+
+    versions, latencies = generations.versions(root, params), remembered.latencies(root, params)
+    whole = len(versions) == len(built.members)
+    standing = f"registry  {deployment.standing(root, params)}" if whole else ""
+    load = generations.load_line(root, params, built.members[0].member.name)
+    return versions, latencies, standing, load

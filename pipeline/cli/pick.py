@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from scalenet.pipeline.cli import InProject, Number, quantity
+from scalenet.pipeline.cli import InProject, Number, quantity, unless_away
 
 MEASURED = "one image, one CPU thread of this machine"
 
@@ -68,7 +68,8 @@ def command(
         click.echo(f"alias     {alias} is version {version} of {model} now")
         click.echo(f'load      mlflow.pyfunc.load_model("models:/{model}@{alias}")')
     else:
-        click.echo(generations.load_line(root, params, name))
+        with unless_away():
+            click.echo(generations.load_line(root, params, name))
     click.echo(f"          scalenet predict {name.lower()} PHOTOS   scalenet export {name.lower()}")
 
 

@@ -15,14 +15,14 @@ FRONT, DOMINATED = "●", "○"
 
 def text(
     family: Family,
-    versions: Mapping[str, str],
+    versions: Mapping[str, str] | None,
     latencies: Mapping[str, float],
     columns: int | None = None,
 ) -> str:
     """Return a family's table, a member a line, at most ``columns`` characters wide.
 
-    ``versions`` are those in the model registry, ``latencies`` milliseconds. A narrow table leaves
-    out columns, those of DROPPED one after the other.
+    ``versions`` are those in the model registry, None where that is not known, ``latencies``
+    milliseconds. A narrow table leaves out columns, those of DROPPED one after the other.
     """
     rows = _rows(family, versions, latencies)
     for name in DROPPED:
@@ -86,15 +86,17 @@ def warnings(family: Family) -> list[str]:
 
 
 def _rows(
-    family: Family, versions: Mapping[str, str], latencies: Mapping[str, float]
+    family: Family, versions: Mapping[str, str] | None, latencies: Mapping[str, float]
 ) -> list[dict[str, str]]:
     """Return the members' cells by column, without the columns of which nothing is known."""
     front = marks.pareto(family.members, lambda trained: trained.member.flops)
     device, rivals = family.by_latency, family.baselines
     known = {"ms": latencies, "device ms": device, "baselines": rivals, "front": front}
     lacking = {name for name, values in known.items() if not values}
+    lacking |= {"version"} if versions is None else set()
     rows = (
-        _row(t, family, front) | _kept(t.member.name, versions, latencies) for t in family.members
+        _row(t, family, front) | _kept(t.member.name, versions or {}, latencies)
+        for t in family.members
     )
     return [{name: cell for name, cell in row.items() if name not in lacking} for row in rows]
 
