@@ -16,7 +16,7 @@ from bench.speed.gpu import pictures, step_of
 from bench.speed.step import networks
 from scalenet.config.params import Params
 from scalenet.data.images import Images
-from scalenet.data.shrunk import MOST, Shrunk
+from scalenet.data.shrunk import Shrunk
 from scalenet.nets import child, elastic
 from scalenet.space.network import Network, Task
 from scalenet.training import device, fixed, loop, supernet
@@ -45,7 +45,7 @@ def main() -> None:
     params, found = params_of(chosen.preset), {}
     about, place = invented(params), device.prepare(params.compute)
     images, drawn = pictures(params, about, place), networks(params)
-    sets = {"kept": Shrunk(images, MOST), "shrunk": Shrunk(images, 0)}
+    sets = {"kept": Shrunk(images), "shrunk": Shrunk(images, 0)}
     for network in (drawn[0], drawn[len(drawn) // 2], drawn[-1]):
         steps = {name: trained(params, network, about.task, own) for name, own in sets.items()}
         times = interleaved(steps, chosen.repeats, place.type)

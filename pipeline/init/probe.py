@@ -22,7 +22,6 @@ from scalenet.config.recipe import Recipe
 from scalenet.data import shrunk
 from scalenet.data.images import Images, on_device
 from scalenet.data.intake import sums
-from scalenet.data.shrunk import Shrunk
 from scalenet.data.splits import moments
 from scalenet.nets import child, elastic, weights
 from scalenet.nets.elastic import Elastic
@@ -132,7 +131,7 @@ class Bench:
     def batch(self, recipe: Recipe) -> Images:
         """Return a batch, again and again, of which copies are kept if those of train would be."""
         batch = self.images.held(recipe.batch)
-        return Shrunk(batch, most=shrunk.MOST * len(batch) // self.train)
+        return shrunk.Shrunk(batch, most=shrunk.MOST * len(batch) // self.train)
 
     def network(self, size: int) -> Network:
         """Return a typical network of a size: the middle one of its strategies for a base model."""

@@ -1,6 +1,6 @@
 """Images whose shrunk copies are kept: a training sees each of them again and again, at few sides.
 
-To shrink an image takes a CPU as long as a small network's step on it.
+To shrink them takes a CPU up to a fifth of a small network's step (docs/performance.md).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from scalenet.config.params import Data, ImageTable
 from scalenet.data.decoding import source_of
 from scalenet.data.listing import IGNORED, TWICE, UNLISTED, Files
 from scalenet.data.names import few, shown
-from scalenet.data.rows import MISSING, NO_LABEL, Row, as_rows, check_columns, ordered
+from scalenet.data.rows import MISSING, NO_LABEL, NUMBER, Row, as_rows, check_columns, ordered
 from scalenet.data.source import Source
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -153,20 +153,12 @@ def _labelled(rows: list[Row | None]) -> list[Row | None]:
     words = {row.label for row in rows if row and row.label}
     missing = {word for word in words if word.lower() in MISSING}
     numbers = words - missing
-    if not numbers or not all(map(_is_number, numbers)):
+    if not numbers or not all(map(NUMBER.fullmatch, numbers)):
         return rows
     written = dict.fromkeys(missing, "")
     if all(map(WHOLE.fullmatch, numbers)):
         written |= {word: WHOLE.fullmatch(word)[1] for word in numbers}
     return [row and row._replace(label=written.get(row.label, row.label)) for row in rows]
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _row(line: list[str], places: list[int | None], count: int) -> Row | None:

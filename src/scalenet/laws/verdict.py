@@ -85,7 +85,7 @@ def guessing(trained: Trained, said: Answers) -> str | None:
     often = majority(test).right.mean()
     return (
         f"{trained.member.name} is not told apart from guessing on test: "
-        f"{100 * trained.accuracy:.1f} %, and {100 * often:.1f} % by calling every image the same; "
+        f"{percent(trained.accuracy)}, and {percent(often)} by calling every image the same; "
         "it has learnt too little, test is too small to tell, or labels say nothing of the images"
     )
 
