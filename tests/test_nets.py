@@ -242,6 +242,66 @@ def test_coupling_left_alone_starves_the_last_channels(params):
     assert grad[-network.stem_width :].all() and not grad[: -network.stem_width].any()
 
 
+def loss_of(out):
+    return F.cross_entropy(out, torch.tensor([0, 1, 2, 0, 1, 2]))
+
+
+def plain(net, network, side):
+    """Return logits by slices that autograd cuts from the shared weights."""
+    tensors = net.slices(network, side)
+    return blocks.forward(network, tensors, images_for(network), norm.on_batch(tensors), None)
+
+
+def gradients(net):
+    return {n: t.grad.clone() for n, t in net.weights.items() if t.grad is not None}
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["set to none", "set to zero"])
+def test_gradients_are_those_of_slices_that_autograd_cuts(params, kept):
+    """Step after step, though whole gradients are kept: of several networks the sum."""
+    net, other = supernet(params).train(), supernet(params).train()
+    for each in (net, other):
+        spread(each.weights)
+    drawn = list(networks(params, seed=9))
+    steps = [drawn[:1], drawn[5:8], drawn[4:5], drawn[:1], [drawn[11], drawn[11]], drawn[2:3]]
+    for i, step in enumerate(steps):
+        net.zero_grad(set_to_none=kept), other.zero_grad(set_to_none=kept)
+        for network in step:
+            loss_of(net(images_for(network), network, ("left", "right")[i % 2])).backward()
+            loss_of(plain(other, network, ("left", "right")[i % 2])).backward()
+        found, expected = gradients(net), gradients(other)
+        assert found.keys() == expected.keys(), "what no network of the step uses has none"
+        assert all(torch.equal(gradient, expected[name]) for name, gradient in found.items()), i
+
+
+def test_a_pass_that_broke_off_leaves_nothing_in_the_next_gradients(params):
+    net = supernet(params).train()
+    spread(net.weights)
+    small, large = smallest(params.space, params.scaling), largest(params.space, params.scaling)
+    loss_of(net(images_for(small), small)).backward()
+    expected = gradients(net)
+    net.zero_grad(set_to_none=True)
+    loss_of(net(images_for(large), large)).backward()
+    net.zero_grad(set_to_none=True)  # the step of `large` is not taken
+    loss_of(net(images_for(small), small)).backward()
+    found = gradients(net)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_weights_that_moved_elsewhere_are_those_that_learn(params):
+    net, network = supernet(params).train(), smallest(params.space, params.scaling)
+    spread(net.weights)
+    loss_of(net(images_for(network), network)).backward()
+    net.zero_grad(set_to_none=True)
+    net.double()
+    loss_of(net(images_for(network).double(), network)).backward()
+    assert net.weights["stem/norm/weight"].grad.dtype == torch.float64
+    with torch.no_grad():
+        net.weights["classifier/bias"].add_(1000)
+    assert net(images_for(network).double(), network).min() > 500, "slices are of the new weights"
+
+
 # --- growth: a member that is larger than the super-supernet --------------------------------------
 
 LARGER = {"deeper": (4.0, 1.2), "wider": (1.0, 4.0), "both": (4.0, 4.0), "narrow": (4.0, 1.0)}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from scalenet.config.space import Scalings, Space
 from scalenet.nets import blocks, norm, weights
+from scalenet.nets.leaves import Leaves
 from scalenet.records import tensors as tensorfile
 from scalenet.space.network import Network, Task
 from scalenet.space.scale import largest
@@ -34,6 +35,12 @@ class Elastic(nn.Module):
             {name: nn.Parameter(tensor) for name, tensor in tensors.items()}
         )
         self.task = Task(tensors["stem/weight"].shape[1], len(tensors["classifier/bias"]))
+        self.leaves = Leaves(dict(self.weights.items()))
+
+    def _apply(self, fn, recurse=True):
+        """Move to a device or type; slices of where the weights were are of no use there."""
+        self.leaves = Leaves(self.leaves.weights)
+        return super()._apply(fn, recurse)
 
     def slices(self, network: Network, side: str = "left") -> dict[str, Tensor]:
         """Return views of the shared weights, shaped and named as the network's own tensors."""
@@ -45,8 +52,13 @@ class Elastic(nn.Module):
     def forward(
         self, images: Tensor, network: Network, side: str = "left", drop: blocks.Drop | None = None
     ) -> Tensor:
-        """Map images (N, C, R, R) to a network's logits (N, classes), normalising by the batch."""
-        tensors = self.slices(network, side)
+        """Map images (N, C, R, R) to a network's logits (N, classes), normalising by the batch.
+
+        Gradients reach the shared weights, as those of a network's own reach them.
+        """
+        shapes = blocks.shapes(network, self.task)
+        pieces = ((_stored(name, shape), shape, side) for name, shape in shapes.items())
+        tensors = dict(zip(shapes, self.leaves.cut(pieces), strict=True))
         return blocks.forward(network, tensors, images, norm.on_batch(tensors), drop)
 
     @torch.no_grad()
