@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from scalenet.baselines import features, residual, simple, transfer
 from scalenet.config.baselines import Checkpoint
 from scalenet.data import store
-from scalenet.laws import scores, verdict
+from scalenet.laws import choice, scores, verdict
 from scalenet.laws.intervals import mcnemar, paired
 from scalenet.nets import weights
 from scalenet.records import predictions
@@ -379,10 +379,10 @@ def test_the_stages_answers_know_their_groups(make_params, info, splits):
     assert made.answers["test"].groups.tolist() == groups["test"].tolist()
 
 
-def member_of(name, flops, said, select=True):
+def member_of(name, flops, said, select=True, latency=None):
     member = Member(
         name=name, multiple=flops, budget=flops, origin="searched", base="k3e4-3e4",
-        scaling="d1-w1-r8", flops=flops, params=1,
+        scaling="d1-w1-r8", flops=flops, params=1, latency=latency,
         network="r8-stem_k3_s1_c4-ir_k5_s1_e2_c4-head_c8-se0.25e-hard_swish",
     )  # fmt: skip
     result = scores.tested(said["test"], said["select"] if select else None, 0.95)
@@ -395,10 +395,14 @@ def right(count, of=100):
     return answers(labels, np.where(np.arange(of) < count, labels, 1 - labels))
 
 
-def judged(counts, baseline=50, select=True, law=None):
-    """Return the warnings about members that label so many of 100 select and test images right."""
+def judged(counts, baseline=50, select=True, law=None, latencies=None):
+    """Return the warnings about members that label so many of 100 select and test images right.
+
+    Of as many FLOPs as their number, or with latencies, milliseconds too.
+    """
     said = {f"S{i}": {"select": right(s), "test": right(t)} for i, (s, t) in enumerate(counts)}
-    members = [member_of(name, 1 + i, one, select) for i, (name, one) in enumerate(said.items())]
+    took = latencies or [None] * len(said)
+    members = [member_of(n, 1 + i, said[n], select, took[i]) for i, n in enumerate(said)]
     said["svm"] = {"select": right(baseline), "test": right(baseline)}
     about = {"name": "svm", "about": "an SVM", "images": 9}
     sizes = dict.fromkeys(("steps", "flops", "params"))
@@ -442,6 +446,24 @@ def test_the_smallest_member_that_is_as_good_as_the_best_is_named():
     [said] = judged([(60, 60), (88, 88), (89, 89), (90, 90)])
     assert said.startswith("S1, at 50% of the FLOPs of S3, is not told apart from it on select: ")
     assert "-2.0 points" in said and said.endswith("within noise")
+
+
+def test_milliseconds_say_who_is_smaller_where_budgets_count_them():
+    """As networks of many FLOPs at few pixels do: S1 has more than S0, and answers sooner."""
+    [said] = judged([(70, 80), (90, 70)], latencies=[2.0, 1.0])
+    assert "S0 is dominated by S1, which is quicker and better on select: 70.0 % and 90.0 %" in said
+    [said] = judged([(90, 90), (89, 89)], latencies=[2.0, 0.5])
+    assert said.startswith("S1, at 25% of the milliseconds of S0, is not told apart from it on ")
+    assert judged([(89, 89), (90, 90)], latencies=[2.0, 0.5]) != judged([(89, 89), (90, 90)])
+    said = judged([(95, 95), (60, 60)], law={"next": []}, latencies=[2.0, 1.0])
+    assert not any("accuracy law" in one for one in said), "the quicker one is worse, as it expects"
+
+
+def test_of_equally_good_members_the_quickest_leads():
+    said = {"select": right(9), "test": right(9)}
+    for took, first in (((None, None), "S0"), ((2.0, 1.0), "S1")):
+        members = [member_of(f"S{i}", 1 + i, said, latency=ms) for i, ms in enumerate(took)]
+        assert choice.leader(members).member.name == first
 
 
 RISING = {"next": [{"multiple": 9, "value": 0.95}]}

@@ -486,6 +486,21 @@ def test_marks_say_who_is_dominated_and_who_beats_what(make):
     )
 
 
+def test_the_front_is_one_of_milliseconds_where_budgets_count_them(make):
+    family = Family.read(Paths(make(Case())).family / "family.json")
+    of_flops = {
+        line.split()[0] for line in table.text(family, None, {}).splitlines() if "○" in line
+    }
+    members = [
+        t.model_copy(update={"member": t.member.model_copy(update={"latency": 3.0 - i})})
+        for i, t in enumerate(family.members)
+    ]
+    timed = family.model_copy(update={"members": members})
+    of_ms = {line.split()[0] for line in table.text(timed, None, {}).splitlines() if "○" in line}
+    assert of_flops == set() and of_ms == {"S0", "S1"}, "the last is the quickest, and the best"
+    assert any("none with so few device ms is as good" in line for line in table.key(timed, {}))
+
+
 @pytest.mark.parametrize("columns", [40, 60, 80, 100, None])
 def test_the_table_fits_its_terminal(make, columns, usual):
     family = Family.read(Paths(usual.parent.parent).family / "family.json")

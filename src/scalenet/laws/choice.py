@@ -35,7 +35,7 @@ class Pick:
 
 
 def choose(members: Sequence[Trained], limits: Limits, latency: Callable[[Trained], float]) -> Pick:
-    """Return the member within the limits that labels most of select right, of equals the smallest.
+    """Return the member within the limits that labels most of select right, as `leader` does.
 
     ``latency`` gives a member's milliseconds; it is asked only if they are limited. ``ValueError``
     if nothing is within the limits, or members were trained on select.
@@ -56,11 +56,11 @@ def choose(members: Sequence[Trained], limits: Limits, latency: Callable[[Traine
 
 
 def leader(members: Sequence[Trained]) -> Trained:
-    """Return the member that labels most of select right, of equals the smallest; the largest of
-    all if they were trained on select."""
+    """Return the member that labels most of select right, of equals the one that spends least of
+    its budget; the largest of all if they were trained on select."""
     known = [t for t in members if t.select]
     if known:
-        return max(known, key=lambda t: (t.select.correct, -t.member.flops))
+        return max(known, key=lambda t: (t.select.correct, -t.member.spent))
     return max(members, key=lambda t: t.member.multiple)
 
 

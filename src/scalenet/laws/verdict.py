@@ -133,15 +133,19 @@ def worse(
 
 
 def dominated(trained: Trained, members: Sequence[Trained], said: Answers) -> str | None:
-    """Say which smaller member is best on select, if it is better there than this one."""
-    smaller = [t for t in members if t.member.flops < trained.member.flops and t.select]
+    """Say which smaller member is best on select, if it is better there than this one.
+
+    Smaller is what spends less of its budget: FLOPs, or milliseconds.
+    """
+    smaller = [t for t in members if t.member.spent < trained.member.spent and t.select]
     best = max(smaller, key=lambda t: t.select.accuracy, default=None)
     if best is None or not trained.select or best.select.accuracy <= trained.select.accuracy:
         return None
     name, other = trained.member.name, best.member.name
+    kind = "smaller" if best.member.latency is None else "quicker"
     differ, p = against(said[name]["select"], said[other]["select"], trained.confidence)
     return (
-        f"{name} is dominated by {other}, which is smaller and better on select: "
+        f"{name} is dominated by {other}, which is {kind} and better on select: "
         f"{percent(trained.select.accuracy)} and {percent(best.select.accuracy)}; "
         f"{_difference(differ, p)}"
     )
@@ -152,17 +156,17 @@ def alike(best: Trained, members: Sequence[Trained], said: Answers) -> str | Non
 
     Of equally good members the best one is mostly a larger one, by an image or two.
     """
-    name = best.member.name
-    for other in sorted(members, key=lambda t: t.member.flops):
-        share = other.member.flops / best.member.flops
+    name, unit = best.member.name, "FLOPs" if best.member.latency is None else "milliseconds"
+    for other in sorted(members, key=lambda t: t.member.spent):
+        share = other.member.spent / best.member.spent
         if share >= 1 or not (best.select and other.select):
             continue
         answers = (said[one]["select"] for one in (other.member.name, name))
         differ, p = against(*answers, best.confidence)
         if p >= 1 - best.confidence:
             return (
-                f"{other.member.name}, at {share:.0%} of the FLOPs of {name}, is not told apart "
-                f"from it on select: {_difference(differ, p)}"
+                f"{other.member.name}, at {share:.0%} of the {unit} of {name}, is not told "
+                f"apart from it on select: {_difference(differ, p)}"
             )
     return None
 
@@ -175,7 +179,7 @@ def of_law(members: Sequence[Trained], law: dict[str, Any] | None, said: Answers
     """
     if law is None:
         return None
-    pairs = [(a, b) for a, b in permutations(members, 2) if a.member.flops < b.member.flops]
+    pairs = [(a, b) for a, b in permutations(members, 2) if a.member.spent < b.member.spent]
     for smaller, larger in pairs:
         name, other = larger.member.name, smaller.member.name
         differ, p = against(said[name]["test"], said[other]["test"], larger.confidence)

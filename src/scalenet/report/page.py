@@ -192,7 +192,7 @@ def told(found: Gathered, drawn: Mapping[str, Any]) -> dict[str, Any]:
     family, remembered = found.family, found.remembered
     best = leader(family.members).member.name
     scored = sorted(_alike(found), key=lambda row: -row["score"])
-    flops = marks.pareto(family.members, lambda trained: trained.member.flops)
+    front = marks.pareto(family.members, lambda trained: trained.member.spent)
     return {
         "family": family,
         "warnings": family.warnings,
@@ -200,7 +200,7 @@ def told(found: Gathered, drawn: Mapping[str, Any]) -> dict[str, Any]:
         "device": family.by_latency,
         "verdict": marks.verdict(family),
         "best": best,
-        "front": flops if all(t.select for t in family.members) else None,
+        "front": front if all(t.select for t in family.members) else None,
         "against": {t.member.name: marks.against(family, t.member.name) for t in family.members},
         "remembered": remembered,
         "drawn": set(drawn),

@@ -42,9 +42,8 @@ def key(family: Family, latencies: Mapping[str, float]) -> list[str]:
     if latencies:
         lines.append("ms        one image on one CPU thread, measured when it was registered")
     if all(t.select for t in family.members):
-        lines.append(
-            f"front     {FRONT} none with so few FLOPs is as good on select, {DOMINATED} one is"
-        )
+        few = "so few device ms" if family.by_latency else "so few FLOPs"
+        lines.append(f"front     {FRONT} none with {few} is as good on select, {DOMINATED} one is")
     if family.baselines:
         lines.append(
             "baselines as listed below, on test: "
@@ -89,7 +88,7 @@ def _rows(
     family: Family, versions: Mapping[str, str] | None, latencies: Mapping[str, float]
 ) -> list[dict[str, str]]:
     """Return the members' cells by column, without the columns of which nothing is known."""
-    front = marks.pareto(family.members, lambda trained: trained.member.flops)
+    front = marks.pareto(family.members, lambda trained: trained.member.spent)
     device, rivals = family.by_latency, family.baselines
     known = {"ms": latencies, "device ms": device, "baselines": rivals, "front": front}
     lacking = {name for name, values in known.items() if not values}
