@@ -1,6 +1,7 @@
 """Networks: a slice of the super-supernet equals the child alone; numbers are derived twice."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scalenet.nets.child import Child
 from scalenet.nets.deployed import Deployed
 from scalenet.space import sampling
 from scalenet.space.network import Network, Task
-from scalenet.space.scale import largest, scale, smallest
+from scalenet.space.scale import largest, scale, smallest, uniform_base
 from scalenet.space.scaling import BaseModel, Scaling
 
 CPU = torch.device("cpu")
@@ -300,6 +301,51 @@ def test_weights_that_moved_elsewhere_are_those_that_learn(params):
     with torch.no_grad():
         net.weights["classifier/bias"].add_(1000)
     assert net(images_for(network).double(), network).min() > 500, "slices are of the new weights"
+
+
+def test_memory_that_ran_out_for_slices_leaves_nothing_in_the_next_gradients(params, monkeypatch):
+    """A weight's whole gradient is made with its first slice: after others of the pass."""
+    base, own = uniform_base(params.space, max, lambda depth: 1), params.space
+    shallow = scale(own, base, Scaling(1.0, max(params.scaling.stages[-1].widths), 8))
+    deep = scale(own, base, Scaling(2.0, 1.0, 8))
+    net, other = supernet(params).train(), supernet(params).train()
+    for each in (net, other):
+        spread(each.weights)
+    loss_of(net(images_for(shallow), shallow)).backward()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "zeros_like", Mock(side_effect=RuntimeError("out of memory")))
+        net.zero_grad(set_to_none=True)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            net(images_for(deep), deep)
+    net.zero_grad(set_to_none=True)
+    for each in (net, other):
+        loss_of(each(images_for(deep), deep)).backward()
+    expected = gradients(other)
+    assert all(torch.equal(found, expected[name]) for name, found in gradients(net).items())
+
+
+def test_a_pass_whose_gradients_are_reset_before_it_goes_back_has_them_all_the_same(params):
+    """As in ``loss = …; optimizer.zero_grad(); loss.backward()``."""
+    net, network = supernet(params).train(), smallest(params.space, params.scaling)
+    spread(net.weights)
+    loss_of(net(images_for(network), network)).backward()
+    expected = gradients(net)
+    loss = loss_of(net(images_for(network), network))
+    net.zero_grad(set_to_none=True)
+    loss.backward()
+    found = gradients(net)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_a_pass_without_gradients_leaves_none_and_training_goes_on(params, without):
+    net, network = supernet(params).train(), smallest(params.space, params.scaling)
+    with without():
+        net(images_for(network), network)
+    assert not gradients(net)
+    loss_of(net(images_for(network), network)).backward()
+    assert gradients(net)
 
 
 # --- growth: a member that is larger than the super-supernet --------------------------------------

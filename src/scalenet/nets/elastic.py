@@ -56,10 +56,15 @@ class Elastic(nn.Module):
 
         Gradients reach the shared weights, as those of a network's own reach them.
         """
+        if not torch.is_grad_enabled():
+            tensors = self.slices(network, side)
+            return blocks.forward(network, tensors, images, norm.on_batch(tensors), drop)
         shapes = blocks.shapes(network, self.task)
-        pieces = ((_stored(name, shape), shape, side) for name, shape in shapes.items())
+        pieces = [(_stored(name, shape), shape, side) for name, shape in shapes.items()]
         tensors = dict(zip(shapes, self.leaves.cut(pieces), strict=True))
-        return blocks.forward(network, tensors, images, norm.on_batch(tensors), drop)
+        logits = blocks.forward(network, tensors, images, norm.on_batch(tensors), drop)
+        logits.register_hook(lambda _: self.leaves.join(pieces))  # a backward pass begins there
+        return logits
 
     @torch.no_grad()
     def evaluator(self, network: Network, calibration: list[Tensor]) -> Callable[[Tensor], Tensor]:

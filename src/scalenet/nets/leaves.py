@@ -26,35 +26,36 @@ class Leaves:
     def __init__(self, weights: Mapping[str, nn.Parameter]):
         self.weights = weights
         self.gradients: dict[str, Tensor] = {}
-        self.used: dict[str, list[Tensor]] = {}  # the slices that a whole gradient has parts of
+        self.used: dict[str, set[Piece]] = {}  # the slices that a whole gradient has parts of
         self.leaves: dict[Piece, Tensor] = {}
 
     def cut(self, pieces: Iterable[Piece]) -> list[Tensor]:
-        """Return slices, leaves of autograd that share memory with their weights.
+        """Return slices, leaves of autograd that share memory with their weights."""
+        return [self.leaves[p] if p in self.leaves else self._leaf(p) for p in pieces]
 
-        Backward passes add to the weights' ``grad``. A weight whose ``grad`` was set to None, as
-        before a step, gets one of zeros; one that no piece is of keeps None.
+    def join(self, pieces: Iterable[Piece]) -> None:
+        """Have the weights' ``grad`` hold the gradients of their slices: before each backward pass.
+
+        It is added to. A weight whose ``grad`` was set to None, as before a step, gets one of
+        zeros; one that no piece is of keeps None.
         """
-        cut, stale = [], []
+        stale = []
         for piece in pieces:
-            leaf = self.leaves.get(piece)
-            if leaf is None:
-                leaf = self.leaves[piece] = self._leaf(*piece)
             name = piece[0]
             weight, gradient = self.weights[name], self.gradients[name]
             if weight.grad is not gradient:
-                stale += [part.grad for part in self.used[name]]
-                self.used[name], weight.grad = [], gradient
-            self.used[name].append(leaf)
-            cut.append(leaf)
+                stale += [self.leaves[part].grad for part in self.used[name]]
+                self.used[name], weight.grad = set(), gradient
+            self.used[name].add(piece)
         if stale:
             torch._foreach_zero_(stale)
-        return cut
 
-    def _leaf(self, name: str, shape: tuple[int, ...], side: str) -> Tensor:
+    def _leaf(self, piece: Piece) -> Tensor:
+        name, shape, side = piece
         weight = self.weights[name]
         if name not in self.gradients:
-            self.gradients[name], self.used[name] = torch.zeros_like(weight), []
+            self.gradients[name], self.used[name] = torch.zeros_like(weight), set()
         leaf = crop(weight.detach(), shape, side).requires_grad_()
         leaf.grad = crop(self.gradients[name].detach(), shape, side)
+        self.leaves[piece] = leaf
         return leaf
