@@ -1,6 +1,8 @@
 """Networks: a slice of the super-supernet equals the child alone; numbers are derived twice."""
 
+from copy import deepcopy
 from dataclasses import replace
+from io import BytesIO
 from unittest.mock import Mock
 
 import numpy as np
@@ -344,6 +346,39 @@ def test_a_pass_without_gradients_leaves_none_and_training_goes_on(params, witho
     with without():
         net(images_for(network), network)
     assert not gradients(net)
+    loss_of(net(images_for(network), network)).backward()
+    assert gradients(net)
+
+
+def saved_and_loaded(net):
+    file = BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("copied", [deepcopy, saved_and_loaded])
+def test_a_copy_of_a_trained_super_supernet_learns_as_it_does(params, copied):
+    net, network = supernet(params).train(), smallest(params.space, params.scaling)
+    spread(net.weights)
+    loss_of(net(images_for(network), network)).backward()
+    copy, losses = copied(net), []
+    net.zero_grad(set_to_none=True)
+    for each in (net, copy):
+        optimizer = torch.optim.SGD(each.parameters(), 0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = loss_of(each(images_for(network), network))
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    assert losses[:2] == losses[2:] and losses[0] != losses[1]
+
+
+def test_a_super_supernet_whose_memory_came_later_learns(params):
+    network = smallest(params.space, params.scaling)
+    net = supernet(params).train().to("meta").to_empty(device="cpu")
+    weights.initialise(net.weights, torch.Generator().manual_seed(0))
     loss_of(net(images_for(network), network)).backward()
     assert gradients(net)
 

@@ -39,8 +39,9 @@ class Elastic(nn.Module):
 
     def _apply(self, fn, recurse=True):
         """Move to a device or type; slices of where the weights were are of no use there."""
-        self.leaves = Leaves(self.leaves.weights)
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        self.leaves = Leaves(dict(self.weights.items()))
+        return self
 
     def slices(self, network: Network, side: str = "left") -> dict[str, Tensor]:
         """Return views of the shared weights, shaped and named as the network's own tensors."""

@@ -29,6 +29,10 @@ class Leaves:
         self.used: dict[str, set[Piece]] = {}  # the slices that a whole gradient has parts of
         self.leaves: dict[Piece, Tensor] = {}
 
+    def __reduce__(self):
+        """Copy and pickle the weights alone: slices of these are none of the copy's."""
+        return Leaves, (self.weights,)
+
     def cut(self, pieces: Iterable[Piece]) -> list[Tensor]:
         """Return slices, leaves of autograd that share memory with their weights."""
         return [self.leaves[p] if p in self.leaves else self._leaf(p) for p in pieces]
