@@ -108,6 +108,15 @@ def test_a_budget_out_of_reach_names_milliseconds(by_latency):
         Budget(by_latency.space, scaling, TASK).check(np.random.default_rng(0))
 
 
+def test_rates_that_are_too_large_are_named(by_latency):
+    huge = Latency(device="x", **dict.fromkeys(KINDS, (1e9, 1e9, 1e9)))
+    scaling = by_latency.scaling.model_copy(update={"latency": huge})
+    space = by_latency.space
+    wide = space.model_copy(update={"head": space.head.model_copy(update={"width": 2**16})})
+    with pytest.raises(ValueError, match=r"more than .* counted; .*or the rates of scaling.lat"):
+        Budget(wide, scaling, TASK).check(np.random.default_rng(0))
+
+
 def test_milliseconds_without_a_device_are_refused(make_params):
     with pytest.raises(ValueError, match=r"scaling: measure: latency needs .*`scalenet latency`"):
         make_params({"scaling": {"measure": "latency"}})
@@ -281,12 +290,18 @@ def test_images_too_small_to_double_milliseconds_say_so():
         Designer(seen("digits"), "images", Wish("mine", 5, device=heavy)).first()
 
 
+def rates_of(rate):
+    return yaml.safe_dump({"device": "x"} | {kind: [rate] * 3 for kind in KINDS})
+
+
 @pytest.mark.parametrize(
     "text, wrong",
     [
         ("device: x\n", "dense: missing"),
         ("- 1\n", "holds no rates"),
         ("device: x\ndense: [-1, 0, 0]\n", "dense.0: -1.* was given"),
+        (rates_of(0), "by these rates no network takes any time; give what layers take"),
+        (rates_of(1e-9), "by these rates no network takes any time; give what layers take"),
     ],
 )
 def test_a_file_that_holds_no_rates_is_refused(tmp_path, text, wrong):

@@ -22,6 +22,7 @@ from scalenet.config.numbers import (
 from scalenet.config.section import Section
 
 MOST = 10_000  # strategies of a size
+LEAST = 1e-6  # µs or ns: a layer's latency is counted in picoseconds
 LayerTimes = tuple[Weight, Weight, Weight]
 KINDS = ("dense", "pointwise", "depthwise", "vector")  # of layers that take their own time
 
@@ -90,6 +91,15 @@ class Latency(Section):
     pointwise: LayerTimes
     depthwise: LayerTimes
     vector: LayerTimes
+
+    @model_validator(mode="after")
+    def _takes_time(self):
+        if max(rate for row in self.kinds.values() for rate in row) < LEAST:
+            raise ValueError(
+                "by these rates no network takes any time; give what layers take, "
+                "[µs each, ns a value, ns a multiply-accumulate]"
+            )
+        return self
 
     @property
     def kinds(self) -> dict[str, LayerTimes]:

@@ -192,10 +192,11 @@ class Table:
         network = scale(self._space, base, most)
         cost = max(priced(network, task, self._price), parameters(network, task))
         if cost > MOST:
+            rates = "" if self._price is in_flops else ", or the rates of scaling.latency"
             raise ValueError(
                 f"space: the largest network that scaling.stages make of it costs {cost:.2g}, more "
                 f"than the {MOST:.2g} that are counted; lower widths, depths, kernels, expands or "
-                "resolutions in space or scaling.stages"
+                f"resolutions in space or scaling.stages{rates}"
             )
 
     def _fill(self, strategy: Scaling, number: int, task: Task) -> None:
