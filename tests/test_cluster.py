@@ -11,7 +11,7 @@ import sys
 import time
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from types import SimpleNamespace
 
 import distributed
@@ -167,6 +167,35 @@ def test_each_process_of_this_machine_scores_on_a_device_of_its_own(monkeypatch,
     assert [record["text"] for record in told] == ["candidates are scored by 2 processes"]
 
 
+def test_a_search_whose_only_worker_is_lost_says_so_and_goes_on_with_the_next(
+    built, root, monkeypatch
+):
+    monkeypatch.setattr(cluster, "PATIENCE", 1)
+    told = []
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+        processes=False, protocol="tcp://",
+    ) as cluster_of_one:  # fmt: skip
+
+        def emit(record):
+            told.append(record.get("text"))
+            if record.get("number") == 2:
+                cluster_of_one.scale(0)
+                late.start()
+            elif said() and not cluster_of_one.plan:
+                cluster_of_one.scale(1)
+
+        def said():
+            return [text for text in told if text and "has no workers; the search waits" in text]
+
+        late = Timer(60, cluster_of_one.scale, [1])  # if nothing is said, the search ends, too
+        scored_by(root, cluster_of_one.scheduler_address)
+        run_stage(root, "search", None, emit)
+        late.cancel()
+    assert len(said()) == 1, "it is told once"
+    assert records(root) == records(built)
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -260,7 +289,7 @@ def test_a_server_that_speaks_first_is_no_scheduler(greeting):
 def test_a_scheduler_that_went_away_between_two_generations_is_the_same_line(workers):
     there = NamedCall("scalenet.stages.search", "read_there", ("", "", ""))
     with Client(workers.scheduler.address, set_as_default=False) as client:
-        asked = cluster.measures(client, "tcp://there", there, finals=False)
+        asked = cluster.measures(client, "tcp://there", there, False, ignore)
     with pytest.raises(Unavailable, match="the scheduler at tcp://there is gone"):
         list(asked.shared([NETWORK]))
 
@@ -293,7 +322,7 @@ def test_a_scheduler_that_goes_away_is_one_line_and_what_was_measured_is_kept(bu
 def test_a_worker_that_would_score_otherwise_is_named(root, workers, code, key, said):
     arguments = (str(root), code or LOADED["search"], key)
     there = NamedCall("scalenet.stages.search", "read_there", arguments)
-    asked = cluster.measures(workers, "tcp://there", there, finals=False)
+    asked = cluster.measures(workers, "tcp://there", there, False, ignore)
     with pytest.raises(ValueError, match=rf"^worker tcp://127\.0\.0\.1:\d+: it {said}"):
         list(asked.shared([NETWORK]))
 
@@ -301,7 +330,7 @@ def test_a_worker_that_would_score_otherwise_is_named(root, workers, code, key, 
 def test_a_worker_with_another_pytorch_is_named(root, workers, monkeypatch):
     monkeypatch.setattr(cluster, "version", lambda name: "0.1")
     there = NamedCall("scalenet.stages.search", "read_there", (str(root), "", ""))
-    asked = cluster.measures(workers, "tcp://there", there, finals=False)
+    asked = cluster.measures(workers, "tcp://there", there, False, ignore)
     with pytest.raises(ValueError, match=r"^worker tcp:\S+ has torch \d\S+, the search 0\.1; use"):
         list(asked.shared([NETWORK]))
 

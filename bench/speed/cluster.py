@@ -31,6 +31,7 @@ from scalenet.search.cluster import LOCAL, NamedCall
 from scalenet.space import sampling
 from scalenet.space.network import Network
 from scalenet.stages import LOADED, declared, state_key
+from scalenet.training.loop import ignore
 
 FEW = 360  # images of select: as many as the digits have
 
@@ -86,7 +87,7 @@ def measure(there: NamedCall, scored: list[Network], repeats: int) -> dict[str, 
         ProcessPoolExecutor(2, spawn) as pool,
     ):
         by_one, by_two = (
-            cluster.measures(client, LOCAL, there, finals=False).shared for client in (one, two)
+            cluster.measures(client, LOCAL, there, False, ignore).shared for client in (one, two)
         )
 
         def processes(count: int) -> None:

@@ -18,15 +18,17 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scalenet.config.away import Unavailable
+from scalenet.records.emit import Emit
 from scalenet.records.written import counted
 from scalenet.search.scoring import Measurement, Measures
 from scalenet.space.network import Network
 
 if TYPE_CHECKING:
-    from distributed import Client, SpecCluster
+    from distributed import Client, Future, SpecCluster
 
 LOCAL = "local"  # a cluster of this machine, for as long as the search lasts
 PATIENCE = 10  # seconds that a scheduler has for its first answer
+NOBODY = "{place} has no workers; the search waits for one: `dask worker {place}`"
 LIBRARIES = ("torch", "numpy")  # what a score's last digits depend on
 KEY = "compute.scoring"
 # what Dask makes of a server that speaks first and is no scheduler: its greeting, read as lengths
@@ -119,22 +121,28 @@ def standing(client: Client, place: str) -> str:
     if place == LOCAL:
         return f"candidates are scored by {counted(count, 'process', 'processes')}"
     if not count:
-        return f"{place} has no workers yet; the search waits for one: `dask worker {place}`"
+        return NOBODY.format(place=place)
     return f"candidates are scored by {counted(count, 'worker')} of {place}"
 
 
-def measures(client: Client, place: str, reading: NamedCall, finals: bool) -> Measures:
-    """Return what has networks measured by a cluster, in their order.
+def measures(client: Client, place: str, reading: NamedCall, finals: bool, emit: Emit) -> Measures:
+    """Return what has networks measured by a cluster, in their order; ``emit`` is told if nobody
+    is left there who does it.
 
     Results are those of this process, if processors and libraries round alike. ``Unavailable`` if
     the scheduler is gone, ``ValueError`` if a worker cannot do what this process could.
     """
-    asked = partial(_measure, client, place, reading)
+    asked = partial(_measure, client, place, emit, reading)
     return Measures(partial(asked, False), partial(asked, True) if finals else None)
 
 
 def _measure(
-    client: Client, place: str, reading: NamedCall, final: bool, networks: Sequence[Network]
+    client: Client,
+    place: str,
+    emit: Emit,
+    reading: NamedCall,
+    final: bool,
+    networks: Sequence[Network],
 ) -> Iterator[Measurement]:
     """Have networks measured, all at once; yield their results in order as soon as they are
     there."""
@@ -145,10 +153,32 @@ def _measure(
     futures = client.map(partial(_called_by_name(), __name__, *arguments), names, pure=False)
     try:
         for name, future in zip(names, futures, strict=True):
+            _await(client, place, future, emit)
             yield Measurement(*_result(place, name, future))
     finally:
         if client.status == "running":
             client.cancel(futures)  # a search that ends early leaves the workers free
+
+
+def _await(client: Client, place: str, future: Future, emit: Emit) -> None:
+    """Wait for the end of a candidate; tell it each time that no worker is left, but of this
+    machine's processes, which are begun anew."""
+    alone = False
+    while True:
+        try:
+            future.exception(timeout=PATIENCE)
+            return
+        except TimeoutError:
+            before, alone = alone, place != LOCAL and not _workers(client, place)
+        if alone and not before:
+            emit({"event": "notice", "text": NOBODY.format(place=place)})
+
+
+def _workers(client: Client, place: str) -> int:
+    try:
+        return len(client.nthreads())
+    except OSError as error:
+        raise _gone(place) from error
 
 
 def _called_by_name() -> Callable:
@@ -170,7 +200,7 @@ def _gone(place: str) -> Unavailable:
     )
 
 
-def _result(place: str, name: str, future: Any) -> Sequence[float]:
+def _result(place: str, name: str, future: Future) -> Sequence[float]:
     from distributed import CancelledError, KilledWorker
 
     try:

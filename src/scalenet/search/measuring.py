@@ -33,7 +33,7 @@ def measuring(params: Params, paths: Paths, there: NamedCall, emit: Emit) -> Ite
     processes = devices.shares(compute, 1) or [None] * devices.room(compute)
     with cluster.connected(compute.scoring, processes) as client:
         emit({"event": "notice", "text": cluster.standing(client, compute.scoring)})
-        yield cluster.measures(client, compute.scoring, there, finals)
+        yield cluster.measures(client, compute.scoring, there, finals, emit)
 
 
 def read(params: Params, paths: Paths) -> Measures:
