@@ -250,7 +250,9 @@ def test_the_verb_measures_this_machine_and_init_takes_its_file(params, tmp_path
     code, out, _ = verb(
         tmp_path, "latency", "--seconds", "0", "--name", "my phone", "--out", "phone.yaml"
     )
-    assert code == 0 and "Device    my phone" in out and "scalenet init PHOTOS --latency" in out
+    assert code == 0 and "Device    my phone" in out
+    # what milliseconds a family can have depends on its images, which `init` sees
+    assert out.endswith("Next      scalenet init PHOTOS --latency phone.yaml\n")
     latency = device.read(tmp_path / "phone.yaml")
     assert latency.device == "my phone" and sum(each for each, _, _ in latency.kinds.values()) > 0
 

@@ -69,7 +69,7 @@ def command(out: Path, name: str | None, threads: int, seconds: float) -> None:
     click.echo(f"          timed twice, {trial.noise:.1%} and {trial.noise_tau:.2f};")
     click.echo(f"          FLOPs put them in order with tau {trial.flops_tau:.2f}")
     click.echo(f"Written   {out}")
-    click.echo(f"Next      scalenet init PHOTOS --latency {out} --max-ms {high:.2g}")
+    click.echo(f"Next      scalenet init PHOTOS --latency {out}")
 
 
 def _params(own: Path) -> Params:
