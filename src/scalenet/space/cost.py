@@ -188,8 +188,7 @@ class Table:
 
     def _refuse_too_large(self, strategies: Sequence[Scaling], task: Task) -> None:
         most = Scaling(*map(max, zip(*map(astuple, strategies), strict=True)))
-        base = uniform_base(self._space, max, lambda depth: depth)
-        network = scale(self._space, base, most)
+        network = scale(self._space, uniform_base(self._space, max, lambda depth: depth), most)
         cost = max(priced(network, task, self._price), parameters(network, task))
         if cost > MOST:
             rates = "" if self._price is in_flops else ", or the rates of scaling.latency"
