@@ -41,6 +41,7 @@ from bench.method.match import equal_cost
 from bench.method.tablefiles import Networks
 from scalenet.data import store
 from scalenet.laws.accuracy import Point
+from scalenet.laws.intervals import Prediction
 from scalenet.nets import elastic
 from scalenet.records import files
 from scalenet.records.documents import Member
@@ -853,6 +854,30 @@ def test_families_of_two_teach_no_prior_and_are_no_lineage_to_leave_out(tmp_path
     cut = [f if f.lineage != "D" else replace(f, members=f.members[:2]) for f in families]
     assert tablelaws.compare(cut, cut, params.publish)["priors"] == {}
     assert tables.prior({"fam": cut}, params)
+
+
+def test_a_row_that_is_told_twice_is_one_member(tmp_path, capsys):
+    """Three rows of one member were the first three members, and taught a law of no scatter."""
+    rows = [f"A,{2**i},{60 + 3 * i}" for i in range(4)]
+    once = fam(tmp_path, "\n".join(["name,gmacs,top1", *rows]))
+    assert "told twice" not in capsys.readouterr().err
+    assert fam(tmp_path, "\n".join(["name,gmacs,top1", *rows * 3])) == once
+    assert "fam.csv: told twice, so counted once: 8 of 12 rows" in capsys.readouterr().err
+
+
+def test_members_of_equal_flops_are_one_size(tmp_path):
+    """A further training of the last member was the next member."""
+    rows = [f"A,{2**i},{60 + 3 * i + more}" for i in range(4) for more in (0, 1)]
+    families = fam(tmp_path, "\n".join(["name,gmacs,top1", *rows]))
+    asked = []
+
+    def law(_, members, flops):
+        asked.append(([m.spent for m in members], flops))
+        return Prediction(0.7, 0.6, 0.8, 0.95)
+
+    [trial] = tablelaws.trials(families, law)
+    assert asked == [([1e9, 1e9, 2e9, 2e9, 4e9, 4e9], 8e9)]
+    assert (trial.fitted, trial.ahead, trial.reached) == (3, 1, pytest.approx(0.695))
 
 
 def test_a_learnt_prior_predicts_better_than_least_squares(tmp_path, params):

@@ -138,7 +138,7 @@ def _read(file: Path, schemas: Path) -> Contents:
             said = f"{file}: without FLOPs or accuracy, so left out: {len(left_out)} of {len(rows)}"
             print(f"{said} rows, the first in line {min(left_out)}", file=sys.stderr)
         if isinstance(schema, FamiliesSchema):
-            return list(_families(schema, known))
+            return list(_families(schema, _once(file, schema, known)))
         return _networks(schema, known)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
@@ -160,6 +160,18 @@ def schema_of(file: Path, schemas: Path) -> FamiliesSchema | NetworksSchema:
     except pydantic.ValidationError as error:
         lines = [explain(item, Schema) for item in error.errors()]
         raise ValueError("\n".join(f"{found}: {line}" for line in lines)) from error
+
+
+def _once(file: Path, schema: FamiliesSchema, rows: Sequence[Measured]) -> list[Measured]:
+    """Return the rows without those that say again what another one says of its family."""
+    told: dict[tuple, Measured] = {}
+    for row, flops, accuracies in rows:
+        name = tuple(row[column] for column in schema.family)
+        told.setdefault((name, flops, *accuracies), (row, flops, accuracies))
+    if len(told) < len(rows):
+        again = f"{len(rows) - len(told)} of {len(rows)} rows"
+        print(f"{file}: told twice, so counted once: {again}", file=sys.stderr)
+    return list(told.values())
 
 
 def _families(schema: FamiliesSchema, rows: Iterable[Measured]) -> Iterator[Published]:

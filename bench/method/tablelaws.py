@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from scalenet.laws.accuracy import Point, fit_accuracy
 from scalenet.laws.intervals import Prediction, wilson
 
 AHEAD = (1, 2)  # the next member, the next but one
-FEWEST, MOST = 3, 6  # members that a law is fitted to
+FEWEST, MOST = 3, 6  # members of different FLOPs that a law is fitted to
 NONE = "no family has a member beyond three of different FLOPs"  # to hold a law against
 Law = Callable[
     [Published, list[Point], float], Prediction
@@ -86,18 +87,23 @@ def exponent_alone(prior: AccuracyPrior) -> AccuracyPrior:
 
 
 def trials(families: Sequence[Published], law: Law) -> Iterator[Trial]:
-    """Fit the law to each family's first members and predict the following ones."""
+    """Fit the law to each family's first sizes and predict the following ones."""
     for family in families:
+        sizes = by_size(family)
         for fitted in range(FEWEST, MOST + 1):
-            first = list(family.members[:fitted])
-            if len(first) < fitted or len({m.spent for m in first}) < FEWEST:
-                continue
+            first = [member for size in sizes[:fitted] for member in size]
             for ahead in AHEAD:
-                if fitted + ahead <= len(family.members):
-                    target = family.members[fitted + ahead - 1]
-                    predicted = law(family, first, target.spent)
-                    reached = target.correct / target.tested
+                if fitted + ahead <= len(sizes):
+                    target = sizes[fitted + ahead - 1]
+                    predicted = law(family, first, target[0].spent)
+                    reached = sum(m.correct for m in target) / sum(m.tested for m in target)
                     yield Trial(family.name, fitted, ahead, predicted, reached)
+
+
+def by_size(family: Published) -> list[list[Point]]:
+    """Return a family's members by FLOPs; those of equal FLOPs are one size."""
+    ordered = sorted(family.members, key=lambda member: member.spent)
+    return [list(own) for _, own in groupby(ordered, lambda member: member.spent)]
 
 
 def summary(found: Sequence[Trial]) -> list[dict[str, Any]]:
