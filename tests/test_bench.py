@@ -865,6 +865,15 @@ def test_a_row_that_is_told_twice_is_one_member(tmp_path, capsys):
     assert "fam.csv: told twice, so counted once: 8 of 12 rows" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("tested", [1, 10, 1000])
+def test_an_accuracy_is_not_rounded_to_whole_images(tmp_path, tested):
+    """Of one image each family had all right; a mean of trainings need not be of whole images."""
+    schema = FAMILIES.replace("tested: 50000", f"tested: {tested}")
+    assert f"tested: {tested}" in schema
+    [family] = fam(tmp_path, "name,gmacs,top1\nA,1,61.237\n", schema)
+    assert family.members[0].correct / tested == pytest.approx(0.61237, rel=1e-5)
+
+
 def test_members_of_equal_flops_are_one_size(tmp_path):
     """A further training of the last member was the next member."""
     rows = [f"A,{2**i},{60 + 3 * i + more}" for i in range(4) for more in (0, 1)]

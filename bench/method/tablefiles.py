@@ -33,6 +33,7 @@ from scalenet.config.section import Section
 from scalenet.laws.accuracy import Point
 
 SCHEMAS = Path(__file__).parent / "schemas"
+DIGITS = 6  # of an image that a mean of trainings may have right
 Columns = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -183,7 +184,7 @@ def _families(schema: FamiliesSchema, rows: Iterable[Measured]) -> Iterator[Publ
             raise ValueError(
                 f"line {row.line}: {', '.join(schema.family)} is empty; name the row's family"
             )
-        correct = min(round(accuracy * schema.tested), schema.tested)
+        correct = min(round(accuracy * schema.tested, DIGITS), schema.tested)
         members.setdefault(name, []).append(Point(flops, correct, schema.tested))
     for name, points in members.items():
         points.sort(key=lambda point: point.spent)
