@@ -1,6 +1,7 @@
 """The benchmarks' own reasoning: equal cost, fair counting, intervals, an honest report."""
 
 import json
+import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ from bench.method import (
     tablelaws,
     tablereport,
     tables,
+    tablesaid,
 )
 from bench.method import lab as lab_module
 from bench.method.lab import Lab
@@ -874,6 +876,35 @@ def test_an_accuracy_is_not_rounded_to_whole_images(tmp_path, tested):
     assert family.members[0].correct / tested == pytest.approx(0.61237, rel=1e-5)
 
 
+def test_what_was_read_of_a_table_is_said(tmp_path):
+    """FLOPs of another unit, and accuracies of another column, gave figures like any others."""
+    lay(tmp_path, "fam", invented_families(["Great", "Grand"], members=4), FAMILIES)
+    lay(tmp_path, "nets", invented_networks(2), NETWORKS)
+    said = [tablesaid.about(*one) for one in tablefiles.read(tmp_path, tmp_path).items()]
+    assert re.fullmatch(
+        r"fam: 16 members of 4 families of 1 lineage \(Great\); 100 M to 800 M FLOPs, "
+        r"accuracy \d\d\.\d % to \d\d\.\d %",
+        said[0],
+    )
+    assert said[1].startswith("nets: 9 networks of 2 positions, 18 trainings; 2 M to ")
+
+
+@pytest.mark.parametrize("unit", ["0.01", "1"])
+def test_accuracies_that_fall_with_flops_are_doubted(tmp_path, unit):
+    """Shares of errors were taken for accuracies: all was off by ten points, without a word."""
+    rows = [(name, 2**i, 40 - 3 * i) for name in "ABC" for i in range(4)]
+    schema = FAMILIES.replace("0.01", unit)
+    lines = [f"{name},{flops},{error * 0.01 / float(unit)}" for name, flops, error in rows]
+    errors = fam(tmp_path, "\n".join(["name,gmacs,top1", *lines]), schema)
+    said = tablesaid.doubt("fam", errors)
+    assert "in 3 of 3 families the largest member is worse" in said and "write 100 less" in said
+    networks = nets(tmp_path, [f"{i},{50 - i},{50 - i},{i + 1}" for i in range(5)])
+    assert "the more FLOPs, the less accurate (ρ -1.00)" in tablesaid.doubt("nets", networks)
+    lay(tmp_path, "fam", invented_families("ABC"), FAMILIES)
+    lay(tmp_path, "nets", invented_networks(2), NETWORKS)
+    assert {tablesaid.doubt(*one) for one in tablefiles.read(tmp_path, tmp_path).items()} == {None}
+
+
 def test_members_of_equal_flops_are_one_size(tmp_path):
     """A further training of the last member was the next member."""
     rows = [f"A,{2**i},{60 + 3 * i + more}" for i in range(4) for more in (0, 1)]
@@ -979,6 +1010,7 @@ def test_what_cannot_be_tried_does_not_stop_the_rest(tmp_path, monkeypatch, caps
     tables.main()
     said = capsys.readouterr().out
     assert "fam: vague prior: no family has a member beyond three" in said
+    assert "learnt from all: nothing: a prior takes 3 lineages" in said and "0 (none)" in said
     assert "nets: not searched: " in said and "pip install -e '.[bench]'" in said
     text = report.report(tmp_path / "results", tmp_path)
     assert "### The accuracy law on `fam`\n\nNot tried: no family" in text

@@ -11,11 +11,12 @@ networks try the searches (bench/method/tablesearch.py), within two budgets.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.method import priors, scripts, tablefiles, tablelaws
+from bench.method import priors, scripts, tablefiles, tablelaws, tablesaid
 from bench.method.tablefiles import Contents, Networks, Published
 from bench.speed.common import about
 from scalenet.config import params as config
@@ -76,7 +77,7 @@ def searches(
     return found, refused
 
 
-def show(found: dict[str, Any]) -> None:
+def show(found: dict[str, Any], families: list[Published]) -> None:
     """Print the errors in points, and the median evaluations to evolution's score."""
     for table, compared in found["laws"].items():
         for name, rows in compared["summary"].items():
@@ -87,7 +88,7 @@ def show(found: dict[str, Any]) -> None:
                     f"  first {row['fitted']}, {row['ahead']} ahead: "
                     f"{100 * row['mean_error']:.2f} points over {row['families']} families{inside}"
                 )
-    print("learnt from all:", found["prior"])
+    print("learnt from all:", found["prior"] or tablesaid.untaught(families))
     for table, budgets in found["searches"].items():
         for share, compared in budgets.items():
             print(f"{table}: the cheapest {float(share):.0%}, {compared['networks']} networks")
@@ -95,6 +96,14 @@ def show(found: dict[str, Any]) -> None:
                 print(f"  {name:45} {middle(reached, compared['evaluations'])}")
     for table, reason in found["refused"].items():
         print(f"{table}: not searched: {reason}")
+
+
+def introduce(tables: dict[str, Contents]) -> None:
+    """Say what was read of each table, and what is doubtful."""
+    for name, table in tables.items():
+        print(tablesaid.about(name, table), flush=True)
+        if said := tablesaid.doubt(name, table):
+            print(f"warning: {said}", file=sys.stderr)
 
 
 def middle(reached: list[int | None], evaluations: int) -> str:
@@ -133,6 +142,7 @@ def main() -> None:
     chosen, params = options(), config.load("params.yaml")
     try:
         tables = tablefiles.read(chosen.tables, chosen.schemas)
+        introduce(tables)
         found = {
             "laws": laws(tables, params),
             "prior": prior(tables, params),
@@ -140,7 +150,7 @@ def main() -> None:
     except ValueError as error:
         raise SystemExit(str(error)) from error
     found["searches"], found["refused"] = searches(tables, params, chosen.seeds, chosen.evaluations)
-    show(found)
+    show(found, all_families(tables))
     said = ["--tables", chosen.tables.resolve().name, "--seeds", str(chosen.seeds)]
     said += ["--evaluations", str(chosen.evaluations)]
     head = {"command": scripts.command("tables", said), "seeds": chosen.seeds} | about("cpu")
