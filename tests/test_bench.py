@@ -774,6 +774,33 @@ def test_networks_that_cannot_be_told_apart_are_refused(tmp_path, rows, reason):
         nets(tmp_path, rows)
 
 
+def test_rows_of_one_network_that_differ_in_flops_are_refused(tmp_path):
+    """The last one's FLOPs were taken; rounding may differ."""
+    schema = NETWORKS.replace("[first, second, mmacs]", "[first, second]")
+    with pytest.raises(ValueError, match=r"lines 2 and 3 are one network.* 1e.06 and 3e.06 FLOPs"):
+        nets(tmp_path, ["00,70,72,1", "01,70,72,3"], schema)
+    assert nets(tmp_path, ["00,70,72,1", "01,70,72,1.004"], schema).flops.tolist() == [1e6]
+
+
+@pytest.mark.parametrize(
+    "schema", [FAMILIES.replace("top1", "gmacs"), FAMILIES.replace("[name]", "[name, top1]")]
+)
+def test_a_column_that_a_schema_names_twice_is_refused(tmp_path, schema):
+    """FLOPs were taken for accuracies, and each accuracy for a family."""
+    with pytest.raises(ValueError, match=r"fam\.csv: its schema names (gmacs|top1) twice"):
+        fam(tmp_path, "name,gmacs,top1\nA,1,70\n", schema)
+
+
+def test_a_training_that_a_schema_names_twice_is_refused(tmp_path):
+    """It was two trainings without noise."""
+    with pytest.raises(ValueError, match="names first twice"):
+        nets(
+            tmp_path,
+            ["00,70,72,1"],
+            NETWORKS.replace("accuracy: [first, second]", "accuracy: [first, first]"),
+        )
+
+
 def test_the_shipped_schemas_are_valid():
     shipped = sorted(tablefiles.SCHEMAS.glob("*.schema.yaml"))
     assert shipped
@@ -886,7 +913,7 @@ def test_what_was_read_of_a_table_is_said(tmp_path):
         r"accuracy \d\d\.\d % to \d\d\.\d %",
         said[0],
     )
-    assert said[1].startswith("nets: 9 networks of 2 positions, 18 trainings; 2 M to ")
+    assert said[1].startswith("nets: 9 networks of 2 positions, 18 trainings; 5 M to 9 M FLOPs, ")
 
 
 @pytest.mark.parametrize("unit", ["0.01", "1"])

@@ -13,7 +13,9 @@ out, and said to be; a network that lacks some is worth the mean of the others.
 
 from __future__ import annotations
 
+import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +35,7 @@ from scalenet.config.section import Section
 from scalenet.laws.accuracy import Point
 
 SCHEMAS = Path(__file__).parent / "schemas"
+ROUNDED = 0.01  # of a network's FLOPs, by which rows may differ
 DIGITS = 6  # of an image that a mean of trainings may have right
 Columns = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -133,6 +136,7 @@ def read(folder: Path, schemas: Path) -> dict[str, Contents]:
 def _read(file: Path, schemas: Path) -> Contents:
     schema = schema_of(file, schemas)
     try:
+        _check_columns(schema)
         rows = tablerows.read(file, schema.columns)
         known = tablerows.measured(rows, schema.flops, schema.accuracies)
         if left_out := {row.line for row in rows} - {row.line for row, _, _ in known}:
@@ -143,6 +147,17 @@ def _read(file: Path, schemas: Path) -> Contents:
         return _networks(schema, known)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+
+
+def _check_columns(schema: FamiliesSchema | NetworksSchema) -> None:
+    """Refuse a column that stands for two things, or that would count as two trainings."""
+    again = len(schema.same) if isinstance(schema, NetworksSchema) else 0  # of what is named
+    counts = Counter(schema.columns[: len(schema.columns) - again])
+    if twice := [column for column, count in counts.items() if count > 1]:
+        raise ValueError(
+            f"its schema names {', '.join(twice)} twice; names, choices, FLOPs and each accuracy "
+            "are columns of their own"
+        )
 
 
 def schema_of(file: Path, schemas: Path) -> FamiliesSchema | NetworksSchema:
@@ -209,11 +224,23 @@ def _networks(schema: NetworksSchema, rows: Sequence[Measured]) -> Networks:
     network = [number.setdefault(key, len(number)) for key in keys]
     _check_apart(values, network, rows)
     made: list[dict[tuple[str, ...], list[float]]] = [{} for _ in number]
-    flops = np.empty(len(number))
-    for of, chosen, (_, spent, accuracies) in zip(network, values, rows, strict=True):
+    flops = _flops(network, rows)
+    for of, chosen, (_, _, accuracies) in zip(network, values, rows, strict=True):
         made[of].setdefault(tuple(chosen), []).extend(accuracies)
-        flops[of] = spent
     return Networks(choices, np.array(network), _padded(list(map(_trainings, made))), flops)
+
+
+def _flops(network: Sequence[int], rows: Sequence[Measured]) -> np.ndarray:
+    """Return the networks' FLOPs; ``ValueError`` where rows of one differ in them."""
+    first: dict[int, Measured] = {}
+    for of, (row, spent, accuracies) in zip(network, rows, strict=True):
+        other, own, _ = first.setdefault(of, (row, spent, accuracies))
+        if not math.isclose(spent, own, rel_tol=ROUNDED):
+            raise ValueError(
+                f"lines {other.line} and {row.line} are one network by the schema's same, and "
+                f"have {own:g} and {spent:g} FLOPs; add to same what tells them apart"
+            )
+    return np.array([first[of][1] for of in range(len(first))])
 
 
 def _choices(schema: NetworksSchema, rows: Sequence[Row]) -> list[list[str]]:
