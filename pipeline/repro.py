@@ -17,7 +17,7 @@ from typing import Any
 
 from dvc.config import NotDvcRepoError
 from dvc.dvcfile import LOCK_FILE, Lockfile
-from dvc.exceptions import ConfirmRemoveError, DvcException
+from dvc.exceptions import ConfirmRemoveError, CyclicGraphError, DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
 from dvc.scm import SCMError
@@ -249,6 +249,11 @@ def _said() -> Iterator[None]:
         raise ValueError("this folder holds no project; `scalenet params` begins one") from error
     except LockError as error:
         raise Busy(f"DVC: {error}") from error
+    except CyclicGraphError as error:
+        raise ValueError(
+            f"DVC: {str(error).rstrip('.')}: data.source (params.yaml) may hold this project's own "
+            "folder; give images that lie outside of it, or in a folder of their own in it"
+        ) from error
     except DvcException as error:
         raise ValueError(f"DVC: {error}") from error
     except IgnoreInCollectedDirError as error:

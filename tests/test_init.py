@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -360,6 +361,28 @@ def test_a_folder_that_holds_other_things_is_refused(tmp_path, monkeypatch):
     (tmp_path / "mine" / "thesis.txt").touch()
     with pytest.raises(ValueError, match="is not empty"):
         begin.folder("data.tar", "mine")
+
+
+@pytest.mark.parametrize(
+    ("where", "data", "name", "helps"),
+    [
+        (".", "my photos", "my photos/mine", "my-photos-family"),
+        ("my photos", ".", None, "../my-photos-family"),
+        ("my photos", ".", "mine", "../my-photos-family"),
+        ("my photos/a", "..", "mine", "../../my-photos-family"),
+    ],
+)
+def test_a_project_in_the_folder_of_its_images_is_refused(
+    tmp_path, monkeypatch, where, data, name, helps
+):
+    """It was planned, and then DVC refused every command in it."""
+    (tmp_path / "my photos" / "a").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / where)
+    with pytest.raises(ValueError, match="would be in the folder of its images") as refused:
+        begin.folder(data, name)
+    command = str(refused.value).split("`")[1]
+    assert shlex.split(command) == ["scalenet", "init", data, helps]
+    assert begin.folder(data, helps) == Path(helps)
 
 
 # --- what is written and said ---------------------------------------------------------------------

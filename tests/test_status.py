@@ -44,6 +44,12 @@ def test_what_is_up_to_date_has_no_reason(project):
     assert Graph(project).reasons() == {"first": [], "second": []}
 
 
+def test_a_project_in_the_folder_of_its_images_names_the_param_to_change(project):
+    (project / "dvc.yaml").write_text(GRAPH.replace("params:", "deps: [..]\n    params:"))
+    with pytest.raises(ValueError, match=r"data.source .* may hold this project's own folder"):
+        Graph(project).needs(None)
+
+
 def test_reasons_name_the_param_and_the_file(project):
     graph = Graph(project)
     (project / "params.yaml").write_text("one: 2\nsome: {a: 1, b: {c: [1, 3], d: null}}\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +21,24 @@ def folder(data: str, name: str | None) -> Path:
     there = Path(data).exists() and not write.is_bundled(data)
     if name is None and there and root.exists() and root.samefile(data):
         root = root.with_name(f"{root.name}-family")
+    if there:
+        _refuse_inside(root, data)
     write.check(root)
     return root
+
+
+def _refuse_inside(root: Path, data: str) -> None:
+    """Refuse a project in the folder of its images, as `scalenet init .` would lay it: what it
+    writes would be a class, and DVC takes no folder that holds what is made of it."""
+    images = Path(data).resolve()
+    if not root.resolve().is_relative_to(images):
+        return
+    beside = os.path.relpath(images.with_name(f"{write.name_of(data)}-family"))
+    raise ValueError(
+        f"the project's folder {root} would be in the folder of its images, {images}, which it "
+        f"cannot read then; give a NAME outside of it: `{shlex.join(['scalenet', 'init', data])} "
+        f"{shlex.quote(beside)}`"
+    )
 
 
 def project(root: Path, data: str, wish: Wish) -> Iterator[str]:
