@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from scipy.stats import binom
 
@@ -383,6 +384,23 @@ def test_a_project_in_the_folder_of_its_images_is_refused(
     command = str(refused.value).split("`")[1]
     assert shlex.split(command) == ["scalenet", "init", data, helps]
     assert begin.folder(data, helps) == Path(helps)
+
+
+def test_a_folder_whose_name_cannot_be_the_models_is_named(tmp_path, monkeypatch):
+    """`scalenet init photos .` said that '' cannot be NAME."""
+    (tmp_path / "my family").mkdir()
+    monkeypatch.chdir(tmp_path / "my family")
+    with pytest.raises(ValueError, match=r"'my family' cannot be NAME.* such as my-family"):
+        begin.folder("photos.tar", ".")
+
+
+def test_what_comes_next_may_be_pasted_where_a_folder_has_a_space(tmp_path, monkeypatch):
+    (tmp_path / "my work").mkdir()
+    write_images(tmp_path / "photos", {"a": 4, "b": 4}, (14, 12), False)
+    monkeypatch.setattr(begin, "project", lambda *_: iter(()))
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(scalenet, ["init", "photos", "my work/mine"])
+    assert done.exit_code == 0 and "cd 'my work/mine' && scalenet run" in done.output
 
 
 # --- what is written and said ---------------------------------------------------------------------

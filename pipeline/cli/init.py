@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
         from scalenet.pipeline.cli import run
 
         click.get_current_context().invoke(run.command)
-    click.echo(f"Next      cd {root} && scalenet run")
+    click.echo(f"Next      cd {shlex.quote(str(root))} && scalenet run")
 
 
 def _weights(file: str, model: str) -> tuple[str, str]:

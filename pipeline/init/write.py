@@ -37,10 +37,11 @@ def name_of(data: str) -> str:
 def check(root: Path) -> None:
     """Refuse a folder that holds anything but an earlier init's project, as that left it, and a
     name that no registered model may have."""
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", root.resolve().name) is None:
+    name = root.resolve().name
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name) is None:
         raise ValueError(
-            f"{root.name!r} cannot be NAME: it names the model too; give letters, digits, - and _, "
-            f"such as {name_of(root.name)}"
+            f"{name!r} cannot be NAME: it names the model too; give letters, digits, - and _, "
+            f"such as {name_of(name)}"
         )
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return
