@@ -676,7 +676,9 @@ def test_rows_of_one_network_are_one_evaluation(tmp_path):
     [
         (None, "no schema says what its columns are"),
         (FAMILIES.replace("top1", "top5"), "has no column top5; its columns are name, gmacs, top1"),
-        (FAMILIES.replace("families", "grid"), "kind"),
+        (FAMILIES.replace("families", "grid"), "kind is grid; give families or networks"),
+        (FAMILIES.replace("kind: families\n", ""), "kind is None; give families or networks"),
+        (FAMILIES + "order: 1\n", "order: unknown key; allowed here: accuracy, family, flops"),
         (FAMILIES.replace("lineages: {Grand: Great}", ""), "lineages: missing"),
     ],
 )
@@ -727,6 +729,20 @@ def test_a_cell_that_cannot_be_read_names_its_line(tmp_path, rows, change, reaso
     schema = FAMILIES.replace(*change) if change else FAMILIES
     with pytest.raises(ValueError, match=reason):
         fam(tmp_path, f"name,gmacs,top1\n{rows}\n", schema)
+
+
+def test_a_column_that_a_table_has_twice_is_refused_if_it_is_asked_for(tmp_path):
+    """The last one's numbers were taken."""
+    with pytest.raises(ValueError, match=r"fam\.csv: has several columns called top1; rename"):
+        fam(tmp_path, "name,top1,gmacs,top1,note,note\nA,10,1,70,a,b\n")
+    [family] = fam(tmp_path, "name,top1,gmacs,note,note\nA,70,1,a,b\n")
+    assert family.members[0].correct == 35_000
+
+
+def test_a_table_may_be_called_csv_in_capitals(tmp_path):
+    lay(tmp_path, "fam", invented_families("A"), FAMILIES)
+    (tmp_path / "fam.csv").rename(tmp_path / "fam.CSV")
+    assert len(tablefiles.read(tmp_path, tmp_path)["fam"]) == 2
 
 
 def test_a_table_in_another_encoding_is_named(tmp_path):

@@ -82,10 +82,7 @@ class NetworksSchema(Section):
         return [Column(column=name, unit=self.unit) for name in self.accuracy]
 
 
-class Schema(pydantic.RootModel):
-    """Either kind of schema."""
-
-    root: Annotated[FamiliesSchema | NetworksSchema, Field(discriminator="kind")]
+KINDS = {"families": FamiliesSchema, "networks": NetworksSchema}
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,8 @@ Contents = list[Published] | Networks
 
 def read(folder: Path, schemas: Path) -> dict[str, Contents]:
     """Read every table of a folder; ``ValueError`` names the file and what it lacks."""
-    tables = {file.stem: _read(file, schemas) for file in sorted(folder.glob("*.csv"))}
+    found = (file for file in sorted(folder.glob("*")) if file.suffix.lower() == ".csv")
+    tables = {file.stem: _read(file, schemas) for file in found}
     if not tables:
         raise ValueError(f"{folder} holds no CSV file; --tables should name a folder of tables")
     return tables
@@ -171,10 +169,14 @@ def schema_of(file: Path, schemas: Path) -> FamiliesSchema | NetworksSchema:
             f"{file}: no schema says what its columns are; write {places[0]}, or {name} in a "
             f"folder given as --schemas (examples in bench/method/schemas: {examples})"
         )
+    content = yamlfile.read(found)
+    kind = KINDS.get(str(content.get("kind")))
+    if kind is None:
+        raise ValueError(f"{found}: kind is {content.get('kind')}; give {' or '.join(KINDS)}")
     try:
-        return Schema.model_validate(yamlfile.read(found)).root
+        return kind.model_validate(content)
     except pydantic.ValidationError as error:
-        lines = [explain(item, Schema) for item in error.errors()]
+        lines = [explain(item, kind) for item in error.errors()]
         raise ValueError("\n".join(f"{found}: {line}" for line in lines)) from error
 
 

@@ -87,6 +87,8 @@ def read(file: Path, columns: Sequence[str]) -> list[Row]:
             f"has no column {', '.join(lacking[best])}; its columns are "
             f"{', '.join(heads[best]) or 'none'}: correct {file.stem}.schema.yaml"
         )
+    if twice := sorted({name for name in columns if heads[best].count(name) > 1}):
+        raise ValueError(f"has several columns called {', '.join(twice)}; rename all but one")
     return [_row(line, heads[best], cells) for line, cells in tried[best][1:]]
 
 
