@@ -555,6 +555,18 @@ def test_folders_that_may_be_splits_are_told_what_to_be_called(tmp_path, tops):
     assert not found.inner and not list(plan._source(found, 30))
 
 
+@pytest.mark.parametrize(
+    ("shape", "told"), [((14, 100), True), ((100, 14), True), ((27, 48), False)]
+)
+def test_images_of_which_little_is_seen_are_told_before_the_run(tmp_path, shape, told):
+    """Of a panorama its central square is cut, and nothing said so."""
+    seen = look(str(write_images(tmp_path / "images", {"a": 20, "b": 20}, shape, False)))
+    said = [line for line in plan._source(seen, 30) if "central square" in line]
+    assert len(said) == told
+    if told:
+        assert "at least 7.1 times the other" in said[0] and " 14% of such" in said[0]
+
+
 def test_images_that_are_almost_black_are_told_before_the_run(tmp_path):
     """Only the run's first stage said so."""
     for name in "ab":

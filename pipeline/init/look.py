@@ -41,7 +41,7 @@ class Seen:
     ``unmarked`` is an archive from which files may be missing; ``grouped`` the source itself, if it
     says what must not be torn apart; ``most_skipped`` the largest share of files that may be left
     out, since they cannot be read; ``inner`` the folders that every class holds, if all hold the
-    same.
+    same; ``square`` the share of an image that its central square holds, the median of the sample.
     """
 
     classes: list[str]
@@ -55,6 +55,7 @@ class Seen:
     grouped: Source | None = None
     most_skipped: float = MOST_SKIPPED
     inner: Sequence[str] = ()
+    square: float = 1.0
 
     @property
     def images(self) -> int:
@@ -139,7 +140,8 @@ def _contents(files: Files, names: list[str]) -> dict[str, bytes]:
 
 def _opened(source: str, found: Source, contents: dict[int, bytes], read: float) -> Seen:
     """Describe a source by files of it, keyed by their index; ``read`` seconds took each."""
-    sides = {i: side for i, content in contents.items() if (side := _side(content))}
+    sizes = {i: size for i, content in contents.items() if (size := _size(content))}
+    sides = {i: min(size) for i, size in sizes.items()}
     if not sides:
         raise ValueError(f"data.source: none of {len(contents)} images of {source} can be opened")
     shown = list(sides)[:DECODED]
@@ -151,16 +153,17 @@ def _opened(source: str, found: Source, contents: dict[int, bytes], read: float)
     if not arrays:
         raise ValueError(f"data.source: none of {len(shown)} images of {source} can be decoded")
     sample = np.stack(list(arrays.values()))
-    return _seen(found, np.array(list(sides.values())), _lean(sample), arrays, seconds)
+    seen = _seen(found, np.array(list(sides.values())), _lean(sample), arrays, seconds)
+    return replace(seen, square=float(np.median([min(s) / max(s) for s in sizes.values()])))
 
 
-def _side(content: bytes) -> int:
-    """Return the shorter side of an image file in px, of its header alone; 0 if it has none."""
+def _size(content: bytes) -> tuple[int, int] | None:
+    """Return an image file's sides in px, of its header alone; None if it has none."""
     try:
         with opened(content) as image:
-            return min(image.size)
+            return image.size if min(image.size) else None
     except DAMAGED:
-        return 0
+        return None
 
 
 def _decoded(params: Data, content: bytes) -> np.ndarray | None:

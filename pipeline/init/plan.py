@@ -23,6 +23,7 @@ from scalenet.space.scaling import all_strategies
 
 NARROW = 68  # columns of a line that may be long, after its label
 WORST = 5.0  # points: a wider 95 % interval of an accuracy of 80 % tells few members apart
+CUT = 0.5  # share of an image that its central square should hold
 READ = 0.2  # share of the minutes that reading images takes, from which it is said
 SCARCE, UNEVEN = 20, 10  # images of a class to train on; ratio of the largest class to the smallest
 
@@ -127,6 +128,12 @@ def _source(seen: Seen, minutes: float) -> Iterator[str]:
     brightest = seen.sample.max((1, 2, 3))
     for said in almost_black(int((brightest <= DARK).sum()), len(brightest), int(brightest.max())):
         yield f"of those looked at, {said}"
+    if seen.square < CUT:
+        yield (
+            f"half of the images have one side at least {1 / seen.square:.1f} times the other, and "
+            f"only their central square is used, {seen.square:.0%} of such an image or less: if "
+            "what they show may lie elsewhere, cut them into pieces, or pad them to squares"
+        )
     if seen.inner:
         yield (
             f"every class holds the same folders ({names.few(seen.inner)}): if these are the "
