@@ -756,6 +756,16 @@ def test_the_longest_beginning_of_a_name_tells_its_lineage(tmp_path):
     assert [f.lineage for f in fam(tmp_path, rows, schema)] == ["Plain", "Grouped", "-"]
 
 
+def test_a_beginning_of_no_familys_name_is_told(tmp_path, capsys):
+    """Written with another letter it tells no lineage, and relatives teach each other's prior."""
+    schema = FAMILIES.replace("{Grand: Great}", "{resnet: Plain, ResNeXt: Grouped}")
+    rows = "name,gmacs,top1\nResNet,1,70\nResNeXt,1,71\n"
+    assert [f.lineage for f in fam(tmp_path, rows, schema)] == ["ResNet", "Grouped"]
+    assert "no family begins as lineages has it: resnet\n" in capsys.readouterr().err
+    fam(tmp_path, rows, schema.replace("resnet", "ResNet"))
+    assert "lineages" not in capsys.readouterr().err
+
+
 def nets(tmp_path, rows, schema=NETWORKS):
     text = "\n".join(["layers,first,second,mmacs", *rows])
     (tmp_path / "nets.csv").write_text(text, encoding="utf-8")

@@ -32,6 +32,7 @@ from scalenet.config import yamlfile
 from scalenet.config.explain import explain
 from scalenet.config.numbers import Count, Positive
 from scalenet.config.section import Section
+from scalenet.data.names import few
 from scalenet.laws.accuracy import Point
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -141,7 +142,11 @@ def _read(file: Path, schemas: Path) -> Contents:
             said = f"{file}: without FLOPs or accuracy, so left out: {len(left_out)} of {len(rows)}"
             print(f"{said} rows, the first in line {min(left_out)}", file=sys.stderr)
         if isinstance(schema, FamiliesSchema):
-            return list(_families(schema, _once(file, schema, known)))
+            families = list(_families(schema, _once(file, schema, known)))
+            idle = [k for k in schema.lineages if not any(f.name.startswith(k) for f in families)]
+            if idle:
+                print(f"{file}: no family begins as lineages has it: {few(idle)}", file=sys.stderr)
+            return families
         return _networks(schema, known)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
@@ -220,7 +225,9 @@ def _networks(schema: NetworksSchema, rows: Sequence[Measured]) -> Networks:
     """Number the choices of each position in the order of their values, and the networks."""
     values = _choices(schema, [row for row, _, _ in rows])
     positions = list(zip(*values, strict=True))
-    choices = np.stack([np.unique(_numbers(of), return_inverse=True)[1] for of in positions], 1)
+    choices = np.stack(
+        [np.unique(tablerows.numbers(of), return_inverse=True)[1] for of in positions], 1
+    )
     number: dict[tuple[str, ...], int] = {}
     keys = (tuple(row[column] for column in schema.same) for row, _, _ in rows)
     network = [number.setdefault(key, len(number)) for key in keys]
@@ -288,11 +295,3 @@ def _padded(trainings: Sequence[Sequence[float]]) -> np.ndarray:
     for row, own in zip(rows, trainings, strict=True):
         row[: len(own)] = own
     return rows
-
-
-def _numbers(values: tuple[str, ...]) -> np.ndarray:
-    """Return values as numbers where all are, so that they are in their order."""
-    try:
-        return np.array(values, float)
-    except ValueError:
-        return np.array(values)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from scalenet.config.numbers import Positive
 from scalenet.config.section import Section
 
@@ -148,3 +150,11 @@ def _row(line: int, head: list[str], cells: list[str]) -> Row:
             "holds the separator in quotes, and write decimals with a point"
         )
     return Row(line, dict(zip(head, cells + [""] * (len(head) - len(cells)), strict=True)))
+
+
+def numbers(values: tuple[str, ...]) -> np.ndarray:
+    """Return values as numbers where all are, so that they are in their order."""
+    try:
+        return np.array(values, float)
+    except ValueError:
+        return np.array(values)
