@@ -9,6 +9,7 @@ kinds:
 
 Cells are separated by commas, semicolons or tabs. A row that lacks FLOPs or every accuracy is left
 out, and said to be; a network that lacks some is worth the mean of the others.
+A row of a family that is told twice counts once, and members of equal FLOPs are one size.
 """
 
 from __future__ import annotations
