@@ -88,7 +88,7 @@ def recalled(family: Family, inputs: PublishInputs) -> Iterator[tuple]:
 
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read every member's and baseline's test; write the family, its tables and the verdict."""
-    tests = [Trained.read(paths.member(name) / "trained.json") for name in params.family]
+    tests = [paths.trained(name) for name in params.family]
     known = Measurements.read(paths.baselines / "baselines.json").baselines
     folders = [paths.baselines, *map(paths.member, params.family)]
     said = {k: v for f in folders for k, v in predictions.read(f / "predictions.npz").items()}

@@ -49,14 +49,13 @@ def built(name: str) -> tuple[Any, dict[str, Any]]:
     import scalenet
     from scalenet.config import params as config
     from scalenet.export.served import Served, Stored
-    from scalenet.records.documents import Trained
     from scalenet.records.paths import Paths
     from scalenet.records.written import percent
 
     paths = Paths(Path.cwd())
     net, info = scalenet.load(paths.root, name.upper()), paths.info()
     tell_if_newer(name.upper())
-    trained = Trained.read(paths.member(name.upper()) / "trained.json")
+    trained = paths.trained(name.upper())
     served = Served(net, Stored(info.channels, info.size, info.classes))
     about = {
         "model": config.load(paths.root / "params.yaml").data.name,

@@ -17,7 +17,7 @@ from scalenet.data import store
 from scalenet.laws import scores, verdict
 from scalenet.pipeline.models import registry
 from scalenet.records import files, predictions
-from scalenet.records.documents import DataInfo, Trained
+from scalenet.records.documents import DataInfo
 from scalenet.records.paths import Paths
 from scalenet.records.predictions import Predictions
 from scalenet.records.written import percent
@@ -123,10 +123,11 @@ def _program_faults(root: Path, client: MlflowClient, version: ModelVersion) -> 
         or model.tags.get("weights") != version.tags["weights"]
     ):
         yield "its program is not that of its weights"
-    folder = Paths(root).member(version.tags["member"])
+    paths, member = Paths(root), version.tags["member"]
+    folder = paths.member(member)
     if not all((folder / name).exists() for name in ("trained.json", "weights.pt")):
         return
-    mine = Trained.read(folder / "trained.json").weights == version.tags["weights"]
+    mine = paths.trained(member).weights == version.tags["weights"]
     if mine and files.digest(folder / "weights.pt") != version.tags["weights"]:
         yield "its weights have another digest than those that were tested: `dvc checkout`"
 

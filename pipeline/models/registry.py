@@ -181,7 +181,7 @@ def store(root: Path, params: Params, name: str) -> None:
     """Store a trained member's program as a logged model of its run, if it is not there yet."""
     with locked(root):
         registry, paths = opened(root, params), Paths(root)
-        trained = Trained.read(paths.member(name) / "trained.json")
+        trained = paths.trained(name)
         if _stored(registry, trained, paths.info()) is None:
             _store(registry, trained, paths)
 

@@ -113,7 +113,7 @@ def planned(paths: Paths) -> list[Member]:
 
 
 def _retrain(place: Place) -> str:
-    trained = Trained.read(place.paths.member(place.member) / "trained.json")
+    trained = place.paths.trained(place.member)
     network = f"The network: `{trained.member.network}`"
     return f"{_sentence(trained)}\n\n{members([trained])}\n\n{network}"
 

@@ -18,7 +18,7 @@ from scalenet.config.params import Params
 from scalenet.pipeline.remember import inputs, notes, stores
 from scalenet.pipeline.runs.alone import place
 from scalenet.records import files
-from scalenet.records.documents import Family, Trained
+from scalenet.records.documents import Family
 from scalenet.records.paths import Paths
 from scalenet.stages import declared, plain
 
@@ -185,7 +185,7 @@ def log_documents(
     if stage == "extrapolate":
         log_metrics(client, run, _strategies(paths, now))
     if stage == "retrain":
-        weights = Trained.read(paths.member(member) / "trained.json").weights
+        weights = paths.trained(member).weights
         client.log_batch(run, tags=[RunTag("weights", weights)])  # how the registry finds this run
     if stage == "publish":
         log_family(client, run, paths, now)

@@ -67,8 +67,7 @@ def read(root: Path, name: str) -> Exported:
     """Return a built member of a project; ``ValueError`` if there is none of that name."""
     paths = Paths(root)
     net = deployed.load(root, name)
-    trained = Trained.read(paths.member(name) / "trained.json")
-    return Exported(Program(net), paths.info(), trained, paths)
+    return Exported(Program(net), paths.info(), paths.trained(name), paths)
 
 
 @torch.no_grad()

@@ -13,7 +13,6 @@ from scalenet.data.images import resize
 from scalenet.nets import blocks, child, norm
 from scalenet.nets.child import Child
 from scalenet.records import files
-from scalenet.records.documents import Trained
 from scalenet.records.paths import Paths
 
 BATCH = 256  # images that ``predict`` passes at a time: it bounds memory, and changes no result
@@ -60,7 +59,7 @@ def load(folder: Path | str, member: str) -> Deployed:
             f"{member!r} is no member in {paths.members}; {there}: give one that is, or build it "
             "(`scalenet run`) or fetch it (`dvc pull`)"
         )
-    trained, info = Trained.read(paths.member(member) / "trained.json"), paths.info()
+    trained, info = paths.trained(member), paths.info()
     weights = paths.member(member) / "weights.pt"
     if files.digest(weights) != trained.weights:
         raise ValueError(f"{weights}: not the weights that were tested; run `dvc repro`")

@@ -70,6 +70,10 @@ class Paths:
         """Read what ``prepare`` took in, and what may be wrong with it."""
         return Reading.read(self.data / "read.json")
 
+    def trained(self, name: str) -> Trained:
+        """Read what a member's training and its one test gave."""
+        return Trained.read(self.member(name) / "trained.json")
+
     def published(self) -> Family:
         """Read the family; ``ValueError`` if it was made from other images than are prepared."""
         family = Family.read(self.family / "family.json")
@@ -100,9 +104,10 @@ class Paths:
         """
         names = []
         for trained in members:
-            lies = self.member(trained.member.name) / "trained.json"
-            if lies.exists() and Trained.read(lies).weights != trained.weights:
-                names.append(trained.member.name)
+            name = trained.member.name
+            there = (self.member(name) / "trained.json").exists()
+            if there and self.trained(name).weights != trained.weights:
+                names.append(name)
         if not names:
             return ""
         was = "was" if len(names) == 1 else "were"
