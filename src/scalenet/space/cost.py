@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
 
 from scalenet.config.space import Space, SpaceBlock
 from scalenet.space.network import Block, Network, Task
-from scalenet.space.scale import deepen, scale, uniform_base
+from scalenet.space.scale import deepen, extreme, scale, uniform_base
 from scalenet.space.scaling import BaseModel, Scaling
 
 AT_ONCE = 8192  # networks whose costs are added up together: they fit the processor's cache
@@ -187,8 +187,7 @@ class Table:
             self._fill(strategy, number, task)
 
     def _refuse_too_large(self, strategies: Sequence[Scaling], task: Task) -> None:
-        most = Scaling(*map(max, zip(*map(astuple, strategies), strict=True)))
-        network = scale(self._space, uniform_base(self._space, max, lambda depth: depth), most)
+        network = extreme(self._space, strategies, max)
         cost = max(priced(network, task, self._price), parameters(network, task))
         if cost > MOST:
             rates = "" if self._price is in_flops else ", or the rates of scaling.latency"

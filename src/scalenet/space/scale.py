@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import astuple
 
 from scalenet.config.space import Scalings, Space
 from scalenet.space.network import Block, Network
@@ -84,25 +85,22 @@ def uniform_base(
     )
 
 
-def largest(space: Space, scalings: Scalings) -> Network:
-    """Return the network that is as deep, as wide and as fine as any: the super-supernet's shapes.
+def extreme(space: Space, offered: Iterable[Scaling], pick: Callable[..., int]) -> Network:
+    """Return the network that takes the most (``max``) or the least (``min``) of all choices.
 
-    Depth, width and resolution are each the most that any size offers, so it may be the network of
-    a strategy that none offers.
+    Depth, width and resolution are picked one by one, so it may be the network of a strategy that
+    is not offered.
     """
-    offered = all_strategies(scalings)
-    most = Scaling(
-        max(s.depth for s in offered),
-        max(s.width for s in offered),
-        max(s.resolution for s in offered),
-    )
-    return scale(space, uniform_base(space, max, lambda depth: depth), most)
+    by = Scaling(*map(pick, zip(*map(astuple, offered), strict=True)))
+    return scale(space, uniform_base(space, pick, lambda most: pick(1, most)), by)
+
+
+def largest(space: Space, scalings: Scalings) -> Network:
+    """Return the network that is as deep, as wide and as fine as any: the super-supernet's
+    shapes."""
+    return extreme(space, all_strategies(scalings), max)
 
 
 def smallest(space: Space, scalings: Scalings) -> Network:
     """Return the smallest network of the first size."""
-    first = strategies(scalings, 0)
-    least = Scaling(
-        min(s.depth for s in first), min(s.width for s in first), min(s.resolution for s in first)
-    )
-    return scale(space, uniform_base(space, min, lambda depth: 1), least)
+    return extreme(space, strategies(scalings, 0), min)
