@@ -20,6 +20,7 @@ from scalenet.space.network import Network, Task
 from scalenet.space.sampling import sample_base
 from scalenet.space.scale import contains, scale
 from scalenet.space.scaling import BaseBlock, BaseModel, Scaling, all_strategies, strategies
+from scalenet.space.table import Table
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "efficientnet.json").read_text())["members"]
 BASE = BaseModel.parse("k3e1-3.3e6-5.5e6-3.3.3e6-5.5.5e6-5.5.5.5e6-3e6")  # B0's
@@ -194,7 +195,7 @@ def test_a_table_gives_the_same_integers(params, seed, channels, ratio):
         (sample_base(where, generator), every[int(generator.integers(len(every)))])
         for _ in range(8)
     ]
-    table = cost.Table(where, every, Task(channels, 3))
+    table = Table(where, every, Task(channels, 3))
     networks = [scale(where, *pair) for pair in pairs]
     expected = [
         [cost.flops(net, Task(channels, 3)), cost.parameters(net, Task(channels, 3))]
@@ -209,7 +210,7 @@ def test_a_table_of_a_large_space_is_small(params):
     block = {"depth": 30, "expands": (2, 3, 6), "kernels": (1, 3, 5, 7, 9, 11, 13, 15)}
     stages = (params.space.stages[0].model_copy(update=block),)
     where, by = params.space.model_copy(update={"stages": stages}), Scaling(1.1, 1.5, 13)
-    table, base = cost.Table(where, [by], Task(1, 3)), sample_base(where, np.random.default_rng(3))
+    table, base = Table(where, [by], Task(1, 3)), sample_base(where, np.random.default_rng(3))
     network = scale(where, base, by)
     expected = [cost.flops(network, Task(1, 3)), cost.parameters(network, Task(1, 3))]
     codes = table.encode([(base, by)])
@@ -224,7 +225,7 @@ def test_the_fewest_and_the_most_flops_are_those_of_every_base_model(params, ker
     ]
     space = Space.model_validate(params.space.model_dump() | {"stages": blocks})
     task = Task(1, 10)
-    table = cost.Table(space, all_strategies(params.scaling), task)
+    table = Table(space, all_strategies(params.scaling), task)
     for strategy in all_strategies(params.scaling)[::5]:
         parts = [
             [
@@ -249,4 +250,4 @@ def test_costs_that_no_table_holds_are_refused(make_params):
     over = {"space": {"stages": [block]}, "scaling": {"stages": [base] * 3}}
     params = make_params(over)
     with pytest.raises(ValueError, match=r"space: the largest .* costs 2\.9e\+21, .* lower widths"):
-        cost.Table(params.space, all_strategies(params.scaling), Task(3, 10))
+        Table(params.space, all_strategies(params.scaling), Task(3, 10))

@@ -35,6 +35,7 @@ from scalenet.space.network import Network, Task
 from scalenet.space.sampling import sample_base
 from scalenet.space.scale import scale
 from scalenet.space.scaling import all_strategies
+from scalenet.space.table import Table
 
 HEAVY = "r64-stem_k3_s1_c16-ir_k3.3.3_s1_e1_c16-ir_k5_s1_e6_c64-ir_k3_s2_e1_c8-head_c8-se0e-relu"
 RATE = {  # µs a layer, ns a value, ns a multiply-accumulate
@@ -86,7 +87,7 @@ def test_a_table_of_prices_adds_up_exactly(params, ratio):
     space, rng = params.space.model_copy(update={"se_ratio": ratio}), np.random.default_rng(1)
     price, every = on(PHONE).price, all_strategies(params.scaling)
     pairs = list(product([sample_base(space, rng) for _ in range(8)], every))
-    table = cost.Table(space, every, TASK, price)
+    table = Table(space, every, TASK, price)
     expected = [cost.priced(scale(space, *pair), TASK, price) for pair in pairs]
     assert table.costs(table.encode(pairs))[:, 0].tolist() == expected
 

@@ -7,11 +7,12 @@ import time
 import numpy as np
 
 from bench.speed.common import options, params_of, show, spread, write
-from scalenet.space.cost import Table, flops, parameters
+from scalenet.space.cost import flops, parameters
 from scalenet.space.network import Task
 from scalenet.space.sampling import sample_base
 from scalenet.space.scale import scale
 from scalenet.space.scaling import all_strategies
+from scalenet.space.table import Table
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ from scalenet.space import cost
 from scalenet.space.network import Task
 from scalenet.space.sampling import sample_base
 from scalenet.space.scaling import all_strategies
+from scalenet.space.table import Table
 from scalenet.stages import prepare
 from scalenet.training import supernet
 from scalenet.training.loop import ignore
@@ -108,7 +109,7 @@ def counted(params: Params, task: Task) -> dict[str, Any]:
     """Count what every strategy makes of random base models."""
     start, generator = time.perf_counter(), np.random.default_rng(0)
     strategies = all_strategies(params.scaling)
-    table = cost.Table(params.space, strategies, task)
+    table = Table(params.space, strategies, task)
     bases = [sample_base(params.space, generator) for _ in range(BASES)]
     flops = table.costs(table.encode(product(bases, strategies)))[:, 0]
     seconds, ends = time.perf_counter() - start, {"least": flops.min(), "most": flops.max()}

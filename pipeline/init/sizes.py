@@ -16,11 +16,11 @@ import numpy as np
 
 from scalenet.config.space import Latency, Scalings, Space
 from scalenet.pipeline.init.frame import Frame
-from scalenet.space.cost import Table
 from scalenet.space.measure import Measure, on
 from scalenet.space.network import Task
 from scalenet.space.sampling import sample_base
 from scalenet.space.scaling import BaseModel, Scaling
+from scalenet.space.table import Table
 
 WIDTHS = tuple(round(1.15**i, 2) for i in range(-5, 11))  # of the space, 0.5 to 4
 FACTORS = np.arange(10, 61) / 10  # widths of strategies

@@ -17,12 +17,12 @@ import numpy as np
 
 from scalenet.config.numbers import MOST_TRIES
 from scalenet.config.space import Scalings, Space
-from scalenet.space.cost import Table
 from scalenet.space.measure import Measure, measure
 from scalenet.space.network import Task
 from scalenet.space.sampling import Sample, first_that, sample_base, size_probabilities
 from scalenet.space.scale import scale
 from scalenet.space.scaling import BaseModel, Scaling, all_strategies, strategies
+from scalenet.space.table import Table
 
 LOOKED_AT = 32  # base models within budget that `check` looks at
 ENOUGH = 8  # base models that a size has strategies for, to know their share

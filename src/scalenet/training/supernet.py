@@ -22,6 +22,7 @@ from scalenet.space.network import Network, Task
 from scalenet.space.sampling import Sample, Sampler
 from scalenet.space.scale import largest, smallest
 from scalenet.space.scaling import all_strategies
+from scalenet.space.table import Table
 from scalenet.training import loop, views, watch
 
 SAMPLINGS = ("budgeted", "hierarchical", "uniform")
@@ -137,7 +138,7 @@ def histogram(params: Params, task: Task) -> list[tuple[str, int, int]]:
 
 def sampled_flops(params: Params, task: Task, way: str, most: int) -> list[tuple[str, int, int]]:
     """Return (sampling, size, FLOPs) of the first ``most`` steps' networks, sampled that way."""
-    table = cost.Table(params.space, all_strategies(params.scaling), task)
+    table = Table(params.space, all_strategies(params.scaling), task)
     fixed = [(size, cost.flops(network, task)) for network, size in ends(params)]
     steps, draw = range(min(most, params.supernet.recipe.steps)), sampler(params, task, way)
     drawn = [sample for step in steps for sample in samples(params, draw, step)]
