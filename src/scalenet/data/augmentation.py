@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalenet.config.recipe import Augment
-from scalenet.data.images import Images, resize
+from scalenet.data.images import Images, shrink
 from scalenet.data.randaugment import compose, drawn, moved, recoloured
 
 
@@ -125,8 +125,7 @@ def augment(
     side = reading_side(resolution, params)  # the resampling alone would skip pixels
     if draws.operations:
         pixels = images.pixels(index).float() / 255
-        floats = images.normalised(recoloured(pixels, draws.operations))
-        floats = resize(floats, min(side, floats.shape[-1]))
+        floats = shrink(images.normalised(recoloured(pixels, draws.operations)), side)
     else:
         floats = images.shrunk(index, side)
     where = grid(draws.maps.to(floats.device), resolution)

@@ -66,6 +66,11 @@ class Images(ABC):
         """Yield the pixels of one index after the other; read ahead where they are in a file."""
         return map(self.pixels, indices)
 
+    def parts(self, index: Tensor, count: int) -> Iterator[Tensor]:
+        """Yield the pixels of an index, so many at a time; read ahead if that is better."""
+        parts = index.split(count) if len(index) else ()
+        return self.coming(parts) if self.far(len(index)) else map(self.pixels, parts)
+
     def held(self, count: int) -> Images:
         """Return the first images in memory, for whoever reads them again and again."""
         count = min(count, len(self))
@@ -78,8 +83,7 @@ class Images(ABC):
 
     def shrunk(self, index: Tensor, side: int) -> Tensor:
         """Return chosen images as ``floats`` gives them, shrunk to a side in px if it is less."""
-        floats = self.floats(index)
-        return resize(floats, min(side, floats.shape[-1]))
+        return shrink(self.floats(index), side)
 
     def _floats(self, pixels: Tensor) -> Tensor:
         scale = 1 / (255 * self.std)
@@ -95,9 +99,7 @@ class Images(ABC):
         """Yield ``count`` images (all by default) from ``start`` on, as far as there are so many,
         at a resolution in px, in batches."""
         index = torch.arange(len(self))[start:][:count]
-        parts = index.split(batch) if len(index) else ()
-        stream = self.coming(parts) if self.far(len(index)) else map(self.pixels, parts)
-        for pixels in stream:
+        for pixels in self.parts(index, batch):
             yield resize(self._floats(pixels), resolution)
 
 
@@ -178,13 +180,13 @@ def on_device(
 ) -> Images:
     """Move a split to a device, or leave it in its file if it is too large for that."""
     pixels, labels = split[0], torch.from_numpy(split[1]).to(device)
-    constants = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (mean, std))
+    constants = [torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (mean, std)]
     if not isinstance(pixels, FilePixels):
         return Arrays(torch.from_numpy(pixels).to(device), labels, *constants)
     filed = Filed(pixels, labels, *constants)
     if len(pixels) * pixels.form.bytes > _room(device):
         return filed
-    return Arrays(_all(filed), *(filed.labels, filed.mean, filed.std))
+    return Arrays(_all(filed), labels, *constants)
 
 
 def _room(device: torch.device) -> int:
@@ -197,9 +199,8 @@ def _room(device: torch.device) -> int:
 def _all(filed: Filed) -> Tensor:
     """Return all pixels of a file."""
     pixels = torch.empty(filed.stored.shape, dtype=torch.uint8, device=filed.device)
-    parts, start = torch.arange(len(filed)).split(PART), 0
-    stream = filed.coming(parts) if filed.far(len(filed)) else map(filed.pixels, parts)
-    for part in stream:
+    start = 0
+    for part in filed.parts(torch.arange(len(filed)), PART):
         pixels[start : start + len(part)] = part
         start += len(part)
     return pixels
@@ -289,6 +290,11 @@ def chunks(batches: Iterable[Tensor], labels: Tensor) -> Iterator[tuple[Tensor, 
     for images in batches:
         yield images, labels[start : start + len(images)]
         start += len(images)
+
+
+def shrink(images: Tensor, side: int) -> Tensor:
+    """Resize images (N, C, H, H) to a side in px if it is less than theirs."""
+    return resize(images, min(side, images.shape[-1]))
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:
