@@ -18,7 +18,8 @@ from test_training import network_of
 
 from scalenet.data import ahead, intake, readers, store
 from scalenet.data import images as module
-from scalenet.data.images import Batches, Filed, Order, join, on_device
+from scalenet.data.batches import Batches, Order
+from scalenet.data.images import Filed, join, on_device
 from scalenet.nets import child
 from scalenet.records.paths import Paths
 from scalenet.space.network import Task

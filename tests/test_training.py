@@ -24,7 +24,8 @@ from scalenet.data.augmentation import (
     mix,
     reading_side,
 )
-from scalenet.data.images import Arrays, Images, Order, join, resize
+from scalenet.data.batches import Order
+from scalenet.data.images import Arrays, Images, join, resize
 from scalenet.data.randaugment import COLOURS, compose, drawn, moved, places, recoloured
 from scalenet.nets import child, elastic, inherit
 from scalenet.records import files

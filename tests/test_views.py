@@ -11,6 +11,7 @@ import torch.distributed as dist
 from scalenet.config.recipe import Augment
 from scalenet.data import ahead, images, store
 from scalenet.data.augmentation import augment, draw
+from scalenet.data.batches import Order
 from scalenet.data.images import Arrays
 from scalenet.data.shrunk import Shrunk
 from scalenet.nets import child, group
@@ -68,7 +69,7 @@ def test_a_process_reads_its_own_images_and_their_partners_for_its_part_of_the_v
     augmented = params.retrain.recipe.model_copy(
         update={"batch": COUNT, "augment": by(name, still)}
     )
-    order = images.Order(COUNT, COUNT, 3)
+    order = Order(COUNT, COUNT, 3)
     whole = draw(COUNT, 3, augmented.augment, loop.step_generator(3, 1))
     view, targets = augment(six, order.at(1), 11, augmented.augment, whole)
     parts = []
@@ -102,7 +103,7 @@ def twenty():
 def test_copies_that_are_kept_change_no_bit_of_a_view(name, most, twenty, params, still):
     recipe = params.retrain.recipe.model_copy(update={"batch": 6, "augment": by(name, still)})
     kept = Shrunk(twenty, most)
-    batches, order = views.batches(kept, recipe, 3), images.Order(20, 6, 3)
+    batches, order = views.batches(kept, recipe, 3), Order(20, 6, 3)
     for step in range(9):
         for resolution in (6, 9, 17):
             random = [loop.step_generator(3, step) for _ in range(2)]

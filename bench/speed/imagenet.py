@@ -30,7 +30,8 @@ from bench.speed.gpu import pictures
 from bench.speed.store import photographs
 from scalenet.config.params import Params
 from scalenet.data import store
-from scalenet.data.images import Filed, Images, Order, on_device
+from scalenet.data.batches import Order
+from scalenet.data.images import Filed, Images, on_device
 from scalenet.nets import elastic
 from scalenet.space import cost
 from scalenet.space.network import Task

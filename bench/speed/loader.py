@@ -22,7 +22,8 @@ from scalenet.config import params as stage_params
 from scalenet.config.params import Data
 from scalenet.data import intake, listing, readers
 from scalenet.data.augmentation import augment, draw
-from scalenet.data.images import Order, on_device
+from scalenet.data.batches import Order
+from scalenet.data.images import on_device
 from scalenet.nets import child
 from scalenet.space.network import Task
 from scalenet.training.loop import step_generator

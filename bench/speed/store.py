@@ -28,7 +28,8 @@ from scalenet.config import params as stage_params
 from scalenet.config.params import Data, Params
 from scalenet.data import store
 from scalenet.data.augmentation import augment, draw
-from scalenet.data.images import Arrays, Batches, Order, on_device
+from scalenet.data.batches import Batches, Order
+from scalenet.data.images import Arrays, on_device
 from scalenet.data.source import Source
 from scalenet.nets import child
 from scalenet.records import files

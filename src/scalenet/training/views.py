@@ -11,7 +11,8 @@ from torch import Tensor
 
 from scalenet.config.recipe import Augment, Recipe
 from scalenet.data.augmentation import Draws, Targets, augment, draw
-from scalenet.data.images import Batches, Images, Order
+from scalenet.data.batches import Batches, Order
+from scalenet.data.images import Images
 from scalenet.data.shrunk import Shrunk
 from scalenet.nets import group
 from scalenet.training import loop
