@@ -128,8 +128,7 @@ def _refused(name: str, look: Callable[[], Finding]) -> Iterator[Finding]:
 
 def _mlflow(root: Path) -> Finding:
     """Look at MLflow's store, and at runs that a killed process left unfinished."""
-    database = stores.local_database(root)
-    if database and not database.exists():
+    if not stores.is_there(root):
         return Finding("MLflow: no database yet; the first run makes it")
     client = stores.connect(root)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]

@@ -75,8 +75,7 @@ def _planned(root: Path) -> dict[str, float]:
 
 def last(root: Path, params: Params) -> dict[str, float]:
     """Return the seconds of each stage and member in its last run here, the newest first."""
-    database = stores.local_database(root)
-    if database and not database.exists():
+    if not stores.is_there(root):
         return {}
     client = stores.connect(root)
     experiment = client.get_experiment_by_name(stores.stage_experiment(params))

@@ -79,8 +79,8 @@ def here(root: Path) -> str | None:
 def versions(root: Path, params: Params) -> dict[str, str]:
     """Return the version of every member that lies here, in its own generation; what is not
     registered is left out."""
-    name, database = here(root), stores.local_database(root)
-    if name is None or (database and not database.exists()):
+    name = here(root)
+    if name is None or not stores.is_there(root):
         return {}
     found = known(stores.connect(root), registry.model_name(params)).get(name)
     return found.numbers if found else {}

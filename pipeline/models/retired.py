@@ -34,8 +34,7 @@ def found(root: Path, params: Params) -> list[Retired]:
     What an alias points at is left out, and what the last promotion replaced, and the family that
     lies here; so is a version that is no member: somebody else's.
     """
-    database = stores.local_database(root)
-    if database and not database.exists():
+    if not stores.is_there(root):
         return []
     client, model = stores.connect(root), registry.model_name(params)
     everything = {str(v.version): v for v in registry.all_versions(client, model)}

@@ -28,7 +28,7 @@ def remembered(root: Path, params: Params) -> Remembered:
     """Return what is known of the family that lies here; nothing where MLflow has no store."""
     about = {name: installed(name) for name in PACKAGES} | {"Python": platform.python_version()}
     local = {"changed": changed(params), "packages": about}
-    if not is_there(root):
+    if not stores.is_there(root):
         return Remembered(**local)
     run = published(root, params)
     return Remembered(
@@ -41,18 +41,12 @@ def remembered(root: Path, params: Params) -> Remembered:
     )
 
 
-def is_there(root: Path) -> bool:
-    """Tell whether MLflow has a store for this project; asking makes none."""
-    database = stores.local_database(root)
-    return database is None or database.exists()
-
-
 def latencies(root: Path, params: Params) -> dict[str, float]:
     """Return the milliseconds of the members whose weights lie here, as far as they are registered.
 
     They are those of one image on one CPU thread, measured when the member was registered.
     """
-    if not is_there(root):
+    if not stores.is_there(root):
         return {}
     client = stores.connect(root)
     experiment = _experiment(client, params)
@@ -70,7 +64,7 @@ def latencies(root: Path, params: Params) -> dict[str, float]:
 
 def published(root: Path, params: Params) -> Run | None:
     """Return the run of stage publish that published the family that lies here."""
-    if not is_there(root):
+    if not stores.is_there(root):
         return None
     client = stores.connect(root)
     experiment = _experiment(client, params)

@@ -51,6 +51,12 @@ def local_database(root: Path) -> Path | None:
     return own if database.file_of(uri(root)) == own else None
 
 
+def is_there(root: Path) -> bool:
+    """Tell whether MLflow has a store for this project; asking makes none."""
+    own = local_database(root)
+    return own is None or own.exists()
+
+
 def uri(root: Path) -> str:
     """Return MLFLOW_TRACKING_URI, or the URI of the project's own SQLite file.
 
