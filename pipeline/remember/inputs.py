@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 from mlflow import MlflowClient
@@ -12,25 +13,27 @@ from mlflow.types import Schema, TensorSpec
 
 from scalenet.config.params import Params
 from scalenet.records.documents import DataInfo
+from scalenet.records.files import SPLITS
 from scalenet.records.paths import Paths
+from scalenet.stages import STAGES
 
 CONTEXT = "mlflow.data.context"  # the tag by which MLflow's pages say what a data set is used for
-SPLITS = {  # that a stage makes or reads
-    "prepare": ("train", "select", "test"),
-    "supernet": ("train", "select"),
-    "search": ("train", "select"),
-    "retrain": ("train", "select", "test"),
-    "baselines": ("train", "select", "test"),
-}
 
 
 def log(client: MlflowClient, run: str, params: Params, paths: Paths, stage: str) -> None:
     """Log the splits that a stage makes or reads as inputs of its run."""
-    splits = SPLITS.get(stage, ())
+    splits = _splits(stage)
     if splits and (paths.data / "info.json").exists():
         info = paths.info()
         sets = [DatasetInput(_dataset(params, info, s), [InputTag(CONTEXT, s)]) for s in splits]
         client.log_inputs(run, sets)
+
+
+def _splits(stage: str) -> Sequence[str]:
+    """Return the splits that a stage makes or reads."""
+    if stage == "prepare":
+        return SPLITS
+    return [name for name in SPLITS if f"data/{name}.npz" in STAGES[stage].documents]
 
 
 def _dataset(params: Params, info: DataInfo, split: str) -> Dataset:
