@@ -8,9 +8,9 @@ from typing import Any
 import altair as alt
 
 from scalenet.records.documents import FINALS, FINETUNED, RESCORED
+from scalenet.report import style
 
 WIDTH, HEIGHT = 620, 380  # px
-COLOURS = ["#2f7fc1", "#d55e00", "#00916a", "#b4609a", "#a67c00", "#7a8290"]
 HOLLOW = {FINETUNED: "after fine-tuning", RESCORED: "on all of select"}  # how finalists differ
 TOLD = ("number", "size", "network", "phase", "flops", "accuracy", "score")  # of a candidate
 
@@ -34,7 +34,7 @@ def chart(rows: Sequence[Mapping[str, Any]], name: str) -> alt.LayerChart:
     base = alt.Chart(alt.InlineData(values=points)).encode(
         x=x.scale(type="log", nice=False, padding=15).axis(format="~s", tickCount=6),
         y=y.scale(zero=False, padding=10).axis(format=".3~p"),
-        color=alt.Color("size:N", sort=sizes, scale=alt.Scale(range=COLOURS), title="size"),
+        color=alt.Color("size:N", sort=sizes, scale=alt.Scale(range=style.SERIES), title="size"),
         shape=alt.Shape("size:N", sort=sizes, title="size"),
         tooltip=[f"{key}:N" for key in TOLD],
     )

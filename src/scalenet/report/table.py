@@ -54,7 +54,7 @@ def key(family: Family, latencies: Mapping[str, float]) -> list[str]:
 
 def networks(family: Family) -> str:
     """Return what each member is: its strategy, its base, its network."""
-    return _aligned([("size", "strategy", "origin", "network"), *map(_network, family.members)])
+    return _aligned(_networks(family))
 
 
 def baselines(family: Family) -> str:
@@ -68,7 +68,7 @@ def markdown(family: Family, versions: Mapping[str, str]) -> str:
     if family.baselines:
         parts.append(_grid(_rivals(family)))
     parts += [f"* {line}\n" for line in key(family, {})]
-    parts.append(_grid([("size", "strategy", "origin", "network"), *map(_network, family.members)]))
+    parts.append(_grid(_networks(family)))
     parts += [f"**{line}**\n" for line in warnings(family)]
     return "\n".join(parts)
 
@@ -104,9 +104,10 @@ def _lined(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
     return [tuple(rows[0]), *(tuple(row.values()) for row in rows)]
 
 
-def _network(trained: Trained) -> tuple[str, ...]:
-    m = trained.member
-    return (m.name, f"{m.scaling} of {m.base}", m.origin, str(m.network))
+def _networks(family: Family) -> list[tuple[str, ...]]:
+    members = (trained.member for trained in family.members)
+    rows = [(m.name, f"{m.scaling} of {m.base}", m.origin, str(m.network)) for m in members]
+    return [("size", "strategy", "origin", "network"), *rows]
 
 
 def _rivals(family: Family) -> list[tuple[str, ...]]:
