@@ -6,7 +6,6 @@ params.yaml it reads, which folders of scalenet it runs, and which documents it 
 
 from __future__ import annotations
 
-import os
 import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -100,7 +99,8 @@ def run_stage(
     if stage != "prepare":
         check_counts(params, Paths(root).info().counts)
     with unchanged(root, params, stage, member):
-        if params.compute.processes > 1 and stage in TOGETHER and not _is_begun_together():
+        several = params.compute.processes > 1 and stage in TOGETHER
+        if several and not import_module("scalenet.nets.group").is_begun():
             launch = import_module("scalenet.training.launch")
             arguments = (root.resolve(), stage, member, params)
             launch.together(params.compute.processes, compute, arguments, emit)
@@ -115,11 +115,6 @@ def compute(emit: Emit, root: Path, stage: str, member: str | None, params: conf
         import_module(f"scalenet.stages.{stage}").main(
             declared(params, stage, member), Paths(root), *names, emit
         )
-
-
-def _is_begun_together() -> bool:
-    """Tell whether torchrun, or a stage, began this process as one of several."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def check_limit(least: int) -> None:

@@ -34,6 +34,11 @@ class GroupSum(torch.autograd.Function):
         return whole
 
 
+def is_begun() -> bool:
+    """Tell whether torchrun, or a stage, began this process as one of several."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 @contextmanager
 def joined() -> Iterator[None]:
     """Belong to torchrun's group, if it began this process; gloo sums on CPUs, NCCL on GPUs.
@@ -41,7 +46,7 @@ def joined() -> Iterator[None]:
     ``ValueError`` if processes started again could meet the addresses of those before them: PyTorch
     keeps both in one store.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not is_begun():
         yield
         return
     if os.environ["TORCHELASTIC_MAX_RESTARTS"] != "0" and os.environ.get(OWN_STORE) != "1":
