@@ -23,14 +23,8 @@ from scalenet.records.paths import Paths
 from scalenet.records.written import percent
 
 LONGEST = 4900  # characters of class names in a tag, which may have 5,000
-IDENTITY = (
-    "member",
-    "weights",
-    "data",
-    "interval",
-    "takes",
-    "names",
-)  # tags; a version with the same ones is the same member
+# tags; a version with the same ones is the same member
+IDENTITY = ("member", "weights", "data", "interval", "takes", "names")
 TAKES = "image files and arrays"  # earlier versions take stored images alone, and have no such tag
 PAGE = 200
 ANSWERS = "predictions.npz"  # a member's answers to select and test, beside its weights

@@ -27,11 +27,7 @@ from scalenet.records.documents import FINALS
 METRICS = ("accuracy", "probability", "score", "predicted", "flops", "params", "depth", "width")
 METRICS += ("resolution", "stage", "iteration", "generation", "seconds", "number")
 PARAMS = ("network", "base", "scaling", "phase")
-CHARTED = (
-    "accuracy",
-    "probability",
-    "score",
-)  # logged at step = FLOPs: MLflow charts metrics by step
+CHARTED = ("accuracy", "probability", "score")  # at step = FLOPs: MLflow charts metrics by step
 PAGE = 1000  # runs per page of a query
 
 
@@ -91,12 +87,8 @@ class Runs:
     """The candidates' runs of one search key in MLflow, and what they still lack."""
 
     def __init__(self, client: MlflowClient, experiment: str, key: str, search_run: str):
-        self.client, self.experiment, self.key, self.search_run = (
-            client,
-            experiment,
-            key,
-            search_run,
-        )
+        self.client, self.experiment = client, experiment
+        self.key, self.search_run = key, search_run
         self.owners: dict[str, Run | None] = {}
         self.known = self._load()
 
@@ -132,14 +124,8 @@ class Runs:
     def _all(self) -> Iterator[Run]:
         wanted, token = f"tags.candidate LIKE '{self.key} %'", None
         while token != "":
-            page = self.client.search_runs(
-                [self.experiment],
-                wanted,
-                ViewType.ACTIVE_ONLY,
-                PAGE,
-                ["attributes.start_time ASC"],
-                token,
-            )
+            how = (ViewType.ACTIVE_ONLY, PAGE, ["attributes.start_time ASC"], token)
+            page = self.client.search_runs([self.experiment], wanted, *how)
             yield from page
             token = page.token or ""
 

@@ -22,11 +22,8 @@ from scalenet.records.documents import Family
 from scalenet.records.paths import Paths
 from scalenet.stages import declared, plain
 
-FOLDERS = {
-    "prepare": ("data",),
-    "extrapolate": ("law", "plan"),
-    "publish": ("family",),
-}  # else: the stage's
+# where a stage's documents lie, if not in a folder of its own name
+FOLDERS = {"prepare": ("data",), "extrapolate": ("law", "plan"), "publish": ("family",)}
 SHOWN = (".json", ".csv", ".png")
 COMPARED = {  # the numbers of metrics.json that runs are compared by; all are in the file
     "supernet": ("parameters",),
@@ -42,16 +39,8 @@ def revision(root: Path) -> str | None:
     outside of git."""
     if not shutil.which("git"):
         return None
-    command = [
-        "git",
-        "-C",
-        str(root),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+    how = ("--always", "--dirty", "--abbrev=40", "--exclude=*")
+    command = ["git", "-C", str(root), "describe", *how]
     found = subprocess.run(command, capture_output=True, text=True)
     return found.stdout.strip() if found.returncode == 0 else None
 

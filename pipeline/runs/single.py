@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from scalenet.pipeline.remember.reports import Report
 
 CODES = {"Refused": REFUSED, "Unavailable": UNAVAILABLE}  # exit code by the name of a flow's state
-Run = Callable[
-    [Path, str, str | None, Emit, config.Params], None
-]  # computes a stage, here or elsewhere
+# computes a stage, here or elsewhere
+Run = Callable[[Path, str, str | None, Emit, config.Params], None]
 
 
 class Watchers(NamedTuple):

@@ -8,11 +8,8 @@ from typing import Any
 import yaml
 from yaml.events import AliasEvent, CollectionEndEvent, NodeEvent, ScalarEvent
 
-MOST_VALUES, DEEPEST, LONGEST = (
-    10_000,
-    20,
-    1_000,
-)  # values with aliases written out, levels, letters
+# values with aliases written out, levels, letters
+MOST_VALUES, DEEPEST, LONGEST = 10_000, 20, 1_000
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

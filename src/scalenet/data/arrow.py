@@ -189,9 +189,8 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     try:
         about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         said = about.get("info", {}).get("features") or {}
-        return {
-            name: of for name, of in said.items() if isinstance(of, dict)
-        }  # lists are sequences
+        # lists are sequences
+        return {name: of for name, of in said.items() if isinstance(of, dict)}
     except (ValueError, AttributeError):
         return {}
 

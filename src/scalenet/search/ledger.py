@@ -57,9 +57,8 @@ class Ledger:
     budget: Budget
     measure: Measure
     record: Record
-    candidates: list[Candidate] = field(
-        default_factory=list
-    )  # in order; a search's ledgers share it
+    # in order; a search's ledgers share it
+    candidates: list[Candidate] = field(default_factory=list)
     known: dict[Network, Candidate] = field(default_factory=dict, init=False)
     surrogate: Surrogate | None = field(default=None, init=False)
 
