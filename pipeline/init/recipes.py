@@ -103,7 +103,7 @@ def _data(seen: Seen, needs: Needs) -> Choices:
 
 def _space(needs: Needs) -> Choices:
     space, frame = needs.space.model_dump(mode="json"), needs.frame
-    strides = frame.stem_stride * _product(block["stride"] for block in space["stages"])
+    strides = frame.stem_stride * math.prod(block["stride"] for block in space["stages"])
     positions = -(-frame.base // strides)
     return {
         "space.stem": Choice(
@@ -114,13 +114,6 @@ def _space(needs: Needs) -> Choices:
         "space.head": Choice(space["head"], "a channel a class where there are many, up to 256"),
         "space.divisor": Choice(space["divisor"]),
     }
-
-
-def _product(values: Any) -> int:
-    total = 1
-    for value in values:
-        total *= value
-    return total
 
 
 def _scaling(needs: Needs) -> Choices:
