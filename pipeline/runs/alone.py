@@ -94,8 +94,11 @@ def _waiting(file: Path, work: str, say: Say, ended: Callable[[], bool] | None) 
 def is_held(root: Path, work: str, key: str | None = None) -> bool:
     """Tell whether some process computes a stage (or a member) now: here, or that key anywhere."""
     file = Paths(root).state(work) / (f"{key}.lock" if key else "lock")
-    if not file.exists():
-        return False
+    return file.exists() and is_locked(file)
+
+
+def is_locked(file: Path) -> bool:
+    """Tell whether some process holds a lock; its file is made if need be."""
     try:
         with FileLock(file, timeout=0):
             return False

@@ -22,11 +22,12 @@ from typing import Any, NamedTuple
 from dvc.config import Config
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from scmrepo.exceptions import SCMError
 
 from scalenet.config.params import Params
 from scalenet.pipeline import STATE, home
+from scalenet.pipeline.runs.alone import is_locked
 
 NAME = "workspaces"  # of their folder
 FOLDER = f"{STATE}/{NAME}"
@@ -246,7 +247,8 @@ def found(root: Path) -> list[Kept]:
     kept = []
     for p in folders:
         with suppress(FileNotFoundError):  # its run has ended well, and removed it
-            kept.append(Kept(p.name, time.time() - p.stat().st_mtime, _size(p), _is_held(p)))
+            age = time.time() - p.stat().st_mtime
+            kept.append(Kept(p.name, age, _size(p), is_locked(_lock(p))))
     return sorted(kept, key=lambda one: -one.age)
 
 
@@ -268,14 +270,6 @@ def drop(folder: Path) -> None:
 
 def _lock(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
-
-
-def _is_held(folder: Path) -> bool:
-    try:
-        with FileLock(_lock(folder), timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def _size(folder: Path) -> int:
