@@ -66,8 +66,7 @@ def fitted(
     section, splits = params.baselines, inputs.splits
     train, held = splits["train"], {name: splits[name] for name in HELD}
     if params.retrain.use_select:
-        pixels, labels = zip(train, splits["select"], strict=True)
-        train = store.Chained(*pixels), np.concatenate(labels)
+        train = store.join(train, splits["select"])
     yield simple.majority(train, held)
     if section.svm:
         emit({"event": "part", "name": "svm", "done": 0.0, "share": 0.0})

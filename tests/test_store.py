@@ -67,7 +67,7 @@ def test_a_split_is_read_by_index_and_by_numpy(tmp_path):
     assert np.array_equal(np.asarray(stored), np.load(tmp_path / "a.npz")["pixels"])
     with pytest.raises(IndexError):
         stored[50]
-    both = store.Chained(stored, pixels[:9])
+    both = store.JoinedPixels(stored, pixels[:9])
     whole = np.concatenate([pixels, pixels[:9]])
     for index in (slice(40, 55), [58, 0, 50, 49], 52):
         assert np.array_equal(both[index], whole[index])

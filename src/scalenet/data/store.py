@@ -106,7 +106,7 @@ class FilePixels:
             raise damaged(self.file, f"image {place}: {error}") from error
 
 
-class Chained:
+class JoinedPixels:
     """Two splits' pixels as one, the second's after the first's; indexed as ``FilePixels`` is."""
 
     def __init__(self, first: Any, second: Any):
@@ -125,6 +125,11 @@ class Chained:
         pixels[inside] = self.first[places[inside]]
         pixels[~inside] = self.second[places[~inside] - start]
         return pixels
+
+
+def join(first: files.Split, second: files.Split) -> files.Split:
+    """Return two splits as one, the second's images after the first's."""
+    return JoinedPixels(first[0], second[0]), np.concatenate([first[1], second[1]])
 
 
 def damaged(path: Any, why: Any) -> ValueError:
