@@ -103,6 +103,4 @@ def _milliseconds(root: Path, trained: Any) -> float:
     from scalenet.pipeline.models import program
     from scalenet.records.paths import Paths
 
-    paths = Paths(root)
-    info = paths.info()
-    return program.latency(program.deployed(paths, trained, info), program.example(info)[:1])
+    return program.latency(Paths(root), trained)

@@ -72,9 +72,10 @@ def check(net: Deployed, images: np.ndarray, model_id: str, member: str) -> None
         )
 
 
-def latency(net: Deployed, image: np.ndarray) -> float:
-    """Return the median milliseconds of a forward pass of one image on one CPU thread."""
-    images, times = torch.from_numpy(image), []
+def latency(paths: Paths, trained: Trained) -> float:
+    """Return the median milliseconds of a member's forward pass of one image, on one CPU thread."""
+    info, times = paths.info(), []
+    net, images = deployed(paths, trained, info), torch.from_numpy(example(info)[:1])
     with torch.no_grad(), _one_thread():
         for _ in range(REPEATS):
             start = time.perf_counter()

@@ -254,9 +254,7 @@ def _measure(registry: Registry, trained: Trained, paths: Paths, model: LoggedMo
     """Give a logged model the numbers that it is searched by; its latency is measured here."""
     from scalenet.pipeline.models import program
 
-    info = paths.info()
-    latency = program.latency(program.deployed(paths, trained, info), program.example(info)[:1])
-    now, values = int(time.time() * 1000), numbers(trained, latency).items()
+    now, values = int(time.time() * 1000), numbers(trained, program.latency(paths, trained)).items()
     metrics = [
         Metric(name, float(value), now, 0, model_id=model.model_id) for name, value in values
     ]
