@@ -14,6 +14,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from scalenet.config import yamlfile
 from scalenet.config.defaults import DEFAULTS, OPEN, PRESETS
+from scalenet.config.explain import some
 from scalenet.config.params import Params, parse, read_yaml
 from scalenet.pipeline import home
 from scalenet.pipeline.runs.alone import Say
@@ -136,10 +137,9 @@ def _short(value: Any) -> str:
 
 
 def _told(preset: str, keys: list[str], kept: list[str]) -> str:
-    some = ", ".join(keys[:FEW]) + (f" and {len(keys) - FEW} more" if len(keys) > FEW else "")
     stays = f"; {' and '.join(kept)} stay as they are" if kept else ""
     count = "one key" if len(keys) == 1 else f"{len(keys)} keys"
-    return f"preset {preset} changes {count} of params.yaml: {some}{stays}"
+    return f"preset {preset} changes {count} of params.yaml: {some(keys, FEW)}{stays}"
 
 
 def _named(root: Path, key: str, value: Any) -> Any:

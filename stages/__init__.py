@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import scalenet
 from scalenet.config import params as config
+from scalenet.config.explain import some
 from scalenet.records import files
 from scalenet.records.emit import Emit
 from scalenet.records.paths import Paths
@@ -149,10 +150,9 @@ def unchanged(root: Path, params: config.Params, stage: str, member: str | None)
     yield
     now = _depended_on(root, config.load(root / "params.yaml"), stage, member)
     if changed := [name for name in before | now if before.get(name) != now.get(name)]:
-        more = f" and {len(changed) - FEW} more" if len(changed) > FEW else ""
         raise ValueError(
-            f"{stage}: {', '.join(changed[:FEW])}{more} changed while it ran, so what it made is "
-            "not what would be locked; run it again"
+            f"{stage}: {some(changed, FEW)} changed while it ran, so what it made is not what "
+            "would be locked; run it again"
         )
 
 

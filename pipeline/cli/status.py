@@ -21,6 +21,7 @@ def command() -> None:
     \b
     scalenet status
     """
+    from scalenet.config.explain import some
     from scalenet.pipeline import project, repro, status
 
     project.check_stages(Path.cwd())
@@ -41,11 +42,9 @@ def command() -> None:
         total += stage.seconds if known else 0.0
         untimed += not known
         cost = f"{stage.seconds / 60:5.1f} min" if known else "    ? min"
-        more = f" and {len(stage.reasons) - MOST} more" if len(stage.reasons) > MOST else ""
-        click.echo(f"{stage.name:14} {cost}  {', '.join(stage.reasons[:MOST])}{more}")
+        click.echo(f"{stage.name:14} {cost}  {some(stage.reasons, MOST)}")
     if total:
-        some = f"{counted(untimed, 'stage')} never timed"
-        more = f", and {some}" if untimed else ""
+        more = f", and {counted(untimed, 'stage')} never timed" if untimed else ""
         click.echo(f"in all {total / 60:.1f} minutes, one after the other{more}")
     elif untimed:
         click.echo("how long is not known: none of these was timed here or planned by init")

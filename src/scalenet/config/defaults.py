@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scalenet.config.explain import some
 from scalenet.config.yamlfile import read
 
 _PACKAGE = Path(__file__).parents[1]  # its presets lie in it, those of a clone beside src
@@ -29,15 +30,10 @@ def lacking(keys: list[str]) -> list[str]:
     lines = []
     if there:
         them = "it with its default" if len(there) == 1 else "them with their defaults"
-        lines.append(f"{_some(there)}: missing; `scalenet params` adds {them}")
+        lines.append(f"{some(there, MOST)}: missing; `scalenet params` adds {them}")
     if own:
-        lines.append(f"{_some(own)}: missing; add it in the file, as its neighbours have it")
+        lines.append(f"{some(own, MOST)}: missing; add it in the file, as its neighbours have it")
     return lines
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - MOST} more" if len(keys) > MOST else ""
-    return ", ".join(keys[:MOST]) + more
 
 
 def _has(known: Any, key: str) -> bool:

@@ -16,6 +16,12 @@ def cut(text: str) -> str:
     return text if len(text) <= MOST else f"{text[:MOST]}…"
 
 
+def some(names: list[str], most: int) -> str:
+    """Return the first few names for a line, and how many more there are: a, b and 3 more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def key_of(error: Any) -> str:
     """Return the dotted key that a validation error is about."""
     return cut(".".join(str(part) for part in error["loc"]))
