@@ -25,6 +25,7 @@ from PIL import UnidentifiedImageError
 from scalenet.config.interrupts import end_with_parent, kept_from_children
 from scalenet.config.params import Data
 from scalenet.data.cores import cores
+from scalenet.data.likeness import looks
 from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.data.source import Content, Source
 from scalenet.data.store import FilePixels, Square
@@ -43,12 +44,13 @@ Batch = list[tuple[int, Content]]
 class Facts(NamedTuple):
     """What is known of images once they were decoded; zeros of one that could not be.
 
-    ``contents`` uint64 (N) are hashes of their pixels, ``sums`` uint64 (N, 2, C) the sums of these
-    and of their squares, ``brightest`` uint8 (N) the highest, ``lengths`` uint32 (N) how many bytes
-    are kept.
+    ``contents`` uint64 (N) are hashes of their pixels, ``looks`` uint64 (N) what they look like,
+    ``sums`` uint64 (N, 2, C) the sums of the pixels and of their squares, ``brightest`` uint8 (N)
+    the highest, ``lengths`` uint32 (N) how many bytes are kept.
     """
 
     contents: np.ndarray
+    looks: np.ndarray
     sums: np.ndarray
     brightest: np.ndarray
     lengths: np.ndarray
@@ -69,6 +71,7 @@ def take(params: Data, source: Source, folder: Path | None = None) -> Taken:
     """
     form, count = Square(params.channels, params.size), len(source.labels)
     facts = Facts(
+        np.zeros(count, np.uint64),
         np.zeros(count, np.uint64),
         np.zeros((count, 2, form.channels), np.uint64),
         np.zeros(count, np.uint8),
@@ -197,7 +200,7 @@ def look(form: Square, keep: bool, batch: Batch) -> tuple[list[int], Facts, byte
             entry = content
         lengths[row] = len(entry)
         entries.append(entry)
-    facts = Facts(contents, sums(images), images.max((1, 2, 3)), lengths)
+    facts = Facts(contents, looks(images), sums(images), images.max((1, 2, 3)), lengths)
     return [i for i, _ in batch], facts, b"".join(entries), faults
 
 

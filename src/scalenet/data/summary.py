@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import chain, combinations, islice
 from pathlib import Path
 
 import numpy as np
 
 from scalenet.config.params import Data
+from scalenet.data.likeness import alike
 from scalenet.data.listing import UNMARKED
 from scalenet.data.names import few, shown
 from scalenet.data.source import Source
@@ -19,6 +20,8 @@ from scalenet.records.written import counted
 
 FIRST = 5  # files that a summary names
 MANY = 30  # groups of a test that says something
+FEW_ALIKE = 0.01  # share of a split that may look like images of another one
+PAIRS = 3  # of them that are named
 DARK = 64  # of 255: few photographs have no pixel above it, all of 12 or 14 bits in 16 have none
 
 
@@ -40,6 +43,7 @@ def reading(params: Data, source: Source, made: Cut) -> Reading:
         by_reason[why][source.folder(name)] += 1
     parts = {name: part["labels"] for name, part in made.splits.items()}
     contents = {name: made.facts.contents[places] for name, places in made.places.items()}
+    near = _alike(made)
     together = _together(source, made)
     used = sum(map(len, parts.values())) + made.dropped
     found = Reading(
@@ -54,6 +58,8 @@ def reading(params: Data, source: Source, made: Cut) -> Reading:
         repeated={name: len(i) - len(np.unique(i)) for name, i in contents.items()},
         conflicting=_conflicting(source, made),
         dropped=made.dropped,
+        alike={name: len(pairs) for name, pairs in near.items()},
+        pairs=[_pair(source, *two) for two in islice(chain(*near.values()), PAIRS)],
         groups=len(together),
         torn=sum(len(splits) > 1 for splits in together.values()),
         tested=sum("test" in splits for splits in together.values()),
@@ -77,10 +83,29 @@ def _duplicates(contents: Mapping[str, np.ndarray]) -> dict[str, int]:
     }
 
 
+def _alike(made: Cut) -> dict[str, np.ndarray]:
+    """Return, for each two splits, the places (n, 2) of the second's images that look like one of
+    the first, and of those; without what the first has pixel by pixel."""
+    contents, looks, found = made.facts.contents, made.facts.looks, {}
+    for (first, mine), (second, others) in combinations(made.places.items(), 2):
+        near = alike(looks[mine], looks[others])
+        other = (near >= 0) & ~np.isin(contents[others], contents[mine])
+        found[f"{second} in {first}"] = np.stack([others[other], mine[near[other]]], 1)
+    return found
+
+
+def _pair(source: Source, one: int, other: int) -> str:
+    return f"{_named(source, one)} and {_named(source, other)}"
+
+
+def _named(source: Source, i: int) -> str:
+    return shown(source.names[i]) if source.names else f"image {i}"
+
+
 def _conflicting(source: Source, made: Cut) -> list[str]:
     """Name the images whose pixels are there under another class too."""
     found = np.flatnonzero(conflicting(source, made.facts)).tolist()
-    return sorted(shown(source.names[i]) if source.names else f"image {i}" for i in found)
+    return sorted(_named(source, i) for i in found)
 
 
 def _together(source: Source, made: Cut) -> dict[str, set[str]]:
@@ -117,6 +142,12 @@ def warnings(read: Reading) -> list[str]:
         said = f"{len(read.conflicting):,} images are there under two classes"
         drop = "they are left out" if read.dropped else "data.duplicates: drop leaves them out"
         found.append(f"{said} ({few(read.conflicting)}); {drop}")
+    if said := _looking_alike(read):
+        found.append(
+            f"images of two splits look alike: {said} ({few(read.pairs)}); where they are "
+            "copies or shots of one thing, accuracies are too good: give them a group, or take "
+            "them out"
+        )
     if read.torn:
         found.append(
             f"{counted(read.torn, 'group is', 'groups are')} in two of the source's own splits"
@@ -129,6 +160,13 @@ def warnings(read: Reading) -> list[str]:
     taken = sum(sum(counts.values()) for counts in read.taken.values())
     found += almost_black(read.dark, taken, read.brightest)
     return found
+
+
+def _looking_alike(read: Reading) -> str:
+    """Count the images that look like some of another split, where they are more than few."""
+    sizes = {split: sum(counts.values()) for split, counts in read.taken.items()}
+    counts = [(n, name, sizes[name.split()[0]]) for name, n in read.alike.items()]
+    return ", ".join(f"{n:,} of {name}" for n, name, size in counts if n > FEW_ALIKE * size)
 
 
 def almost_black(dark: int, images: int, brightest: int) -> list[str]:

@@ -89,11 +89,11 @@ class Reading(Document):
     names a few; ``ignored`` does not: reason -> files. ``unused`` images are beyond per_class.
     Of equal images, ``duplicates`` are those that two splits share, by "test in train";
     ``repeated`` those that their split has already; ``conflicting`` names those of more than one
-    class; ``dropped`` counts those left out, if data.duplicates is drop. Of ``groups``, ``torn``
-    are in more than one split, by the source's own, and ``tested`` in test; ``brightest`` is the
-    highest level of all pixels, 0…255, and ``dark`` counts the images that have none above 64.
-    ``unmarked`` is a source that lacks its end mark, so that files may be missing. ``warnings`` say
-    in sentences what may be wrong with it.
+    class; ``dropped`` counts those left out, if data.duplicates is drop. ``alike`` counts other
+    images that look like one of another split, and ``pairs`` names a few. Of ``groups``, ``torn``
+    are in several splits, by the source's own, and ``tested`` in test; ``brightest`` is the highest
+    level of all pixels, 0…255, and ``dark`` counts the images that have none above 64. A source is
+    ``unmarked`` without its end mark: files may be missing. ``warnings`` say what may be wrong.
     """
 
     format: Literal[1] = 1
@@ -108,6 +108,8 @@ class Reading(Document):
     repeated: dict[str, int]
     conflicting: list[str]
     dropped: int
+    alike: dict[str, int] = {}
+    pairs: list[str] = []
     groups: int
     torn: int
     tested: int = 0
