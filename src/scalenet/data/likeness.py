@@ -1,10 +1,10 @@
-"""Images that look alike though no pixel is the same: saved anew, cut a little, or shots of one
-thing.
+"""Images that look alike though no pixel is the same: saved anew, at another size or quality, or
+shots of one thing from one place.
 
 What an image looks like is 64 bits: which of its lowest frequencies are above their median (pHash:
-Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions, §3.2.1; without
-resizing, which keeps these frequencies, and without the mean of all pixels, which is none). A
-turned or mirrored copy looks different.
+Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions, the one by cosine
+transform; without resizing, which keeps these frequencies, and without the mean of all pixels,
+which is none). A turned, mirrored or cut copy looks different.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.fft import dct
 
 SIDE = 8  # frequencies of each axis; smaller images have too few of them
 BITS = SIDE**2
-NEAR = 2  # bits: of photographs saved anew 99 of 100 differ by so many (docs/own-images.md)
+NEAR = 2  # bits: 95 to 99 of 100 images saved anew differ by no more (docs/own-images.md)
 SHELVES = 24  # bits of a look that say whether it can be among others
 
 

@@ -145,8 +145,8 @@ def warnings(read: Reading) -> list[str]:
     if said := _looking_alike(read):
         found.append(
             f"images of two splits look alike: {said} ({few(read.pairs)}); where they are "
-            "copies or shots of one thing, accuracies are too good: give them a group, or take "
-            "them out"
+            "copies or shots of one thing, accuracies are too good: give them a group "
+            "(data.group), or take them out"
         )
     if read.torn:
         found.append(
