@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice, pairwise
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -647,6 +648,14 @@ def test_an_untorn_journal_loses_nothing(tmp_path, monkeypatch):
         assert len(synced) == 2 + i
     first.close()
     assert Journal(path, "key").records == [{"i": i, "score": 0.1 + 0.2} for i in range(3)]
+
+
+def test_a_full_disk_is_named_by_a_journal_that_ends_with_what_it_did_not_take(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl", "key")
+    journal._file.close()
+    journal._file = Path("/dev/full").open("ab")  # noqa: SIM115
+    with pytest.raises(ValueError, match=r"cannot be written.*free space"), closing(journal):
+        journal.append({"network": "x"})
 
 
 @pytest.mark.parametrize(

@@ -85,4 +85,6 @@ class Journal:
         self.records.append(dict(record))
 
     def close(self) -> None:
-        self._file.close()
+        """End; what a full disk did not take is refused once more, in the same words."""
+        with written(self.path):
+            self._file.close()
