@@ -139,6 +139,7 @@ def test_stages_at_once_are_as_many_as_the_cores_bear(
         ("cuda", None, 2, ["0,1", "2,3"]),
         ("cuda", None, 3, ["0,1,2"]),
         ("auto", "2,GPU-7", 1, ["2", "GPU-7"]),
+        ("auto", "0,1,2,3,4,5", 1, ["0", "1", "2", "3"]),
         ("cuda:1", None, 1, []),
         ("cpu", None, 1, []),
     ],

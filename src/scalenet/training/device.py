@@ -81,7 +81,8 @@ def shares(compute: Compute, each: int) -> list[str]:
     if resolved(compute) != "cuda":
         return []
     known = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = known.split(",") if known else [str(i) for i in range(torch.cuda.device_count())]
+    count = torch.cuda.device_count()  # which may be fewer than are named
+    names = known.split(",")[:count] if known else [str(i) for i in range(count)]
     return [",".join(names[i : i + each]) for i in range(0, len(names) - each + 1, each)]
 
 
