@@ -31,6 +31,7 @@ from scalenet.records.documents import (
 )
 from scalenet.records.paths import Paths
 from scalenet.records.predictions import Predictions
+from scalenet.records.written import short
 from scalenet.report import candidates, figure, gathered, marks, mistakes, page, table
 from scalenet.report.gathered import Remembered
 from scalenet.stages import run_stage
@@ -455,6 +456,12 @@ def test_equal_families_give_equal_files_and_figures_are_files(make, usual):
     after = {f.name: f.read_bytes() for f in usual.parent.iterdir()}
     svgs = [name for name in before if name.endswith(".svg") and "latency" not in name]
     assert len(svgs) > 9 and all(before[name] == after[name] for name in svgs)
+
+
+def test_counts_have_three_digits_and_a_unit():
+    counts = {None: "–", 0: "0", 999: "999", 1000: "1 k", 1789: "1.79 k", 999_499: "999 k"}
+    counts |= {999_500: "1 M", 12_345_678: "12.3 M", 999_999_999: "1 G", 5 * 10**12: "5 T"}
+    assert {count: short(count) for count in counts} == counts
 
 
 def test_calibration_is_the_distance_of_confidence_and_accuracy():

@@ -18,8 +18,8 @@ def short(count: int | None) -> str:
     """Write a count with three digits and its unit: 1.79 M; – if it is not known."""
     if count is None:
         return "–"
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= 0.9995 * size:  # with three digits it is the unit: 999,600 is 1 M
             return f"{count / size:.3g} {unit}"
     return str(count)
 
