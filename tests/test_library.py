@@ -166,6 +166,7 @@ def test_bytes_floats_arrays_and_tensors_are_one(built):
         pixels / 255,
         (pixels / 255).astype(np.float32),
         torch.from_numpy(pixels) / 255,
+        np.flip(np.flip(pixels, 3).copy(), 3),
     ):
         assert scalenet.predict(net, images) == pytest.approx(expected, abs=1e-5)
     assert scalenet.predict(net, pixels[:1]) == pytest.approx(expected[:1], abs=1e-5)

@@ -77,7 +77,9 @@ def predict(net: Deployed, images: np.ndarray | Tensor) -> np.ndarray:
     what is wrong with other arrays.
     """
     if isinstance(images, np.ndarray):
-        images = np.require(images, requirements="W")  # torch warns of an array that is read-only
+        # torch takes no array that runs backwards, as a flipped one does, and warns of one that is
+        # read-only
+        images = np.require(images, requirements="CW")
     pixels = _checked(torch.as_tensor(images), net.mean.shape[1])
     parts = [_scaled(part).to(net.mean.device) for part in pixels.split(BATCH)]
     return torch.cat([net(part).softmax(1) for part in parts]).cpu().numpy()
