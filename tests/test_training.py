@@ -137,6 +137,18 @@ def test_the_supernet_learns(make_params, toy, still, section):
     assert (logits.argmax(1) == fresh.labels).float().mean() > 0.6
 
 
+def test_a_teacher_that_computes_in_bfloat16_says_probabilities_in_float32(
+    make_params, toy, monkeypatch
+):
+    """In 8 bits they are wrong by up to 0.4 %, and do not sum to 1."""
+    heard, soft = [], supernet._soft
+    monkeypatch.setattr(supernet, "_soft", lambda x, said: heard.append(said) or soft(x, said))
+    recipe = {"precision": "bfloat16", "steps": 2, "warmup": 0, "log": 1, "checkpoint": 2}
+    section = {"sandwich": True, "distill": True, "sampled": 1, "recipe": recipe}
+    train_supernet(make_params({"space": QUICK, "supernet": section}), toy(96))
+    assert heard and all((said.double().sum(1) - 1).abs().max() < 1e-6 for said in heard)
+
+
 def planned(params, strategy, multiple=64):
     """Return the plan of a member: the largest base model, scaled by a strategy."""
     base = BaseModel.parse("k3e1-3.5.3e2-7.5e3")

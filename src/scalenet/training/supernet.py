@@ -109,7 +109,7 @@ def train(
             loss.backward()
             total += loss.item()
             if section.distill and teacher is None:
-                teacher = logits.detach().softmax(1)
+                teacher = logits.detach().float().softmax(1)
         return total
 
     with batches:
