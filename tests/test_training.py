@@ -121,6 +121,8 @@ def test_outputs_that_are_not_finite_are_no_class(params, toy):
         next(iter(net.weights.values())).fill_(float("nan"))
     with pytest.raises(ValueError, match=r"diverged: of 20 of 20 images .* not finite; lower"):
         fixed.predict(net, images, 8)
+    judge = member.judge(params.retrain, net, images, images)
+    assert judge(net.weights) == [0.0]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from scalenet.config.params import Search
 from scalenet.data.images import Images, chunks
 from scalenet.nets.elastic import Elastic
 from scalenet.space.network import Network
+from scalenet.training.watch import is_right
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def judged(
     for views, labels in chunks(images.resized(resolution, batch, count), images.labels):
         logits = logits_of(views).double()
         sound = logits.isfinite().all(1)
-        correct += int(((logits.argmax(1) == labels) & sound).sum())
+        correct += int(is_right(logits, labels).sum())
         shares = logits.softmax(1).gather(1, labels[:, None])[:, 0]
         probability += float(shares.where(sound, 0.0).sum())
     seen = min(count or len(images), len(images))

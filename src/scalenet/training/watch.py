@@ -81,6 +81,11 @@ def columns(names: tuple[str, ...]) -> tuple[str, ...]:
     return ("step", "loss", "learning_rate", *names)
 
 
+def is_right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Tell which images (N) are labelled right; none whose logits (N, classes) are no numbers."""
+    return (logits.argmax(1) == labels) & logits.isfinite().all(1)
+
+
 def judge_of(
     networks: list[Network], evaluator: Evaluator, train: Images, select: Images, count: int
 ) -> Judge | None:
@@ -98,7 +103,7 @@ def judge_of(
         mine = group.dealt(judged, JUDGED)
         batches = select.resized(network.resolution, JUDGED, len(mine), mine.start)
         pairs = chunks(batches, select.labels[mine.start : mine.stop])
-        right = sum(int((logits_of(x).argmax(1) == y).sum()) for x, y in pairs)
+        right = sum(int(is_right(logits_of(x), y).sum()) for x, y in pairs)
         return group.total_of(right, select.device) / judged
 
     return (lambda weights: [accuracy(weights, one) for one in networks]) if count else None
