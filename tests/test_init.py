@@ -434,6 +434,14 @@ def test_the_plan_is_plain_text_and_warns():
     assert "may not tell members apart" in said["few"] and "a few more" in said["few"]
 
 
+def test_large_budgets_are_said_in_their_unit():
+    params = designed("photographs").params
+    scaling = params.scaling.model_copy(update={"budget": 7.4e8})
+    large = params.model_copy(update={"scaling": scaling})
+    said = [plan._budget(large, size) for size in (0, 1, 2)]
+    assert said == ["740 M FLOPs", "1.48 G FLOPs", "2.96 G FLOPs"]
+
+
 @pytest.mark.parametrize(
     "data, name",
     [

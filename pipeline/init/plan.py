@@ -17,6 +17,7 @@ from scalenet.pipeline.init.design import Design, Wish, slowed
 from scalenet.pipeline.init.estimate import Rates
 from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.shares import SAFE, Shares
+from scalenet.records.written import short
 from scalenet.space.measure import measure
 from scalenet.space.network import Task
 from scalenet.space.scaling import all_strategies
@@ -63,7 +64,7 @@ def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]
     for size, flops in ((0, sizes[0]), (largest, sizes[-1])):
         step = rates.busy * (rates.step + params.retrain.recipe.batch * flops / rates.trained)
         about = f"a step of {params.retrain.recipe.batch} images takes {1000 * step:.0f} ms"
-        yield f"{'Timed' if size == 0 else '':9} S{size}, {_flops(flops)} FLOPs: {about}"
+        yield f"{'Timed' if size == 0 else '':9} S{size}, {short(round(flops))} FLOPs: {about}"
     last = max(s.resolution for s in all_strategies(params.scaling))
     base = params.scaling.stages[0].resolutions[0]
     yield f"Chosen    stored at {params.data.size} px, seen at {base} to {last} px"
@@ -173,12 +174,8 @@ def _interval(count: int) -> float:
 def _budget(params: Params, size: int) -> str:
     """Return a size's budget: 7.4 M FLOPs, 3.1 ms."""
     target, unit = params.scaling.target(size), measure(params.scaling).unit
-    return f"{_flops(target) if params.scaling.measure == 'flops' else f'{target:.3g}'} {unit}"
-
-
-def _flops(count: float) -> str:
-    """Return FLOPs as 230 k or 7.4 M."""
-    return f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count / 1e3:.3g} k"
+    flops = params.scaling.measure == "flops"
+    return f"{short(round(target)) if flops else f'{target:.3g}'} {unit}"
 
 
 def _minutes(seconds: dict[str, float]) -> Iterator[str]:
