@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from scalenet.data import store
+from scalenet.data import photos, store
 from scalenet.export import card, program
 from scalenet.export import files as exports
+from scalenet.export.served import Served, Stored
 from scalenet.pipeline import cli
+from scalenet.pipeline.cli import predict
 from scalenet.records.paths import Paths
 from scalenet.records.written import percent
 
@@ -147,6 +150,16 @@ def test_top_three_of_a_file(built, photographs):
     folder, _ = photographs
     said = scalenet("predict", "S1", folder / "0000.png", cwd=built)
     assert said.startswith(str(folder / "0000.png")) and said.count("%") == 3
+
+
+def test_of_equal_classes_the_first_is_named_as_elsewhere(monkeypatch):
+    classes = list("abcdefghijklmnopqrstuvwxyz")
+    chances = np.full((1, 26), 1 / 26, np.float32)
+    monkeypatch.setattr("scalenet.predict", lambda net, images: chances)
+    photo = photos.Photo(Path("x.png"), np.zeros((1, 8, 8), np.uint8))
+    named = [row[2] for row in predict._said(None, [photo], classes, 3)]
+    first = Served(None, Stored(1, 8, classes)).named(chances[0])["class"]
+    assert named == ["a", "b", "c"] and named[0] == first == classes[chances[0].argmax()]
 
 
 def test_what_cannot_be_read_is_said_and_the_rest_is_named(built, photographs, tmp_path):

@@ -75,7 +75,7 @@ def _said(net: Any, photos: list[Any], classes: list[str], top: int) -> list[tup
             rows.append((photo.path, "", "", "", photo.fault))
             continue
         chances = next(answers)
-        best = chances.argsort()[::-1][:top]
+        best = np.argsort(-chances, kind="stable")[:top]  # of equals the first, as in training
         names = "  ".join(f"{classes[i]} {percent(chances[i])}" for i in best)
         click.echo(f"{shown(str(photo.path))}  {names}")
         rows += [
