@@ -8,8 +8,9 @@ from itertools import count
 import pytest
 from rich.console import Console
 
+from scalenet.pipeline.remember import reports
 from scalenet.pipeline.watch.display import View
-from scalenet.pipeline.watch.lines import Lines, about, clock, summary
+from scalenet.pipeline.watch.lines import Lines, about, clock, figures, summary
 from scalenet.pipeline.watch.progress import Progress, wall
 from scalenet.stages import declared
 from scalenet.stages import search as stage_search
@@ -95,11 +96,27 @@ def test_a_search_counts_candidates_of_those_planned_and_keeps_the_best_of_each_
         time.now += 1
         progress.tell("search", candidate(number, accuracy, size))
     assert work.candidates == 5 and work.fraction() == 0.5
-    assert work.best == {(False, 1): 0.5, (False, 0): 0.6}
+    assert work.best == {("", 1): 0.5, ("", 0): 0.6}
     assert work.left(3.0) == pytest.approx(5)
     progress.tell("search", candidate(11, 0.7, 1, "finetuned"))
     assert work.fraction() == 0.99, "more than planned is no more than all"
-    assert work.best[True, 1] == 0.7 and work.best[False, 1] == 0.5
+    assert work.best["finetuned", 1] == 0.7 and work.best["", 1] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("phase", "said", "metric"),
+    [
+        ("bases", "best of size 1 70.0 %", "search/best_stage1"),
+        ("finetuned", "best of size 1 70.0 % fine-tuned", "search/best_stage1_finetuned"),
+        ("rescored", "best of size 1 70.0 % on all of select", "search/best_stage1_rescored"),
+    ],
+)
+def test_a_candidate_is_said_to_be_measured_as_it_was(time, phase, said, metric):
+    progress, work = begun(time, "search")
+    record = candidate(0, 0.7, 1, phase)
+    progress.tell("search", record)
+    assert said in figures(work)
+    assert [name for name, *_ in reports.figures(work, record)] == [metric]
 
 
 def test_baselines_are_as_far_as_the_share_of_their_trainings_says(time):

@@ -148,9 +148,10 @@ def figures(work: Work, record: Mapping[str, Any]) -> Iterator[tuple[str, float,
         for name, value in work.reached.items():
             yield tracking.metric_name(name), value, record["step"]
     elif record["event"] == "candidate":
-        for (tuned, size), accuracy in work.best.items():
+        for (phase, size), accuracy in work.best.items():
             if size == record["stage"] and accuracy == record["accuracy"]:
-                yield f"search/best_stage{size}{'_finetuned' * tuned}", accuracy, record["number"]
+                name = "_".join(filter(None, (f"search/best_stage{size}", phase)))
+                yield name, accuracy, record["number"]
 
 
 # --- on disk --------------------------------------------------------------------------------------

@@ -8,8 +8,11 @@ from typing import Any
 
 from scalenet.pipeline.watch.progress import CACHED, DONE, FAILED, RUNNING, STOPPED, Progress, Work
 from scalenet.records import written
+from scalenet.records.documents import FINETUNED, RESCORED
 
 PATIENCE = 30  # seconds between two lines about a stage that runs
+# how a candidate was measured, by its phase as a finalist
+MEASURED = {"": "", FINETUNED: " fine-tuned", RESCORED: " on all of select"}
 Say = Callable[[str], None]
 
 
@@ -50,10 +53,8 @@ def reached(work: Work) -> list[str]:
     if work.reached:
         found.append("select " + " to ".join(written.percent(v) for v in work.reached.values()))
     if work.best:
-        (tuned, size), accuracy = max(work.best.items())
-        found.append(
-            f"best of size {size} {written.percent(accuracy)}{' fine-tuned' if tuned else ''}"
-        )
+        (phase, size), accuracy = max(work.best.items())
+        found.append(f"best of size {size} {written.percent(accuracy)}{MEASURED[phase]}")
     return found
 
 

@@ -25,8 +25,8 @@ class Work:
     """A stage of a run: whether it runs, how far it is and how well it does.
 
     ``expected`` are the seconds that it took last or was planned for, None if nobody knows.
-    ``best`` are the best accuracies (0…1) of candidates by (fine-tuned, size). ``mark`` is when its
-    pace was first measured, and the share of it that was done then.
+    ``best`` are the best accuracies (0…1) of candidates by (phase of finalists, else "", size).
+    ``mark`` is when its pace was first measured, and the share of it that was done then.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Work:
     reached: dict[str, float] = field(default_factory=dict)
     candidates: int = 0
     planned: int = 0
-    best: dict[tuple[bool, int], float] = field(default_factory=dict)
+    best: dict[tuple[str, int], float] = field(default_factory=dict)
     mark: tuple[float, float] | None = None
     latest: float = 0.0
     training: float = 0.0
@@ -86,7 +86,7 @@ class Work:
 
     def _candidate(self, record: Mapping[str, Any], now: float) -> None:
         self.candidates, self.latest = record["number"] + 1, now
-        kind = (record["phase"] in FINALS, record["stage"])
+        kind = (record["phase"] if record["phase"] in FINALS else "", record["stage"])
         self.best = self.best | {kind: max(record["accuracy"], self.best.get(kind, 0.0))}
 
     def _marked(self, now: float) -> None:
