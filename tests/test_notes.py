@@ -104,6 +104,21 @@ def test_a_run_says_what_came_out(told, work, said):
     assert run_of(told, work).data.tags["mlflow.source.name"] == f"scalenet stage {work}"
 
 
+def test_a_finalist_that_shared_weights_did_not_measure_is_told_too(told, tmp_path):
+    found = Paths(told[0]).search / "found.json"
+    first, *rest = Candidate.read_all(found.with_name("candidates.csv"))
+    final = first.model_copy(update={"phase": "finetuned", "accuracy": 0.75})
+    others = [c for c in rest if c.network != first.network]
+    paths, rows = Paths(tmp_path), [c.plain() for c in (*others, final)]
+    files.write_bytes(paths.search / "found.json", found.read_bytes())
+    files.write_table(paths.search / "candidates.csv", rows[0], [r.values() for r in rows])
+    said = notes._search(notes.Place(paths, None, "run"))
+    assert "weights, and finalists after fine-tuning, chose" in said
+    cells = [line.split("&emsp; | ") for line in said.splitlines() if line.startswith("| S")]
+    assert [row[0] for row in cells] == ["| S0", "| S1", "| S2"]
+    assert [row[4:] for row in cells] == [["–", "75.0 % |"], *[["50.0 %", "– |"]] * 2]
+
+
 def test_the_experiments_page_shows_the_family_and_leads_on(told):
     root, params = told
     client = stores.connect(root)

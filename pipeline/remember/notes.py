@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ LONGEST = {"run": 7900, "experiment": 19000, "model": 4900}  # characters that M
 MOST = 40  # rows of a table
 WARNING = "*Warning*: "  # begins a paragraph that is one
 GAP = "&emsp;"  # MLflow's pages draw a table's columns without space between them
+Row = Mapping[str, str]  # of candidates.csv
 
 
 class Place(NamedTuple):
@@ -67,28 +68,36 @@ def _supernet(place: Place) -> str:
 
 
 def _search(place: Place) -> str:
+    from scalenet.report.candidates import HOLLOW  # draws: altair takes a second
+
     found = Found.read(place.paths.search / "found.json")
-    head = ("size", "strategy", "FLOPs", "parameters", "accuracy on select, shared weights")
+    rows = files.read_table(place.paths.search / "candidates.csv")
+    ways = {"shared weights": [row for row in rows if row["phase"] not in FINALS]}
+    ways |= {how: [r for r in rows if r["phase"] == phase] for phase, how in HOLLOW.items()}
+    ways = {how: some for how, some in ways.items() if some}
+    again = "".join(f", and finalists {how}" for how in HOLLOW.values() if how in ways)
+    head = ("size", "strategy", "FLOPs", "parameters", *(f"accuracy on select, {w}" for w in ways))
     said = (
-        f"{found.measured:,} networks, measured with the super-supernet's weights, chose the base "
-        f"model `{found.base}` and a strategy for each size.",
-        table(head, _chosen(found, place.paths.search / "candidates.csv")),
+        f"{found.measured:,} networks, measured with the super-supernet's weights{again}, chose "
+        f"the base model `{found.base}` and a strategy for each size.",
+        table(head, _chosen(found, list(ways.values()))),
         figure("candidates.svg", place.run),
         "*Artifacts* has the same as `candidates.html`, where a point says what it is.",
     )
     return "\n\n".join(said)
 
 
-def _chosen(found: Found, file: Path) -> Iterable[tuple[str, ...]]:
-    """Yield a row for each size: the candidate that the chain ended with, by shared weights."""
-    rows = [row for row in files.read_table(file) if row["phase"] not in FINALS]
+def _chosen(found: Found, ways: Sequence[Sequence[Row]]) -> Iterable[tuple[str, ...]]:
+    """Yield a row for each size: what was found, and its accuracy in each way of measuring; a
+    finalist need not have been measured with shared weights."""
     for size, strategy in enumerate(found.strategies):
-        wanted = (str(found.base), str(strategy), str(size))
-        for row in rows:
-            if (row["base"], row["scaling"], row["stage"]) == wanted:
-                numbers = (f"{int(row[name]):,}" for name in ("flops", "params"))
-                yield f"S{size}", f"`{strategy}`", *numbers, percent(float(row["accuracy"]))
-                break
+        wanted = {"base": str(found.base), "scaling": str(strategy), "stage": str(size)}.items()
+        if row := next((r for rows in ways for r in rows if wanted <= r.items()), None):
+            numbers = (f"{int(row[name]):,}" for name in ("flops", "params"))
+            known = ({r["network"]: r["accuracy"] for r in rows} for rows in ways)
+            each = (accuracies.get(row["network"]) for accuracies in known)
+            reached = (percent(float(accuracy)) if accuracy else "–" for accuracy in each)
+            yield f"S{size}", f"`{strategy}`", *numbers, *reached
 
 
 def _extrapolate(place: Place) -> str:
