@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,6 +145,16 @@ def model_folder(root, member):
     experiment = client.get_experiment_by_name("x").experiment_id
     [model] = client.search_logged_models([experiment], f"tags.member = '{member}'")
     return Path(unquote(urlparse(model.artifact_location).path))
+
+
+def test_a_latency_is_the_members_own_time_however_busy_the_machine(built, monkeypatch):
+    root, members, _ = built
+
+    def interrupted(images):
+        time.sleep(0.02)  # as while other processes have the core
+
+    monkeypatch.setattr(program, "deployed", lambda *_: interrupted)
+    assert program.latency(Paths(root), members[0]) < 5
 
 
 def test_files_hold_no_pickled_class_and_stay_in_the_project(built):
