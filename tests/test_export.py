@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -203,6 +204,37 @@ def test_photographs_labelled_by_their_folders_are_counted(built, member, photog
     shutil.copy(folder / "0000.png", tmp_path / "eleven")
     said = scalenet("predict", "s0", tmp_path, "--labelled", cwd=built, code=2)
     assert "eleven is no class; the member knows 0, 1, 2, 3, 4 and 5 more" in said
+
+
+def test_images_that_it_was_trained_on_are_counted_apart(built, member, photographs, tmp_path):
+    """More of them are right than of others: all together would pass for an accuracy."""
+    test, labels = photographs
+    for i, label in enumerate(labels):
+        (tmp_path / str(label)).mkdir(exist_ok=True)
+        shutil.copy(test / f"{i:04}.png", tmp_path / str(label))
+    pixels, classes = store.read(Paths(built).data / "train.npz")
+    for i in range(40):
+        Image.fromarray(pixels[i][0]).save(tmp_path / str(classes[i]) / f"train-{i}.png")
+    said = scalenet("predict", "s0", tmp_path, "--labelled", cwd=built).splitlines()[-1]
+    whole, _, rest = said.partition("; ")
+    share = f"{percent(member.trained.accuracy)} of {len(labels)} right ({member.trained.correct})"
+    assert f" of {len(labels) + 40} right (" in whole
+    assert rest == f"it was trained on 40 of them, of the others {share}"
+
+
+def test_images_that_are_kept_as_files_are_known_again(tmp_path):
+    """A split may hold an image's file instead of its pixels."""
+    dots = np.random.default_rng(0).integers(0, 255, (3, 64, 64), dtype=np.uint8)
+    info = SimpleNamespace(channels=1, size=64)
+    for i, image in enumerate(dots):
+        Image.fromarray(image // 64 * 64).save(tmp_path / f"{i}.png")
+    read = list(photos.read(sorted(tmp_path.glob("*.png")), info))
+    starts = np.cumsum([0] + [photo.path.stat().st_size for photo in read[:2]])
+    (tmp_path / "all").write_bytes(b"".join(photo.path.read_bytes() for photo in read[:2]))
+    kept = store.FilePixels(tmp_path / "all", store.Square(1, 64), starts[:-1], starts[1:])
+    store.write(tmp_path / "train.npz", kept, np.zeros(2, int))
+    known = photos.contents(tmp_path, ("train", "select"))
+    assert [photos.among(photo, known) for photo in read] == [True, True, False]
 
 
 def test_folders_within_classes_are_labelled_as_they_are_to_train_on(

@@ -35,6 +35,8 @@ def command(
     scalenet predict s1 photo.jpg
     scalenet predict s1 photo.jpg folder/ --top 1 --csv out.csv
     scalenet predict s1 test/ --labelled      # test/cats/1.jpg is a cat: how many are right?
+
+    Of images that it was trained on more are right than of others: --labelled counts those apart.
     """
     import scalenet
     from scalenet.data import photos as reading
@@ -44,17 +46,22 @@ def command(
     if top < 1:
         raise ValueError(f"--top {top} was given; give 1 or more")
     found = reading.files(photos)
-    net, info = scalenet.load(Path.cwd(), member.upper()), Paths(Path.cwd()).info()
+    paths = Paths(Path.cwd())
+    net, info = scalenet.load(Path.cwd(), member.upper()), paths.info()
     labels = _labels(found, photos, info.classes) if labelled else {}
+    known = reading.contents(paths.data, _fitted(paths, member.upper())) if labelled else set()
+    trained: set[Path] = set()
     tell_if_newer(member.upper())
     rows: list[tuple[Any, ...]] = []
     read = reading.read(found, info)
     while part := list(islice(read, BATCH)):
         rows += _said(net, part, info.classes, top)
+        seen = (photo for photo in part if photo.pixels is not None)
+        trained |= {photo.path for photo in seen if reading.among(photo, known)}
     if table:
         write_table(table, COLUMNS, ((shown(str(path)), *rest) for path, *rest in rows))
     if labelled:
-        click.echo(_right(rows, labels))
+        click.echo(_right(rows, labels, trained))
     failed = sum(bool(row[-1]) for row in rows)
     if failed:
         raise ValueError(f"{failed} of {len(found)} images could not be read; the others are above")
@@ -112,9 +119,26 @@ def _folder(path: Path) -> str:
     return shown(path.absolute().parent.name)
 
 
-def _right(rows: list[tuple[Any, ...]], labels: dict[Path, str | None]) -> str:
-    """Return how many photographs are what their folders say; unreadable ones do not count."""
+def _fitted(paths: Any, member: str) -> tuple[str, ...]:
+    """Return the splits that a member was trained on: select too, if nothing is said of it."""
+    return ("train",) if paths.trained(member).select else ("train", "select")
+
+
+def _right(rows: list[tuple[Any, ...]], labels: dict[Path, str | None], trained: set[Path]) -> str:
+    """Return how many photographs are what their folders say; unreadable ones do not count.
+
+    Where it was ``trained`` on some of them, how many of the others are, too.
+    """
     firsts = [row for row in rows if row[1] == 1]
+    said = f"labelled by folder: {_share(firsts, labels)}"
+    if not trained:
+        return said
+    others = [row for row in firsts if row[0] not in trained]
+    rest = f", of the others {_share(others, labels)}" if others else ""
+    return f"{said}; it was trained on {len(firsts) - len(others):,} of them{rest}"
+
+
+def _share(firsts: list[tuple[Any, ...]], labels: dict[Path, str | None]) -> str:
     right = sum(labels[row[0]] == row[2] for row in firsts)
     share = f"{percent(right / len(firsts))} of " if firsts else ""
-    return f"labelled by folder: {share}{len(firsts):,} right ({right:,})"
+    return f"{share}{len(firsts):,} right ({right:,})"

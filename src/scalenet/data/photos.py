@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from scalenet.data import store
+from scalenet.data.intake import hashed
 from scalenet.data.names import HEAD, needs_head, reason, seen
 from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.records.documents import DataInfo
@@ -66,3 +68,17 @@ def read(paths: Iterable[Path], info: DataInfo) -> Iterator[Photo]:
         except DAMAGED as error:
             why = str(error).partition("<")[0].strip() or type(error).__name__
             yield Photo(path, None, why)
+
+
+def contents(folder: Path, splits: Iterable[str]) -> set[int]:
+    """Return hashes of the images that splits hold, as they are kept; of a split that does not lie
+    here, none."""
+    paths = [path for name in splits if (path := folder / f"{name}.npz").exists()]
+    opened = [store.read(path)[0] for path in paths]
+    return {hashed(pixels.entry(i)) for pixels in opened for i in range(len(pixels))}
+
+
+def among(photo: Photo, known: Collection[int]) -> bool:
+    """Tell whether a photograph that could be read is one of those, kept as pixels or as a file."""
+    kept = (photo.pixels.tobytes(), photo.path.read_bytes()) if known else ()
+    return any(hashed(content) in known for content in kept)
