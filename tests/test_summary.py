@@ -9,6 +9,7 @@ from PIL import Image
 from test_sources import data, find, images, picture, tarball, unpacked
 
 from scalenet.data.summary import few_groups
+from scalenet.pipeline.init import plan
 from scalenet.pipeline.init.look import look
 from scalenet.pipeline.watch.lines import Lines
 from scalenet.pipeline.watch.progress import Progress
@@ -194,6 +195,14 @@ def test_a_group_that_the_sources_own_splits_tear_is_told(tmp_path):
     made, told = prepared(unpacked(tmp_path / "a", images(*names)), group=r"([0-9]+)\.png")
     assert made.read.torn == 5
     assert "warning: 5 groups are in two of the source's own splits" in told[0]["summary"]
+
+
+def test_classes_that_are_spelt_in_two_ways_are_told(tmp_path):
+    """A table's or a colleague's other spelling makes a class of its own."""
+    made, told = prepared(unpacked(tmp_path / "a", images("Sea lion", "sea_Lion", "A", "a")))
+    said = made.read.warnings[0]
+    assert said.startswith("classes are called nearly the same (Sea lion, sea_Lion): if they are")
+    assert said in told[0]["summary"] and said in list(plan._source(look(str(tmp_path / "a")), 30))
 
 
 @pytest.mark.parametrize(("bright", "dim"), [(0, 0), (3, 3), (16, 0)])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 SUFFIXES = {
@@ -86,3 +87,23 @@ def few(names: Mapping[str, object] | list[str], most: int = 5) -> str:
     first = [printable(name) for name in list(names)[:most]]
     more = len(names) - len(first)
     return ", ".join(first) + (f" and {more:,} more" if more else "")
+
+
+def twins(classes: Iterable[str]) -> list[str]:
+    """Return the classes whose names are those of others but for case, spaces, _ and -, in order.
+
+    Single letters are not: A and a are two glyphs.
+    """
+    spelt: dict[str, list[str]] = {}
+    for name in classes:
+        spelt.setdefault(re.sub(r"[\s_-]+", " ", name).strip().casefold(), []).append(name)
+    return [name for key, alike in spelt.items() if len(key) > 1 < len(alike) for name in alike]
+
+
+def twice(classes: Iterable[str]) -> Iterator[str]:
+    """Yield, where classes have nearly the same name, what that may mean."""
+    if alike := twins(classes):
+        yield (
+            f"classes are called nearly the same ({few(alike)}): if they are one class, write it in"
+            " one way, or networks are marked wrong for calling it by the other name"
+        )
