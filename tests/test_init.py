@@ -108,6 +108,18 @@ def test_grey_images_saved_in_colour_are_seen_as_grey(tmp_path):
     assert look(str(tmp_path)).channels == 1
 
 
+def test_a_coloured_dot_makes_grey_images_colour_images(tmp_path):
+    """A lamp on a grey panel is what the image shows, though on the whole it is grey."""
+    for name, colour in {"red": (255, 60, 60), "blue": (110, 110, 255)}.items():
+        (tmp_path / name).mkdir()
+        pixels = np.random.default_rng(0).integers(60, 180, (128, 128, 1), dtype=np.uint8)
+        pixels = pixels.repeat(3, 2)
+        pixels[50:60, 50:60] = colour
+        for i in range(4):
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.jpg")
+    assert look(str(tmp_path)).channels == 3
+
+
 def test_splits_of_the_source_are_kept(tmp_path):
     write_images(tmp_path / "train", {"a": 20, "b": 20}, (16, 16), True)
     write_images(tmp_path / "test", {"a": 3, "b": 4}, (16, 16), True)

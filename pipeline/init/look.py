@@ -26,6 +26,7 @@ OPENED = 400  # images whose sides are read
 DECODED = 128  # of these, images that are decoded
 SAMPLE_PX = 96  # stored side of the sample, px; that of the images where they are smaller
 GREY = 4.0  # largest mean difference of a grey image's channels, of 255: a JPEG adds some
+DOT, VIVID = 0.001, 48  # share of a grey image's pixels whose channels may differ more, of 255
 DRAWN = ("select", "test")  # splits that are drawn where a source does not come with them
 MOST_SKIPPED = 0.01  # of the files, if no other share is given: one that is broken stops no project
 
@@ -174,9 +175,13 @@ def _decoded(params: Data, content: bytes) -> np.ndarray | None:
 
 
 def _lean(sample: np.ndarray) -> np.ndarray:
-    """Return images (n, 3, H, W) with one channel if all of them are grey."""
+    """Return images (n, 3, H, W) with one channel if all of them are grey.
+
+    One that is grey but for a dot, as of a lamp or a stain, is not: the dot may be what it shows.
+    """
     spread = sample.max(1).astype(float) - sample.min(1)
-    return sample[:, :1] if spread.mean((1, 2)).max() <= GREY else sample
+    vivid = (spread > VIVID).mean((1, 2)).max()
+    return sample[:, :1] if spread.mean((1, 2)).max() <= GREY and vivid <= DOT else sample
 
 
 def _seen(
