@@ -346,6 +346,21 @@ def test_a_table_that_is_none_is_refused(flat, content):
         find(flat[0])
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"PK\x03\x04\x14\0\0\0[Content_Types].xml", "a workbook or an archive"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "a workbook"),
+        (b'{"file_name": "a.png", "label": "cat"}\n', "JSON"),
+    ],
+)
+def test_a_workbook_or_json_is_told_what_to_be_saved_as(flat, content, kind):
+    """Its columns were listed, which were a line of its bytes."""
+    (flat[0] / "labels.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=f"labels.csv is {kind}; save it as .csv"):
+        find(flat[0])
+
+
 def test_a_table_that_is_not_there_lists_those_that_are(flat):
     path, _ = flat
     unpacked(path, {"x/other.csv": b"", "y/other.csv": b""})

@@ -18,6 +18,12 @@ from scalenet.data.source import Source
 
 SEPARATORS = (",", ";", "\t", "|")
 MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"))
+OTHERS = {  # how files begin that are no text, or none with a column for each cell
+    b"PK\x03\x04": "a workbook or an archive",
+    b"\xd0\xcf\x11\xe0": "a workbook",
+    b"{": "JSON",
+    b"[{": "JSON",
+}
 NO_PATH = "a row without a path"
 RAGGED = "a row with more or fewer cells than there are columns"
 ABSENT = "in the table, but not in the source"
@@ -136,6 +142,11 @@ def rows_of(content: bytes, table: ImageTable) -> list[Row | None]:
         from scalenet.data import arrow  # pyarrow, which nothing else needs
 
         return _labelled(arrow.rows_of(content, table))
+    if kind := next((OTHERS[mark] for mark in OTHERS if content.startswith(mark)), ""):
+        raise ValueError(
+            f"data.table.file: {table.file} is {kind}; save it as .csv (UTF-8) or .parquet, with a "
+            "name for each column in its first line, and name that file"
+        )
     lines = _lines(_text(content), table)
     head = [cell.strip() for cell in lines[0]] if lines else []
     check_columns(head, table)
