@@ -67,6 +67,8 @@ def run(
     watch, seed = Watch(training.WATCHED, judge, state, emit), params.family[member.name].seed
     history = training.train(section, net, train, seed, state, watch)
     said = {k: fixed.predict(net, images[k], section.batch) for k in ("select", "test")}
+    if not section.use_select:
+        emit({"event": "answered", "select": float(said["select"].right.mean())})
     return RetrainOutputs(net, watch.joined(history), predictions.grouped(said, inputs.groups))
 
 

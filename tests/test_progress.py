@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import shutil
 from itertools import count
 
 import pytest
+import yaml
 from rich.console import Console
 
 from scalenet.pipeline.remember import reports
 from scalenet.pipeline.watch.display import View
 from scalenet.pipeline.watch.lines import Lines, about, clock, figures, summary
 from scalenet.pipeline.watch.progress import Progress, wall
-from scalenet.stages import declared
+from scalenet.records.paths import Paths
+from scalenet.stages import declared, run_stage
 from scalenet.stages import search as stage_search
 from scalenet.stages import supernet as stage_supernet
 
@@ -66,6 +69,18 @@ def test_a_training_tells_its_pace_and_what_is_left(time):
     progress.tell("supernet", {"event": "judged", "step": 50, "steps": 100, "select": 0.7})
     assert (work.fraction(), work.pace, work.loss, work.reached) == (0.5, 5.0, 0.4, {"select": 0.7})
     assert work.left(15.0) == pytest.approx(10) and work.left(19.0) == pytest.approx(6)
+
+
+def test_a_member_ends_with_the_accuracy_that_is_written_of_it(built, time, tmp_path):
+    """A training is watched on a part of select and before its norms are calibrated."""
+    root = shutil.copytree(built, tmp_path / "built")
+    content = yaml.safe_load((root / "params.yaml").read_text())
+    content["retrain"]["watch"] = 7
+    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    progress, work = begun(time, "retrain@S0")
+    run_stage(root, "retrain", "S0", lambda record: progress.tell("retrain@S0", record))
+    written = Paths(root).trained("S0").select.accuracy
+    assert work.reached == {"select": pytest.approx(written)}
 
 
 def test_a_resumed_training_is_paced_by_the_steps_that_it_takes_itself(time):

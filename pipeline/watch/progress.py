@@ -80,6 +80,8 @@ class Work:
     def _judged(self, record: Mapping[str, Any], now: float) -> None:
         self.reached = {k: v for k, v in record.items() if k.startswith("select")}
 
+    _answered = _judged  # in the end, by all of select
+
     def _planned(self, record: Mapping[str, Any], now: float) -> None:
         self.candidates, self.planned = record["known"], record["candidates"]
         self._marked(now)
