@@ -75,6 +75,8 @@ def connect(root: Path) -> MlflowClient:
 
 def _connect(root: Path) -> MlflowClient:
     address, own = uri(root), local_database(root)
+    if address.startswith("http"):
+        _sendable(os.environ.get("MLFLOW_TRACKING_TOKEN", ""))
     try:
         if own:
             database.ready(own)
@@ -91,6 +93,15 @@ def _connect(root: Path) -> MlflowClient:
     except (*AWAY, ValueError) as error:
         raise _refusal(address, own, error) from error
     return client
+
+
+def _sendable(token: str) -> None:
+    """Refuse a secret that no header holds: the client's own fault would show it."""
+    if not re.fullmatch(r"[ -~\xa0-\xff]*", token):
+        raise ValueError(
+            "MLFLOW_TRACKING_TOKEN has a sign that HTTP cannot carry, such as the end of a line or "
+            "a letter beyond Latin-1; give the secret without it, to the server too if it has it"
+        )
 
 
 def _refusal(address: str, own: Path | None, error: Exception) -> ValueError:

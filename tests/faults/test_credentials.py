@@ -33,6 +33,15 @@ def test_an_absent_mlflow_server_is_named_without_its_password(tmp_path, monkeyp
         assert PLANTED not in str(refused.value) and "w0rd" not in str(refused.value)
 
 
+@pytest.mark.parametrize("token", ["w0rd\r", "a\nw0rd", "w0rd→"])
+def test_a_secret_that_no_header_holds_is_named_and_not_shown(tmp_path, monkeypatch, token):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
+    with pytest.raises(ValueError, match="MLFLOW_TRACKING_TOKEN has a sign") as refused:
+        stores.connect(tmp_path)
+    assert "w0rd" not in str(refused.value) and not isinstance(refused.value, Unavailable)
+
+
 def test_an_absent_prefect_server_is_named_without_its_password(nobody):
     with pytest.raises(Unavailable, match=r"\*\*\*@127\.0\.0\.1") as refused:
         servers.check(f"http{nobody}/api")
