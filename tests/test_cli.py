@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -174,7 +175,7 @@ def test_a_fault_is_told_as_mlflows_only_if_it_is():
 # --- the pages' door ------------------------------------------------------------------------------
 
 
-def ask(query="", path="/runs", **headers):
+def ask(query="", path="/runs", token="secret", **headers):
     """Send one request through the door; return the status and headers of the answer."""
     sent = []
 
@@ -189,7 +190,7 @@ def ask(query="", path="/runs", **headers):
         "server": ("127.0.0.1", 5000),
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }  # fmt: skip
-    asyncio.run(guard.guarded(page, "secret")(scope, None, send))
+    asyncio.run(guard.guarded(page, token)(scope, None, send))
     return sent[0]["status"], dict(sent[0]["headers"])
 
 
@@ -209,3 +210,12 @@ def test_the_door_opens_for_the_secret_alone():
         assert ask(cookie=others + "scalenet-5000=secret")[0] == 200
     assert ask(authorization="Bearer secret")[0] == 200
     assert ask(authorization="Basic c2NhbGVuZXQ6c2VjcmV0")[0] == 200
+
+
+@pytest.mark.parametrize("token", ['a;b, "c" d', "p@ss%41/+=#?&", "sé→"])
+def test_the_door_opens_for_a_secret_of_any_signs(token):
+    status, headers = ask(urlencode({"token": token}), token=token)
+    assert status == 303
+    cookie = headers[b"set-cookie"].decode("ascii").partition(";")[0]
+    assert ask(cookie=cookie, token=token)[0] == 200
+    assert ask(cookie=cookie + "x", token=token)[0] == 401

@@ -9,7 +9,7 @@ import hmac
 import os
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from starlette.requests import cookie_parser
 
@@ -47,7 +47,7 @@ def _known(scope: dict[str, Any], token: str) -> bool:
     """Tell whether a request carries the secret as a cookie or as a header (Bearer, or Basic's
     password)."""
     headers = _headers(scope)
-    cookie = cookie_parser(headers.get("cookie", "")).get(_cookie_name(scope), "")
+    cookie = unquote(cookie_parser(headers.get("cookie", "")).get(_cookie_name(scope), ""))
     kind, _, given = headers.get("authorization", "").partition(" ")
     if kind.lower() == "basic":
         given = _password(given)
@@ -78,7 +78,8 @@ def _cookie(scope: dict[str, Any], token: str) -> list[tuple[bytes, bytes]]:
     rest = [(k, v) for k, v in parse_qsl(scope["query_string"].decode("latin-1")) if k != "token"]
     path = "/" + quote(scope["path"].lstrip("/"))  # never another host, never a line of its own
     place = path + (f"?{urlencode(rest)}" if rest else "")
-    cookie = f"{_cookie_name(scope)}={token}; Path=/; HttpOnly; SameSite=Strict"
+    said = quote(token, safe="")  # a ; would end it
+    cookie = f"{_cookie_name(scope)}={said}; Path=/; HttpOnly; SameSite=Strict"
     return [(b"set-cookie", cookie.encode()), (b"location", place.encode())]
 
 
