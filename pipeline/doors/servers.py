@@ -88,7 +88,7 @@ def check(url: str) -> None:
             f"{where} {shown} is no Prefect API (it answered {answer.status_code})"
             f"{hint or '; ' + mend}"
         )
-    _admit(f"{where} {shown}")
+    _admit(url, f"{where} {shown}")
 
 
 def _health(url: str, patience: float) -> httpx.Response:
@@ -104,11 +104,11 @@ def _health(url: str, patience: float) -> httpx.Response:
             return error.response
 
 
-def _admit(server: str) -> None:
+def _admit(url: str, server: str) -> None:
     """Refuse a server that does not take our credentials, or that has no database."""
     try:
         with (
-            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}),
             get_client(sync_client=True) as client,
         ):
             client.read_flows(limit=1)

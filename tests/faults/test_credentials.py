@@ -57,16 +57,20 @@ def test_a_password_that_prefects_address_cannot_hold_is_not_shown():
     assert "w0rd" not in str(refused.value)
 
 
-def test_prefects_server_is_asked_with_the_headers_of_prefects_settings(monkeypatch):
+def test_prefects_server_is_asked_with_the_headers_of_prefects_settings():
+    asked = []
+
     class Proxied(BaseHTTPRequestHandler):
         def do_GET(self):
-            self._answer(b"true")
+            self._answer(b"true", 404 if "csrf-token" in self.path else 200)
 
         def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
             self._answer(b"[]")
 
-        def _answer(self, body):
-            self.send_response(200 if self.headers["X-Door"] == "open" else 403)
+        def _answer(self, body, status=200):
+            asked.append(self.path)
+            self.send_response(status if self.headers["X-Door"] == "open" else 403)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -83,6 +87,7 @@ def test_prefects_server_is_asked_with_the_headers_of_prefects_settings(monkeypa
         with temporary_settings(headers):
             servers.check(url)
         server.shutdown()
+    assert asked[-1] == "/api/flows/filter"  # not that of another server
 
 
 @pytest.mark.parametrize(
