@@ -119,6 +119,11 @@ def _admit(url: str, server: str) -> None:
                 f"{server} refuses PREFECT_API_AUTH_STRING (it answered {status}); give the "
                 "USER:SECRET that it was started with as PREFECT_SERVER_API_AUTH_STRING"
             ) from error
+        if not (PREFECT_API_AUTH_STRING.value() or "").isascii():
+            raise ValueError(
+                f"{server} cannot compare PREFECT_API_AUTH_STRING (it answered {status}): it has a "
+                "letter beyond ASCII; start the server with another secret, and give that"
+            ) from error
         raise Unavailable(
             f"{server} answers, but cannot work (it answered {status}): its database is away, full "
             "or refuses it, as its log says; mend that and run it again"

@@ -7,7 +7,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
-from prefect.settings import PREFECT_CLIENT_CUSTOM_HEADERS, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_CLIENT_CUSTOM_HEADERS,
+    temporary_settings,
+)
 
 from scalenet.config.away import Unavailable, masked
 from scalenet.pipeline.address import hidden
@@ -88,6 +92,31 @@ def test_prefects_server_is_asked_with_the_headers_of_prefects_settings():
             servers.check(url)
         server.shutdown()
     assert asked[-1] == "/api/flows/filter"  # not that of another server
+
+
+def test_a_secret_that_prefects_server_cannot_compare_is_named_and_not_shown():
+    class Prefect(BaseHTTPRequestHandler):
+        def do_GET(self):
+            health = self.path == "/api/health"
+            self.send_response(200 if health else 500)  # as its hmac.compare_digest fails
+            self.end_headers()
+            self.wfile.write(b"true" if health else b"{}")
+
+        def log_message(self, *what):
+            return None
+
+    with HTTPServer(("127.0.0.1", 0), Prefect) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        with (
+            temporary_settings({PREFECT_API_AUTH_STRING: "admin:w0rdé"}),
+            pytest.raises(ValueError, match=r"PREFECT_API_AUTH_STRING .* beyond ASCII") as refused,
+        ):
+            servers.check(url)
+        with pytest.raises(Unavailable, match="its database"):
+            servers.check(url)
+        server.shutdown()
+    assert "w0rd" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
