@@ -110,6 +110,11 @@ def _refusal(address: str, own: Path | None, error: Exception) -> ValueError:
     reason = _cleaned(str(error)).splitlines()[0][:300]
     if own:
         return Unavailable(f"{own}: {reason}; {_remedy(own, reason)}")
+    if _is_folder(address):
+        return ValueError(
+            f"MLFLOW_TRACKING_URI {hidden(address)} is taken for a folder, where MLflow keeps "
+            "nothing any more; give http://HOST:PORT of a server, or sqlite:///FILE"
+        )
     if _is_misread(address) or not isinstance(error, AWAY):
         return ValueError(
             f"MLFLOW_TRACKING_URI {hidden(address)} is no address that can be read; give "
@@ -132,6 +137,11 @@ def _refusal(address: str, own: Path | None, error: Exception) -> ValueError:
         f"MLflow cannot be reached at {hidden(address)} ({reason}); {start}, give another "
         "MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project's folder"
     )
+
+
+def _is_folder(address: str) -> bool:
+    """Tell whether MLflow takes an address for a folder, as it does one without its ``http://``."""
+    return address.startswith("file:") or not ("://" in address or address.startswith("databricks"))
 
 
 def _is_misread(address: str) -> bool:

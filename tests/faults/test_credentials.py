@@ -156,6 +156,14 @@ def test_a_password_that_no_address_can_hold_is_named_and_not_shown(tmp_path, mo
     assert "w0rd" not in said and "pla" not in said.replace("place", "") and "\n" not in said
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:5000", "mlruns", "file:///srv/mlruns"])
+def test_an_address_that_mlflow_takes_for_a_folder_is_told_as_one(tmp_path, monkeypatch, address):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(ValueError, match=r"taken for a folder.* give http://HOST:PORT") as refused:
+        stores.connect(tmp_path)
+    assert not isinstance(refused.value, Unavailable)
+
+
 @pytest.mark.parametrize(
     "address",
     [
