@@ -33,6 +33,7 @@ LAID = {
     ".gitignore": "gitignore",
     "prefect.yaml": "prefect.yaml",
 }
+PRIVATE = b"/config.local\n/tmp\n/cache\n"  # below .dvc, as DVC itself says
 CODE = ".scalenet"  # where the small files lie
 CHECK = "code"  # the stage that refuses digests of other code
 
@@ -85,6 +86,8 @@ def _begin_dvc(root: Path) -> None:
         with repo, repo.config.edit("repo") as config:
             config.setdefault("core", {})["analytics"] = False
             config["plots"] = {"html_template": "plots/page.html"}
+        if top is None:  # DVC says what git leaves out only where there is a git
+            files.write_bytes(root / ".dvc" / ".gitignore", PRIVATE)
     shutil.copytree(FILES / "plots", root / ".dvc" / "plots", dirs_exist_ok=True)
 
 

@@ -248,6 +248,18 @@ def test_a_project_that_begins_below_a_repository_is_under_its_git(mine, monkeyp
     assert ignored[0] == "/own" and {"/.state", "/mlflow.db*"} < set(ignored)
 
 
+def test_git_takes_nothing_of_dvcs_own_though_the_project_began_before_it(mine, tmp_path):
+    plain = tmp_path / "plain"
+    project.begin(plain)
+    for file in ("cache/files/md5/ab/cd", "tmp/lock", "config.local"):
+        (plain / ".dvc" / file).parent.mkdir(parents=True, exist_ok=True)
+        (plain / ".dvc" / file).touch()
+    git(plain, "init", "--quiet")
+    git(plain, "add", "--all")
+    taken = git(plain, "ls-files", ".dvc")
+    assert taken == git(mine, "ls-files", ".dvc") and ".dvc/config\n" in taken
+
+
 def test_a_project_in_a_folder_of_a_repository_has_its_copy_there(mine, monkeypatch):
     (mine / "inner").mkdir()
     project.begin(mine / "inner")
