@@ -196,6 +196,44 @@ def test_a_search_whose_only_worker_is_lost_says_so_and_goes_on_with_the_next(
     assert records(root) == records(built)
 
 
+HANGING = """
+import sys
+from distributed import LocalCluster
+with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", processes=False,
+                  protocol="tcp://", dashboard_address="127.0.0.1:0") as cluster:
+    print(cluster.scheduler_address, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_scheduler_that_hangs_is_told_and_waited_for(built, root, monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 1)
+    told = []
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        place = other.stdout.readline().strip()
+
+        def emit(record):
+            told.append(record.get("text"))
+            if record.get("number") == 2:
+                other.send_signal(signal.SIGSTOP)
+                late.start()
+            elif said():
+                other.send_signal(signal.SIGCONT)
+
+        def said():
+            return [text for text in told if text and "does not answer; the search waits" in text]
+
+        late = Timer(60, other.send_signal, [signal.SIGCONT])  # if nothing is said, it ends, too
+        scored_by(root, place)
+        run_stage(root, "search", None, emit)
+        late.cancel()
+        other.stdin.close()
+    assert len(said()) == 1 and place in said()[0], "it is told once"
+    assert records(root) == records(built)
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LOCAL = "local"  # a cluster of this machine, for as long as the search lasts
 PATIENCE = 10  # seconds that a scheduler has for its first answer
 NOBODY = "{place} has no workers; the search waits for one: `dask worker {place}`"
+SILENT = "the scheduler at {place} does not answer; the search waits until it does"
 LIBRARIES = ("torch", "numpy")  # what a score's last digits depend on
 KEY = "compute.scoring"
 # what Dask makes of a server that speaks first and is no scheduler: its greeting, read as lengths
@@ -161,24 +162,28 @@ def _measure(
 
 
 def _await(client: Client, place: str, future: Future, emit: Emit) -> None:
-    """Wait for the end of a candidate; tell it each time that no worker is left, but of this
-    machine's processes, which are begun anew."""
-    alone = False
+    """Wait for the end of a candidate; tell what it waits for each time that this changes, but of
+    this machine's processes, which are begun anew."""
+    lacks = ""
     while True:
         try:
             future.exception(timeout=PATIENCE)
             return
         except TimeoutError:
-            before, alone = alone, place != LOCAL and not _workers(client, place)
-        if alone and not before:
-            emit({"event": "notice", "text": NOBODY.format(place=place)})
+            before, lacks = lacks, _lacks(client, place) if place != LOCAL else ""
+        if lacks and lacks != before:
+            emit({"event": "notice", "text": lacks})
 
 
-def _workers(client: Client, place: str) -> int:
+def _lacks(client: Client, place: str) -> str:
+    """Say what keeps a cluster from scoring; "" if nothing does."""
     try:
-        return len(client.nthreads())
+        count = len(client.sync(client.scheduler.ncores, workers=None, callback_timeout=PATIENCE))
+    except TimeoutError:
+        return SILENT.format(place=place)
     except OSError as error:
         raise _gone(place) from error
+    return "" if count else NOBODY.format(place=place)
 
 
 def _called_by_name() -> Callable:
