@@ -1,23 +1,25 @@
-"""Images that look alike though no pixel is the same: saved anew, at another size or quality, or
-shots of one thing from one place.
+"""Images that look alike though no pixel is the same: saved anew, mirrored, turned, at another size
+or quality, or shots of one thing from one place.
 
-What an image looks like is 64 bits: which of its lowest frequencies are above their median (pHash:
-Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions, the one by cosine
-transform; without resizing, which keeps these frequencies, and without the mean of all pixels,
-which is none). A turned, mirrored or cut copy looks different.
+What an image looks like is 64 bits: the signs of its lowest frequencies but the mean (perceptual
+hash by the cosine transform: Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash
+Functions; with signs in place of what is above the median, and without resizing, which keeps these
+frequencies). A mirror changes the signs of every second one, and a turn by 90 degrees exchanges
+axes, so looks tell of such copies, too. A cut copy looks different.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from scipy.fft import dct
 
 SIDE = 8  # frequencies of each axis; smaller images have too few of them
 BITS = SIDE**2
-NEAR = 2  # bits: 95 to 99 of 100 images saved anew differ by no more (docs/own-images.md)
+NEAR = 2  # bits: 98 of 100 images saved anew differ by no more (docs/own-images.md)
 SHELVES = 24  # bits of a look that say whether it can be among others
 
 
@@ -28,11 +30,14 @@ def looks(images: np.ndarray) -> np.ndarray:
         return np.zeros(len(images), np.uint64)
     waves = _waves(images.shape[-1])
     low = waves @ images.mean(1, dtype=np.float32) @ waves.T
-    # rounded, so that what is 0 but for the last bits of the arithmetic is not above
-    low = np.round(low, 2).reshape(len(images), BITS)
-    low[:, 0] = 0
-    above = low > np.median(low, axis=1, keepdims=True)
-    return np.packbits(above, axis=1).view(">u8")[:, 0].astype(np.uint64)
+    low[:, 0, 0] = 0
+    # rounded, so that what is 0 but for the last bits of the arithmetic has no sign
+    return _packed(np.round(low, 2) > 0)
+
+
+def _packed(bits: np.ndarray) -> np.ndarray:
+    """Return bits (N, 8, 8) as uint64 (N)."""
+    return np.packbits(bits.reshape(-1, BITS), axis=1).view(">u8")[:, 0].astype(np.uint64)
 
 
 @cache
@@ -42,8 +47,30 @@ def _waves(side: int) -> np.ndarray:
 
 
 def alike(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return, for each look in ``second``, the place of the nearest in ``first`` that is alike; −1
-    where none is. int64 (N)."""
+    """Return, for each look in ``second``, the place of one in ``first`` that is alike; −1 where
+    none is. int64 (N).
+
+    It is the nearest, if that differs in at most ``NEAR`` bits; else that of a mirrored or turned
+    copy, where one bit less may differ: they are seven times as many.
+    """
+    found = _nearest(first, second, NEAR)
+    for turned in _turned(second):
+        left = np.flatnonzero((found < 0) & (second > 0))
+        found[left] = _nearest(first, turned[left], NEAR - 1)
+    return found
+
+
+def _turned(looks: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the looks of images mirrored and turned by right angles, in all seven ways."""
+    as_they_are = np.unpackbits(looks.astype(">u8").view(np.uint8)).reshape(-1, SIDE, SIDE)
+    odd = np.arange(SIDE) % 2
+    for exchanged, down, across in list(product((False, True), repeat=3))[1:]:
+        bits = as_they_are.transpose(0, 2, 1) if exchanged else as_they_are
+        yield _packed(bits ^ (down * odd)[:, None] ^ (across * odd))
+
+
+def _nearest(first: np.ndarray, second: np.ndarray, most: int) -> np.ndarray:
+    """Return the place of the nearest in ``first`` of those that differ in at most so many bits."""
     found = np.full(len(second), -1)
     known, places = np.unique(first, return_index=True)
     known, places = known[known > 0], places[known > 0]
@@ -51,7 +78,7 @@ def alike(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return found
     filled = np.zeros(2**SHELVES, bool)
     filled[_shelf(known)] = True
-    for others in range(NEAR, -1, -1):  # the nearest last: it stays
+    for others in range(most, -1, -1):  # the nearest last: it stays
         for bits in combinations(range(BITS), others):
             wanted = second ^ np.uint64(sum(1 << bit for bit in bits))
             maybe = np.flatnonzero(filled[_shelf(wanted)])
