@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from test_sources import data, find, images, picture, tarball, unpacked
 
+from scalenet.data.names import doubtful
 from scalenet.data.summary import few_groups
 from scalenet.pipeline.init import plan
 from scalenet.pipeline.init.look import look
@@ -43,6 +44,35 @@ def damaged(tmp_path):
     files |= {"ant/broken.png": BROKEN, "bee/cut.jpg": b"", "bee/photo.heic": b"\0\0\0 ftypheic"}
     files |= {"ant/notes.txt": b"x", "ant/.DS_Store": b"x", "logo.png": picture(9), "sums": b""}
     return unpacked(tmp_path / "a", files)
+
+
+@pytest.mark.parametrize(
+    ("classes", "named"),
+    [
+        (["cat", "dog", "cat|dog"], "(cat|dog)"),
+        (["a;b", "a;c", "b;c"], "(a;b, a;c, b;c)"),
+        (["['cat']", "['cat', 'dog']", "['dog']"], "(['cat', 'dog'])"),
+        (["cat, dog", "dog", "cat", "dog, cat"], "(cat, dog, dog, cat)"),
+        (["cat", "dog", "cat and dog"], ""),
+        (["tench, Tinca tinca", "crane", "crane, bird"], ""),
+        (["salt+vinegar", "salt", "R&D"], ""),
+    ],
+)
+def test_classes_that_join_the_names_of_others_are_said(classes, named):
+    said = list(doubtful(classes))
+    assert len(said) == bool(named)
+    assert all(one.startswith(f"classes are called like several others {named}") for one in said)
+
+
+def test_a_table_with_several_labels_in_a_row_is_warned_of(tmp_path):
+    folder = unpacked(tmp_path / "a", images("x", count=60))
+    labels = ("ant", "bee", "ant;bee")
+    rows = [f"x/{path.name},{labels[n % 3]}" for n, path in enumerate(sorted(folder.glob("x/*")))]
+    (folder / "t.csv").write_text("\n".join(["file,label", *rows]), encoding="utf-8")
+    table = {"file": "t.csv", "path": "file", "label": "label", "split": None, "group": None}
+    said = prepared(folder, table=table)[0].read.warnings
+    assert any("several others (ant;bee)" in one for one in said)
+    assert look(str(folder), table=table).classes == ["ant", "ant;bee", "bee"]
 
 
 def test_a_share_of_broken_files_is_skipped_and_said(damaged):

@@ -126,7 +126,7 @@ def _source(seen: Seen, minutes: float) -> Iterator[str]:
     """Yield what may be wrong with the source as a whole."""
     if seen.unmarked:
         yield UNMARKED
-    yield from names.twice(seen.classes)
+    yield from names.doubtful(seen.classes)
     brightest = seen.sample.max((1, 2, 3))
     for said in almost_black(int((brightest <= DARK).sum()), len(brightest), int(brightest.max())):
         yield f"of those looked at, {said}"

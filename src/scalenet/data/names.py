@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
@@ -89,7 +90,21 @@ def few(names: Mapping[str, object] | list[str], most: int = 5) -> str:
     return ", ".join(first) + (f" and {more:,} more" if more else "")
 
 
-def twins(classes: Iterable[str]) -> list[str]:
+def doubtful(classes: Iterable[str]) -> Iterator[str]:
+    """Yield what the names of classes say that they may be instead."""
+    if alike := _twins(classes):
+        yield (
+            f"classes are called nearly the same ({few(alike)}): if they are one class, write it in"
+            " one way, or networks are marked wrong for calling it by the other name"
+        )
+    if several := _joined(classes):
+        yield (
+            f"classes are called like several others ({few(several)}): if these are labels of one "
+            "image, keep the one that matters; each such class is learnt as one of its own"
+        )
+
+
+def _twins(classes: Iterable[str]) -> list[str]:
     """Return the classes whose names are those of others but for case, spaces, _ and -, in order.
 
     Single letters are not: A and a are two glyphs.
@@ -100,10 +115,8 @@ def twins(classes: Iterable[str]) -> list[str]:
     return [name for key, alike in spelt.items() if len(key) > 1 < len(alike) for name in alike]
 
 
-def twice(classes: Iterable[str]) -> Iterator[str]:
-    """Yield, where classes have nearly the same name, what that may mean."""
-    if alike := twins(classes):
-        yield (
-            f"classes are called nearly the same ({few(alike)}): if they are one class, write it in"
-            " one way, or networks are marked wrong for calling it by the other name"
-        )
+def _joined(classes: Iterable[str]) -> list[str]:
+    """Return the classes whose names are made of others' alone: cat|dog beside cat and dog."""
+    parts = {name: {part.strip(" []'") for part in re.split(r"[|;,+&]", name)} for name in classes}
+    counts = Counter(part for own in parts.values() for part in own)
+    return [n for n, own in parts.items() if len(own) > 1 and all(counts[p] > 1 for p in own)]

@@ -12,7 +12,7 @@ import numpy as np
 from scalenet.config.params import Data
 from scalenet.data.likeness import alike
 from scalenet.data.listing import UNMARKED
-from scalenet.data.names import few, shown, twice
+from scalenet.data.names import doubtful, few, shown
 from scalenet.data.source import Source
 from scalenet.data.splits import Cut, conflicting
 from scalenet.records.documents import Reading
@@ -132,7 +132,7 @@ def line(read: Reading) -> str:
 def warnings(read: Reading) -> list[str]:
     """Say in sentences what may be wrong with what was read."""
     found = [UNMARKED] if read.unmarked else []
-    found += twice(next(iter(read.taken.values())))
+    found += doubtful(next(iter(read.taken.values())))
     shared = {name: count for name, count in read.duplicates.items() if count}
     if shared:
         said = ", ".join(f"{count:,} of {name}" for name, count in shared.items())
