@@ -157,7 +157,7 @@ def fit(emit, recipe, folder):
     def backward(step):
         loss = weights["a/weight"].square().sum() / 2
         loss.backward()
-        return loss.item()
+        return loss.detach()
 
     loop.train(weights, recipe, backward, folder, emit)
 

@@ -505,7 +505,7 @@ def toy_loop(recipe, losses, state=None):
 
     def backward(step):
         tensors["x/weight"].grad = torch.ones(2, 2)
-        return losses(step)
+        return torch.tensor(float(losses(step)))
 
     return loop.train(tensors, recipe, backward, state), tensors
 
@@ -546,7 +546,7 @@ def test_the_recipe_is_nesterov_sgd_with_clipping_and_averaging(params):
     def backward(step):
         for name, value in zip(("a/weight", "a/bias"), gradients[step], strict=True):
             tensors[name].grad = torch.full_like(tensors[name], value)
-        return 0.0
+        return torch.tensor(0.0)
 
     loop.train(tensors, recipe, backward)
     w, velocity, average = np.ones(2), np.zeros(2), np.ones(2)
@@ -612,7 +612,7 @@ def test_gradients_are_reduced_once_a_step_before_anything_uses_them(params, mon
 
         def backward(step):
             tensors["a/weight"].grad = gradient_of(tensors["a/weight"], rows)
-            return 1.0
+            return torch.tensor(1.0)
 
         def counted(gradients):
             calls.append(len(gradients))

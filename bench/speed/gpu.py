@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -65,7 +66,7 @@ def pictures(params: Params, info: DataInfo, place: torch.device) -> Images:
     return on_device((pixels, generator.integers(CLASSES, size=count)), info.mean, info.std, place)
 
 
-def step_of(train: Callable[..., Any], *arguments: Any) -> Callable[[int], float]:
+def step_of(train: Callable[..., Any], *arguments: Any) -> Callable[[int], torch.Tensor]:
     """Return a training's step, taken from where it hands it to the training loop."""
     taken: list[tuple[loop.Training, loop.Backward]] = []
 
@@ -81,7 +82,7 @@ def step_of(train: Callable[..., Any], *arguments: Any) -> Callable[[int], float
 
 def child_step(
     params: Params, network: Network, images: Images, backend: str
-) -> Callable[[int], float]:
+) -> Callable[[int], torch.Tensor]:
     """Return a network's own training step, compiled for its shapes if a backend is named."""
     task = Task(params.data.channels, CLASSES)
     net = child.build(network, task, torch.Generator().manual_seed(0)).to(images.device)
@@ -92,7 +93,7 @@ def child_step(
 
 
 def measure(
-    params: Params, images: Images, shared: Callable[[int], float], number: int, chosen: Any
+    params: Params, images: Images, shared: Callable[[int], Any], number: int, chosen: Any
 ) -> dict[str, Any]:
     """Return the rates of a step's networks, and the ratios to compiled and to plain ones.
 
@@ -116,6 +117,18 @@ def measure(
     # an image is counted once for each network of its step
     rate = rates["super-supernet"]["median"] * PASSES * statistics.mean(flops)
     return {"flops": flops, "images_per_second": rates, "share": shares, "rate": rate}
+
+
+def waits(step: Callable[[], Any]) -> int:
+    """Count how often a step makes the host wait for a GPU: PyTorch warns of each time."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(one.message) for one in told)
 
 
 def sized(params: Params, chosen: Any) -> Params:
@@ -153,6 +166,7 @@ def main() -> None:
     if chosen.device != "cpu":
         about = {
             "preset": chosen.preset,
+            "waits": waits(lambda: shared(0)),
             "batch": params.supernet.recipe.batch,
             "repeats": chosen.repeats,
         }

@@ -25,10 +25,10 @@ def stepper(
     training = Training(net.weights, params.supernet.recipe)
     labels = torch.arange(len(images), device=images.device) % CLASSES
 
-    def backward(_: int) -> float:
+    def backward(_: int) -> torch.Tensor:
         loss = F.cross_entropy(apply(images), labels)
         loss.backward()
-        return loss.item()
+        return loss.detach()
 
     return lambda: training.step(backward, 1)
 

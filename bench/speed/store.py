@@ -128,7 +128,7 @@ def trained(params: Params, root: Path) -> dict[str, float]:
     net = child.build(replace(network, resolution=side), Task(3, CLASSES), generator).train()
     training = Training(net.weights, recipe)
 
-    def backward(step: int) -> float:
+    def backward(step: int) -> torch.Tensor:
         nonlocal waited
         asked = time.perf_counter()
         seen, index = batches.at(step)
@@ -138,7 +138,7 @@ def trained(params: Params, root: Path) -> dict[str, float]:
         view, targets = augment(read, torch.arange(BATCH), side, recipe.augment, draws)
         loss = targets.loss(net(view), recipe.label_smoothing)
         loss.backward()
-        return loss.item()
+        return loss.detach()
 
     with Batches(images, Order(len(images), BATCH, 0), STEPS) as batches:
         training.step(backward, 0)  # begins those that read ahead, and is not counted

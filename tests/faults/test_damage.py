@@ -34,11 +34,11 @@ def trained(recipe: Recipe, state, steps: int | None = None):
     weights = nn.ParameterDict({"x/weight": nn.Parameter(torch.zeros(2, 2))})
     told: list[dict] = []
 
-    def backward(step: int) -> float:
+    def backward(step: int) -> torch.Tensor:
         if step == steps:
             raise InterruptedError
         weights["x/weight"].grad = torch.full((2, 2), float(step + 1))
-        return float(step)
+        return torch.tensor(float(step))
 
     try:
         loop.train(weights, recipe, backward, state, told.append)

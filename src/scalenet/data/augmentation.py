@@ -128,13 +128,13 @@ def augment(
         floats = shrink(images.normalised(recoloured(pixels, draws.operations)), side)
     else:
         floats = images.shrunk(index, side)
-    where = grid(draws.maps.to(floats.device), resolution)
+    where = grid(draws.maps.to(floats.device, non_blocking=True), resolution)
     view = F.grid_sample(
         floats, where, mode="bilinear", padding_mode="reflection", align_corners=False
     )
     if draws.boxes:
         view = erase(view, *draws.boxes, params.erase)
-    labels = images.labels[index]
+    labels = images.labels[index.to(images.labels.device, non_blocking=True)]
     return mix(view, labels, draws.mixing) if draws.mixing else (view, Targets(labels))
 
 
@@ -212,7 +212,7 @@ def draw_mixing(count: int, params: Augment, generator: torch.Generator) -> Mixi
 
 def mix(view: Tensor, labels: Tensor, mixing: Mixing) -> tuple[Tensor, Targets]:
     """Blend each image with its partner, or paste a box of it."""
-    own, partner = mixing.own, mixing.partner.to(view.device)
+    own, partner = mixing.own, mixing.partner.to(view.device, non_blocking=True)
     mixed, share = mixing.way(view[own], view[partner], mixing.share, mixing.centre)
     return mixed, Targets(labels[own], labels[partner], share)
 
@@ -248,5 +248,6 @@ def erase(view: Tensor, draws: Tensor, colours: Tensor, probability: float) -> T
     centres = (torch.arange(view.shape[-1]) + 0.5) / view.shape[-1]
     inside = (centres >= start[..., None]) & (centres < (start + sides)[..., None])  # (N, 2, R)
     chosen = (draws[:, 4] < probability)[:, None, None]
-    box = (inside[:, 0, :, None] & inside[:, 1, None, :] & chosen)[:, None].to(view.device)
-    return torch.where(box, colours.to(view.device), view)
+    box = (inside[:, 0, :, None] & inside[:, 1, None, :] & chosen)[:, None]
+    box, colours = (drawn.to(view.device, non_blocking=True) for drawn in (box, colours))
+    return torch.where(box, colours, view)

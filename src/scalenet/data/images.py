@@ -110,7 +110,7 @@ class Arrays(Images):
     std: Tensor
 
     def pixels(self, index: Tensor) -> Tensor:
-        return self.array[index]
+        return self.array[index.to(self.device, non_blocking=True)]
 
     def held(self, count: int) -> Images:
         return Arrays(self.array[:count], self.labels[:count], self.mean, self.std)
@@ -126,7 +126,7 @@ class Filed(Images):
     std: Tensor
 
     def pixels(self, index: Tensor) -> Tensor:
-        return torch.from_numpy(self.stored[index.numpy()]).to(self.device)
+        return torch.from_numpy(self.stored[index.numpy()]).to(self.device, non_blocking=True)
 
     def far(self, count: int) -> bool:
         if self.stored.raw:
@@ -168,7 +168,8 @@ class Joined(Images):
 def _merged(inside: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Return pixels (n, C, H, W): those of the first where ``inside`` (n) is true, in order."""
     pixels = first.new_empty(len(inside), *first.shape[1:])
-    pixels[inside], pixels[~inside] = first, second
+    for rows, part in ((inside, first), (~inside, second)):
+        pixels[rows.nonzero()[:, 0].to(pixels.device, non_blocking=True)] = part
     return pixels
 
 

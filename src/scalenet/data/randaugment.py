@@ -59,7 +59,7 @@ def brightness(x: Tensor, strength: Tensor) -> Tensor:
 
 
 def sharpness(x: Tensor, strength: Tensor) -> Tensor:
-    kernel = torch.tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]], device=x.device) / 13
+    kernel = torch.tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]).to(x.device, non_blocking=True) / 13
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
     smooth = F.conv2d(padded, kernel.expand(x.shape[1], 1, 3, 3), groups=x.shape[1])
     return _between(smooth, x, strength)
@@ -73,8 +73,8 @@ def _between(least: Tensor, x: Tensor, strength: Tensor) -> Tensor:
 def _grey(x: Tensor) -> Tensor:
     if x.shape[1] == 1:
         return x
-    weights = torch.tensor([0.299, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)
-    return (x * weights).sum(1, keepdim=True)
+    weights = torch.tensor([0.299, 0.587, 0.114]).to(x.device, non_blocking=True)
+    return (x * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def unchanged(x: Tensor, strength: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ def recoloured(images: Tensor, operations: list[tuple[Tensor, Tensor]]) -> Tenso
         for number, operation in enumerate(COLOURS):
             rows = (chosen == number).nonzero()[:, 0]
             if len(rows):
-                asked = strength[rows].view(-1, 1, 1, 1).to(images.device)
-                rows = rows.to(images.device)
+                asked = strength[rows].view(-1, 1, 1, 1).to(images.device, non_blocking=True)
+                rows = rows.to(images.device, non_blocking=True)
                 images[rows] = operation(images[rows], asked)
     return images
 

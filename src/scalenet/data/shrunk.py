@@ -63,9 +63,9 @@ class Shrunk(Images):
         copies, there = kept
         new = index[~there[index]]
         if len(new):
-            copies[new] = self.images.shrunk(new, side)
+            copies[new.to(self.device, non_blocking=True)] = self.images.shrunk(new, side)
             there[new] = True
-        return copies[index]
+        return copies[index.to(self.device, non_blocking=True)]
 
     def _of(self, side: int) -> tuple[Tensor, Tensor] | None:
         """Return the copies of a side, and which of them are there; None if they do not fit."""

@@ -138,6 +138,6 @@ def drop_path(rate: float, generator: torch.Generator, batch: int) -> Drop | Non
     def drop(x: Tensor, position: float) -> Tensor:
         keep = 1 - rate * position
         mask = torch.rand(batch, 1, 1, 1, generator=generator)[mine] < keep
-        return x * (mask / keep).to(x)
+        return x * (mask / keep).to(x, non_blocking=True)
 
     return drop if rate else None

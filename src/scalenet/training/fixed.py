@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scalenet.config.recipe import Recipe
 from scalenet.data.augmentation import class_weights
@@ -35,14 +36,14 @@ def train(
     share = group.share(batch)
     weights = class_weights(images.labels, recipe.balance)
 
-    def backward(step: int) -> float:
+    def backward(step: int) -> Tensor:
         generator, seen = loop.step_generator(seed, step), batches.at(step)
         view, targets = views.of_step(*seen, batch, net.resolution, recipe.augment, generator)
         with loop.autocast(recipe, images.device):
             logits = net(view, drop_path(recipe.drop_path, generator, batch))
         loss = targets.loss(logits, recipe.label_smoothing, weights) * share
         loss.backward()
-        return loss.item()
+        return loss.detach()
 
     with batches:
         return loop.train(net.train().weights, recipe, backward, state, emit)

@@ -25,7 +25,7 @@ FRUGAL = (
     "memory ran out at step {step}: from here on the activations of layers are computed twice, not "
     "kept, with the same result, more slowly; a smaller recipe.batch would need less"
 )
-Backward = Callable[[int], float]  # step -> loss, leaving gradients in the parameters
+Backward = Callable[[int], Tensor]  # step -> loss (), leaving gradients in the parameters
 History = list[tuple[int, float, float]]  # (step, mean loss since the last entry, learning rate)
 
 
@@ -82,8 +82,11 @@ class Training:
         self.average = Average(tensors, recipe.ema)
         self.history: History = []
 
-    def step(self, backward: Backward, step: int) -> float:
-        """Take one optimiser step and return its loss: this process's part of the whole."""
+    def step(self, backward: Backward, step: int) -> Tensor:
+        """Take one optimiser step and return its loss (): this process's part of the whole.
+
+        Nothing here waits for a GPU, which gets the next step while it computes this one.
+        """
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = learning_rate(self.recipe, step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -94,10 +97,10 @@ class Training:
         self.average.update(self.tensors, step)
         return loss
 
-    def note(self, step: int, losses: list[float]) -> None:
+    def note(self, step: int, losses: list[Tensor]) -> None:
         """Add the mean of the latest losses to the curve; ``ValueError`` if training diverged."""
-        device = next(iter(self.tensors.values())).device
-        mean = group.total_of(sum(losses) / len(losses), device)
+        values = torch.stack(losses).tolist()
+        mean = group.total_of(sum(values) / len(values), losses[0].device)
         if not math.isfinite(mean):
             raise ValueError(
                 f"training diverged by step {step}: the loss is {mean}; "
@@ -200,7 +203,7 @@ def _within_memory(training: Training, backward: Backward, emit: Emit) -> Backwa
     twice, and says so. Of several processes each would have to: they fail as they did."""
     frugal = False
 
-    def attempt(step: int) -> float | None:
+    def attempt(step: int) -> Tensor | None:
         try:
             return backward(step)
         except (MemoryError, RuntimeError) as error:
@@ -208,7 +211,7 @@ def _within_memory(training: Training, backward: Backward, emit: Emit) -> Backwa
                 raise
             return None  # without the error, which holds all activations
 
-    def within(step: int) -> float:
+    def within(step: int) -> Tensor:
         nonlocal frugal
         if not frugal:
             if (loss := attempt(step)) is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -90,8 +91,9 @@ def train(
     draw = sampler(params, net.task, section.sampling)
     weights = class_weights(images.labels, recipe.balance)
 
-    def backward(step: int) -> float:
-        seen, total, teacher = batches.at(step), 0.0, None
+    def backward(step: int) -> Tensor:
+        seen, teacher = batches.at(step), None
+        total = torch.zeros((), dtype=torch.double, device=images.device)
         chosen = draws(params, draw, step)
         for network, _ in chosen:
             generator = loop.step_generator(section.seed, step)  # the same view for every network
@@ -107,7 +109,7 @@ def train(
                     loss = _soft(logits, teacher)
                 loss = loss * share / len(chosen)
             loss.backward()
-            total += loss.item()
+            total += loss.detach()
             if section.distill and teacher is None:
                 teacher = logits.detach().float().softmax(1)
         return total
