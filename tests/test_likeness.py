@@ -15,6 +15,7 @@ from PIL import Image
 from scalenet.config.params import Data
 from scalenet.data import readers
 from scalenet.data.likeness import BITS, NEAR, alike, looks
+from scalenet.data.summary import warnings
 from scalenet.stages import prepare
 from scalenet.training.loop import ignore
 
@@ -135,6 +136,12 @@ def test_images_that_were_augmented_before_are_warned_of(tmp_path):
 def test_images_that_differ_are_not_warned_of(folder):
     found = read(folder(120, 1))
     assert sum(found.alike.values()) == 0 and not found.warnings and not found.pairs
+
+
+@pytest.mark.parametrize(("count", "said"), [(2, False), (3, True)])
+def test_a_pair_or_two_of_few_images_are_chance(folder, count, said):
+    found = read(folder(40, 1)).model_copy(update={"alike": {"test in train": count}})
+    assert any("look alike" in one for one in warnings(found)) == said
 
 
 def test_copies_of_a_group_are_in_one_split(folder):

@@ -20,7 +20,8 @@ from scalenet.records.written import counted
 
 FIRST = 5  # files that a summary names
 MANY = 30  # groups of a test that says something
-FEW_ALIKE = 0.01  # share of a split that may look like images of another one
+# share of a split, and how many of it, that may look like images of another one: some do by chance
+FEW_ALIKE, CHANCE = 0.01, 2
 PAIRS = 3  # of them that are named
 DARK = 64  # of 255: few photographs have no pixel above it, all of 12 or 14 bits in 16 have none
 
@@ -167,7 +168,8 @@ def _looking_alike(read: Reading) -> str:
     """Count the images that look like some of another split, where they are more than few."""
     sizes = {split: sum(counts.values()) for split, counts in read.taken.items()}
     counts = [(n, name, sizes[name.split()[0]]) for name, n in read.alike.items()]
-    return ", ".join(f"{n:,} of {name}" for n, name, size in counts if n > FEW_ALIKE * size)
+    many = (row for row in counts if row[0] > max(CHANCE, FEW_ALIKE * row[2]))
+    return ", ".join(f"{n:,} of {name}" for n, name, _ in many)
 
 
 def almost_black(dark: int, images: int, brightest: int) -> list[str]:
