@@ -75,6 +75,14 @@ def test_separators_and_encodings_are_told_from_the_table(flat, separator, encod
     assert levels(find(path)) == EXPECTED
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_excels_line_on_the_separator_is_no_row(flat, separator):
+    path, rows = flat
+    content = f"sep={separator}\r\n" + text(rows, separator=separator)
+    (path / "labels.csv").write_bytes(content.encode())
+    assert levels(find(path)) == EXPECTED
+
+
 @pytest.mark.parametrize("newline", ["\r\n", "\r"])
 def test_line_ends_and_blank_lines_and_spaces_do_not_matter(flat, newline):
     path, rows = flat

@@ -147,7 +147,8 @@ def rows_of(content: bytes, table: ImageTable) -> list[Row | None]:
             f"data.table.file: {table.file} is {kind}; save it as .csv (UTF-8) or .parquet, with a "
             "name for each column in its first line, and name that file"
         )
-    lines = _lines(_text(content), table)
+    text = re.sub(r"\Asep=.\s*[\r\n]+", "", _text(content))  # what Excel begins some files with
+    lines = _lines(text, table)
     head = [cell.strip() for cell in lines[0]] if lines else []
     check_columns(head, table)
     wanted = (table.path, table.label, table.split, table.group)
