@@ -36,6 +36,7 @@ from bench.method import (
     tablereport,
     tables,
     tablesaid,
+    tuning,
 )
 from bench.method import lab as lab_module
 from bench.method.lab import Lab
@@ -1172,13 +1173,44 @@ def test_a_scoreboards_finalists_are_those_of_a_search(make_params):
     board = lean.Scoreboard.of(ROOT / "bench/method/results/cifar10-cpu")
     tuned, every, none = (
         make_params({"search": {"images": images, "finetune": {"steps": steps}}}).search
-        for images, steps in ((100, 5), (100, 0), (0, 0))
+        for images, steps in ((100, lean.RANKED), (100, 0), (0, 0))
     )
     network = [Network.parse("r8-stem_k3_s1_c8-ir_k3_s1_e1_c8-head_c8-se0.25e-relu")]
     assert board.measures(none, 0).finals is None
     [by_shared] = board.measures(every, 0).finals(network)
     [by_tuned] = board.measures(tuned, 0).finals(network)
     assert by_shared.accuracy != by_tuned.accuracy
+
+
+def test_a_choice_is_among_a_bases_strategies_of_a_size(lab):
+    found = lab.budget.draw_of(np.random.default_rng(5), 0)[0]
+    among = tuning.choices(lab, found, 3)
+    assert 2 <= len(among) <= 3 * (len(lab.params.scaling.stages) - 1)
+    for own in among:
+        [size] = {size for size, _ in own}
+        networks = [network for _, network in own]
+        assert len(set(networks)) == len(networks) > 1 and size > 0
+    of_found = [scale(lab.params.space, found, by) for by in lab.budget.feasible(found, 1)]
+    assert {network for _, network in among[0]} == set(of_found)
+
+
+def test_what_a_choice_loses_is_the_bests_worth_less_its_own():
+    small, middle, large = (
+        Network.parse(f"r{side}-stem_k3_s1_c8-ir_k3_s1_e1_c8-head_c8-se0.25e-relu")
+        for side in (8, 10, 12)
+    )
+    worth = {small: 0.5, middle: 0.7, large: 0.6}
+
+    def scored(*values):
+        return [
+            {"network": str(network), "accuracy": value, "probability": 1 - value}
+            for network, value in zip(worth, values, strict=True)
+        ]
+
+    among = [[(1, small), (1, middle), (1, large)], [(2, small), (2, large)]]
+    found = tuning.losses(worth, among, [scored(0.1, 0.3, 0.2), scored(0.3, 0.1, 0.2)])
+    assert found["accuracy"] == pytest.approx([0, 0, 0.2, 0.1])
+    assert found["probability"] == pytest.approx([0.2, 0.1, 0, 0])
 
 
 def test_a_lean_search_is_priced_by_what_each_candidate_sees(make_params):

@@ -3,11 +3,11 @@
     python -m bench.method.lean
 
 Nothing is trained or scored. Searches run on a *scoreboard*: a network's scores by shared weights
-and after fine-tuning are those of surfaces fitted to the 80 networks that `rank` scored, and noise
-of its own; what it is worth is the surface of all trainings (bench/method/surface.py). The noise of
-scores on all images of select is what those networks show about their surface; all of it is taken
-for noise of the images, so a score on a tenth of them has the square root of ten times as much.
-Each seed has its own noise.
+and after fine-tuning are those of surfaces fitted to the 80 networks that `rank` scored (for other
+steps of fine-tuning than rank's, `tuning`), and noise of its own; what it is worth is the surface
+of all trainings (bench/method/surface.py). The noise of scores on all images of select is what
+those networks show about their surface; all of it is taken for noise of the images, so a score on a
+tenth of them has the square root of ten times as much. Each seed has its own noise.
 
 Multiply-accumulates are as in bench/method/cost.py: the super-supernet's are those of the networks
 that its seed draws, a candidate's those of the images that it sees. One-shot NAS is priced as it
@@ -51,13 +51,14 @@ from scalenet.training import supernet
 
 COUNTS = {"train": 22_000, "select": 3_000}  # of the preset cifar10-cpu
 METRICS = ("accuracy", "probability")
+RANKED = 120  # steps of fine-tuning of the networks that `rank` scored
 MARGIN = 0.005  # of accuracy, by which a find may be worse and count as no worse
 EVEN = {"supernet": {"stage_weights": [1.0, 1.0, 1.0, 1.0]}}
 AS_MEASURED = {
     "supernet": {"stage_weights": [1.0, 1.0, 2.0, 3.0]},
     "search": {"images": 0, "calibration": 256, "random_bases": 3, "iterations": 2, "population": 6,
                "generations": 3, "surrogate": 4, "model": "ridge", "bound": 0.0,
-               "finetune": {"share": 0.5, "metric": "accuracy"}},
+               "finetune": {"steps": RANKED, "share": 0.5, "metric": "accuracy"}},
 }  # fmt: skip
 
 
@@ -65,49 +66,51 @@ def few(**search: Any) -> dict[str, Any]:
     """Return params of a search with even weights that sees few images, and tunes few networks."""
     section = {"images": 500, "calibration": 64, "random_bases": 2, "iterations": 1,
                "population": 6, "generations": 3}  # fmt: skip
-    return EVEN | {
-        "search": section | {"finetune": {"share": 0.2, "metric": "probability"}} | search
-    }
+    finetune = {"steps": RANKED, "share": 0.2, "metric": "probability"}
+    return EVEN | {"search": section | {"finetune": finetune} | search}
 
 
+SHORT = {"steps": RANKED // 3, "share": 0.2, "metric": "accuracy"}
 ARMS: dict[str, dict[str, Any]] = {
     "as docs/results.md was measured": AS_MEASURED,
     "few images, no surrogate": few(surrogate=1),
     "few images, ridge": few(surrogate=4),
     "few images, Gaussian process, bound 0": few(surrogate=4, model="process"),
     "few images, Gaussian process, bound 2": few(surrogate=4, model="process", bound=2.0),
+    "few images, ridge, a third of the steps": few(surrogate=4, finetune=SHORT),
 }
 REFERENCE = next(iter(ARMS))
 
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """What networks score and what they are worth, by surfaces; the noise is a seed's."""
+    """What networks score and what they are worth, by surfaces; the noise is a seed's.
+
+    ``tuned`` has those after each number of steps that is known.
+    """
 
     shared: dict[str, Surface]
-    tuned: dict[str, Surface]
+    tuned: dict[int, dict[str, Surface]]
     worth: Surface
 
     @classmethod
     def of(cls, folder: Path) -> Scoreboard:
         """Fit the surfaces to a preset's results."""
-        rank, family, extrapolation = (
+        rank, family, extrapolation, tuning = (
             json.loads((folder / f"{n}.json").read_text())
-            for n in ("rank", "family", "extrapolation")
+            for n in ("rank", "family", "extrapolation", "tuning")
         )
         rows = known(rank, family, extrapolation["hidden"]["predicted"])
         trained = [e for row in rows for e in row.evaluations((TRAINED,))]
         networks = [Network.parse(row["network"]) for row in rank["networks"]]
 
-        def surface(name: str, metric: str) -> Surface:
-            scores = rank["scores"][name]
-            told = zip(networks, scores, strict=True)
-            return _fit([Evaluation(n, row[metric], TRAINED) for n, row in told])
+        def by_metric(scores: list[dict[str, Any]]) -> dict[str, Surface]:
+            told = list(zip(networks, scores, strict=True))
+            return {m: _fit([Evaluation(n, row[m], TRAINED) for n, row in told]) for m in METRICS}
 
-        shared, tuned = (
-            {m: surface(name, m) for m in METRICS} for name in ("default", "fine-tuned")
-        )
-        return cls(shared, tuned, _fit(trained))
+        tuned = {int(n): by_metric(own["scores"][0]) for n, own in tuning["steps"].items()}
+        tuned[RANKED] = by_metric(rank["scores"]["fine-tuned"])
+        return cls(by_metric(rank["scores"]["default"]), tuned, _fit(trained))
 
     def measures(self, search: Search, seed: int) -> Measures:
         """Return what measures a search's candidates and, in the cases of
@@ -116,7 +119,9 @@ class Scoreboard:
         images = search.images or every
         shared = self._measure(self.shared, np.sqrt(every / images), [seed, 0])
         if search.finetune.steps:
-            return Measures(shared, self._measure(self.tuned, 1.0, [seed, 1]))
+            return Measures(
+                shared, self._measure(self.tuned[search.finetune.steps], 1.0, [seed, 1])
+            )
         if images < every:
             return Measures(shared, self._measure(self.shared, 1.0, [seed, 1]))
         return Measures(shared)

@@ -78,7 +78,8 @@ def scores(
 def finetuned(lab: Lab, chosen: list[tuple[int, Network]]) -> list[dict[str, float]]:
     """Score networks after fine-tuning their slices."""
     needs = [section.model_dump() for section in (lab.params.search, lab.params.supernet.recipe)]
-    return _scored(lab, chosen, "finetuned", needs, lambda *given: Finetuner(*given, lab.params))
+    name = f"finetuned-{lab.params.search.finetune.steps}"
+    return _scored(lab, chosen, name, needs, lambda *given: Finetuner(*given, lab.params))
 
 
 def _scored(

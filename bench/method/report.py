@@ -19,6 +19,7 @@ from bench.method import (
     statistics,
     surfacereport,
     tablereport,
+    tuning,
 )
 from bench.method import noise as noises
 from bench.method.markdown import difference, interval, mean, millions, origin, percent, table
@@ -188,6 +189,7 @@ SECTIONS: list[tuple[str, Callable[[Result], str]]] = [  # of a preset: its resu
     ("family", ownlaw.section),
     ("rank", rankreport.section),
     ("cost", cost),
+    ("tuning", tuning.section),
     ("lean", leanreport.section),
     ("efficiency", efficiency),
     ("extrapolation", extrapolation),
