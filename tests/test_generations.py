@@ -462,6 +462,16 @@ def test_an_alias_that_somebody_moved_is_told_and_asked_about(root, params, caps
     assert "s7 points at version 4" in promoted(root, params, capsys, yes=True)
 
 
+def test_a_version_that_somebody_deleted_is_told_and_comes_back(root, params, capsys):
+    """MLflow removes the aliases of a version with it."""
+    stores.connect(root).delete_model_version(MODEL, "2")
+    (root / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    assert "versions 1, 3  deployed, but s1 is gone, lies" in scalenet(root, "promote", "--list")
+    assert "was deployed, but s1 is gone; `scalenet promote" in deployment.enter(root, params)
+    promoted(root, params, capsys)
+    assert aliases(root) == FIRST | {"s1": "4"}
+
+
 def test_clean_leaves_a_version_that_somebody_registered_in_mlflow(root, params, capsys):
     client = stores.connect(root)
     client.create_model_version(MODEL, client.get_model_version(MODEL, "1").source)
