@@ -143,6 +143,14 @@ def test_what_cannot_be_read_is_refused_in_one_line(client, content, headers, st
     assert client.get("/health").json()["status"] == "ok"
 
 
+def test_a_file_that_is_empty_is_told_by_its_name(client):
+    answer = client.post("/predict", files={"file": ("empty.jpg", b"", "image/jpeg")})
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "empty.jpg: not an image file of a known kind"
+    unnamed = client.post("/predict", files={"file": ("", b"")})
+    assert unnamed.status_code == 400 and "no image was given" in unnamed.json()["error"]
+
+
 def test_other_pages_and_methods_are_refused(client):
     assert client.get("/nothing").status_code == 404 and client.get("/docs").status_code == 404
     assert client.get("/predict").json() == {"error": "Method Not Allowed"}

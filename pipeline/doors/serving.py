@@ -95,7 +95,7 @@ async def _files(request: Request) -> list[tuple[str, bytes]]:
         async with request.form(max_files=MOST_FILES, max_fields=MOST_FILES) as form:
             parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             found = [(part.filename or "", await part.read()) for part in parts]
-    if not any(content for _, content in found):
+    if not any(name or content for name, content in found):
         raise HTTPException(400, "no image was given; send a file as the body, or files as a form")
     return found
 
