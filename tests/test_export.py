@@ -82,7 +82,12 @@ def test_a_torch_program_is_the_same_function(member, tmp_path):
     model = torch.export.load(path, extra_files=about).module()
     assert json.loads(about["labels"]) == list("0123456789")
     assert model(torch.zeros(5, 1, 8, 8, dtype=torch.uint8)).shape == (5, 10)
-    code = card.text(member, path, found).split("```python")[1].split("```")[0]
+    text = card.text(member, path, found)
+    counts = ", ".join(f"{n:,} {split}" for split, n in member.info.counts.items())
+    assert f"| images | {counts}; trained on train alone (data" in text
+    both = member._replace(trained=member.trained.model_copy(update={"select": None}))
+    assert "; trained on train and select alone (data" in card.text(both, path, found)
+    code = text.split("```python")[1].split("```")[0]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )

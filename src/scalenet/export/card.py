@@ -34,6 +34,7 @@ def text(member: Exported, path: Path, checked: Checked) -> str:
     use = USE[path.suffix].format(file=path.name, channels=info.channels, size=info.size)
     classes = "\n".join(f"{i}. {escaped(name)}" for i, name in enumerate(info.classes))
     counts = ", ".join(f"{count:,} {name}" for name, count in info.counts.items())
+    fitted = "train" if trained.select else "train and select"
     return f"""# {path.name}
 
 Member {about["member"]} of a ScaleNet family: an image classifier of {len(info.classes)} classes.
@@ -49,7 +50,8 @@ the original for {percent(checked.agreement)}, probabilities within {checked.dif
 | FLOPs | {int(about["flops"]):,} multiply-accumulates an image |
 | parameters | {int(about["parameters"]):,} |
 | network | `{about["network"]}` |
-| trained on | {counts} (data `{trained.data}`, weights `{trained.weights}`) |
+| images | {counts}; trained on {fitted} alone (data `{trained.data}`, weights \
+`{trained.weights}`) |
 
 ```python
 {use}
