@@ -14,12 +14,13 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from scalenet.data.images import Images
-from scalenet.nets import child, elastic
+from scalenet.nets import child, elastic, group
 from scalenet.space.budget import Budget
 from scalenet.space.scale import scale
 from scalenet.training import fixed, loop, supernet
 
 ANSWERS = {"item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "nonzero"}
+ANSWERS |= {"new_tensor"}  # which sends what it is given, and waits
 INDEXED = {"__getitem__", "__setitem__"}
 VIEW = {"rotate": 10, "shift": 0.1, "scale": [0.9, 1.1], "flip": True}
 HEAVY = {
@@ -82,6 +83,7 @@ def test_what_waits_for_a_device_is_noted():
         "to that waits": lambda: here.to(torch.device("cpu")),
         "tensor that waits": lambda: torch.tensor([1.0], device=torch.device("cpu")),
         "__getitem__": lambda: there[torch.tensor([0])],
+        "new_tensor": lambda: there.new_tensor([1.0]),
     }
     for name, call in calls.items():
         with Followed(there) as followed:
@@ -110,8 +112,21 @@ def steps_of(monkeypatch, images: Images, train: Callable[..., Any], *arguments:
     return noted[0]
 
 
+def as_ever(monkeypatch):
+    """Images are held on the device, and this process trains alone."""
+
+
+def of_several(monkeypatch):
+    """This process is the first of two, whose exchanges wait for nothing."""
+    monkeypatch.setattr(group, "size", lambda: 2)
+    monkeypatch.setattr(group, "total", lambda x: x)
+    monkeypatch.setattr(group, "add_up", lambda _: None)
+
+
 @pytest.mark.parametrize("view", [VIEW, HEAVY], ids=["plain", "heavy"])
-def test_a_members_step_waits_for_nothing(monkeypatch, make_params, toy, info, view):
+@pytest.mark.parametrize("way", [as_ever, of_several])
+def test_a_members_step_waits_for_nothing(monkeypatch, make_params, toy, info, view, way):
+    way(monkeypatch)
     recipe = {"augment": view, "drop_path": 0.2, "balance": 0.0, "batch": 64}
     params, images = make_params({"retrain": {"recipe": recipe}}), toy(96)
     budget = Budget(params.space, params.scaling, info.task)

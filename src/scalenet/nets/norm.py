@@ -38,7 +38,7 @@ def _on_parts(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     The mean first, then the variance around it: their difference in one pass would cancel.
     """
     channels, floats = x.shape[1], x.float()
-    count = floats.new_tensor([x.numel() / channels])
+    count = floats.new_full((1,), x.numel() / channels)  # made there: what is sent is waited for
     sums = group.total(torch.cat([floats.sum((0, 2, 3)), count]))
     centred = floats - (sums[:-1] / sums[-1]).view(1, -1, 1, 1)
     variance = group.total(centred.square().sum((0, 2, 3))) / sums[-1]
