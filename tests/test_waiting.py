@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from scalenet.data.images import Images
+from scalenet.data.images import Arrays, Images
 from scalenet.nets import child, elastic, group
 from scalenet.space.budget import Budget
 from scalenet.space.scale import scale
@@ -116,6 +116,12 @@ def as_ever(monkeypatch):
     """Images are held on the device, and this process trains alone."""
 
 
+def read_ahead(monkeypatch):
+    """Images are in a file, and read ahead."""
+    monkeypatch.setattr(Arrays, "far", lambda *_: True)
+    monkeypatch.setattr(Arrays, "coming", lambda s, indices: (s.pixels(i) for i in indices))
+
+
 def of_several(monkeypatch):
     """This process is the first of two, whose exchanges wait for nothing."""
     monkeypatch.setattr(group, "size", lambda: 2)
@@ -124,7 +130,7 @@ def of_several(monkeypatch):
 
 
 @pytest.mark.parametrize("view", [VIEW, HEAVY], ids=["plain", "heavy"])
-@pytest.mark.parametrize("way", [as_ever, of_several])
+@pytest.mark.parametrize("way", [as_ever, read_ahead, of_several])
 def test_a_members_step_waits_for_nothing(monkeypatch, make_params, toy, info, view, way):
     way(monkeypatch)
     recipe = {"augment": view, "drop_path": 0.2, "balance": 0.0, "batch": 64}

@@ -69,7 +69,8 @@ class Batches:
         self._next = step + 1
         index, pixels = next(self._coming)
         images = self.images
-        batch = Arrays(pixels, images.labels[index], images.mean, images.std)
+        labels = images.labels[index.to(images.device, non_blocking=True)]
+        batch = Arrays(pixels, labels, images.mean, images.std)
         return batch, torch.arange(len(index))
 
     def _index(self, step: int) -> Tensor:
