@@ -181,6 +181,28 @@ def train_watched(emit, recipe, folder):
     fit(Watch((), None, folder, emit), recipe, folder)
 
 
+def test_what_one_alone_refuses_is_told_though_the_others_fail_before_it_has_ended():
+    with pytest.raises(ValueError, match=r"^the disk is full$"):
+        launch.together(2, refuse_alone, (), loop.ignore)
+
+
+def refuse_alone(emit):
+    """Refuse something in the second process, which takes long to leave the group; the first fails
+    as soon as it finds the other gone."""
+    if group.is_first():
+        with pytest.raises(RuntimeError):
+            group.meet(torch.device("cpu"))
+        os._exit(1)
+    leave = dist.destroy_process_group
+
+    def slowly():
+        leave()
+        time.sleep(20)
+
+    pytest.MonkeyPatch().setattr(dist, "destroy_process_group", slowly)
+    raise ValueError("the disk is full")
+
+
 def test_a_killed_one_of_those_that_params_asked_for_is_named(root):
     settings.apply(root, None, {"compute.processes": 2, "supernet.recipe.steps": 200_000})
     killed = []

@@ -43,6 +43,8 @@ def is_begun() -> bool:
 def joined() -> Iterator[None]:
     """Belong to torchrun's group, if it began this process; gloo sums on CPUs, NCCL on GPUs.
 
+    A process that fails leaves it by its end alone: the others fail as soon as it has left, and are
+    the end of all, so it tells first why.
     ``ValueError`` if processes started again could meet the addresses of those before them: PyTorch
     keeps both in one store.
     """
@@ -55,10 +57,8 @@ def joined() -> Iterator[None]:
             f"not find each other; begin it with {OWN_STORE}=1, or without --max-restarts"
         )
     dist.init_process_group()
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    dist.destroy_process_group()
 
 
 def size() -> int:
