@@ -9,6 +9,7 @@ import time
 import zipfile
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,6 +48,22 @@ def test_steps_fit_the_time_that_is_given():
     assert steps["supernet"] * step + trained == pytest.approx(0.75 * seconds, rel=0.01)
     twice = halfhour.chosen_steps(2 * seconds, step, rate)
     assert twice["retrain"] == pytest.approx(2 * steps["retrain"], abs=1)
+
+
+def test_a_step_takes_what_a_device_needs_for_it_not_what_the_host_does(monkeypatch):
+    """The host hands steps over at once; whoever reads a loss waits for all before it."""
+    clock, waiting = [0.0], []
+
+    def read():
+        clock[0] += 0.5 * len(waiting)
+        waiting.clear()
+
+    def step(number):
+        waiting.append(number)
+        return SimpleNamespace(item=read)
+
+    monkeypatch.setattr(halfhour, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    assert halfhour.seconds_of(step) == 0.5
 
 
 def test_a_slow_machine_still_trains_a_few_hundred_steps():

@@ -185,13 +185,17 @@ def supernet_seconds(lab: Lab) -> float:
     net = elastic.build(section.space, section.scaling, lab.task, coupling, generator).to(on)
     split = store.read(lab.paths.data / "train.npz")
     images = on_device(split, lab.info.mean, lab.info.std, on)
-    step = step_of(supernet.train, section, net, images, None, loop.ignore)
-    for number in range(PROBED):  # kernels are chosen and loaded
-        step(number)
-    start = time.perf_counter()
-    for number in range(PROBED):
-        step(number)
-    return (time.perf_counter() - start) / PROBED  # a step ends by reading its loss
+    return seconds_of(step_of(supernet.train, section, net, images, None, loop.ignore))
+
+
+def seconds_of(step: Callable[[int], torch.Tensor]) -> float:
+    """Return the seconds of a training's step: a device has done those before once a loss is read,
+    while the host is ahead of it."""
+    for _ in range(2):  # in the first round kernels are chosen and loaded
+        start = time.perf_counter()
+        losses = [step(number) for number in range(PROBED)]
+        losses[-1].item()
+    return (time.perf_counter() - start) / PROBED
 
 
 def together(lab: Lab, networks: list[Network], count: int) -> float:
