@@ -467,6 +467,7 @@ def test_a_version_that_somebody_deleted_is_told_and_comes_back(root, params, ca
     stores.connect(root).delete_model_version(MODEL, "2")
     (root / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     assert "versions 1, 3  deployed, but s1 is gone, lies" in scalenet(root, "promote", "--list")
+    assert "registry  without S1; `scalenet register` adds what" in scalenet(root, "family")
     assert "was deployed, but s1 is gone; `scalenet promote" in deployment.enter(root, params)
     promoted(root, params, capsys)
     assert aliases(root) == FIRST | {"s1": "4"}

@@ -64,7 +64,11 @@ def _registered(root: Path, params: Any, built: Any) -> tuple[dict, dict, str, s
     from scalenet.pipeline.remember import remembered
 
     versions, latencies = generations.versions(root, params), remembered.latencies(root, params)
-    whole = len(versions) == len(built.members)
-    standing = f"registry  {deployment.standing(root, params)}" if whole else ""
+    names = [trained.member.name for trained in built.members]
+    missing, standing = [name for name in names if name not in versions], ""
+    if not missing:
+        standing = f"registry  {deployment.standing(root, params)}"
+    elif versions:
+        standing = f"registry  without {', '.join(missing)}; `scalenet register` adds what lacks"
     load = generations.load_line(root, params, built.members[0].member.name)
     return versions, latencies, standing, load
