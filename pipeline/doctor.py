@@ -20,7 +20,7 @@ from scalenet.pipeline import STATE, cache, clean, home, project
 from scalenet.pipeline.address import hidden
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import reports, stores
-from scalenet.pipeline.repro import Graph
+from scalenet.pipeline.repro import LOCK_FILE, Graph
 from scalenet.pipeline.runs import workspaces
 from scalenet.records.written import counted
 
@@ -90,13 +90,19 @@ def _project(root: Path) -> Iterator[Finding]:
         return None
     yield Finding(f"params.yaml: valid, family {', '.join(params.family)}")
     yield _data(root, params)
-    yield from _refused("DVC", lambda: _dvc(root))
+    if (root / "dvc.yaml").exists():  # if not, the next line says what to do
+        yield from _refused("DVC", lambda: _dvc(root))
     yield from _refused("code", lambda: _code(root))
     return params
 
 
 def _dvc(root: Path) -> Finding:
-    Graph(root).needs(None)
+    try:
+        Graph(root).needs(None)
+    except ValueError as error:
+        if LOCK_FILE not in str(error):
+            raise
+        return Finding(str(error), "`scalenet run` mends it, or says what to do")
     return Finding("DVC: knows the stages of dvc.yaml")
 
 
@@ -123,7 +129,8 @@ def _refused(name: str, look: Callable[[], Finding]) -> Iterator[Finding]:
         what, _, remedy = str(error).partition("; ")
         yield Finding(what, remedy)
     except ValueError as error:
-        yield Finding(f"{name}: {error}", "do what this line says")
+        said = str(error).removeprefix(f"{name}: ")
+        yield Finding(f"{name}: {said}", "do what this line says")
 
 
 def _mlflow(root: Path) -> Finding:

@@ -61,6 +61,28 @@ def test_what_no_other_verb_works_in_is_a_finding(project, monkeypatch):
     assert any("of another version of scalenet than the installed one" in line for line in wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "remedy"),
+    [
+        ("dvc.lock", "stages: {a: [", "`scalenet run` mends it"),
+        ("dvc.yaml", "stages: [", "do what"),
+    ],
+)
+def test_a_file_of_dvcs_that_is_cut_is_named_once(project, monkeypatch, name, content, remedy):
+    monkeypatch.chdir(project)
+    (project / name).write_text(content)
+    [line] = [f for f in doctor._project(project) if f.what.startswith("DVC: ")]
+    assert line.what.count("DVC: ") == 1 and name in line.what and remedy in line.remedy
+
+
+def test_a_project_without_dvc_yaml_is_told_what_lays_it(project, monkeypatch):
+    monkeypatch.chdir(project)
+    (project / "dvc.yaml").unlink()
+    wrong = [finding.what for finding in doctor._project(project) if finding.remedy]
+    assert any("`scalenet params` renews it" in line for line in wrong)
+    assert not any("DVC" in line for line in wrong), wrong
+
+
 def test_a_sound_cache_is_no_finding(project):
     assert cache.damaged(project) == []
 
