@@ -179,6 +179,18 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_named(built, photographs, t
     assert "BytesIO" not in said
 
 
+def test_files_of_no_known_kind_are_said(built, photographs, tmp_path):
+    """As those of a telephone that PIL does not read; what lies beside images is nobody's loss."""
+    shutil.copy(photographs[0] / "0000.png", tmp_path / "one.png")
+    assert "left out" not in scalenet("predict", "s0", tmp_path, cwd=built)
+    (tmp_path / "deep").mkdir()
+    for name in ("deep/IMG_1.HEIC", "drawing.svg", "notes.txt", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"no image")
+    said = scalenet("predict", "s0", tmp_path, cwd=built)
+    assert "left out, of no known kind: IMG_1.HEIC, drawing.svg; save images as JPEG" in said
+    assert "one.png" in said
+
+
 def test_nothing_to_look_at_is_one_message(built, tmp_path):
     assert "does not exist" in scalenet("predict", "s0", tmp_path / "x.jpg", cwd=built, code=2)
     assert "holds no image" in scalenet("predict", "s0", tmp_path, cwd=built, code=2)

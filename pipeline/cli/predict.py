@@ -45,6 +45,9 @@ def command(
 
     if top < 1:
         raise ValueError(f"--top {top} was given; give 1 or more")
+    if strange := reading.left_out(photos):
+        named = few([path.name for path in strange])
+        click.echo(f"left out, of no known kind: {named}; save images as JPEG or PNG", err=True)
     found = reading.files(photos)
     paths = Paths(Path.cwd())
     net, info = scalenet.load(Path.cwd(), member.upper()), paths.info()

@@ -10,7 +10,7 @@ import numpy as np
 
 from scalenet.data import store
 from scalenet.data.intake import hashed
-from scalenet.data.names import HEAD, needs_head, reason, seen
+from scalenet.data.names import HEAD, HIDDEN, UNKNOWN, needs_head, reason, seen
 from scalenet.data.pixels import DAMAGED, image_array
 from scalenet.records.documents import DataInfo
 
@@ -45,17 +45,29 @@ def files(places: Iterable[Path]) -> list[Path]:
     return found
 
 
+def left_out(places: Iterable[Path]) -> list[Path]:
+    """List the files in folders that are of no known kind: neither images, nor what lies beside
+    some by intention."""
+    inside = ((place, path) for place in places if place.is_dir() for path in place.rglob("*"))
+    return sorted(path for place, path in inside if _reason(place, path).startswith(UNKNOWN))
+
+
 def _is_image(folder: Path, path: Path) -> bool:
+    return not _reason(folder, path)
+
+
+def _reason(folder: Path, path: Path) -> str:
+    """Return why a path in a folder is no image, "" if it is one."""
     name = path.relative_to(folder).as_posix()
     if not seen(name) or not path.is_file():
-        return False
+        return HIDDEN
     if not needs_head(name):
-        return not reason(name, b"")
+        return reason(name, b"")
     try:
         with path.open("rb") as file:
-            return not reason(name, file.read(HEAD))
+            return reason(name, file.read(HEAD))
     except OSError:  # neither its name nor its content says that it is one
-        return False
+        return reason(name, b"")
 
 
 def read(paths: Iterable[Path], info: DataInfo) -> Iterator[Photo]:
