@@ -38,6 +38,7 @@ METHOD = [  # each finds what it shares with those before it
     f"bench.method.cost {TOY}",
     f"bench.method.efficiency {TOY} --evaluations 12",
     f"bench.method.extrapolation {TOY}",
+    f"bench.method.tuning {TOY} --steps 0,2 --bases 2",
     f"bench.method.sampling {TOY}",
     "bench.method.tables --tables tables --seeds 2 --evaluations 20 --results results",
     "bench.method.report --results results --out results.md",
