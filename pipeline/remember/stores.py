@@ -42,6 +42,11 @@ PATIENCE = {  # of the first contact with a server, so that a wrong address is t
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
     "PGCONNECT_TIMEOUT": "4",
 }
+DRIVERS = {  # what is lacking -> what to do: a package may have another name, or be none to take
+    "psycopg": "write postgresql+psycopg2://…, and `pip install 'scalenet-pipeline[servers]'`",
+    "psycopg2": "`pip install 'scalenet-pipeline[servers]'`",
+    "MySQLdb": "write mysql+pymysql://…, and `pip install pymysql`",
+}
 CONNECTING = Lock()  # one thread at a time: MLflow's address and patience are the process's
 
 
@@ -86,9 +91,10 @@ def _connect(root: Path) -> MlflowClient:
             client = MlflowClient(address, address)
             client.search_experiments(max_results=1)
     except ModuleNotFoundError as error:
+        advice = DRIVERS.get(error.name, f"`pip install {error.name}`")
         raise ValueError(
-            f"MLFLOW_TRACKING_URI {hidden(address)} needs the Python package {error.name}, a "
-            f"database's driver; `pip install {error.name}`, or give another address"
+            f"MLFLOW_TRACKING_URI {hidden(address)} needs a database's driver that is not here, "
+            f"{error.name}; {advice}, or give another address"
         ) from error
     except (*AWAY, ValueError) as error:
         raise _refusal(address, own, error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -154,6 +155,26 @@ def test_a_password_that_no_address_can_hold_is_named_and_not_shown(tmp_path, mo
     scheme = address.partition(":")[0]
     assert said.startswith(f"MLFLOW_TRACKING_URI {scheme}://***@127.0.0.1:1") and "%40" in said
     assert "w0rd" not in said and "pla" not in said.replace("place", "") and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("scheme", "advice"),
+    [
+        (
+            "postgresql",
+            "write postgresql+psycopg2://…, and `pip install 'scalenet-pipeline[servers]'`",
+        ),
+        ("mysql", "write mysql+pymysql://…, and `pip install pymysql`"),
+        ("mssql", "`pip install pyodbc`"),
+    ],
+)
+def test_a_driver_that_is_not_here_is_named_with_what_to_install(
+    tmp_path, monkeypatch, scheme, advice
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://me:hush@127.0.0.1:9/x")
+    with pytest.raises(ValueError, match=re.escape(advice)) as told:
+        stores.connect(tmp_path)
+    assert "hush" not in str(told.value)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:5000", "mlruns", "file:///srv/mlruns"])
