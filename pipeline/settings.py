@@ -104,7 +104,7 @@ def pairs(lines: Iterable[str], name: str) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for line in lines:
         key, sign, text = line.partition("=")
-        if not sign:
+        if not sign or not key.strip():
             raise ValueError(
                 f"{name} {line[:80]!r}: expected KEY=VALUE, such as search.population=16"
             )

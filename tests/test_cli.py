@@ -45,6 +45,8 @@ def test_help_lists_the_verbs_and_each_shows_examples(tmp_path):
         (["nothing"], "'nothing' is no verb; there are init, latency, run"),
         (["exprot"], "did you mean export?"),
         (["run", "--set", "search.seed"], "expected KEY=VALUE"),
+        (["params", "--set", "=3"], "expected KEY=VALUE"),
+        (["init", "digits", "--minutes", "5min"], "'5min' is no finite number; give one above 0"),
         (["params", "--set", "search.seed=[1"], "not valid YAML"),
         (["init", "nowhere"], "nowhere does not exist; give a folder or an archive"),
         (["init", "digits", "my set"], "letters, digits, - and _, such as my-set"),

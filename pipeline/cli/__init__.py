@@ -166,7 +166,10 @@ class Number(click.FloatRange):
     """A number in a range; nan and inf are none, though Python reads them as such."""
 
     def convert(self, value: Any, option: Any, context: Any) -> float:
-        number = click.FLOAT.convert(value, option, context)
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
         if not math.isfinite(number):
             allowed = "above" if self.min_open else "from"
             allowed += f" {self.min:g}" + ("" if self.max is None else f" to {self.max:g}")
