@@ -5,21 +5,21 @@ What an image looks like is 64 bits: the signs of its lowest frequencies but the
 hash by the cosine transform: Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash
 Functions; with signs in place of what is above the median, and without resizing, which keeps these
 frequencies). A mirror changes the signs of every second one, and a turn by 90 degrees exchanges
-axes, so looks tell of such copies, too. A cut copy looks different.
+axes, so looks tell of such copies, too. A cut copy mostly looks different.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import combinations, product
+from itertools import chain, combinations
 
 import numpy as np
 from scipy.fft import dct
 
 SIDE = 8  # frequencies of each axis; smaller images have too few of them
 BITS = SIDE**2
-NEAR = 2  # bits: 98 of 100 images saved anew differ by no more (docs/own-images.md)
+NEAR = 2  # bits: 94 to 98 of 100 images saved anew differ by no more (docs/own-images.md)
 SHELVES = 24  # bits of a look that say whether it can be among others
 
 
@@ -53,24 +53,6 @@ def alike(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     It is the nearest, if that differs in at most ``NEAR`` bits; else that of a mirrored or turned
     copy, where one bit less may differ: they are seven times as many.
     """
-    found = _nearest(first, second, NEAR)
-    for turned in _turned(second):
-        left = np.flatnonzero((found < 0) & (second > 0))
-        found[left] = _nearest(first, turned[left], NEAR - 1)
-    return found
-
-
-def _turned(looks: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the looks of images mirrored and turned by right angles, in all seven ways."""
-    as_they_are = np.unpackbits(looks.astype(">u8").view(np.uint8)).reshape(-1, SIDE, SIDE)
-    odd = np.arange(SIDE) % 2
-    for exchanged, down, across in list(product((False, True), repeat=3))[1:]:
-        bits = as_they_are.transpose(0, 2, 1) if exchanged else as_they_are
-        yield _packed(bits ^ (down * odd)[:, None] ^ (across * odd))
-
-
-def _nearest(first: np.ndarray, second: np.ndarray, most: int) -> np.ndarray:
-    """Return the place of the nearest in ``first`` of those that differ in at most so many bits."""
     found = np.full(len(second), -1)
     known, places = np.unique(first, return_index=True)
     known, places = known[known > 0], places[known > 0]
@@ -78,14 +60,34 @@ def _nearest(first: np.ndarray, second: np.ndarray, most: int) -> np.ndarray:
         return found
     filled = np.zeros(2**SHELVES, bool)
     filled[_shelf(known)] = True
+    for looks, most in chain([(second, NEAR)], ((turned, NEAR - 1) for turned in _turned(second))):
+        left = np.flatnonzero((found < 0) & (second > 0))
+        nearest = _nearest(known, filled, looks[left], most)
+        found[left] = np.where(nearest < 0, -1, places[nearest])
+    return found
+
+
+def _turned(looks: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the looks of images mirrored and turned by right angles, in all seven ways."""
+    bits = np.unpackbits(looks.astype(">u8").view(np.uint8)).reshape(-1, SIDE, SIDE)
+    exchanged, odd = _packed(bits.transpose(0, 2, 1)), np.arange(SIDE) % 2
+    down, across = (_packed(np.broadcast_to(o, (SIDE, SIDE)))[0] for o in (odd[:, None], odd))
+    yield exchanged
+    for axes in (looks, exchanged):
+        yield from (axes ^ down, axes ^ across, axes ^ down ^ across)
+
+
+def _nearest(known: np.ndarray, filled: np.ndarray, looks: np.ndarray, most: int) -> np.ndarray:
+    """Return, for each look, the place of the nearest of sorted ``known`` ones that differ in at
+    most so many bits; −1 where there is none."""
+    found = np.full(len(looks), -1)
     for others in range(most, -1, -1):  # the nearest last: it stays
         for bits in combinations(range(BITS), others):
-            wanted = second ^ np.uint64(sum(1 << bit for bit in bits))
+            wanted = looks ^ np.uint64(sum(1 << bit for bit in bits))
             maybe = np.flatnonzero(filled[_shelf(wanted)])
             at = np.searchsorted(known, wanted[maybe]).clip(max=len(known) - 1)
             there = known[at] == wanted[maybe]
-            found[maybe[there]] = places[at[there]]
-    found[second == 0] = -1
+            found[maybe[there]] = at[there]
     return found
 
 
