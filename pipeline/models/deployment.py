@@ -191,21 +191,15 @@ def promoted(client: MlflowClient, model: str) -> tuple[str, str]:
     somebody moved away from it since, or removed with their versions; "" of none."""
     aliases, known = generations.deployed(client, model), generations.known(client, model)
     for generation in known.values():
-        if _wanted(generation) == aliases:
+        if promotion.target(generation) == aliases:
             return generation.name, ""
     name = current(client, model)
-    target = _wanted(known[name]) if name in known else aliases
+    target = promotion.target(known[name]) if name in known else aliases
     return name, ", ".join(
         f"{alias} points at version {aliases[alias]}" if alias in aliases else f"{alias} is gone"
         for alias in {**target, **aliases}
         if aliases.get(alias) != target.get(alias)
     )
-
-
-def _wanted(generation: Generation) -> dict[str, str]:
-    """Return where the aliases of a generation point: "" for a member whose version is gone."""
-    numbers = generation.numbers
-    return {registry.alias(member): numbers.get(member, "") for member in generation.members}
 
 
 def spanned(generation: Generation) -> str:

@@ -129,8 +129,10 @@ def chosen(root: Path, client: MlflowClient, model: str, name: str | None = None
 
 
 def target(generation: Generation) -> dict[str, str]:
-    """Return where the members' aliases point once a generation is deployed."""
-    return {registry.alias(member): number for member, number in generation.numbers.items()}
+    """Return where the members' aliases point once a generation is deployed: "" for a member whose
+    version is gone."""
+    numbers = generation.numbers
+    return {registry.alias(member): numbers.get(member, "") for member in generation.members}
 
 
 # --- old and new on the same images ---------------------------------------------------------------
