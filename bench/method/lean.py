@@ -4,10 +4,11 @@
 
 Nothing is trained or scored. Searches run on a *scoreboard*: a network's scores by shared weights
 and after fine-tuning are those of surfaces fitted to the 80 networks that `rank` scored (for other
-steps of fine-tuning than rank's, `tuning`), and noise of its own; what it is worth is the surface
-of all trainings (bench/method/surface.py). The noise of scores on all images of select is what
-those networks show about their surface; all of it is taken for noise of the images, so a score on a
-tenth of them has the square root of ten times as much. Each seed has its own noise.
+steps of fine-tuning than rank's, `tuning`, its first super-supernet), and noise of its own; what it
+is worth is the surface of all trainings (bench/method/surface.py). The noise of scores on all
+images of select is what those networks show about their surface; all of it is taken for noise of
+the images, so a score on a tenth of them has the square root of ten times as much. Each seed has
+its own noise.
 
 Multiply-accumulates are as in bench/method/cost.py: the super-supernet's are those of the networks
 that its seed draws, a candidate's those of the images that it sees. One-shot NAS is priced as it

@@ -21,6 +21,7 @@ import numpy as np
 
 from bench.method import scripts, statistics
 from bench.method.lab import Lab
+from bench.method.lean import METRICS
 from bench.method.markdown import average, interval, origin, table
 from bench.method.rank import finetuned, scores, taus
 from bench.method.surface import fitted, known
@@ -29,7 +30,6 @@ from scalenet.space.network import Network
 from scalenet.space.scale import scale
 from scalenet.space.scaling import BaseModel
 
-METRICS = ("accuracy", "probability")
 OPTIONS = {"steps": "0,20,40,60,120", "bases": 6}
 
 Sized = list[tuple[int, Network]]  # networks with their sizes
