@@ -196,7 +196,7 @@ def test_a_search_whose_only_worker_is_lost_says_so_and_goes_on_with_the_next(
     assert records(root) == records(built)
 
 
-HANGING = """
+OTHER = """
 import sys
 from distributed import LocalCluster
 with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", processes=False,
@@ -210,13 +210,14 @@ def test_a_scheduler_that_hangs_is_told_and_waited_for(built, root, monkeypatch)
     monkeypatch.setattr(cluster, "PATIENCE", 1)
     told = []
     with subprocess.Popen(
-        [sys.executable, "-c", HANGING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         place = other.stdout.readline().strip()
 
         def emit(record):
             told.append(record.get("text"))
             if record.get("number") == 2:
+                time.sleep(2)  # those in flight are scored, and wait to be fetched
                 other.send_signal(signal.SIGSTOP)
                 late.start()
             elif said():
@@ -348,6 +349,21 @@ def test_a_scheduler_that_goes_away_is_one_line_and_what_was_measured_is_kept(bu
     scored_by(root, None)
     run_stage(root, "search", None, ignore)
     assert records(root) == records(built)
+
+
+def test_a_scheduler_that_is_killed_with_results_that_wait_is_the_same_line(root):
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        scored_by(root, other.stdout.readline().strip())
+
+        def emit(record):
+            if record.get("number") == 2:
+                time.sleep(2)  # those in flight are scored, and wait to be fetched
+                other.kill()
+
+        with pytest.raises(Unavailable, match=r"the scheduler at tcp://\S+ is gone; run it again"):
+            run_stage(root, "search", None, emit)
 
 
 @pytest.mark.parametrize(

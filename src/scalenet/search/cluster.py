@@ -154,25 +154,28 @@ def _measure(
     futures = client.map(partial(_called_by_name(), __name__, *arguments), names, pure=False)
     try:
         for name, future in zip(names, futures, strict=True):
-            _await(client, place, future, emit)
-            yield Measurement(*_result(place, name, future))
+            yield Measurement(*_result(client, place, name, future, emit))
     finally:
         if client.status == "running":
             client.cancel(futures)  # a search that ends early leaves the workers free
 
 
-def _await(client: Client, place: str, future: Future, emit: Emit) -> None:
-    """Wait for the end of a candidate; tell what it waits for each time that this changes, but of
-    this machine's processes, which are begun anew."""
+def _awaited(client: Client, place: str, future: Future, emit: Emit) -> Sequence[float]:
+    """Return what a candidate's measurement is, or raise what it failed with; tell what it waits
+    for each time that this changes, but of this machine's processes, which are begun anew."""
     lacks = ""
     while True:
         try:
-            future.exception(timeout=PATIENCE)
-            return
+            if future.exception(timeout=PATIENCE) is None:
+                return future.result(timeout=PATIENCE)  # by way of the scheduler
+            break
         except TimeoutError:
             before, lacks = lacks, _lacks(client, place) if place != LOCAL else ""
+        except OSError as error:  # of the connection: the candidate's own is raised below
+            raise _gone(place) from error
         if lacks and lacks != before:
             emit({"event": "notice", "text": lacks})
+    return future.result()  # raises
 
 
 def _lacks(client: Client, place: str) -> str:
@@ -205,11 +208,11 @@ def _gone(place: str) -> Unavailable:
     )
 
 
-def _result(place: str, name: str, future: Future) -> Sequence[float]:
+def _result(client: Client, place: str, name: str, future: Future, emit: Emit) -> Sequence[float]:
     from distributed import CancelledError, KilledWorker
 
     try:
-        return future.result()
+        return _awaited(client, place, future, emit)
     except CancelledError as error:
         raise _gone(place) from error
     except KilledWorker as error:
