@@ -520,6 +520,16 @@ def test_weights_to_compare_with_are_written_and_must_exist(tmp_path):
         scalenet.main(arguments, standalone_mode=False)
 
 
+def test_without_residual_networks_members_have_their_time():
+    usual, without = designed("photographs"), designed("photographs", residual=False)
+    assert usual.params.baselines.residual and without.params.baselines.residual is None
+    assert without.wall <= 30 * 60
+    small = without.seconds["baselines"]
+    assert small < 0.1 * usual.seconds["baselines"]
+    members = [sum(d.seconds[name] for name in d.params.family) for d in (usual, without)]
+    assert members[1] > 1.7 * members[0]
+
+
 def test_a_table_is_looked_at_and_written(tmp_path):
     photos = write_images(tmp_path / "set", {"a": 30, "b": 20}, (30, 20), False)
     rows = [f"{p.relative_to(photos)},{p.parent.name}x,g{p.stem}" for p in photos.rglob("*.png")]

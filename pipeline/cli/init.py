@@ -52,6 +52,13 @@ BUNDLED = ("digits", "data/digits")  # names of the images that scikit-learn bri
     help="Weights of a network that timm knows: transfer learning as one more baseline.",
 )
 @click.option(
+    "--no-residual",
+    "residual",
+    flag_value=False,
+    default=True,
+    help="Measure against no residual networks: their half of the work goes to the members.",
+)
+@click.option(
     "--table",
     nargs=3,
     metavar="FILE PATH LABEL",

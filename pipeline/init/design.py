@@ -43,7 +43,8 @@ class Wish(NamedTuple):
 
     A name, minutes, the largest member's FLOPs, or its milliseconds on a device that budgets are
     for, a stored side in px, weights of another network to compare with (file, timm's name of the
-    network), and keys of ``data`` that say how the images are read.
+    network), whether to compare with residual networks trained here, and keys of ``data`` that say
+    how the images are read.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Wish(NamedTuple):
     device: Latency | None = None
     size: int | None = None
     pretrained: tuple[str, str] | None = None
+    residual: bool = True
     reading: Mapping[str, Any] = {}
 
 
@@ -235,7 +237,7 @@ class Designer:
         """Return what a draft and a member's steps make, and how long that takes."""
         choices, params = self.params(draft, steps)
         took = seconds(params, self.seen.images, self.shares.counts, self.task, rates)
-        chosen = recipes.baselines(took, params.family, rates)
+        chosen = recipes.baselines(took, params.family, rates, self.wish.residual)
         choices, params = self.params(draft, steps, chosen)
         took = seconds(params, self.seen.images, self.shares.counts, self.task, rates)
         return Design(choices, params, took, wall(took, params.family, self.workers), self.shares)

@@ -77,6 +77,8 @@ def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]
     yield from _minutes(design.seconds)
     beside = ": stages run side by side" if design.wall < sum(design.seconds.values()) else ""
     yield f"          {design.wall / 60:.1f} in all, of {wish.minutes:g}{beside}"
+    if params.baselines.residual:
+        yield "          half the work measures baselines; --no-residual gives it to members"
     for warning in warnings(seen, wish.minutes, design, rates):
         yield f"Warning   {warning}"
 

@@ -196,8 +196,11 @@ def _recipe(section: str, seen: Seen, needs: Needs, steps: int, lr: float) -> Ch
     return {f"{section}.recipe.{key}": choice for key, choice in values.items()}
 
 
-def baselines(took: Mapping[str, float], members: Iterable[str], rates: Rates) -> Choices:
-    """Return what the family is measured against, for the seconds that its stages take.
+def baselines(
+    took: Mapping[str, float], members: Iterable[str], rates: Rates, residual: bool
+) -> Choices:
+    """Return what the family is measured against, for the seconds that its stages take: with
+    ``residual`` networks that take as many.
 
     Other work slows family and baselines alike, so it gives the baselines no more steps.
     """
@@ -211,9 +214,10 @@ def baselines(took: Mapping[str, float], members: Iterable[str], rates: Rates) -
     }
     why = f"steps of {largest:.0f} s and {whole:.0f} s, those of the largest member and of the run"
     described = min(MOST, int(math.sqrt(SVM * whole / PAIR)))
+    networks = Choice({"widths": list(WIDTHS), **steps}, why)
     return {
         "baselines.svm": Choice(described, "its time grows with their square"),
-        "baselines.residual": Choice({"widths": list(WIDTHS), **steps}, why),
+        "baselines.residual": networks if residual else Choice(None, "--no-residual was given"),
     }
 
 
