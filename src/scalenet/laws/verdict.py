@@ -175,7 +175,8 @@ def of_law(members: Sequence[Trained], law: dict[str, Any] | None, said: Answers
     """Say why the accuracy law is not to be believed, if the members do not grow as it has it.
 
     The law takes larger members for better, by less and less. All pairs of members are compared,
-    so the level is divided among them.
+    so the level is divided among them; the best one is above what the law expects of a larger
+    budget if the whole interval of its accuracy is.
     """
     if law is None:
         return None
@@ -191,11 +192,11 @@ def of_law(members: Sequence[Trained], law: dict[str, Any] | None, said: Answers
     best = max(members, key=lambda t: t.accuracy)
     name, reached = best.member.name, best.accuracy
     for at in law["next"]:
-        if at["multiple"] > best.member.multiple and reached > at["value"]:
+        if at["multiple"] > best.member.multiple and best.low > at["value"]:
             return (
                 f"the accuracy law expects {percent(at['value'])} at {at['multiple']:g} x the "
-                f"base budget, and {name} reached {percent(reached)}: these members do not grow "
-                "as the families that it knows do"
+                f"base budget, and {name} reached {percent(reached)}, beyond noise: these "
+                "members do not grow as the families that it knows do"
             )
     return None
 
