@@ -1,6 +1,7 @@
 """Pixels of every kind: deep, floating, transparent, turned, huge, and with damaged notes."""
 
 import io
+import os
 import re
 import struct
 import warnings
@@ -8,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from test_sources import data, unpacked
 
 from scalenet.data import pixels as reading
@@ -250,3 +251,21 @@ def test_a_jpeg_that_is_in_memory_whole_is_refused_if_it_is_too_large(monkeypatc
     else:
         with pytest.raises(ValueError, match=r"64x64 pixels in several scans .* than 4,000"):
             image_array(data(), CODED[kind])
+
+
+def test_a_file_that_is_a_program_is_refused_before_another_program_runs_it(tmp_path, monkeypatch):
+    """Pillow hands PostScript to Ghostscript, if that is there."""
+    ran, ghostscript = tmp_path / "ran", tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # what Pillow found before
+    with pytest.raises(ValueError, match=r"EPS, which is a program, .* save it as PNG or JPEG"):
+        image_array(data(), saved(Image.new("L", (8, 8)), "eps"))
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_a_photograph_of_a_kind_that_phones_write_is_refused_by_its_name(brand):
+    with pytest.raises(ValueError, match="HEIC, which is not read here; save it as JPEG"):
+        image_array(data(), b"\0\0\0\x18ftyp" + brand + bytes(40))

@@ -8,13 +8,14 @@ they are given exactly as their training images were read.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 # what Pillow's readers raise for content that is not what it claims to be
@@ -28,6 +29,7 @@ MOST_WHOLE = 2**27  # pixels of a JPEG that is in memory whole, 6 bytes each, wh
 MOST_PIXELS = 2**26  # that are decoded of an image: of some kinds they then take a GB of memory
 SHORT = ("PNG", "PPM")  # kinds of files whose integers have 16 bits, where Pillow says 32
 PLAIN = ("1", "L", "P", "RGB", "YCbCr", "CMYK")  # kinds that take less than half of that
+PROGRAMS = ("EPS",)  # kinds of files that Pillow hands to another program to run: Ghostscript
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,6 +39,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+HEIC = re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL)  # of phones
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 JPEG = b"\xff\xd8"
@@ -84,11 +87,18 @@ def opened(content: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():  # of what is too large later
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(content))
+            image = Image.open(io.BytesIO(content))
     except Image.DecompressionBombError:
         if not content.startswith(JPEG):
             raise
         return JpegImageFile(io.BytesIO(content))
+    except UnidentifiedImageError as error:
+        if not HEIC.match(content):
+            raise
+        raise ValueError("HEIC, which is not read here; save it as JPEG") from error
+    if image.format in PROGRAMS:
+        raise ValueError(f"{image.format}, which is a program, not pixels; save it as PNG or JPEG")
+    return image
 
 
 def as_array(image: Image.Image, form: Form) -> np.ndarray:
