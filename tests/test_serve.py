@@ -280,6 +280,32 @@ def test_the_page_names_what_is_dropped_chosen_or_pasted(
     page.close()
 
 
+def test_the_page_says_what_is_no_file_and_shows_a_long_name_whole(browser, server, tmp_path):
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    page.goto(server[1])
+    page.get_by_role("heading", name="S0").wait_for()
+    empty, gone = tmp_path / "empty.jpg", tmp_path / "gone.jpg"
+    empty.touch()
+    gone.write_bytes(b"as good as a folder")
+    page.evaluate("running = AT_A_TIME")  # nothing is read until that one is gone
+    page.set_input_files("#files", [empty, gone])
+    gone.unlink()
+    page.evaluate("running = 0; next()")
+    page.get_by_text("2 of 2 looked at").wait_for()
+    assert (
+        page.locator(".bad").all_inner_texts()
+        == ["a folder, or a file that is empty or gone: give files"] * 2
+    )
+    page.evaluate(
+        "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: new DataTransfer()}))"
+    )  # a text
+    assert "no file came" in page.locator("#state").inner_text()
+    page.evaluate("show(get('said').firstChild, {['a name of many words '.repeat(9)]: 1})")
+    name = page.locator("ol span")
+    assert name.evaluate("made => made.scrollWidth <= made.clientWidth && made.clientHeight > 60")
+    page.close()
+
+
 def _hand_over(page, event, content):
     """Drop or paste a file as a browser tells its page of it."""
     page.evaluate(
