@@ -97,7 +97,7 @@ def test_a_torch_program_is_the_same_function(member, tmp_path):
 def test_a_card_shows_classes_of_any_name_as_they_are():
     names = {
         "cat": "cat",
-        "<b>x</b>": r"\<b\>x\</b\>",
+        "<b>x</b>": r"&lt;b\>x&lt;/b\>",
         "*": r"\*",
         "a_b_": r"a\_b\_",
         "two\nlines": r"two\\nlines",

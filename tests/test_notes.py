@@ -192,8 +192,11 @@ def test_the_figure_of_the_candidates_has_all_of_them_and_needs_no_network(told)
 
 
 def test_a_class_may_have_any_name():
-    text = notes.table(("class",), [("<b>a|b</b> & c",)])
-    assert text.splitlines()[-1] == "| &lt;b>a\\|b&lt;/b> &amp; c |"
+    text = notes.table(("class",), [("<b>a|b</b> & c",), ("_a_ *b* [c](d) `e` @f",)])
+    assert text.splitlines()[2:] == [
+        r"| &lt;b\>a\|b&lt;/b\> &amp; c |",
+        r"| \_a\_ \*b\* \[c\](d) \`e\` \@f |",
+    ]
     long = notes.cut("\n".join(["a line"] * 2000), "run")
     assert len(long) < 8000 and long.endswith("a line\n\n…")
 

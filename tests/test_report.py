@@ -520,6 +520,15 @@ def test_the_table_fits_its_terminal(make, columns, usual):
         assert "0.412" in rows[0] and "v3" in rows[0] and "●" in rows[0] and "+" in rows[2]
 
 
+def test_a_table_in_markdown_shows_names_as_they_are(usual):
+    family = Family.read(Paths(usual.parent.parent).family / "family.json")
+    said = family.model_copy(update={"warnings": ["test has no image of <b>*a* [c](d)"]})
+    text = table.markdown(said, {})
+    assert r"**warning: test has no image of &lt;b\>\*a\* \[c\](d)**" in text
+    order = [text.index(part) for part in ("| baseline |", "as listed above")]
+    assert order == sorted(order)
+
+
 def test_what_differs_from_the_defaults_is_told(make_params):
     default = remembered.changed(remembered.config.load(ROOT / "params.yaml"))
     assert default == {}

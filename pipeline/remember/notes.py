@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mlflow import MlflowClient
 
@@ -23,7 +23,7 @@ from scalenet.records.documents import (
     Trained,
 )
 from scalenet.records.paths import Paths
-from scalenet.records.written import percent
+from scalenet.records.written import markdown, percent
 
 NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as a description
 LONGEST = {"run": 7900, "experiment": 19000, "model": 4900}  # characters that MLflow takes
@@ -55,7 +55,8 @@ def _prepare(place: Place) -> str:
     classes = sorted({name for taken in read.taken.values() for name in taken})
     rows = [(name, *(f"{read.taken[s].get(name, 0):,}" for s in splits)) for name in classes]
     counts = table(("class", *splits), rows)
-    return "\n\n".join((f"{summary.line(read)}.", counts, figure("contact.png", place.run)))
+    said = markdown(summary.line(read))
+    return "\n\n".join((f"{said}.", counts, figure("contact.png", place.run)))
 
 
 def _supernet(place: Place) -> str:
@@ -97,7 +98,7 @@ def _chosen(found: Found, ways: Sequence[Sequence[Row]]) -> Iterable[tuple[str, 
             known = ({r["network"]: r["accuracy"] for r in rows} for rows in ways)
             each = (accuracies.get(row["network"]) for accuracies in known)
             reached = (percent(float(accuracy)) if accuracy else "–" for accuracy in each)
-            yield f"S{size}", f"`{strategy}`", *numbers, *reached
+            yield f"S{size}", str(strategy), *numbers, *reached
 
 
 def _extrapolate(place: Place) -> str:
@@ -201,11 +202,12 @@ def of_family(family: Family, run: str) -> str:
     first, last = family.members[0], family.members[-1]
     names = first.member.name if first is last else f"{first.member.name}…{last.member.name}"
     said = (
-        f"{family.name}, {names}: {percent(first.accuracy)} of {first.tested:,} test images right "
+        f"{markdown(family.name)}, {names}: "
+        f"{percent(first.accuracy)} of {first.tested:,} test images right "
         f"at {first.member.flops:,} FLOPs, {percent(last.accuracy)} at {last.member.flops:,}.",
         members(family.members),
         figure("family.svg", run),
-        *(f"{WARNING}{escaped(warning)}" for warning in family.warnings),
+        *(f"{WARNING}{markdown(warning)}" for warning in family.warnings),
     )
     return "\n\n".join(said)
 
@@ -242,17 +244,12 @@ def _count(number: int | None) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; what is beyond ``MOST`` rows is counted."""
-    cells = [[escaped(cell) for cell in row] for row in rows]
+    cells = [[markdown(cell) for cell in row] for row in rows]
     more = [f"\n\nand {len(cells) - MOST:,} more"] if len(cells) > MOST else []
     ruled = ["---"] * len(head)
     lines = [f"{GAP} | ".join(line) for line in (head, *cells[:MOST])]
     lines.insert(1, " | ".join(ruled))
     return "\n".join(f"| {line} |" for line in lines) + "".join(more)
-
-
-def escaped(text: Any) -> str:
-    """Return a text that is no markup: a class may have any name."""
-    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def figure(file: str, run: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scalenet.export.files import Checked
 from scalenet.export.program import Exported
-from scalenet.records.written import percent
+from scalenet.records.written import markdown, percent
 
 USE = {
     ".onnx": """import json, numpy as np, onnxruntime
@@ -73,5 +73,5 @@ does not know, was not measured: it always names one of these.
 def escaped(name: str) -> str:
     """Return a class's name as Markdown that shows it as it is, on one line."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
-    plain = re.sub(r"([\\`*_\[\]<>#|~&])", r"\\\1", line)
-    return re.sub(r"^(\s*\d*)([-+.)])", r"\1\\\2", plain)  # no list within the list
+    # no list within the list
+    return re.sub(r"^(\s*\d*)([-+.)])", r"\1\\\2", markdown(line))

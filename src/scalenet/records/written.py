@@ -1,6 +1,8 @@
-"""Numbers as people write them."""
+"""Numbers as people write them, and text that is no markup."""
 
 from __future__ import annotations
+
+import re
 
 
 def percent(share: float) -> str:
@@ -32,3 +34,10 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def markdown(text: str) -> str:
+    """Write a text as Markdown that shows it as it is, whatever it holds: a class may have any
+    name."""
+    plain = text.replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]~|#>@])", r"\\\1", plain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scalenet.records import written
 from scalenet.records.documents import Baseline, Family, Tested, Trained
 from scalenet.records.written import percent, short
 from scalenet.report import marks
@@ -46,7 +47,7 @@ def key(family: Family, latencies: Mapping[str, float]) -> list[str]:
         lines.append(f"front     {FRONT} none with {few} is as good on select, {DOMINATED} one is")
     if family.baselines:
         lines.append(
-            "baselines as listed below, on test: "
+            "baselines as listed above, on test: "
             f"{marks.BETTER} better beyond noise, {marks.WORSE} worse, {marks.EVEN} neither"
         )
     return lines
@@ -69,12 +70,12 @@ def markdown(family: Family, versions: Mapping[str, str]) -> str:
         parts.append(_grid(_rivals(family)))
     parts += [f"* {line}\n" for line in key(family, {})]
     parts.append(_grid(_networks(family)))
-    parts += [f"**{line}**\n" for line in warnings(family)]
+    parts += [f"**{written.markdown(line)}**\n" for line in warnings(family)]
     return "\n".join(parts)
 
 
 def _grid(rows: Sequence[tuple[str, ...]]) -> str:
-    head, *rest = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    head, *rest = [" | ".join(map(written.markdown, row)) for row in rows]
     lines = (f"| {line} |\n" for line in (head, " | ".join("---" for _ in rows[0]), *rest))
     return "".join(lines)
 
