@@ -52,3 +52,18 @@ def test_names_of_any_kind_and_length_fit(name):
     row = page[52:100, contact.NAME : contact.NAME + contact.GAP]
     assert page.shape == opened(contact.sheet(["a", "b"], splits)).shape
     assert (row == 255).all(), "a name stays in its place"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("wren", "wren"),
+        ("L\u00f6wenzahn", "Lowenzahn"),
+        ("Wei\u00dfdorn", "Wei?dorn"),
+        ("\u84b2\u516c\u82f1", "class 1 of 2"),
+        ("\u041e\u0434\u0443\u0432\u0430\u043d\u0447\u0438\u043a", "class 1 of 2"),
+    ],
+)
+def test_a_name_is_drawn_in_letters_that_the_font_has_or_told_by_its_number(name, shown):
+    splits = invented(2)
+    assert contact.sheet([name, "b"], splits) == contact.sheet([shown, "b"], splits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from itertools import pairwise
 
 import numpy as np
@@ -34,7 +35,8 @@ def sheet(classes: list[str], splits: Splits) -> bytes:
     for label, name in enumerate(shown):
         column, row = divmod(label, ROWS)
         left, top = GAP + column * width, (row + 1) * (TILE + GAP)
-        _write(page, (left, top + TILE // 2), _fitted(name), INK)
+        said = _drawable(name) or f"class {label + 1} of {len(classes)}"
+        _write(page, (left, top + TILE // 2), _fitted(said), INK)
         for split, place in _places(left, counts):
             if row == 0:
                 _write(page, (place, TILE // 2), split, FAINT)
@@ -71,9 +73,17 @@ def _tile(pixels: np.ndarray) -> Image.Image:
     return image.convert("RGB").resize((TILE, TILE), how)
 
 
-def _fitted(name: str) -> str:
+def _drawable(name: str) -> str | None:
+    """Return a class name in letters that Pillow's own font has, those of ASCII: é as e, others as
+    ?; None where that says little. Another font would draw other bytes on another machine."""
+    letters = unicodedata.normalize("NFKD", printable(name))
+    plain = "".join(c if c.isascii() else "?" for c in letters if not unicodedata.combining(c))
+    return plain if plain.count("?") <= len(plain) / 2 else None
+
+
+def _fitted(text: str) -> str:
     """Return a class name as it fits its place, its end left out if need be."""
-    text, font = printable(name), ImageFont.load_default()
+    font = ImageFont.load_default()
     if font.getlength(text) <= NAME - 2 * GAP:
         return text
     while text and font.getlength(text + "…") > NAME - 2 * GAP:
