@@ -198,6 +198,15 @@ def test_the_same_image_under_two_classes_is_named(tmp_path, duplicates):
     assert sum(made.info.counts.values()) == left
 
 
+def test_where_many_images_are_under_two_classes_each_is_named_beside_its_copy(tmp_path):
+    path = unpacked(tmp_path / "a", images("ant", "bee", count=20))
+    for i in range(8):
+        (path / f"bee/copy{i}.png").write_bytes((path / f"ant/{i}.png").read_bytes())
+    [_, told] = prepared(path)
+    named = ", ".join(f"ant/{i}.png, bee/copy{i}.png" for i in range(3))
+    assert f"16 images are there under two classes ({named} and 10 more)" in told[0]["summary"]
+
+
 def test_groups_by_a_pattern_stay_together_and_are_counted(tmp_path):
     files = {f"{c}/{c}{i // 4}_{i}.png": picture(i + 60 * (c == "bee")) for c in ("ant", "bee")
              for i in range(60)}  # fmt: skip

@@ -23,6 +23,7 @@ MANY = 30  # groups of a test that says something
 # share of a split, and how many of it, that may look like images of another one: some do by chance
 FEW_ALIKE, CHANCE = 0.01, 2
 PAIRS = 3  # of them that are named
+COPIES = 6  # equal images that are named: most come in twos
 DARK = 64  # of 255: few photographs have no pixel above it, all of 12 or 14 bits in 16 have none
 
 
@@ -104,9 +105,11 @@ def _named(source: Source, i: int) -> str:
 
 
 def _conflicting(source: Source, made: Cut) -> list[str]:
-    """Name the images whose pixels are there under another class too."""
-    found = np.flatnonzero(conflicting(source, made.facts)).tolist()
-    return sorted(_named(source, i) for i in found)
+    """Name the images whose pixels are there under another class too: equal ones together."""
+    equal: dict[int, list[str]] = {}
+    for i in np.flatnonzero(conflicting(source, made.facts)).tolist():
+        equal.setdefault(int(made.facts.contents[i]), []).append(_named(source, i))
+    return list(chain(*sorted(map(sorted, equal.values()))))
 
 
 def _together(source: Source, made: Cut) -> dict[str, set[str]]:
@@ -143,7 +146,7 @@ def warnings(read: Reading) -> list[str]:
     if read.conflicting:
         said = f"{len(read.conflicting):,} images are there under two classes"
         drop = "they are left out" if read.dropped else "data.duplicates: drop leaves them out"
-        found.append(f"{said} ({few(read.conflicting)}); {drop}")
+        found.append(f"{said} ({few(read.conflicting, COPIES)}); {drop}")
     if said := _looking_alike(read):
         found.append(
             f"images of two splits look alike: {said} ({few(read.pairs)}); where they are "

@@ -89,8 +89,8 @@ class Reading(Document):
     names a few; ``ignored`` does not: reason -> files. ``unused`` images are beyond per_class.
     Of equal images, ``duplicates`` are those that two splits share, by "test in train";
     ``repeated`` those that their split has already; ``conflicting`` names those of more than one
-    class; ``dropped`` counts those left out, if data.duplicates is drop. ``alike`` counts other
-    images that look like one of another split, and ``pairs`` names a few. Of ``groups``, ``torn``
+    class, equal ones together; ``dropped`` counts those left out by data.duplicates. ``alike``
+    counts others that look like one of another split; ``pairs`` names few. Of ``groups``, ``torn``
     are in several splits, by the source's own, and ``tested`` in test; ``brightest`` is the highest
     level of all pixels, 0…255, and ``dark`` counts the images that have none above 64. A source is
     ``unmarked`` without its end mark: files may be missing. ``warnings`` say what may be wrong.
