@@ -520,6 +520,17 @@ def test_the_table_fits_its_terminal(make, columns, usual):
         assert "0.412" in rows[0] and "v3" in rows[0] and "●" in rows[0] and "+" in rows[2]
 
 
+def test_what_is_called_what_is_seen_at_once_though_names_are_long(make, browser):
+    names = tuple(
+        f"{letter} of a rather long name, photographed at the roadside" for letter in "ab"
+    )
+    visit = Visit(browser, written(make(Case(classes=names))), width=390)
+    table = visit.page.locator(".scroll:has(.pairs):visible")
+    assert "b of a rather" in table.inner_text()
+    assert table.evaluate("table => table.scrollWidth <= table.clientWidth")
+    visit.close()
+
+
 def test_a_table_in_markdown_shows_names_as_they_are(usual):
     family = Family.read(Paths(usual.parent.parent).family / "family.json")
     said = family.model_copy(update={"warnings": ["test has no image of <b>*a* [c](d)"]})
