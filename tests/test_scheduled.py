@@ -114,16 +114,19 @@ with servers.prefect(), get_client(sync_client=True) as client:
     prefect("deployment", "run", "family/family", "--param", overrides)
     prefect("worker", "start", "--pool", "gpu", "--run-once", cwd="../elsewhere")
     [run] = [run for run in client.read_flow_runs() if run.deployment_id]
-print(json.dumps([run.parameters["overrides"], run.state_name, run.state.message]))
+    log = client.request("POST", "/logs/filter", json={"sort": "TIMESTAMP_ASC"}).json()
+said = [run.parameters["overrides"], run.state_name, run.state.message]
+print(json.dumps([*said, [line["message"] for line in log]]))
 """
 
 
 def test_a_worker_works_in_the_folder_in_which_it_is_started(project):
     elsewhere = project.folder.parent / "elsewhere"
     project.run("git", "clone", "--quiet", ".", str(elsewhere))
-    overrides, state, message = project.ask(ELSEWHERE)
+    overrides, state, message, log = project.ask(ELSEWHERE)
     assert overrides.splitlines() == ["publish.seed=3", "publish.draw=60"]
     assert state == "Refused" and message.startswith("publish.draw: unknown key")
+    assert log[-1].startswith("Finished in state Refused("), "and no traceback"
     assert len(list((elsewhere / ".state/workspaces").glob("*/"))) == 1
     assert not list((project.folder / ".state/workspaces").glob("*/"))
 

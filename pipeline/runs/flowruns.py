@@ -19,7 +19,7 @@ from prefect import State
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
-from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.exceptions import FailedRun, ObjectNotFound, PrefectException
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Crashed
 
@@ -56,6 +56,16 @@ def ended(root: Path, state: State) -> State:
     if not servers.answers():
         servers.stop_waiting()
     return state
+
+
+def without_traceback() -> None:
+    """Have the log of a run that failed end with its state, which says why, and not with the
+    exception by which Prefect ends the process of a worker's run."""
+    logging.getLogger("prefect.flow_runs").addFilter(_is_no_end)
+
+
+def _is_no_end(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], FailedRun))
 
 
 def last_state(run: Callable[[], State], gone: Callable[[], None]) -> State:

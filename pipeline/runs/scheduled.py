@@ -67,6 +67,7 @@ def family(
         state = _run(Wanted(preset, overrides, target, revision, promote))
     except ValueError as error:
         state = flows.failed(error)
+    flowruns.without_traceback()
     return flowruns.ended(there, state)
 
 
