@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import platform
 import sys
 import time
 import zipfile
@@ -30,11 +31,25 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def fits(wheel: Path) -> bool:
+    """Tell by a wheel's name whether it is of this Python and machine."""
+    python, abi, machine = wheel.stem.split("-")[-3:]
+    wanted = "cp{}{}".format(*sys.version_info)
+    right = abi == "abi3" or any(tag in (wanted, "py3") for tag in python.split("."))
+    return right and (machine == "any" or platform.machine().lower() in machine)
+
+
 def unpack(wheels: Path, folder: Path) -> None:
     """Unpack wheels, and import from there first, in the processes that are started too."""
     files = sorted(wheels.glob("*.whl"))
     if not files:
         raise SystemExit(f"--wheels is {wheels}, where no *.whl is; docs/gpu.md says how to fetch")
+    if others := [file.name for file in files if not fits(file)]:
+        here = f"Python {sys.version_info.major}.{sys.version_info.minor} on {platform.machine()}"
+        raise SystemExit(
+            f"--wheels: {', '.join(others)} is of another Python or machine than this, {here}; "
+            "fetch it again by docs/gpu.md, with the --python-version and --platform of this one"
+        )
     name = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
     target = (folder / name).resolve()
     if not target.exists():  # another call may be importing from it

@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 import time
@@ -121,3 +123,23 @@ def test_wheels_are_imported_from_in_processes_too(tmp_path, monkeypatch):
     assert subprocess.run(command, env=os.environ).returncode == 0
     with pytest.raises(SystemExit, match=r"no \*.whl is"):
         gpu.unpack(tmp_path / "unpacked", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "fits"),
+    [
+        ("py3-none-any", True),
+        ("cp{}-cp{}-manylinux_2_17_{}", True),
+        ("cp38-abi3-manylinux_2_17_{2}", True),
+        ("cp39-cp39-manylinux_2_17_{2}", False),
+        ("cp{}-cp{}-manylinux_2_17_s390x", False),
+    ],
+)
+def test_a_wheel_of_another_python_or_machine_is_refused_by_name(tmp_path, tags, fits):
+    python = "{}{}".format(*sys.version_info)
+    file = tmp_path / f"core-1-{tags.format(python, python, platform.machine().lower())}.whl"
+    assert gpu.fits(file) == fits
+    if not fits:
+        file.touch()
+        with pytest.raises(SystemExit, match=f"{re.escape(file.name)} is of another Python or"):
+            gpu.unpack(tmp_path, tmp_path)
