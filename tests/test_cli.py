@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -221,3 +222,13 @@ def test_the_door_opens_for_a_secret_of_any_signs(token):
     cookie = headers[b"set-cookie"].decode("ascii").partition(";")[0]
     assert ask(cookie=cookie, token=token)[0] == 200
     assert ask(cookie=cookie + "x", token=token)[0] == 401
+
+
+def test_the_pages_are_not_opened_where_another_program_would_be_sent_their_secret(tmp_path):
+    (tmp_path / "params.yaml").touch()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        code, out, said = verb(tmp_path, "ui", "--mlflow-port", port)
+    assert code == 2 and not out and len(said.splitlines()) == 1
+    assert f"--mlflow-port {port}: cannot listen there (Address already in use)" in said
+    assert "give another --mlflow-port" in said

@@ -9,10 +9,12 @@ import click
 from scalenet.pipeline import make_prefect_home
 from scalenet.pipeline.cli import InProject
 
+PORT = click.IntRange(1, 65535)
+
 
 @click.command(name="ui", cls=InProject)
-@click.option("--mlflow-port", default=5000, show_default=True)
-@click.option("--prefect-port", default=4200, show_default=True)
+@click.option("--mlflow-port", default=5000, show_default=True, type=PORT)
+@click.option("--prefect-port", default=4200, show_default=True, type=PORT)
 def command(mlflow_port: int, prefect_port: int) -> None:
     """Open MLflow and Prefect over this folder's results, on loopback, until Ctrl-C.
 

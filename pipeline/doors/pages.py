@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from scalenet.config import params as config
@@ -23,21 +24,37 @@ QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PREFECT_SERVER_UI_API_U
 
 def serve(root: Path, mlflow_port: int, prefect_port: int) -> int:
     """Serve MLflow and Prefect until interrupted; of a configured server, print the address."""
-    token = secrets.token_urlsafe(24)
+    token, configured = secrets.token_urlsafe(24), servers.configured()
     commands: dict[str, list[str]] = {}
-    if stores.local_database(root):
+    ports = {"--mlflow-port": mlflow_port} if stores.local_database(root) else {}
+    _check_free(ports | ({} if configured else {"--prefect-port": prefect_port}))
+    if "--mlflow-port" in ports:
         commands["mlflow"] = _mlflow(stores.uri(root), mlflow_port)
         address = f"http://127.0.0.1:{mlflow_port}/?token={token}"
     else:
         address = f"{hidden(stores.uri(root)).rstrip('/')}/"
     for name, fragment in _fragments(root).items():
         print(f"{name:10} {address}{fragment}", flush=True)
-    if configured := servers.configured():
+    if configured:
         print(f"prefect    {hidden(configured.removesuffix('/api'))}", flush=True)
     else:
         commands["prefect"] = _prefect(prefect_port)
         print(f"prefect    http://127.0.0.1:{prefect_port}/?token={token}", flush=True)
     return _run(list(commands.values()), root, os.environ | QUIET | {TOKEN: token})
+
+
+def _check_free(ports: dict[str, int]) -> None:
+    """Refuse a port that another program has: it would be sent the secret of the link."""
+    with ExitStack() as held:
+        for option, port in ports.items():
+            try:
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError as error:
+                why = os.strerror(error.errno)
+                raise ValueError(
+                    f"{option} {port}: cannot listen there ({why}), maybe another `scalenet ui` "
+                    f"does; end that one, or give another {option}"
+                ) from error
 
 
 def _fragments(root: Path) -> dict[str, str]:
