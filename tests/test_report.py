@@ -520,6 +520,13 @@ def test_the_table_fits_its_terminal(make, columns, usual):
         assert "0.412" in rows[0] and "v3" in rows[0] and "●" in rows[0] and "+" in rows[2]
 
 
+def test_a_matrix_of_many_classes_is_seen_whole_on_a_wide_page(make, browser):
+    visit = Visit(browser, written(make(Case(classes=tuple(f"class {n}" for n in range(30))))))
+    matrix = visit.page.locator("[data-chart^=confusion]:visible")
+    assert matrix.evaluate("e => e.scrollWidth <= e.clientWidth && e.clientWidth > 600")
+    visit.close()
+
+
 def test_what_is_called_what_is_seen_at_once_though_names_are_long(make, browser):
     names = tuple(
         f"{letter} of a rather long name, photographed at the roadside" for letter in "ab"
