@@ -283,6 +283,26 @@ def test_the_page_says_what_it_is_and_needs_no_network(usual, browser):
     visit.close()
 
 
+def test_the_name_of_the_laws_next_size_does_not_lie_on_the_last_members(usual, browser):
+    family = Family.read(Paths(usual.parents[1]).family / "family.json")
+    small, last = family.members[0].member, family.members[-1]
+    twice = 2 * last.member.flops / (small.budget / small.multiple)
+    around = {"low": last.low, "high": last.high, "confidence": 0.95}
+    following = [{"multiple": twice, "value": last.accuracy, **around}]
+    law = {"scale": 0.1, "flops0": 1e4, "exponent": 0.3, "top": last.accuracy, "next": following}
+    far = family.baselines[-1].model_copy(update={"flops": 100 * last.member.flops})
+    changed = family.model_copy(update={"law": law, "baselines": [far]})  # sizes lie closely
+    view = browser.new_page()
+    view.set_content(figure.svg(changed))
+    texts = view.locator("svg text:not([stroke])")
+    member = texts.get_by_text(last.member.name, exact=True).bounding_box()
+    name = texts.filter(has_text="× the base").bounding_box()
+    view.close()
+    apart = [member["y"] + member["height"] <= name["y"], name["y"] + name["height"] <= member["y"]]
+    beside = name["x"] + name["width"] <= member["x"] or member["x"] + member["width"] <= name["x"]
+    assert any(apart) or beside, (member, name)
+
+
 def test_names_of_baselines_that_are_as_good_lie_beside_each_other(usual, browser):
     family = Family.read(Paths(usual.parents[1]).family / "family.json")
     equal = [

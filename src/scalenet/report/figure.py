@@ -205,7 +205,7 @@ def _members(content: style.Rows, layout: Layout) -> list[alt.Chart]:
     held = alt.condition("datum.pareto", alt.value(1), alt.value(0))
     plain = alt.Chart(style.data(content)).encode(x=layout.x, y=layout.y)
     law = bool(content) and content[0]["series"] == EXPECTED
-    place = {"dx": -7, "dy": 14, "align": "right"} if law else {"dx": 6, "dy": 12, "align": "left"}
+    place = {"dx": -7, "dy": -13, "align": "right"} if law else {"dx": 6, "dy": 12, "align": "left"}
     bars = plain.mark_rule(strokeWidth=1.5, clip=True)
     points = _points(content, layout).mark_point(size=90, strokeWidth=2, opacity=1)
     return [
