@@ -45,6 +45,13 @@ RATE = {  # µs a layer, ns a value, ns a multiply-accumulate
     "vector": (20.0, 0.0, 0.8),
 }
 PHONE = Latency(device="a phone", **RATE)
+BUSY = Latency(  # where a layer takes long, whatever it computes: small budgets do not double
+    device="a busy server",
+    dense=(200, 1.0, 0.0),
+    pointwise=(0, 0.8, 0.02),
+    depthwise=(70, 1.2, 0.02),
+    vector=(50, 0.0, 1.0),
+)
 TASK, BUDGET = Task(1, 3), 0.5  # ms of a base model
 
 
@@ -287,10 +294,21 @@ def test_a_wish_for_too_few_milliseconds_names_what_is_possible():
         Designer(seen("photographs"), "images", Wish("mine", 60, max_ms=0.01, device=PHONE)).first()
 
 
-def test_images_too_small_to_double_milliseconds_say_so():
+def test_the_least_milliseconds_that_are_named_as_possible_are():
+    wish = Wish("mine", 60, max_ms=0.01, device=BUSY)
+    with pytest.raises(ValueError, match=r"out of reach.* to [\d.]+ ms; raise it$") as refused:
+        Designer(seen("photographs"), "images", wish).first()
+    least = float(re.search(r"may have ([\d.]+) to", str(refused.value))[1])
+    wish = wish._replace(max_ms=least)
+    assert Designer(seen("photographs"), "images", wish).first().scalings.stages
+
+
+@pytest.mark.parametrize("most", [None, 0.001, 3.0])
+def test_images_too_small_to_double_milliseconds_say_so(most):
     heavy = Latency(device="slow to begin", **dict.fromkeys(KINDS, (90, 0, 0)))
+    wish = Wish("mine", 5, max_ms=most, device=heavy)
     with pytest.raises(ValueError, match="leave --latency and --max-ms out"):
-        Designer(seen("digits"), "images", Wish("mine", 5, device=heavy)).first()
+        Designer(seen("digits"), "images", wish).first()
 
 
 def rates_of(rate):

@@ -14,6 +14,8 @@ from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from scalenet.config.params import Params, parse, read_yaml
 from scalenet.config.space import Latency
 from scalenet.pipeline.init import recipes, shares
@@ -22,7 +24,7 @@ from scalenet.pipeline.init.frame import Frame, frame_of
 from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.recipes import Choice, Choices, Needs
 from scalenet.pipeline.init.shares import Shares
-from scalenet.pipeline.init.sizes import FEWEST, LARGEST, TOLERANCE, Reach, scalings
+from scalenet.pipeline.init.sizes import FEWEST, LARGEST, TOLERANCE, TOLERANCES, Reach, scalings
 from scalenet.pipeline.project import DEFAULTS
 from scalenet.pipeline.runs import workers
 from scalenet.pipeline.settings import merge, nested
@@ -35,6 +37,7 @@ LEAST = 60  # steps of a member below which nothing is learnt
 BUSY = 1.3  # times that work takes longer beside other work, from which it is said
 EMPTY: Mapping[str, Choice] = {}
 MORE = (2, 4)  # times the usual budget, where there is time for it
+TRIED = 12  # bounds in milliseconds, up to the usual, for the least that can be had
 LESS = 0.5  # the same before a size is given up
 
 
@@ -123,37 +126,57 @@ class Designer:
 
     # --- how many sizes, of which budgets ---------------------------------------------------------
 
-    def draft(self, sizes: int, times: float) -> Needs:
-        """Return sizes whose base has some times the usual budget, within the wish's bound."""
-        budget = min(self.reach.usual * times, self._bound(sizes))
+    def draft(self, sizes: int, times: float, most: float | None = None) -> Needs:
+        """Return sizes whose base has some times the usual budget, within a bound of the largest:
+        the wish's, unless another is given."""
+        most = self.most if most is None else most
+        budget = min(self.reach.usual * times, _bound(sizes, most))
         width = self.reach.width(budget)
         low, middle, high = self.reach.typical[width]
         budget = _rounded(budget if low <= budget <= high else middle)
         space = self.reach.space(width)
         offered = scalings(self.reach, space, budget, sizes)
         largest = offered.target(sizes - 1) * (1 + offered.stages[-1].tolerance)
-        if largest > self.most:
+        if largest > most:
             raise ValueError(
                 f"{self.wished}: the largest of {sizes} sizes may have "
                 f"{self.measure.said(largest)}; raise it, or store smaller images by --size"
             )
         return Needs(self.frame, space, offered, self.shares)
 
-    def _bound(self, sizes: int) -> float:
-        """Return the largest budget of a base model whose largest member is as small as wished."""
-        return self.most / 2 ** (sizes - 1) / (1 + TOLERANCE)
-
     def _sizes(self) -> list[int]:
         """Return the numbers of sizes that the wish for the largest allows, most first."""
-        allowed = [n for n in range(LARGEST, FEWEST - 1, -1) if self._bound(n) >= self.reach.least]
-        if allowed:
-            return allowed
-        grown = (1 + TOLERANCE) * 2 ** (FEWEST - 1), 2 ** (LARGEST - 1)
-        least = 1.01 * self.reach.least * grown[0]  # in reach even if it is rounded down to be said
-        most = self.reach.most * grown[1]
-        raise ValueError(
+        counts = range(LARGEST, FEWEST - 1, -1)
+        allowed = [n for n in counts if _bound(n, self.most) >= self.reach.least]
+        if not allowed:
+            least = 2 ** (FEWEST - 1) * (1 + TOLERANCE) * self.reach.least
+            raise self._too_slow() if self.wish.device else self._out_of_reach(least)
+        return allowed
+
+    def _out_of_reach(self, least: float) -> ValueError:
+        """Return the refusal of a bound below the least that a largest member may have."""
+        low = 1.01 * least  # in reach even if it is rounded down to be said
+        high = self.reach.most * 2 ** (LARGEST - 1)
+        smaller = "" if self.wish.device else ", or store smaller images by --size"
+        return ValueError(
             f"{self.wished} is out of reach: with images stored at {self.frame.size} px the "
-            f"largest member may have {self.measure.said(least, most)}; raise it, or store smaller "
+            f"largest member may have {self.measure.said(low, high)}; raise it{smaller}"
+        )
+
+    def _too_slow(self) -> ValueError:
+        """Return the refusal of milliseconds that no sizes have: others do, or none that double."""
+        ends = (1 + TOLERANCE) * self.reach.least, (1 + TOLERANCES[-1]) * self.reach.usual
+        tried = 2 ** (FEWEST - 1) * np.geomspace(*ends, TRIED)
+        for most in tried.tolist():
+            try:
+                self.draft(FEWEST, 1, 1.0001 * most)
+            except ValueError as error:
+                refused = error
+            else:
+                return self._out_of_reach(most)
+        return ValueError(
+            f"{refused}; milliseconds do not double so often on these images, since a layer "
+            "takes some whatever its size: leave --latency and --max-ms out, or store larger "
             "images by --size"
         )
 
@@ -201,14 +224,8 @@ class Designer:
                 continue
             yielded = True
             yield draft
-        if not yielded and self.wish.device:
-            raise ValueError(
-                f"{refused}; milliseconds do not double so often on these images, since a layer "
-                "takes some whatever its size: leave --latency and --max-ms out, or store larger "
-                "images by --size"
-            )
         if not yielded:
-            raise refused
+            raise self._too_slow() if self.wish.device else refused
 
     def _grown(self, draft: Needs, steps: int, rates: Rates) -> tuple[Needs, int]:
         """Return a draft with its steps, or larger ones where there is time to train them."""
@@ -270,6 +287,11 @@ def slowed(rates: Rates) -> str:
     """Return what to say of a machine that does other work; "" if it does none to speak of."""
     busy = rates.busy
     return f", where other work slows everything {busy:.1f} times" if busy > BUSY else ""
+
+
+def _bound(sizes: int, most: float) -> float:
+    """Return the largest budget of a base model whose largest member spends no more than that."""
+    return most / 2 ** (sizes - 1) / (1 + TOLERANCE)
 
 
 def _rounded(budget: float) -> float:
