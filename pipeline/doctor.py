@@ -19,6 +19,7 @@ from scalenet.data.cores import cores
 from scalenet.pipeline import STATE, cache, clean, home, project
 from scalenet.pipeline.address import hidden
 from scalenet.pipeline.doors import servers
+from scalenet.pipeline.models import evidence, generations, registry
 from scalenet.pipeline.remember import reports, stores
 from scalenet.pipeline.repro import LOCK_FILE, Graph
 from scalenet.pipeline.runs import workspaces
@@ -45,6 +46,8 @@ def examine(root: Path, deep: bool, mend: bool) -> Iterator[Finding]:
         return
     params = yield from _project(root)
     yield from _refused("MLflow", lambda: _mlflow(root))
+    if params is not None and stores.is_there(root):
+        yield from _refused("deployed", lambda: _deployed(root, params))
     yield from _refused("Prefect", _prefect)
     yield from _left_over(root)
     if params is not None and deep:
@@ -142,6 +145,22 @@ def _mlflow(root: Path) -> Finding:
     running = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000)
     return Finding(
         f"MLflow: {hidden(stores.uri(root))}, {counted(len(running), 'run')} marked as running"
+    )
+
+
+def _deployed(root: Path, params: Params) -> Finding:
+    """Look for the programs of the versions that the members' aliases point at."""
+    client, model = stores.connect(root), registry.model_name(params)
+    aliases = generations.deployed(client, model)
+    versions = {alias: client.get_model_version_by_alias(model, alias) for alias in aliases}
+    members = {alias: v for alias, v in versions.items() if registry.is_member(v)}
+    lost = [f"{a} ({why})" for a, v in members.items() if (why := evidence.gone(client, v))]
+    if not lost:
+        return Finding(f"deployed: {' '.join(aliases) or 'nothing yet'}")
+    return Finding(
+        f"deployed: {'; '.join(lost)}",
+        "`scalenet register` where that family lies stores them again, or deploy another: "
+        "`scalenet promote --list` shows what there is",
     )
 
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import shutil
+from collections import OrderedDict
 from pathlib import Path
 
 import click
@@ -18,9 +19,10 @@ from conftest import dvc
 from families import INFO, LABELS, answers, build, publish
 from mlflow.cli import cli as mlflow_cli
 from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service import utils as mlflow_places
 
 from scalenet.config import params as config
-from scalenet.pipeline import clean
+from scalenet.pipeline import clean, doctor
 from scalenet.pipeline.cli import scalenet as verbs
 from scalenet.pipeline.cli.promote import deploy
 from scalenet.pipeline.models import deployment, generations, registry, retired
@@ -649,3 +651,52 @@ def test_the_commands_show_before_they_do(root, params):
     )
     assert "freed 2.9 KiB" in scalenet(root, "clean", "--yes")
     assert scalenet(root, "clean") == "nothing to free\n"
+
+
+# --- programs whose files somebody removed --------------------------------------------------------
+
+
+def lose(root: Path, *numbers: str) -> None:
+    """Remove the files of versions' programs, as who clears `mlruns` does."""
+    client = stores.connect(root)
+    for number in numbers:
+        shutil.rmtree(program_folder(client, client.get_model_version(MODEL, number)))
+
+
+def test_no_alias_moves_back_to_a_program_whose_files_are_gone(root, params, capsys):
+    old = generations.here(root)
+    build(root, BETTER)
+    deployment.enter(root, params)
+    promoted(root, params, capsys)
+    deployed = aliases(root)
+    lose(root, "1")
+    with pytest.raises(ValueError, match=r"versions 1 of .* or their programs were deleted"):
+        deployment.back(root, params)
+    with pytest.raises(ValueError, match="S0 cannot be judged: the files of its program are gone"):
+        promoted(root, params, capsys, old, yes=True, insist=True)
+    assert aliases(root) == deployed
+
+
+def test_registering_stores_programs_again_whose_files_are_gone(root, params, capsys, monkeypatch):
+    # MLflow knows in this process where the project's first copy has them
+    monkeypatch.setattr(mlflow_places, "_artifact_repos_cache", OrderedDict())
+    lose(root, "1", "3")
+    said = promoted(root, params, capsys)
+    assert "deployed already; S0 cannot be judged: the files of its program are gone from" in said
+    (root / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    refused = scalenet(root, "serve", "--alias", "s0", code=2)
+    assert "s0 is version 1, S0: the files of its program are gone" in refused
+    [found] = [f for f in doctor.examine(root, False, False) if f.what.startswith("deployed")]
+    assert "s0 (the files" in found.what and "s1" not in found.what and "register" in found.remedy
+    deployment.enter(root, params)
+    assert aliases(root) == FIRST and promoted(root, params, capsys).endswith("deployed already\n")
+    assert not any(f.remedy for f in doctor.examine(root, False, False) if "deployed" in f.what)
+
+
+def test_a_new_generation_takes_no_program_whose_files_are_gone(root, params, capsys):
+    lose(root, "1")
+    build(root, BETTER | {"S0": GOOD["S0"]})  # S0 stays as it was
+    deployment.enter(root, params)
+    promoted(root, params, capsys, yes=True)
+    assert "deployed    s0 s1 s2" not in promoted(root, params, capsys)
+    assert "cannot be judged" not in promoted(root, params, capsys)

@@ -50,7 +50,8 @@ def deploy(root: Path, params: Any, name: str | None, yes: bool, insist: bool) -
 
     found, client = promotion.plan(root, params, name), stores.connect(root)
     if found.aliases == found.target:
-        click.echo(f"generation {found.generation} is deployed already")
+        standing = f"generation {found.generation} is deployed already"
+        click.echo("; ".join([standing, *found.faults]))
         return
     instead, _ = deployment.promoted(client, found.model)
     other = f" instead of {instead}" if instead not in ("", found.generation) else ""

@@ -68,10 +68,10 @@ def built(name: str) -> tuple[Any, dict[str, Any]]:
 
 def registered(alias: str) -> tuple[Any, dict[str, Any]]:
     """Return what answers for an alias of the registered model, and what it is."""
-    from mlflow import pyfunc
+    from mlflow import MlflowClient, pyfunc
 
     from scalenet.config import params as config
-    from scalenet.pipeline.models import generations, registry
+    from scalenet.pipeline.models import evidence, generations, registry
 
     params = config.load(Path.cwd() / "params.yaml")
     version = generations.pointed(Path.cwd(), params, alias)
@@ -84,6 +84,12 @@ def registered(alias: str) -> tuple[Any, dict[str, Any]]:
         raise ValueError(
             f"--alias {alias} is version {version.version}, which an earlier scalenet registered: "
             f"it takes no image files. Run `scalenet register`, then point {alias} at the new one"
+        )
+    if gone := evidence.gone(MlflowClient(), version):
+        raise ValueError(
+            f"--alias {alias} is version {version.version}, {version.tags['member']}: {gone}. Run "
+            "`scalenet register` where that family lies, which stores it again, or point "
+            f"{alias} at another: {generations.pointing(alias)}"
         )
     model = pyfunc.load_model(f"models:/{version.name}/{version.version}")
     about = {

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from scalenet.config.params import Params
-from scalenet.pipeline.models import generations, page, promotion, registry
+from scalenet.pipeline.models import evidence, generations, page, promotion, registry
 from scalenet.pipeline.models.generations import Generation
 from scalenet.pipeline.models.promotion import Promotion
 from scalenet.pipeline.remember import stores
@@ -136,7 +136,7 @@ def _has_program(client: MlflowClient, version: ModelVersion) -> bool:
     """Tell whether a version's program is there; those from before logged models lie with a run."""
     if not version.source.startswith("models:/"):
         return True
-    return registry.logged_model(client, registry.model_id(version)) is not None
+    return not evidence.gone(client, version)
 
 
 def _last(client: MlflowClient, model: str) -> tuple[int, dict[str, Any]]:

@@ -32,6 +32,15 @@ def numbers(client: MlflowClient, version: ModelVersion) -> dict[str, float]:
     return {metric.key: metric.value for metric in (model and model.metrics) or ()}
 
 
+def gone(client: MlflowClient, version: ModelVersion) -> str:
+    """Say what somebody removed of a version's program; "" if it is there."""
+    model = registry.logged_model(client, registry.model_id(version))
+    if model is None:
+        return "its program was deleted"
+    place = model.artifact_location
+    return "" if registry.has_files(model) else f"the files of its program are gone from {place}"
+
+
 def answers(
     root: Path, client: MlflowClient, version: ModelVersion, split: str = "select"
 ) -> Predictions:
@@ -56,6 +65,8 @@ def _recorded(client: MlflowClient, model: str, split: str) -> Predictions | Non
         there = mlflow.artifacts.list_artifacts(artifact_uri=place)
     except (MlflowException, OSError) as error:
         raise ValueError(f"its program is gone ({_line(error)})") from error
+    if not there:
+        raise ValueError(f"the files of its program are gone from {place}")
     if registry.ANSWERS not in {Path(file.path).name for file in there}:
         return None
     with tempfile.TemporaryDirectory() as folder:

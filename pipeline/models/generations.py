@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,8 +167,11 @@ def register(root: Path, params: Params) -> Generation:
         names = " ".join(trained.member.name for trained in family.members)
         belongs = {"family": names, "generation": registry.generation(family, paths.info())}
         new = _unregistered(store, family, paths, belongs)
-        for trained in new:
+        lost = list(_lost(store, family, belongs["generation"]))
+        for trained in [*new, *(trained for trained, _ in lost)]:
             program.weights(paths, trained)  # refused before anything is stored
+        for trained, version in lost:
+            registry.store_again(store, version, trained, paths)
         for trained in new:
             version = registry.create_version(store, trained, paths, belongs)
             _withdraw_twin(store, trained.member.name, version, belongs["generation"])
@@ -204,6 +207,17 @@ def _unregistered(
         else:
             registry.adopt(store, version, paths, belongs)
     return missing
+
+
+def _lost(store: Registry, family: Family, name: str) -> Iterator[tuple[Trained, ModelVersion]]:
+    """Yield the members of a generation the files of whose programs were removed, with their
+    versions; a program that was deleted in MLflow stays so."""
+    found = known(store.client, store.name).get(name)
+    for trained in family.members if found else ():
+        version = found.versions.get(trained.member.name)
+        model = version and registry.logged_model(store.client, registry.model_id(version))
+        if model and not registry.has_files(model):
+            yield trained, version
 
 
 def _withdraw_twin(store: Registry, member: str, version: str, generation: str) -> None:

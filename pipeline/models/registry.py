@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
@@ -168,6 +169,11 @@ def logged_model(client: MlflowClient, model: str) -> LoggedModel | None:
     return stores.unless_gone(client.get_logged_model, model)
 
 
+def has_files(model: LoggedModel) -> bool:
+    """Tell whether a program's files are where they were stored."""
+    return bool(mlflow.artifacts.list_artifacts(artifact_uri=model.artifact_location))
+
+
 # --- a member's program ---------------------------------------------------------------------------
 
 
@@ -181,8 +187,8 @@ def store(root: Path, params: Params, name: str) -> None:
 
 
 def _stored(registry: Registry, trained: Trained, info: DataInfo) -> LoggedModel | None:
-    """Return the complete logged model of a member; None if there is none, or the run that its
-    numbers would be recorded with was deleted."""
+    """Return the complete logged model of a member; None if there is none, its files are gone, or
+    the run that its numbers would be recorded with was deleted."""
     found = registry.client.search_logged_models(
         [registry.experiment],
         filter_string=f"tags.weights = '{trained.weights}'",
@@ -190,7 +196,8 @@ def _stored(registry: Registry, trained: Trained, info: DataInfo) -> LoggedModel
     )
     wanted = identity(tags(trained, info))
     ready = (m for m in found if m.status == LoggedModelStatus.READY and identity(m.tags) == wanted)
-    return next((m for m in ready if stores.active_run(registry.client, m.source_run_id)), None)
+    known = (m for m in ready if stores.active_run(registry.client, m.source_run_id))
+    return next(filter(has_files, known), None)
 
 
 def _store(registry: Registry, trained: Trained, paths: Paths) -> LoggedModel:
@@ -207,6 +214,15 @@ def _store(registry: Registry, trained: Trained, paths: Paths) -> LoggedModel:
 
 def _about(registry: Registry, trained: Trained, info: DataInfo) -> dict[str, str]:
     return tags(trained, info) | ({"revision": registry.revision} if registry.revision else {})
+
+
+def store_again(registry: Registry, version: ModelVersion, trained: Trained, paths: Paths) -> None:
+    """Store the program of a version whose files were removed: its name and aliases stay."""
+    from scalenet.pipeline.models import program
+
+    model, info = model_id(version), paths.info()
+    program.export(program.deployed(paths, trained, info), info, trained, model)
+    _belong(registry, model, trained.member.name, paths, version.tags["generation"])
 
 
 def create_version(
