@@ -89,7 +89,7 @@ def _project(root: Path) -> Iterator[Finding]:
     try:
         params = config.load(root / "params.yaml")
     except ValueError as error:
-        yield Finding(str(error), "do what this line says, or `git checkout params.yaml`")
+        yield Finding(str(error), "do what this line says, or `git checkout HEAD params.yaml`")
         return None
     yield Finding(f"params.yaml: valid, family {', '.join(params.family)}")
     yield _data(root, params)
@@ -105,7 +105,8 @@ def _dvc(root: Path) -> Finding:
     except ValueError as error:
         if LOCK_FILE not in str(error):
             raise
-        return Finding(str(error), "`scalenet run` mends it, or says what to do")
+        what, _, remedy = str(error).partition("; ")
+        return Finding(what, remedy or "`scalenet run` mends it, or says what to do")
     return Finding("DVC: knows the stages of dvc.yaml")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from scalenet.config import yamlfile
 from scalenet.records import files
 
 OURS = "scalenet stage "  # how the command of each of our stages begins
@@ -104,8 +105,9 @@ def _loaded(file: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(file.read_bytes())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
+        merged = yamlfile.conflict(file.read_text(encoding="utf-8", errors="replace"))
         raise ValueError(
-            f"{file}: not valid YAML ({' '.join(str(error).split())[:200]}); mend it there, or "
-            "move it away: `scalenet params` lays a new one"
+            f"{file}: not valid YAML ({merged or ' '.join(str(error).split())[:200]}); mend it "
+            "there, or move it away: `scalenet params` lays a new one"
         ) from error
     return content if isinstance(content, Mapping) else {}

@@ -23,10 +23,10 @@ from dvc.repo import Repo, lock_repo
 from dvc.scm import SCMError
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.utils.serialize import load_yaml, modify_yaml
-from dvc.utils.strictyaml import merge_conflict_marker
 from dvc_data.hashfile.build import IgnoreInCollectedDirError
 from networkx import descendants, lexicographical_topological_sort
 
+from scalenet.config.yamlfile import conflict
 from scalenet.pipeline import cache, ignored, locks, reasons
 from scalenet.records import files
 from scalenet.records.paths import Paths
@@ -187,7 +187,11 @@ class Graph:
     def _opened(self, wait: bool = True) -> Iterator[Repo]:
         # not a line for each file that it writes
         logging.getLogger("dvc").setLevel(logging.WARNING)
-        with self.turn, _said(), Repo(str(self.root), _wait_for_lock=wait) as repo:
+        with (
+            self.turn,
+            _said(self.root / LOCK_FILE),
+            Repo(str(self.root), _wait_for_lock=wait) as repo,
+        ):
             yield repo
 
 
@@ -196,7 +200,7 @@ def _mended_lockfile(repo: Repo, file: Path) -> str:
     try:
         Lockfile(repo, str(file)).load()
     except DvcException:
-        if merge_conflict_marker.search(file.read_text(encoding="utf-8", errors="replace")):
+        if _is_merged(file):
             return ""
         aside = files.set_aside(file)
         return (
@@ -204,6 +208,11 @@ def _mended_lockfile(repo: Repo, file: Path) -> str:
             "now, and what it locked is brought from DVC's cache or made again"
         )
     return ""
+
+
+def _is_merged(file: Path) -> bool:
+    """Tell whether git left two versions in a file."""
+    return bool(conflict(file.read_text(encoding="utf-8", errors="replace")))
 
 
 def _ordered(repo: Repo) -> list[Any]:
@@ -237,7 +246,7 @@ def _depended_on(stage: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _said() -> Iterator[None]:
+def _said(lockfile: Path) -> Iterator[None]:
     """Turn what DVC refuses into a message."""
     try:
         yield
@@ -255,6 +264,11 @@ def _said() -> Iterator[None]:
             "folder; give images that lie outside of it, or in a folder of their own in it"
         ) from error
     except DvcException as error:
+        if lockfile.exists() and _is_merged(lockfile):
+            raise ValueError(
+                f"DVC: git left two versions in {LOCK_FILE}; keep one, `git checkout --ours "
+                f"{LOCK_FILE}` (or --theirs): `scalenet run` makes what it does not have"
+            ) from error
         raise ValueError(f"DVC: {error}") from error
     except IgnoreInCollectedDirError as error:
         raise ValueError(

@@ -296,6 +296,7 @@ def test_all_mistakes_are_told_at_once():
         ("- 1\n- 2", "holds list, not sections"),
         ("", "holds NoneType, not sections"),
         ("a: \tb: c", "not valid YAML"),
+        ("a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> other\n", "two versions from line 2 on"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_named(tmp_path, text, said):

@@ -108,6 +108,7 @@ def test_a_dvc_yaml_that_git_merges_is_named(project):
     file.write_text("<<<<<<< ours\n" + file.read_text())
     code, _, said = verb(project, "status")
     assert code == 2 and "dvc.yaml: not valid YAML" in said and len(said.splitlines()) == 1
+    assert "git left two versions from line 1 on" in said
 
 
 def test_a_merge_that_git_left_in_what_the_package_wrote_is_written_anew(project):

@@ -65,6 +65,7 @@ def test_what_no_other_verb_works_in_is_a_finding(project, monkeypatch):
     ("name", "content", "remedy"),
     [
         ("dvc.lock", "stages: {a: [", "`scalenet run` mends it"),
+        ("dvc.lock", "<<<<<<< HEAD\na: 1\n=======\n>>>>>>> b\n", "keep one, `git checkout --ours"),
         ("dvc.yaml", "stages: [", "do what"),
     ],
 )

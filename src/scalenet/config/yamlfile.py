@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from yaml.events import AliasEvent, CollectionEndEvent, NodeEvent, ScalarEvent
 
 # values with aliases written out, levels, letters
 MOST_VALUES, DEEPEST, LONGEST = 10_000, 20, 1_000
+_CONFLICT = re.compile(r"^<{7}( |$)", re.MULTILINE)
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -57,7 +59,20 @@ def parse(text: str) -> Any:
         _check(text)
         return _UniqueKeys(text).get_single_data()
     except yaml.YAMLError as error:
-        raise ValueError(f"not valid YAML: {' '.join(str(error).split())[:300]}") from error
+        wrong = conflict(text) or " ".join(str(error).split())[:300]
+        raise ValueError(f"not valid YAML: {wrong}") from error
+
+
+def conflict(text: str) -> str:
+    """Say where git left two versions in a file that it merged; "" if it left none."""
+    found = _CONFLICT.search(text)
+    if found is None:
+        return ""
+    line = text.count("\n", 0, found.start()) + 1
+    return (
+        f"git left two versions from line {line} on; keep one of them, and remove the lines that "
+        "begin with <<<<<<<, ======= and >>>>>>>"
+    )
 
 
 def _check(text: str) -> None:
