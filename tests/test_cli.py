@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import shutil
 import socket
@@ -24,6 +26,7 @@ from scalenet.records.documents import Family, Trained
 from scalenet.records.paths import Paths
 
 ROOT = Path(__file__).parent.parent
+FAMILY = "artifacts/family/family.json"
 
 
 def scalenet(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
@@ -109,6 +112,22 @@ def test_members_that_were_trained_since_the_family_was_published_are_told(built
     assert code == 0 and f"\nwarning: {told}\n" in out, said
     shutil.rmtree(Paths(tmp_path).members)  # a clone that pulled the family alone
     assert verb(tmp_path, "pick")[0] == 0 and told not in verb(tmp_path, "family")[1]
+
+
+def test_a_family_of_another_revision_than_dvc_lock_is_told(built, tmp_path):
+    """After `git checkout` of another branch, without `dvc checkout`."""
+    shutil.copytree(built / "artifacts", tmp_path / "artifacts")
+    shutil.copy(built / "params.yaml", tmp_path)
+    there = hashlib.md5((tmp_path / FAMILY).read_bytes()).hexdigest()
+    for md5, told in ((there, False), ("0" * 32, True)):
+        out = {"path": FAMILY, "hash": "md5", "md5": md5}
+        lock = {"schema": "2.0", "stages": {"publish": {"cmd": "x", "outs": [out]}}}
+        (tmp_path / "dvc.lock").write_text(json.dumps(lock))
+        for name in ("family", "pick"):
+            code, _, said = verb(tmp_path, name)
+            assert code == 0 and ("not the one that dvc.lock names" in said) == told, said
+    (tmp_path / "dvc.lock").write_text("<<<<<<< HEAD")
+    assert verb(tmp_path, "pick")[0] == 0
 
 
 def test_a_family_is_shown_and_picked_from_where_nothing_may_be_written(

@@ -154,10 +154,24 @@ def unless_away() -> Iterator[None]:
         click.echo(f"warning: the model registry is not shown: {error}", err=True)
 
 
+def tell_if_other() -> None:
+    """Say on stderr that the family that lies here is another than dvc.lock names."""
+    from scalenet.pipeline import locked
+
+    if locked.is_other(Path.cwd(), "artifacts/family/family.json"):
+        click.echo(
+            "warning: the family that lies here is not the one that dvc.lock names, as after "
+            "`git checkout`: `dvc checkout` brings that one here, or `dvc pull`",
+            err=True,
+        )
+
+
 def tell_if_newer(member: str) -> None:
-    """Say on stderr that a member was trained since: the family's numbers are not its own."""
+    """Say on stderr that a member was trained since: the family's numbers are not its own; or that
+    the family is another than dvc.lock names."""
     from scalenet.records.paths import Paths
 
+    tell_if_other()
     if newer := Paths(Path.cwd()).newer(member):
         click.echo(f"warning: {newer}", err=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from scalenet.pipeline.cli import InProject, unless_away
+from scalenet.pipeline.cli import InProject, tell_if_other, unless_away
 
 
 @click.command(name="family", cls=InProject)
@@ -31,6 +31,7 @@ def command(networks: bool) -> None:
     root = Path.cwd()
     params, paths = config.load(root / "params.yaml"), Paths(root)
     built = paths.published()
+    tell_if_other()
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     versions, latencies, standing, load = None, {}, "", ""
     with unless_away():

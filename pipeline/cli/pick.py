@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from scalenet.pipeline.cli import InProject, Number, quantity, unless_away
+from scalenet.pipeline.cli import InProject, Number, quantity, tell_if_other, unless_away
 
 MEASURED = "one image, one CPU thread of this machine"
 
@@ -46,6 +46,7 @@ def command(
     root = Path.cwd()
     params, paths = config.load(root / "params.yaml"), Paths(root)
     family = paths.current()
+    tell_if_other()
     limits = Limits(max_flops, max_params, max_ms, min_accuracy)
     timed: dict[str, float] = {}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from scalenet.pipeline.cli import InProject
+from scalenet.pipeline.cli import InProject, tell_if_other
 
 
 @click.command(name="promote", cls=InProject)
@@ -40,6 +40,8 @@ def command(generation: str | None, yes: bool, insist: bool, back: bool, listed:
     elif back:
         _back(root, params)
     else:
+        if generation is None:
+            tell_if_other()
         deploy(root, params, generation, yes, insist)
 
 
