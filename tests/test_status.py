@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from threading import Timer
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from conftest import dvc
 
 from scalenet.pipeline import project as projects
+from scalenet.pipeline import status
 from scalenet.pipeline.cli import scalenet
 from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.status import standings
@@ -38,6 +40,16 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text("one: 1\nsome: {a: 1, b: {c: [1, 2]}}\n")
     dvc(tmp_path, "repro", "-q")
     return tmp_path
+
+
+def test_a_clone_that_pulled_nothing_is_told_what_fetches_it(project, monkeypatch):
+    monkeypatch.setattr(status.config, "load", lambda path: None)
+    monkeypatch.setattr(status, "took", lambda root, params: {})
+    said = "what is not in cache `dvc pull` fetches, if a remote has it\n"
+    assert said not in CliRunner().invoke(scalenet, ["status"]).output
+    shutil.rmtree(project / ".dvc/cache")
+    (project / "a.txt").unlink()
+    assert said in CliRunner().invoke(scalenet, ["status"]).output
 
 
 def test_what_is_up_to_date_has_no_reason(project):

@@ -43,6 +43,8 @@ def command() -> None:
         untimed += not known
         cost = f"{stage.seconds / 60:5.1f} min" if known else "    ? min"
         click.echo(f"{stage.name:14} {cost}  {some(stage.reasons, MOST)}")
+    if any(reason.endswith(": not in cache") for stage in found for reason in stage.reasons):
+        click.echo("what is not in cache `dvc pull` fetches, if a remote has it")
     if total:
         more = f", and {counted(untimed, 'stage')} never timed" if untimed else ""
         click.echo(f"in all {total / 60:.1f} minutes, one after the other{more}")
