@@ -17,6 +17,7 @@ from test_init import RATES, seen, write_images
 
 from scalenet.config.params import load, parse
 from scalenet.config.space import KINDS, Latency
+from scalenet.data.cores import cores
 from scalenet.laws import plan
 from scalenet.laws.accuracy import law_of
 from scalenet.laws.affordable import affordable
@@ -263,6 +264,16 @@ def test_the_verb_measures_this_machine_and_init_takes_its_file(params, tmp_path
     assert out.endswith("Next      scalenet init PHOTOS --latency phone.yaml\n")
     latency = device.read(tmp_path / "phone.yaml")
     assert latency.device == "my phone" and sum(each for each, _, _ in latency.kinds.values()) > 0
+
+
+def test_the_verb_writes_over_nothing_else_and_uses_the_cores_there_are(params, tmp_path):
+    own = yaml.safe_dump(params.model_dump(mode="json"))
+    (tmp_path / "params.yaml").write_text(own)
+    code, _, err = verb(tmp_path, "latency", "--out", "params.yaml")
+    assert code == 2 and "--out params.yaml: a file that is no device's lies there" in err
+    assert (tmp_path / "params.yaml").read_text() == own
+    code, _, err = verb(tmp_path, "latency", "--threads", str(cores() + 1))
+    assert code == 2 and f"this process may use {cores()} at once" in err
 
 
 def test_a_project_begins_with_budgets_in_milliseconds():

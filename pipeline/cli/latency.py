@@ -52,8 +52,13 @@ def command(out: Path, name: str | None, threads: int, seconds: float) -> None:
     scalenet latency --out phone.yaml --name "my phone"
     scalenet init photos.tar --latency phone.yaml --max-ms 30
     """
+    from scalenet.data.cores import cores
     from scalenet.pipeline.init import device
-    from scalenet.pipeline.init.timing import UNSEEN
+
+    device.check_place(out)
+    if threads > cores():
+        raise ValueError(f"--threads {threads}: this process may use {cores()} at once; give fewer")
+    from scalenet.pipeline.init.timing import UNSEEN  # seconds of imports, after cheap refusals
     from scalenet.space.network import Task
 
     params = _params(Path("params.yaml"))

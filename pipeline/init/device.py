@@ -36,6 +36,18 @@ def measure(
     return latency, trial
 
 
+def check_place(path: Path) -> None:
+    """Refuse to write a device's file over anything else."""
+    if path.exists():
+        try:
+            read(path)
+        except ValueError as error:
+            raise ValueError(
+                f"--out {path}: a file that is no device's lies there; give another name, or move "
+                "it away"
+            ) from error
+
+
 def write(path: Path, latency: Latency) -> None:
     """Write a device's file."""
     text = yaml.safe_dump(latency.model_dump(), sort_keys=False, default_flow_style=None, width=96)
