@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from test_sources import data, find, images, picture, tarball, unpacked
 
-from scalenet.data.names import doubtful
+from scalenet.data.names import doubtful, few
 from scalenet.data.summary import few_groups
 from scalenet.pipeline.init import plan
 from scalenet.pipeline.init.look import look
@@ -51,8 +51,8 @@ def damaged(tmp_path):
     [
         (["cat", "dog", "cat|dog"], "(cat|dog)"),
         (["a;b", "a;c", "b;c"], "(a;b, a;c, b;c)"),
-        (["['cat']", "['cat', 'dog']", "['dog']"], "(['cat', 'dog'])"),
-        (["cat, dog", "dog", "cat", "dog, cat"], "(cat, dog, dog, cat)"),
+        (["['cat']", "['cat', 'dog']", "['dog']"], "(\"['cat', 'dog']\")"),
+        (["cat, dog", "dog", "cat", "dog, cat"], '("cat, dog", "dog, cat")'),
         (["cat", "dog", "cat and dog"], ""),
         (["tench, Tinca tinca", "crane", "crane, bird"], ""),
         (["salt+vinegar", "salt", "R&D"], ""),
@@ -62,6 +62,10 @@ def test_classes_that_join_the_names_of_others_are_said(classes, named):
     said = list(doubtful(classes))
     assert len(said) == bool(named)
     assert all(one.startswith(f"classes are called like several others {named}") for one in said)
+
+
+def test_a_name_with_a_comma_is_not_read_as_several():
+    assert few(["cross, big", "star", "ring"], 2) == '"cross, big", star and 1 more'
 
 
 def test_a_table_with_several_labels_in_a_row_is_warned_of(tmp_path):

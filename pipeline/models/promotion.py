@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from scalenet.config.params import Params
+from scalenet.data.names import few
 from scalenet.laws.intervals import Prediction
 from scalenet.laws.verdict import against
 from scalenet.pipeline.models import evidence, generations, registry
@@ -174,7 +175,7 @@ def _obstacle(old: ModelVersion, new: ModelVersion) -> str:
     if not _has_its_classes(old, new):
         before, after = (json.loads(version.tags["classes"]) for version in (old, new))
         gone, come = (
-            ", ".join(name for name in some if name not in others) or "none of those shown"
+            few([name for name in some if name not in others]) or "none of those shown"
             for some, others in ((before, after), (after, before))
         )
         return f"the classes changed (gone: {gone}; new: {come}), so old and new are not compared"

@@ -84,8 +84,10 @@ def printable(name: str) -> str:
 
 
 def few(names: Mapping[str, object] | list[str], most: int = 5) -> str:
-    """Return the first few names for a message, and how many more there are."""
+    """Return the first few names for a message, and how many more there are; one that has a comma
+    in quotes, so that it is not read as several."""
     first = [printable(name) for name in list(names)[:most]]
+    first = [f'"{name}"' if "," in name else name for name in first]
     more = len(names) - len(first)
     return ", ".join(first) + (f" and {more:,} more" if more else "")
 
