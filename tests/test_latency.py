@@ -207,11 +207,21 @@ def test_rates_that_do_not_tell_other_networks_are_refused(params):
     latency = timing.fit(passes_of(networks[30:], PHONE, rng), TASK, "found")
     unseen = passes_of(networks[:30], PHONE, rng)
     slower = {network: (1.3 * np.array(passes)).tolist() for network, passes in unseen.items()}
-    with pytest.raises(ValueError, match=r"milliseconds to 2[34]% .*nothing else runs"):
+    with pytest.raises(ValueError, match=r"milliseconds to 2[34]\.\d% .*nothing else runs"):
         timing.tried(latency, TASK, slower).check()
     others = dict(zip(unseen, [*unseen.values()][::-1], strict=True))
-    with pytest.raises(ValueError, match=r"tau -?0\.\d+; 10% and 0.9 are needed"):
+    with pytest.raises(ValueError, match=r"tau -?0\.\d+; 10% or less and 0.900 or more are needed"):
         replace(timing.tried(latency, TASK, others), error=0.0).check()
+
+
+def test_what_is_just_too_far_off_is_not_said_to_be_at_the_limit():
+    near = timing.Trial(0.10002, 0.99, 0.03, 0.99, 0.7, (1.0, 2.0))
+    with pytest.raises(ValueError, match=r"to 10\.1% .* 10% or less"):
+        near.check()
+    with pytest.raises(ValueError, match=r"tau 0\.899; .*0\.900 or more"):
+        replace(near, error=0.03, tau=0.8988).check()
+    with pytest.raises(ValueError, match=r"tau 0\.700; .*0\.850 or more .*--max-flops"):
+        replace(near, error=0.03, tau=0.7, noise_tau=0.85).check()
 
 
 def test_no_order_is_asked_for_that_the_machine_does_not_keep():

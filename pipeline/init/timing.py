@@ -59,14 +59,17 @@ class Trial:
 
         No order is asked for that the machine does not keep when the same networks are timed twice.
         """
-        if self.error <= ERROR and self.tau >= min(TAU, self.noise_tau):
+        needed = min(TAU, self.noise_tau)
+        if self.error <= ERROR and self.tau >= needed:
             return
+        error = ceil(1000 * self.error) / 1000  # up: what is above the limit is not said to be it
         raise ValueError(
-            f"what layers take here tells {UNSEEN} other networks' milliseconds to {self.error:.0%}"
-            f" (median) and in order with tau {self.tau:.2f}; {ERROR:.0%} and {TAU:g} are needed. "
-            f"Timed twice, those differ by {self.noise:.0%}, tau {self.noise_tau:.2f}: measure "
-            "when nothing else runs here (`scalenet latency`, --seconds for longer); if that does "
-            "not help, plan by FLOPs"
+            f"what layers take here tells {UNSEEN} other networks' milliseconds to {error:.1%}"
+            f" (median) and in order with tau {self.tau:.3f}; {ERROR:.0%} or less and {needed:.3f} "
+            f"or more are needed. Timed twice, those differ by {self.noise:.1%}, tau "
+            f"{self.noise_tau:.3f}: measure when nothing else runs here (`scalenet latency`, "
+            "--seconds for longer); if that does not help, plan by FLOPs: --max-flops in place of "
+            "--max-ms"
         )
 
 
