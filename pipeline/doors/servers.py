@@ -191,8 +191,17 @@ def _deliver() -> None:
 
 
 def _no_start(said: Connection) -> str:
-    """Say why our own server did not start."""
-    lines = said.recv().splitlines() if said.poll() else ["it was ended from outside"]
+    """Say why our own server did not start, or was there no more."""
+    try:
+        lines = said.recv().splitlines() if said.poll() else []
+    except EOFError:  # a pipe that is closed has something to read: its end
+        lines = []
+    if not lines:
+        return (
+            "Prefect's own server ended without a word, as one does that is killed or has too "
+            "little memory; run it again, or start one (`prefect server start`) and name it in "
+            "PREFECT_API_URL"
+        )
     told = [line for line in lines if re.match(r"[\w.]+: ", line)] or lines  # of a traceback
     why = f"Prefect's own server did not start ({told[-1][:200]}); its database is "
     address, file = PREFECT_API_DATABASE_CONNECTION_URL.value(), PREFECT_HOME.value() / "prefect.db"

@@ -315,6 +315,16 @@ def test_our_own_server_that_cannot_start_says_why(tmp_path):
     assert "ERROR" not in done.stderr, "the server itself says nothing"
 
 
+def test_our_own_server_that_ends_without_a_word_is_told_as_that(tmp_path):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = kept | {"PREFECT_HOME": str(tmp_path)}
+    ending = f"import multiprocessing\nmultiprocessing.set_executable('/bin/false')\n{START}"
+    command = [sys.executable, "-c", ending]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    [*_, last] = done.stderr.splitlines()
+    assert last.startswith("scalenet.config.away.Unavailable: Prefect's own server ended without")
+
+
 def test_a_database_that_the_user_gave_our_own_server_is_named_by_its_variable(tmp_path):
     name = "PREFECT_API_DATABASE_CONNECTION_URL"
     kept = {n: value for n, value in os.environ.items() if not n.startswith("PREFECT_")}
