@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -64,3 +65,14 @@ def _holds(info: dict[str, Any], since: float) -> bool:
         return not zombie and process.create_time() < since + SLACK
     except psutil.Error:  # another user's, of which nothing is told
         return True
+
+
+def told(refusal: str) -> str:
+    """Say in a line who holds a file, where DVC names a process once for each of its locks, and
+    would have the list removed; other refusals as they are."""
+    held = re.match("'(.*)' is busy", refusal)
+    holders = dict.fromkeys(re.findall(r"^ *\(PID (\d+)\): (.*)$", refusal, re.MULTILINE))
+    if not held or not holders:
+        return refusal
+    who = ", ".join(f"{command} (PID {pid})" for pid, command in holders)
+    return f"{held[1]} is in use by {who}; wait until that has ended, or end it, and run it again"

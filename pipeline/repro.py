@@ -257,7 +257,7 @@ def _said(lockfile: Path) -> Iterator[None]:
     except NotDvcRepoError as error:
         raise ValueError("this folder holds no project; `scalenet params` begins one") from error
     except LockError as error:
-        raise Busy(f"DVC: {error}") from error
+        raise Busy(f"DVC: {locks.told(str(error))}") from error
     except CyclicGraphError as error:
         raise ValueError(
             f"DVC: {str(error).rstrip('.')}: data.source (params.yaml) may hold this project's own "

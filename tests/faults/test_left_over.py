@@ -29,7 +29,7 @@ from scalenet.config.away import Unavailable
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.remember.post import Post
-from scalenet.pipeline.repro import Graph
+from scalenet.pipeline.repro import Busy, Graph
 from scalenet.pipeline.runs import flowruns
 from scalenet.pipeline.runs.alone import alone, is_held, place, refuse_while_computed
 from scalenet.pipeline.runs.single import _forget_committed, committed_before, forget
@@ -369,6 +369,17 @@ def test_the_locks_of_a_process_that_lives_stay(locked, sleeper):
     assert not graph.mend() and file.read_text() == before
     with pytest.raises(ValueError, match=rf"PID {sleeper.pid}\)"), graph.committing("search"):
         pass
+
+
+def test_who_holds_what_a_stage_writes_is_named_once(locked, sleeper):
+    info = {"pid": sleeper.pid, "cmd": "dvc repro -f publish"}
+    held = {str(locked / name): info for name in ("made", "made/first", "made/second")}
+    (locked / ".dvc/tmp/rwlock").write_text(json.dumps({"write": held, "read": {}}))
+    with pytest.raises(Busy) as refused, Graph(locked).committing("search"):
+        pass
+    who = f"{locked}/made is in use by dvc repro -f publish (PID {sleeper.pid}); wait until"
+    assert str(refused.value).startswith(f"DVC: {who}")
+    assert "\n" not in str(refused.value) and "manually remove" not in str(refused.value)
 
 
 @pytest.mark.parametrize("ended", itertools.permutations(("S0", "S1", "S2")))
