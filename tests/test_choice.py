@@ -69,3 +69,11 @@ def test_limits_that_nothing_keeps_say_what_there_is():
 def test_members_that_saw_select_are_not_compared_by_it():
     with pytest.raises(ValueError, match=r"S1 was trained on select.*use_select"):
         picked([FAMILY[0], trained("S1", 2000, None)])
+
+
+def test_beside_the_milliseconds_of_this_machine_are_those_that_the_family_was_planned_by():
+    with pytest.raises(ValueError, match=r"S0 takes 1\.00 ms on this machine; S1 "):
+        picked(milliseconds=0.5)
+    planned = FAMILY[0].member.model_copy(update={"latency": 0.4224})
+    with pytest.raises(ValueError, match=r"S0 takes 1\.00 ms on this machine \(0\.422 device ms\)"):
+        picked([FAMILY[0].model_copy(update={"member": planned})], milliseconds=0.5)

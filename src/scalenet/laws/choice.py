@@ -74,5 +74,6 @@ def _beyond(trained: Trained, limits: Limits, latency: Callable[[Trained], float
     if limits.accuracy is not None and select.accuracy < limits.accuracy:
         return f"labels {percent(select.accuracy)} of select right"
     if limits.milliseconds is not None and (took := latency(trained)) > limits.milliseconds:
-        return f"takes {took:.2f} ms"
+        planned = f" ({member.latency:.3g} device ms)" if member.latency else ""
+        return f"takes {took:.2f} ms on this machine{planned}"
     return ""
