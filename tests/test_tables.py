@@ -101,6 +101,14 @@ def test_labels_may_hold_anything(flat):
     assert find(path).classes == source.classes
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_spaces_before_a_quote_are_no_part_of_a_cell(flat, separator):
+    path, rows = flat
+    content = "".join(f' "{p}"{separator} "{c}, wild"\n' for p, c in rows)
+    (path / "labels.csv").write_text(f"file{separator} species\n{content}", encoding="utf-8")
+    assert find(path).classes == ["a, wild", "b, wild"]
+
+
 def test_numeric_labels_are_in_the_order_of_numbers(flat):
     path, rows = flat
     (path / "labels.csv").write_text(text([(p, i % 12) for i, (p, _) in enumerate(rows)]))

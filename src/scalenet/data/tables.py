@@ -185,7 +185,13 @@ def _lines(text: str, table: ImageTable) -> list[list[str]]:
     wanted = {table.path, table.label, table.split, table.group}
 
     def lines(separator: str, strict: bool = False) -> Iterator[list[str]]:
-        return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
+        # of a cell in quotes the space before them is no part, as of any other cell
+        return csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=separator,
+            strict=strict,
+            skipinitialspace=True,
+        )
 
     def columns(separator: str) -> tuple[int, int]:
         head = [cell.strip() for cell in next(lines(separator))]
