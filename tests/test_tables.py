@@ -664,6 +664,27 @@ def test_labels_that_are_missing_and_images_that_are_elsewhere_are_skipped(tmp_p
         prepared(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["10.0", "2.0", "nan"], ["2", "10"]),  # as pandas writes them after astype(str)
+        (["10", "2.5", "None"], ["2.5", "10"]),
+        (["ant", "NA"], ["NA", "ant"]),
+    ],
+)
+def test_labels_beside_images_are_read_as_those_of_a_table(tmp_path, labels, classes):
+    columns = inside(20, features=None, label=lambda i: labels[i % len(labels)])
+    parquet.write_table(columns, tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", most_skipped=1).classes == classes
+
+
+def test_names_that_a_data_set_gives_its_classes_stay_as_they_are(tmp_path):
+    features = {**FEATURES, "label": {"names": ["10.0", "2.0", "nan"], "_type": "ClassLabel"}}
+    columns = inside(20, features=features, label=lambda i: i % 3)
+    parquet.write_table(columns, tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet").classes == ["10.0", "2.0", "nan"]
+
+
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 def test_a_damaged_file_of_images_is_named(tmp_path, kind):
     path = tmp_path / f"a.{kind}"

@@ -17,7 +17,7 @@ from scalenet.config.params import Data, ImageTable
 from scalenet.data.decoding import source_of
 from scalenet.data.listing import Files, unreadable
 from scalenet.data.names import few
-from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, ordered
+from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, labelled_alike, ordered
 from scalenet.data.source import OWN_SPLITS, Source, split_words
 
 try:
@@ -100,6 +100,8 @@ def by_shards(params: Data, path: Path) -> Source:
             word = text(word) if table.split else splits[file]
             name = f"{file.relative_to(top).as_posix()}#{i}"
             found[name] = Row(name, text(label), word, text(group))
+    if not order:  # nobody says what the classes are called
+        found = dict(zip(found, labelled_alike(list(found.values())), strict=True))
     rows = {name: row for name, row in found.items() if row.label}
     others = {name: NO_LABEL for name in found if name not in rows}
     used = {row.label for row in rows.values()}

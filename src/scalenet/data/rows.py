@@ -14,6 +14,7 @@ from scalenet.data.source import OWN_SPLITS, val_is_test
 NO_LABEL = "a row without a label"
 MISSING = {"nan", "na", "null", "none"}  # what programs write for a value that is not there
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")  # as labels are written
+WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")  # a number, and what it may have behind it
 
 
 class Row(NamedTuple):
@@ -57,6 +58,23 @@ def ordered(rows: dict[str, Row]) -> list[str]:
     if all(map(NUMBER.fullmatch, classes)):
         return sorted(classes, key=lambda name: (Decimal(name), name))  # 01 and 1 are two
     return sorted(classes)
+
+
+def labelled_alike(rows: list[Row | None]) -> list[Row | None]:
+    """Return rows whose labels, if they are numbers, are written in one way.
+
+    Among numbers NaN and the like say that there is none; among words they stay: NA may be a class.
+    Where all are whole, 10.0, as programs write 10 in a column with gaps, is 10.
+    """
+    words = {row.label for row in rows if row and row.label}
+    missing = {word for word in words if word.lower() in MISSING}
+    numbers = words - missing
+    if not numbers or not all(map(NUMBER.fullmatch, numbers)):
+        return rows
+    written = dict.fromkeys(missing, "")
+    if all(map(WHOLE.fullmatch, numbers)):
+        written |= {word: WHOLE.fullmatch(word)[1] for word in numbers}
+    return [row and row._replace(label=written.get(row.label, row.label)) for row in rows]
 
 
 def check_columns(columns: list[str], table: ImageTable) -> None:

@@ -13,7 +13,7 @@ from scalenet.config.params import Data, ImageTable
 from scalenet.data.decoding import source_of
 from scalenet.data.listing import IGNORED, TWICE, UNLISTED, Files
 from scalenet.data.names import few, shown
-from scalenet.data.rows import MISSING, NO_LABEL, NUMBER, Row, as_rows, check_columns, ordered
+from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, labelled_alike, ordered
 from scalenet.data.source import Source
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -28,7 +28,6 @@ NO_PATH = "a row without a path"
 RAGGED = "a row with more or fewer cells than there are columns"
 ABSENT = "in the table, but not in the source"
 OUTSIDE = "outside of the source, where DVC does not look"
-WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")  # a number, and what it may have behind it
 DISAGREE = "listed twice, with two labels, splits or groups"
 
 
@@ -141,7 +140,7 @@ def rows_of(content: bytes, table: ImageTable) -> list[Row | None]:
     if content.startswith(b"PAR1"):
         from scalenet.data import arrow  # pyarrow, which nothing else needs
 
-        return _labelled(arrow.rows_of(content, table))
+        return labelled_alike(arrow.rows_of(content, table))
     if kind := next((OTHERS[mark] for mark in OTHERS if content.startswith(mark)), ""):
         raise ValueError(
             f"data.table.file: {table.file} is {kind}; save it as .csv (UTF-8) or .parquet, with a "
@@ -153,24 +152,7 @@ def rows_of(content: bytes, table: ImageTable) -> list[Row | None]:
     check_columns(head, table)
     wanted = (table.path, table.label, table.split, table.group)
     places = [None if name is None else head.index(name) for name in wanted]
-    return _labelled([_row(line, places, len(head)) for line in lines[1:] if any(line)])
-
-
-def _labelled(rows: list[Row | None]) -> list[Row | None]:
-    """Return rows whose labels, if they are numbers, are written in one way.
-
-    Among numbers NaN and the like say that there is none; among words they stay: NA may be a class.
-    Where all are whole, 10.0, as programs write 10 in a column with gaps, is 10.
-    """
-    words = {row.label for row in rows if row and row.label}
-    missing = {word for word in words if word.lower() in MISSING}
-    numbers = words - missing
-    if not numbers or not all(map(NUMBER.fullmatch, numbers)):
-        return rows
-    written = dict.fromkeys(missing, "")
-    if all(map(WHOLE.fullmatch, numbers)):
-        written |= {word: WHOLE.fullmatch(word)[1] for word in numbers}
-    return [row and row._replace(label=written.get(row.label, row.label)) for row in rows]
+    return labelled_alike([_row(line, places, len(head)) for line in lines[1:] if any(line)])
 
 
 def _row(line: list[str], places: list[int | None], count: int) -> Row | None:
