@@ -801,6 +801,35 @@ def test_networks_that_cannot_be_told_apart_are_refused(tmp_path, rows, reason):
         nets(tmp_path, rows)
 
 
+WIDTHS = (
+    NETWORKS.replace("[layers]", "[width, kind]")
+    .replace("digits: true", "digits: false")
+    .replace("same: [first, second, mmacs]", "same: [width, kind]")
+)
+
+
+def widths(tmp_path, rows):
+    lines = ["width,kind,first,second,mmacs", *rows]
+    (tmp_path / "nets.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "nets.schema.yaml").write_text(WIDTHS, encoding="utf-8")
+    return tablefiles.read(tmp_path, tmp_path)["nets"]
+
+
+def test_a_choice_that_is_written_in_two_ways_is_one(tmp_path):
+    """Of two networks for the same choices the first was lost without a word."""
+    table = widths(tmp_path, ["2,a,70,72,1", "2.0,a,74,76,1", "1.50,a,60,62,1", "1.5,a,64,66,1"])
+    assert table.scores.tolist() == pytest.approx([0.73, 0.63]) and len(table.known) == 2
+    with pytest.raises(ValueError, match="lines 2 and 3 have the same choices"):
+        widths(tmp_path, ["2,a,70,72,1", "02,a,74,76,1"])
+
+
+def test_a_choice_that_is_missing_is_refused(tmp_path):
+    """It was a choice of its own."""
+    with pytest.raises(ValueError, match=r"nets\.csv: line 3: kind is empty; write the network's"):
+        widths(tmp_path, ["2,a,70,72,1", "2,,74,76,1"])
+    assert len(widths(tmp_path, ["2,a,70,72,1", "2,none,74,76,1"]).scores) == 2
+
+
 def test_rows_of_one_network_that_differ_in_flops_are_refused(tmp_path):
     """The last one's FLOPs were taken; rounding may differ."""
     schema = NETWORKS.replace("[first, second, mmacs]", "[first, second]")

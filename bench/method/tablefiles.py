@@ -230,12 +230,12 @@ def _networks(schema: NetworksSchema, rows: Sequence[Measured]) -> Networks:
         [np.unique(tablerows.numbers(of), return_inverse=True)[1] for of in positions], 1
     )
     number: dict[tuple[str, ...], int] = {}
-    keys = (tuple(row[column] for column in schema.same) for row, _, _ in rows)
+    keys = (tuple(tablerows.plain(row[column]) for column in schema.same) for row, _, _ in rows)
     network = [number.setdefault(key, len(number)) for key in keys]
-    _check_apart(values, network, rows)
-    made: list[dict[tuple[str, ...], list[float]]] = [{} for _ in number]
+    _check_apart(choices.tolist(), network, rows)
+    made: list[dict[tuple[int, ...], list[float]]] = [{} for _ in number]
     flops = _flops(network, rows)
-    for of, chosen, (_, _, accuracies) in zip(network, values, rows, strict=True):
+    for of, chosen, (_, _, accuracies) in zip(network, choices.tolist(), rows, strict=True):
         made[of].setdefault(tuple(chosen), []).extend(accuracies)
     return Networks(choices, np.array(network), _padded(list(map(_trainings, made))), flops)
 
@@ -255,7 +255,7 @@ def _flops(network: Sequence[int], rows: Sequence[Measured]) -> np.ndarray:
 
 def _choices(schema: NetworksSchema, rows: Sequence[Row]) -> list[list[str]]:
     """Return each row's choices, equally many."""
-    values = [[row[column] for column in schema.choices] for row in rows]
+    values = [[tablerows.choice(row, column) for column in schema.choices] for row in rows]
     if not schema.digits:
         return values
     values = [list("".join(parts)) for parts in values]
@@ -270,11 +270,11 @@ def _choices(schema: NetworksSchema, rows: Sequence[Row]) -> list[list[str]]:
 
 
 def _check_apart(
-    values: Sequence[Sequence[str]], network: Sequence[int], rows: Sequence[Measured]
+    choices: Sequence[Sequence[int]], network: Sequence[int], rows: Sequence[Measured]
 ) -> None:
     """Refuse choices that stand for two networks."""
-    known: dict[tuple[str, ...], tuple[int, int]] = {}
-    for chosen, of, (row, _, _) in zip(values, network, rows, strict=True):
+    known: dict[tuple[int, ...], tuple[int, int]] = {}
+    for chosen, of, (row, _, _) in zip(choices, network, rows, strict=True):
         first, line = known.setdefault(tuple(chosen), (of, row.line))
         if first != of:
             raise ValueError(
@@ -283,7 +283,7 @@ def _check_apart(
             )
 
 
-def _trainings(made: dict[tuple[str, ...], list[float]]) -> list[float]:
+def _trainings(made: dict[tuple[int, ...], list[float]]) -> list[float]:
     """Return a network's accuracies; what is said of it again under other choices counts once."""
     given = list(made.values())
     apart = [own for i, own in enumerate(given) if own not in given[:i]]

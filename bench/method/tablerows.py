@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,3 +159,18 @@ def numbers(values: tuple[str, ...]) -> np.ndarray:
         return np.array(values, float)
     except ValueError:
         return np.array(values)
+
+
+def choice(row: Row, column: str) -> str:
+    """Return a network's choice as it is told apart; ``ValueError`` if it is not there."""
+    if not row[column]:
+        raise ValueError(
+            f"line {row.line}: {column} is empty; write the network's choice there (a word such as "
+            "none, where it has no layer), or take the row out"
+        )
+    return plain(row[column])
+
+
+def plain(text: str) -> str:
+    """Return a decimal number without zeros at its end, so that 2.0 is 2; other text as it is."""
+    return re.sub(r"\.?0*$", "", text) if re.fullmatch(r"[+-]?\d+\.\d*", text) else text
