@@ -703,6 +703,7 @@ def fam(tmp_path, text, schema=FAMILIES, encoding="utf-8"):
         ("name;gmacs;top1\nA;1;70\nA;2;75\n", "utf-8"),
         ("name\tgmacs\ttop1\tnote\nA\t1\t70\n\nA\t2\t75\n", "utf-8"),
         ("name , gmacs, top1\n A, 1, 70\nA , 2, 75\n", "utf-8"),
+        ('gmacs, top1, name, note\n1, 70, "A", "b, c"\n2, 75, "A",\n', "utf-8"),
         ("name,gmacs,top1\nA,1,70\nA,,80\nA,2,75\nA,3,n/a\nB,NaN,80\nA,4\n", "utf-8"),
     ],
 )
@@ -719,6 +720,7 @@ def test_a_table_is_read_as_others_write_it(tmp_path, capsys, text, encoding):
         ("A,many,70", (), r"fam\.csv: line 2: gmacs is 'many'; give a number"),
         ("A,0,70", (), r"fam\.csv: line 2: gmacs is 0; give what is above 0"),
         ("A,1,inf", (), r"line 2: top1 is 'inf'"),
+        ("A,1,70\nA,1e305,80", (), r"line 3: gmacs is 1e305, which a unit of 1e\+09 makes more"),
         (",1,70", (), r"fam\.csv: line 2: name is empty; name the row's family"),
         ("A,1,76,5", (), r"line 2 has 4 cells, and the head names 3.*decimals with a point"),
         ("A,1,70", ("0.01", "1"), r"top1 is from 70 to 70.*unit to 0\.01 for percent"),

@@ -106,6 +106,12 @@ def measured(rows: Iterable[Row], flops: Column, accuracies: Sequence[Column]) -
         own = [accuracy for accuracy in own if accuracy is not None]
         if spent is None or not own:
             continue
+        if math.isinf(spent):
+            raise ValueError(
+                f"line {row.line}: {flops.column} is {row[flops.column]}, which a unit of "
+                f"{flops.unit:g} makes more FLOPs than a number can hold; correct the cell or the "
+                "unit (1 for FLOPs, 1.0e+9 for billions of them)"
+            )
         if spent <= 0:
             raise ValueError(
                 f"line {row.line}: {flops.column} is {row[flops.column]}; give what is above 0, or "
@@ -135,7 +141,8 @@ def _check_unit(columns: Sequence[Column], accuracies: Sequence[float]) -> None:
 
 def _split(text: str, separator: str) -> list[tuple[int, list[str]]]:
     """Return the lines that are not empty, with their numbers, the head first."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    content = io.StringIO(text, newline="")
+    reader = csv.reader(content, delimiter=separator, skipinitialspace=True)
     try:
         lines = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
         return [(number, cells) for number, cells in lines if any(cells)]
