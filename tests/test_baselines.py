@@ -322,6 +322,14 @@ def test_a_paired_interval_is_mcnemars_test_turned_round(gained, lost, both):
     assert (other.low, other.high) == pytest.approx((-found.high, -found.low), abs=1e-6)
 
 
+@pytest.mark.parametrize("confidence", [1e-15, 1e-9, 1 - 1e-12])
+def test_a_paired_interval_is_found_at_any_confidence(confidence):
+    """A run ended in its last stage with what the search for a root says."""
+    found = paired(12, 3, 75, confidence)
+    assert -1 <= found.low <= found.value <= found.high <= 1
+    assert (found.high - found.low < 1e-6) == (confidence < 0.5)
+
+
 @pytest.mark.parametrize(("gain", "loss"), [(0.2, 0.05), (0.6, 0.02), (0.1, 0.1)])
 def test_a_paired_interval_covers_what_it_says(gain, loss):
     draws = np.random.default_rng(0).multinomial(200, [gain, loss, 1 - gain - loss], 400)

@@ -104,8 +104,12 @@ def paired(gained: float, lost: float, tested: float, confidence: float) -> Pred
     for side, end in ((1, -1.0), (-1, 1.0)):
         near = value - side * TINY  # at the value itself nothing is beyond
         far = end + side * TINY
-        inside = side * (near - far) > 0 and beyond(far, side) > 0
-        ends.append(float(optimize.brentq(beyond, far, near, (side,))) if inside else end)
+        if side * (near - far) <= 0 or beyond(far, side) <= 0:
+            ends.append(end)
+        elif beyond(near, side) >= 0:  # at so small a confidence it is the value
+            ends.append(value)
+        else:
+            ends.append(float(optimize.brentq(beyond, far, near, (side,))))
     return Prediction(value, *ends, confidence)
 
 
