@@ -256,6 +256,13 @@ def test_kernels_are_odd_and_named_once():
     assert "kernels [3, 3] should each be named once" in refusal("space.stages.1.kernels", [3, 3])
 
 
+def test_a_list_whose_one_entry_is_refused_is_not_said_to_be_too_short():
+    """It was: that at least 1 item should be in it, and so of each list around it."""
+    block = {"width": 8, "depth": 1, "stride": 1, "expands": [1], "kernels": [4]}
+    message = refusal("space.stages", [block])
+    assert message == "my.yaml: space.stages.0.kernels.0: 4 was given; should be odd"
+
+
 def test_expansion_ratios_are_whole_and_named_once():
     key = "space.stages.1.expands"
     assert f"{key}.1: 0 was given; input should be greater than or equal to 1" in refusal(

@@ -30,7 +30,7 @@ from pydantic import Field
 from bench.method import tablerows
 from bench.method.tablerows import Column, Measured, Row
 from scalenet.config import yamlfile
-from scalenet.config.explain import explain
+from scalenet.config.explain import causes, explain
 from scalenet.config.numbers import Count, Positive
 from scalenet.config.section import Section
 from scalenet.data.names import few
@@ -182,7 +182,7 @@ def schema_of(file: Path, schemas: Path) -> FamiliesSchema | NetworksSchema:
     try:
         return kind.model_validate(content)
     except pydantic.ValidationError as error:
-        lines = [explain(item, kind) for item in error.errors()]
+        lines = [explain(item, kind) for item in causes(error.errors())]
         raise ValueError("\n".join(f"{found}: {line}" for line in lines)) from error
 
 

@@ -27,6 +27,21 @@ def key_of(error: Any) -> str:
     return cut(".".join(str(part) for part in error["loc"]))
 
 
+def causes(errors: list[Any]) -> list[Any]:
+    """Return validation errors without those of lists that are too short since what was in them is
+    refused: that is told already."""
+    return [
+        error
+        for error in errors
+        if error["type"] != "too_short"
+        or not any(_inside(other["loc"], error["loc"]) for other in errors)
+    ]
+
+
+def _inside(loc: tuple[Any, ...], outer: tuple[Any, ...]) -> bool:
+    return len(loc) > len(outer) and loc[: len(outer)] == outer
+
+
 def explain(error: Any, model: type[BaseModel]) -> str:
     """Turn one validation error of a model into: key, what was given, what is allowed."""
     key = key_of(error) or "params"

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from scalenet.config.baselines import Baselines
 from scalenet.config.defaults import lacking
-from scalenet.config.explain import explain, key_of
+from scalenet.config.explain import causes, explain, key_of
 from scalenet.config.numbers import (
     AutoOrCount,
     Channels,
@@ -241,7 +241,7 @@ def parse(content: dict[str, Any], origin: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(content)
     except pydantic.ValidationError as error:
-        errors = error.errors()
+        errors = causes(error.errors())
         lines = lacking([key_of(item) for item in errors if item["type"] == "missing"])
         lines += [explain(item, Params) for item in errors if item["type"] != "missing"]
         if more := lines[MOST_TOLD:]:
