@@ -201,6 +201,17 @@ def test_steps_of_resolution_are_kept_and_a_budget_out_of_reach_is_said(make_par
         affordable(strict, info.task, base, 8.0, SIDE)
 
 
+def test_what_is_said_of_a_budget_out_of_reach_helps(make_params, info, base):
+    """It named what was at its least already, and no tolerance that would do."""
+    strict = {"extrapolate": {"tolerance": 1e-6}}
+    with pytest.raises(ValueError, match=r"within 0\.0001% of 8 x .*or lower space\.div") as said:
+        affordable(make_params(strict), info.task, base, 8.0, SIDE)
+    assert "resolution_step" not in str(said.value)
+    enough = float(re.search(r"set it to (0\.\d+)", str(said.value))[1])
+    params = make_params({"extrapolate": {"tolerance": enough}})
+    assert affordable(params, info.task, base, 8.0, SIDE)
+
+
 @pytest.mark.parametrize("budget", [8e4, 1e5, 2e5])
 def test_the_nearest_strategy_is_one_that_a_higher_tolerance_allows(
     make_params, info, base, budget

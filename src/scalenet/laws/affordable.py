@@ -52,10 +52,21 @@ def affordable(
             "where the searched sizes' strategies lead; offer others in scaling.stages, lower "
             "extrapolate.resolution_step, or set extrapolate.law to dimensions"
         )
-    raise ValueError(
-        f"extrapolate.tolerance: no strategy comes within {params.extrapolate.tolerance:.0%} of "
-        f"{asked}; the nearest, {nearest[1]}, misses by {nearest[0]:.1%}: raise the tolerance, or "
-        "lower extrapolate.resolution_step or space.divisor"
+    raise off_budget(params, multiple, nearest[1], nearest[0])
+
+
+def off_budget(params: Params, multiple: float, nearest: Scaling, miss: float) -> ValueError:
+    """Return what to say, and what helps, where no strategy spends ``multiple`` base budgets."""
+    least = math.ceil(100 * miss) / 100
+    ways = [f"set it to {least:g}" if least < 1 else "take that member out of family"]
+    if params.extrapolate.resolution_step > 1:
+        ways.append("lower extrapolate.resolution_step")
+    if params.space.divisor > 1:
+        ways.append("lower space.divisor, with which the super-supernet is trained anew")
+    return ValueError(
+        f"extrapolate.tolerance: no strategy comes within {100 * params.extrapolate.tolerance:.3g}%"
+        f" of {multiple:g} x {measure(params.scaling).said(params.scaling.budget)}; the nearest, "
+        f"{nearest}, misses by {miss:.1%}: {', or '.join(ways)}"
     )
 
 

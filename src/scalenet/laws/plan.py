@@ -18,6 +18,7 @@ from scalenet.laws.advice import (
     evaluations,
     options,
 )
+from scalenet.laws.affordable import off_budget
 from scalenet.laws.strategies import Law, fit
 from scalenet.laws.surface import Surface
 from scalenet.records.documents import Candidate, DataInfo, Found, Member
@@ -83,13 +84,7 @@ def move(params: Params, task: Task, base: BaseModel, fitted: Laws, multiple: fl
                 nearest, tried = miss, option
         if nearest <= params.extrapolate.tolerance:
             return tried
-    raise ValueError(
-        "extrapolate.tolerance: no strategy along the law comes within "
-        f"{params.extrapolate.tolerance:.0%} of {multiple:g} x "
-        f"{spending.said(params.scaling.budget)}; "
-        f"the nearest, {tried}, misses by {nearest:.1%}: raise the tolerance, or lower "
-        "extrapolate.resolution_step or space.divisor"
-    )
+    raise off_budget(params, multiple, tried, nearest)
 
 
 def members(
