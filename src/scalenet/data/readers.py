@@ -6,6 +6,7 @@ Folders' names tell classes and splits, or a table does.
 from __future__ import annotations
 
 import posixpath
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,12 @@ WANTED = (
     f"give {BUNDLED!r}, a folder or an archive (.zip, .tar, .tar.gz, .tar.xz) with one folder of "
     "images a class or with a table (data.table), or .parquet files with the images inside"
 )
+PACKED = {  # how archives begin, and what is said of one that is no whole one
+    b"PK\3\4": "a zip archive without its list of files, which is at the end",
+    b"\x1f\x8b": "gzip, with no whole tar archive in it",
+    b"\xfd7zXZ\0": "xz, with no whole tar archive in it",
+    b"BZh": "bzip2, with no whole tar archive in it",
+}
 INSIDE = (".parquet", ".arrow")  # files that hold images
 
 
@@ -99,9 +106,18 @@ def listed(path: Path) -> Files:
             return zipped(path)
         if is_tarred(path):
             return tarred(path)
+        _refuse_begun(path)
     except BROKEN as error:
         raise unreadable(path, error, UNPACK) from error
     raise ValueError(f"data.source: {path} is neither a folder nor an archive; {WANTED}")
+
+
+def _refuse_begun(path: Path) -> None:
+    """Refuse what begins as an archive and is none, as a download that was cut off."""
+    with path.open("rb") as file:
+        head = file.read(max(map(len, PACKED)))
+    if said := next((PACKED[mark] for mark in PACKED if head.startswith(mark)), ""):
+        raise tarfile.ReadError(said)
 
 
 def digits(params: Data) -> Source:
