@@ -80,8 +80,22 @@ def test_network_survives_its_string(params, seed):
 def test_any_network_survives_its_string(kernels, numbers, se, se_from, activation):
     resolution, kernel, stride, width, head = numbers
     blocks = tuple(Block(k, 1 + i % 2, 1 + i, 4 * i + 4) for i, k in enumerate(kernels))
-    network = Network(resolution, kernel, stride, width, blocks, head, se, se_from, activation)
+    parts = (resolution, kernel | 1, stride, width, blocks, head, se, se_from, activation)
+    network = Network(*parts)
     assert Network.parse(str(network)) == network
+
+
+@pytest.mark.parametrize(
+    ("part", "odd"),
+    [("r12", "r0"), ("stem_k3", "stem_k4"), ("k3.5", "k3.6"), ("s2", "s0"), ("e4", "e0"),
+     ("c16", "c0"), ("head_c64", "head_c0"), ("se0.25", "se0.2.5")],
+)  # fmt: skip
+def test_a_string_of_what_no_network_has_is_none(part, odd):
+    """Its FLOPs were told, though nothing computes so: even kernels, nothing hidden."""
+    text = "r12-stem_k3_s1_c8-ir_k3.5_s2_e4_c16-head_c64-se0.25e-hard_swish"
+    assert str(Network.parse(text)) == text
+    with pytest.raises(ValueError, match=r"is no network; expected one like"):
+        Network.parse(text.replace(part, odd))
 
 
 @given(kernels=KERNELS, expands=st.lists(st.integers(1, 99), min_size=4, max_size=4))

@@ -90,10 +90,11 @@ class Network:
 
 
 _EXAMPLE = "r12-stem_k3_s1_c8-ir_k3.5_s2_e4_c16-head_c64-se0.25e-hard_swish"
-_BLOCK = re.compile(r"-ir_k(\d+(?:\.\d+)*)_s(\d+)_e(\d+)_c(\d+)")
-_BLOCKS = r"(?:-ir_k\d+(?:\.\d+)*_s\d+_e\d+_c\d+)+"
+_N, _K = r"[1-9]\d*", r"\d*[13579]"  # from 1 on; kernels are odd
+_BLOCK = re.compile(rf"-ir_k({_K}(?:\.{_K})*)_s({_N})_e({_N})_c({_N})")
+_BLOCKS = rf"(?:-ir_k{_K}(?:\.{_K})*_s{_N}_e{_N}_c{_N})+"
 _NETWORK = re.compile(
-    r"r(?P<resolution>\d+)-stem_k(?P<stem_kernel>\d+)_s(?P<stem_stride>\d+)_c(?P<stem_width>\d+)"
-    rf"(?P<blocks>{_BLOCKS})"
-    r"-head_c(?P<head_width>\d+)-se(?P<se_ratio>[\d.]+)(?P<se_from>[ei])-(?P<activation>hard_swish|swish|relu)"
+    rf"r(?P<resolution>{_N})-stem_k(?P<stem_kernel>{_K})_s(?P<stem_stride>{_N})_c(?P<stem_width>{_N})"
+    rf"(?P<blocks>{_BLOCKS})-head_c(?P<head_width>{_N})"
+    r"-se(?P<se_ratio>\d+(?:\.\d+)?)(?P<se_from>[ei])-(?P<activation>hard_swish|swish|relu)"
 )
