@@ -572,3 +572,23 @@ def test_what_differs_from_the_defaults_is_told(make_params):
     assert default == {}
     changed = remembered.changed(make_params({"search": {"seed": 99}}))
     assert changed["search.seed"] == ("0", "99")
+
+
+def test_a_report_tells_the_numbers_that_the_family_was_made_with(make_params, tmp_path):
+    """params.yaml may have been edited since, for the next run."""
+    made = make_params({"search": {"seed": 7}}).model_dump(mode="json")
+    stages = {
+        "search": {"search": made["search"], "supernet.recipe": made["supernet"]["recipe"]},
+        "retrain@S9": {"family.S9": {"multiple": 512, "seed": 0}},  # it left the family
+        "publish": {"data.name": "x"},
+    }
+    content = {name: {"params": {"params.yaml": known}} for name, known in stages.items()}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": content}))
+    edited = {"search": {"seed": 99}, "data": {"name": "y"}, "compute": {"workers": 3}}
+    changed = remembered.remembered(tmp_path, make_params(edited)).changed
+    assert changed["search.seed"] == ("0", "7") and changed["data.name"][1] == "x"
+    assert changed["compute.workers"][1] == "3" and "family.S9.seed" not in changed
+    content["search"]["params"]["params.yaml"]["search"]["older"] = 1  # of another version
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": content}))
+    changed = remembered.remembered(tmp_path, make_params(edited)).changed
+    assert changed["search.seed"] == ("0", "99")

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 
 from scalenet.config import params as config
 from scalenet.config.params import Params
-from scalenet.pipeline import project, status
+from scalenet.pipeline import locked, project, status
 from scalenet.pipeline.models import generations
 from scalenet.pipeline.remember import stores, tracking
 from scalenet.records import files
@@ -27,7 +27,7 @@ PACKAGES = ("scalenet-pipeline", "torch", "numpy", "scikit-learn", "mlflow", "dv
 def remembered(root: Path, params: Params) -> Remembered:
     """Return what is known of the family that lies here; nothing where MLflow has no store."""
     about = {name: installed(name) for name in PACKAGES} | {"Python": platform.python_version()}
-    local = {"changed": changed(params), "packages": about}
+    local = {"changed": changed(locked.params(root, params)), "packages": about}
     if not stores.is_there(root):
         return Remembered(**local)
     run = published(root, params)
@@ -85,7 +85,7 @@ def _time(run: Run) -> datetime:
 
 
 def changed(params: Params) -> Mapping[str, tuple[str, str]]:
-    """Return the keys of params.yaml that differ from the packaged defaults: (default, here)."""
+    """Return the keys of params that differ from the packaged defaults: (default, here)."""
     default = config.parse(config.read_yaml(project.DEFAULTS), project.DEFAULTS.name)
     before, now = (
         {name: str(value) for name, value in tracking.flatten(given.model_dump(mode="json"))}
