@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from scalenet.pipeline import REFUSED
-from scalenet.pipeline.cli import InProject
+from scalenet.pipeline.cli import InProject, tell_if_other
 
 
 @click.command(name="register", cls=InProject)
@@ -28,6 +28,7 @@ def command() -> None:
 
     root, refused, shown = Path.cwd(), 0, set()
     params = config.load(root / "params.yaml")
+    tell_if_other()
     try:
         waiting = reports.waiting(root)
         for folder in [*waiting, *reports.to_register(root)]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from scalenet.pipeline.cli import InProject
+from scalenet.pipeline.cli import InProject, tell_if_other
 
 FOLDER = "report"
 
@@ -21,6 +21,7 @@ def command() -> None:
     \b
     scalenet report && open report/index.html
     """
+    tell_if_other()
     click.echo(f"report    {write(Path.cwd())}")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from scalenet.pipeline.cli import InProject
+from scalenet.pipeline.cli import InProject, tell_if_other
 from scalenet.records.written import counted
 
 MOST = 3  # reasons that a line names
@@ -24,6 +24,7 @@ def command() -> None:
     from scalenet.config.explain import some
     from scalenet.pipeline import project, repro, status
 
+    tell_if_other()
     project.check_stages(Path.cwd())
     total, untimed = 0.0, 0
     try:
