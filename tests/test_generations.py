@@ -299,6 +299,18 @@ def test_ctrl_c_at_the_question_leaves_everything(root, params, monkeypatch):
     assert aliases(root) == FIRST
 
 
+def test_a_family_is_registered_under_the_name_that_it_was_published_with(
+    root, params, make_params
+):
+    """params.yaml may have been edited since, or be another branch's."""
+    other = make_params({"data": {"name": "y"}})
+    with pytest.raises(ValueError, match="was published as x, and params.yaml has data.name: y; "):
+        deployment.enter(root, other)
+    client = stores.connect(root)
+    assert [model.name for model in client.search_registered_models()] == [MODEL]
+    assert client.get_experiment_by_name("y") is None
+
+
 def test_an_alias_of_the_users_stays_and_the_way_to_move_it_is_told(root, params, capsys):
     generations.point(root, params, "S1", "production")
     build(root, BETTER)

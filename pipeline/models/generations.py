@@ -157,12 +157,20 @@ def register(root: Path, params: Params) -> Generation:
     """Register the family that lies here as a generation, beside those that there are; return it.
 
     What it has already stays, whoever else registers it at the same time; so do all aliases.
+    ``ValueError`` if it was published under another name than params have.
     """
     from scalenet.pipeline.models import program
 
+    paths = Paths(root)
+    family = Family.read(paths.family / "family.json")
+    if family.name != params.data.name:
+        raise ValueError(
+            f"the family that lies here was published as {family.name}, and params.yaml has "
+            f"data.name: {params.data.name}; `scalenet run` publishes it under that name, or set "
+            "data.name back"
+        )
     with registry.locked(root):
-        paths, store = Paths(root), registry.opened(root, params)
-        family = Family.read(paths.family / "family.json")
+        store = registry.opened(root, params)
         _create(store)
         names = " ".join(trained.member.name for trained in family.members)
         belongs = {"family": names, "generation": registry.generation(family, paths.info())}
