@@ -304,7 +304,7 @@ def test_a_family_is_registered_under_the_name_that_it_was_published_with(
 ):
     """params.yaml may have been edited since, or be another branch's."""
     other = make_params({"data": {"name": "y"}})
-    with pytest.raises(ValueError, match="was published as x, and params.yaml has data.name: y; "):
+    with pytest.raises(ValueError, match=r"was published as x, and params.yaml has data.name: y; "):
         deployment.enter(root, other)
     client = stores.connect(root)
     assert [model.name for model in client.search_registered_models()] == [MODEL]
@@ -427,6 +427,22 @@ def test_a_program_that_somebody_deleted_is_in_nobodys_way(root, params, capsys)
     deployment.enter(root, params)
     assert old in shown(root)[1]
     assert f"generation {generations.here(root)} instead of" in promoted(root, params, capsys)
+
+
+def test_a_program_that_somebody_deleted_is_stored_again_where_its_family_lies(
+    root, params, capsys
+):
+    """Nothing gave a version another program, so that its family was never deployed again."""
+    client = stores.connect(root)
+    generations.point(root, params, "S1", "production")
+    client.delete_logged_model(registry.model_id(client.get_model_version(MODEL, "2")))
+    said = promoted(root, params, capsys)
+    assert said.count("gone") + said.count("deleted") == 1
+    assert "S1 cannot be judged: its program was deleted; `scalenet register` where that" in said
+    assert "is deployed: versions 1, 3, 4" in deployment.enter(root, params)
+    assert aliases(root) == {"production": "4", "s0": "1", "s1": "4", "s2": "3"}
+    assert promoted(root, params, capsys).endswith("deployed already\n")
+    assert [str(v.version) for v in registry.all_versions(client, MODEL)] == ["1", "3", "4"]
 
 
 def test_runs_that_mlflow_gc_removed_are_in_nobodys_way(root, params, capsys, monkeypatch):

@@ -107,6 +107,10 @@ def faults(
     root: Path, client: MlflowClient, version: ModelVersion, confidence: float
 ) -> Iterator[str]:
     """Yield what is wrong with a version, whatever it is compared with; nothing of a sound one."""
+    if why := gone(client, version):
+        remedy = "`scalenet register` where that family lies stores it again"
+        yield f"cannot be judged: {why}; {remedy}"
+        return
     yield from _program_faults(root, client, version)
     told = version.tags.get("select")
     split = "test" if told is None else "select"  # who was trained on select knows its answers
@@ -124,11 +128,7 @@ def faults(
 
 def _program_faults(root: Path, client: MlflowClient, version: ModelVersion) -> Iterator[str]:
     """Yield what is wrong with the weights of a version, as far as they are at hand."""
-    try:
-        model = client.get_logged_model(registry.model_id(version))
-    except MlflowException as error:
-        yield f"its program is gone ({_line(error)})"
-        return
+    model = client.get_logged_model(registry.model_id(version))
     if (
         model.status != LoggedModelStatus.READY
         or model.tags.get("weights") != version.tags["weights"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -156,8 +158,9 @@ def point(root: Path, params: Params, member: str, alias: str) -> str:
 def register(root: Path, params: Params) -> Generation:
     """Register the family that lies here as a generation, beside those that there are; return it.
 
-    What it has already stays, whoever else registers it at the same time; so do all aliases.
-    ``ValueError`` if it was published under another name than params have.
+    What it has already stays, whoever else registers it at the same time; so do all aliases. What
+    somebody removed of its programs is stored again. ``ValueError`` if it was published under
+    another name than params have.
     """
     from scalenet.pipeline.models import program
 
@@ -176,10 +179,13 @@ def register(root: Path, params: Params) -> Generation:
         belongs = {"family": names, "generation": registry.generation(family, paths.info())}
         new = _unregistered(store, family, paths, belongs)
         lost = list(_lost(store, family, belongs["generation"]))
-        for trained in [*new, *(trained for trained, _ in lost)]:
+        for trained in [*new, *(trained for trained, *_ in lost)]:
             program.weights(paths, trained)  # refused before anything is stored
-        for trained, version in lost:
-            registry.store_again(store, version, trained, paths)
+        for trained, version, model in lost:
+            if model:
+                registry.store_again(store, version, trained, paths)
+            else:
+                _replace(store, version, trained, paths, belongs)
         for trained in new:
             version = registry.create_version(store, trained, paths, belongs)
             _withdraw_twin(store, trained.member.name, version, belongs["generation"])
@@ -217,15 +223,34 @@ def _unregistered(
     return missing
 
 
-def _lost(store: Registry, family: Family, name: str) -> Iterator[tuple[Trained, ModelVersion]]:
-    """Yield the members of a generation the files of whose programs were removed, with their
-    versions; a program that was deleted in MLflow stays so."""
+def _lost(
+    store: Registry, family: Family, name: str
+) -> Iterator[tuple[Trained, ModelVersion, LoggedModel | None]]:
+    """Yield the members of a generation whose programs are gone, with their versions and programs:
+    of one the files were removed, or it was deleted in MLflow, and is None."""
     found = known(store.client, store.name).get(name)
     for trained in family.members if found else ():
         version = found.versions.get(trained.member.name)
-        model = version and registry.logged_model(store.client, registry.model_id(version))
-        if model and not registry.has_files(model):
-            yield trained, version
+        if version and version.source.startswith("models:/"):
+            model = registry.logged_model(store.client, registry.model_id(version))
+            if model is None or not registry.has_files(model):
+                yield trained, version, model
+
+
+def _replace(
+    store: Registry,
+    version: ModelVersion,
+    trained: Trained,
+    paths: Paths,
+    belongs: dict[str, str],
+) -> None:
+    """Make a version anew, and point its aliases there: MLflow gives a deleted program to none."""
+    client, name, old = store.client, store.name, str(version.version)
+    new = registry.create_version(store, trained, paths, belongs)
+    for alias, number in client.get_registered_model(name).aliases.items():
+        if str(number) == old:
+            stores.insist(client.set_registered_model_alias, name, alias, new)
+    stores.unless_gone(partial(client.delete_model_version, name), old)
 
 
 def _withdraw_twin(store: Registry, member: str, version: str, generation: str) -> None:
