@@ -698,6 +698,10 @@ def test_no_alias_moves_back_to_a_program_whose_files_are_gone(root, params, cap
     promoted(root, params, capsys)
     deployed = aliases(root)
     lose(root, "1")
+    (root / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    listed = scalenet(root, "promote", "--list").splitlines()
+    assert listed[0].endswith("versions 1 to 3  without the program of S0")
+    assert listed[1].endswith("deployed, lies here")
     with pytest.raises(ValueError, match=r"versions 1 of .* or their programs were deleted"):
         deployment.back(root, params)
     with pytest.raises(ValueError, match="S0 cannot be judged: the files of its program are gone"):

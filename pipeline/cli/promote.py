@@ -148,7 +148,7 @@ def _back(root: Path, params: Any) -> None:
 
 
 def _list(root: Path, params: Any) -> None:
-    from scalenet.pipeline.models import deployment, generations, registry
+    from scalenet.pipeline.models import deployment, evidence, generations, registry
     from scalenet.pipeline.remember import stores
 
     client, model = stores.connect(root), registry.model_name(params)
@@ -160,6 +160,8 @@ def _list(root: Path, params: Any) -> None:
     for generation in found.values():
         marks = [mark] * (generation.name == deployed)
         marks += ["lies here"] * (generation.name == here)
+        lost = [member for member, v in generation.versions.items() if evidence.gone(client, v)]
+        marks += [f"without the program of {', '.join(lost)}"] * bool(lost)
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(generation.since / 1000))
         about = deployment.spanned(generation)
         click.echo(f"{generation.name}  {since}  {about}  {', '.join(marks)}".rstrip())
