@@ -17,11 +17,17 @@ from typing import Any
 
 from dvc.config import NotDvcRepoError
 from dvc.dvcfile import LOCK_FILE, Lockfile
-from dvc.exceptions import ConfirmRemoveError, CyclicGraphError, DvcException
+from dvc.exceptions import (
+    ConfirmRemoveError,
+    CyclicGraphError,
+    DvcException,
+    NoOutputOrStageError,
+)
 from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
 from dvc.scm import SCMError
 from dvc.stage.cache import RunCacheNotFoundError
+from dvc.stage.exceptions import StageNotFound
 from dvc.utils.serialize import load_yaml, modify_yaml
 from dvc_data.hashfile.build import IgnoreInCollectedDirError
 from networkx import descendants, lexicographical_topological_sort
@@ -262,6 +268,10 @@ def _said(lockfile: Path) -> Iterator[None]:
         raise ValueError(
             f"DVC: {str(error).rstrip('.')}: data.source (params.yaml) may hold this project's own "
             "folder; give images that lie outside of it, or in a folder of their own in it"
+        ) from error
+    except (NoOutputOrStageError, StageNotFound) as error:  # it was there when the run began
+        raise ValueError(
+            f"DVC: {error}: family (params.yaml) was edited while the run was on; run it again"
         ) from error
     except DvcException as error:
         if lockfile.exists() and _is_merged(lockfile):

@@ -62,6 +62,14 @@ def test_a_project_in_the_folder_of_its_images_names_the_param_to_change(project
         Graph(project).needs(None)
 
 
+def test_a_stage_that_is_taken_out_while_a_run_is_on_is_told_by_what_was_edited(project):
+    graph = Graph(project)
+    told = r"'retrain@S2' .*dvc\.yaml.*: family \(params\.yaml\) was edited while the run was on"
+    for ask in (graph.changed, graph.commit, lambda name: graph.committing(name).__enter__()):
+        with pytest.raises(ValueError, match=told):
+            ask("retrain@S2")
+
+
 def test_reasons_name_the_param_and_the_file(project):
     graph = Graph(project)
     (project / "params.yaml").write_text("one: 2\nsome: {a: 1, b: {c: [1, 3], d: null}}\n")
