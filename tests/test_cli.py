@@ -19,7 +19,7 @@ from conftest import verb
 from PIL import Image
 
 from scalenet.pipeline import cli
-from scalenet.pipeline.cli import VERBS
+from scalenet.pipeline.cli import VERBS, report, run
 from scalenet.pipeline.doors import guard
 from scalenet.pipeline.models import deployment
 from scalenet.pipeline.remember import stores
@@ -130,6 +130,26 @@ def test_a_family_of_another_revision_than_dvc_lock_is_told(built, tmp_path, mon
             assert ("not the one that dvc.lock names" in said) == told, (name, said)
     (tmp_path / "dvc.lock").write_text("<<<<<<< HEAD")
     assert verb(tmp_path, "pick")[0] == 0
+
+
+def test_a_run_tells_what_was_edited_too_late_for_it(make_params, tmp_path, monkeypatch, capsys):
+    """A stage that is done is not looked at again: the run ended as if all were up to date."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "write", lambda root: "page")
+    used = make_params().model_dump(mode="json")
+    known = {"params.yaml": {"data": used["data"], "family": used["family"]}}
+    lock = {"schema": "2.0", "stages": {"publish": {"params": known}}}
+    (tmp_path / "dvc.lock").write_text(json.dumps(lock))
+    for edited, told in (
+        ({"compute": {"workers": 3}}, []),
+        ({"data": {"seed": 9}}, ["data.seed: 1 -> 9"]),
+    ):
+        now = make_params(edited).model_dump(mode="json")
+        (tmp_path / "params.yaml").write_text(json.dumps(now))
+        assert run._published(False, registering=False, promote=False, quiet=False) == 0
+        said = capsys.readouterr().out.splitlines()
+        line = "edited    {}: too late for this run, `scalenet run` takes it up"
+        assert said == ["report    page", *map(line.format, told)]
 
 
 def test_a_family_is_shown_and_picked_from_where_nothing_may_be_written(

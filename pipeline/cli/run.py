@@ -15,6 +15,7 @@ from scalenet.pipeline import LEAST, UNAVAILABLE, complete, make_prefect_home
 from scalenet.pipeline.cli import changes, overrides
 from scalenet.pipeline.watch.progress import Progress
 
+FEW = 3  # edited params that a line names
 NOT_PROMOTED = (
     "not promoted: MLflow is away; `scalenet register && scalenet promote` once it is back"
 )
@@ -101,13 +102,27 @@ def _published(away: bool, registering: bool, promote: bool, quiet: bool) -> int
     if away:
         said = ["not yet a report: `scalenet register && scalenet report` once MLflow is back"]
     else:
-        said = [f"report    {report.write(root)}"]
+        said = [f"report    {report.write(root)}", *_edited(root)]
         said += [_registered(root, promote)] if registering else []
     if not quiet:
         click.echo("\n".join(said))
     if away and promote:
         click.echo(NOT_PROMOTED, err=True)
     return UNAVAILABLE if away and promote else 0
+
+
+def _edited(root: Path) -> list[str]:
+    """Say which params were edited after the stages that depend on them had run."""
+    from scalenet.config import params as config
+    from scalenet.config.explain import some
+    from scalenet.pipeline import locked, settings
+
+    now = config.load(root / "params.yaml")
+    used = locked.params(root, now)
+    found = settings.changed(used.model_dump(mode="json"), now.model_dump(mode="json"))
+    if not (changed := [settings.line(*change) for change in found]):
+        return []
+    return [f"edited    {some(changed, FEW)}: too late for this run, `scalenet run` takes it up"]
 
 
 def _registered(root: Path, promote: bool) -> str:
