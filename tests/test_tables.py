@@ -647,6 +647,19 @@ def test_a_parquet_file_beside_class_folders_is_no_fault(tmp_path):
     assert read(path).classes == ["ant", "bee"]
 
 
+@pytest.mark.parametrize("hidden", [".cache/train-0.parquet", "__MACOSX/._train-0.parquet"])
+def test_files_that_are_hidden_hold_no_images(tmp_path, hidden):
+    place = tmp_path / "a" / hidden
+    place.parent.mkdir(parents=True)
+    parquet.write_table(inside(10), place)
+    with pytest.raises(ValueError, match=r"at least two folders"):
+        read(tmp_path / "a")
+    parquet.write_table(inside(20), tmp_path / "a/train-0.parquet")
+    assert len(read(tmp_path / "a").labels) == 20
+    place.write_bytes(b"\0\5\x16\7 of a Mac")
+    assert len(read(tmp_path / "a").labels) == 20
+
+
 def test_labels_that_are_missing_and_images_that_are_elsewhere_are_skipped(tmp_path):
     columns = inside(40, label=lambda i: -1 if i == 5 else i % 2 + 1)
     kind = columns.schema.field("image").type

@@ -16,7 +16,7 @@ from typing import Any
 from scalenet.config.params import Data, ImageTable
 from scalenet.data.decoding import source_of
 from scalenet.data.listing import Files, unreadable
-from scalenet.data.names import few
+from scalenet.data.names import few, seen
 from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, labelled_alike, ordered
 from scalenet.data.source import OWN_SPLITS, Source, split_words
 
@@ -60,10 +60,12 @@ def text(value: Any) -> str:
 
 
 def shards(path: Path) -> list[Path]:
-    """Return the files that hold a source's images, in order; caches beside them are none."""
+    """Return the files that hold a source's images, in order; caches beside them are none, nor
+    what is hidden."""
     if path.is_file():
         return [path]
     found = sorted([*path.rglob("*.parquet"), *path.rglob("*.arrow")])
+    found = [file for file in found if seen(file.relative_to(path).as_posix())]
     return [file for file in found if file.name in _saved(file.parent, file.name)]
 
 

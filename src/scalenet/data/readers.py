@@ -48,7 +48,7 @@ def find(params: Data, root: Path) -> Source:
     files = listed(path)
     if params.table is not None and params.table.file is not None:
         return by_table(params, files, params.table)
-    if not files.names and any(name.endswith(INSIDE) for name in files.others) and path.is_dir():
+    if not files.names and _holding(files) and path.is_dir():
         return _inside(params, path)
     if params.table is not None:
         raise ValueError(
@@ -67,17 +67,19 @@ def _inside(params: Data, path: Path) -> Source:
     return arrow.by_shards(params, path)
 
 
+def _holding(files: Files) -> list[str]:
+    """Return the files that may hold images inside; hidden ones are none."""
+    others = files.others.items()
+    return [name for name, why in others if name.endswith(INSIDE) and why.startswith(UNKNOWN)]
+
+
 def _refuse_pictures_beside(path: Path, files: Files) -> None:
     """Refuse folders of files that may hold images beside pictures, such as a data set's banner.
 
     As class folders they would have no images. A table beside class folders is no fault.
     """
     pictured = {up.as_posix() for name in files.names for up in PurePosixPath(name).parents}
-    held = {
-        name: PurePosixPath(name).parent.as_posix()
-        for name, why in files.others.items()
-        if name.endswith(INSIDE) and why.startswith(UNKNOWN)
-    }
+    held = {name: PurePosixPath(name).parent.as_posix() for name in _holding(files)}
     if held := {name: place for name, place in held.items() if place not in pictured}:
         where = posixpath.commonpath(held.values()) or "."
         advice = "take the pictures out" if where in pictured else f"give {path / where} instead"
