@@ -660,6 +660,18 @@ def test_files_that_are_hidden_hold_no_images(tmp_path, hidden):
     assert len(read(tmp_path / "a").labels) == 20
 
 
+@pytest.mark.parametrize("cell", [[[0] * 300] * 3, "photos/1.png"])
+def test_columns_that_hold_no_image_files_are_refused_by_their_kind(tmp_path, cell):
+    columns = pa.table({"image": [cell] * 9, "label": [0, 1, 2] * 3})
+    parquet.write_table(columns, tmp_path / "a.parquet")
+    kind = "list" if isinstance(cell, list) else "string"
+    wanted = rf"no image files in .*image.* \({kind}.*bytes.*save_to_disk.*--table a\.parquet"
+    for given in (None, table(file=None, path="image", label="label")):
+        with pytest.raises(ValueError, match=wanted) as told:
+            read(tmp_path / "a.parquet", table=given)
+        assert len(str(told.value)) < 600
+
+
 def test_labels_that_are_missing_and_images_that_are_elsewhere_are_skipped(tmp_path):
     columns = inside(40, label=lambda i: -1 if i == 5 else i % 2 + 1)
     kind = columns.schema.field("image").type
@@ -674,6 +686,14 @@ def test_labels_that_are_missing_and_images_that_are_elsewhere_are_skipped(tmp_p
         "not a readable image": 1,
     }
     with pytest.raises(ValueError, match=r"1 a row without a label .*most_skipped"):
+        prepared(tmp_path / "a.parquet")
+
+
+def test_a_row_without_an_image_says_so(tmp_path):
+    columns = inside(9)
+    pictures = pa.array([None, *columns["image"].to_pylist()[1:]], columns.schema.field(0).type)
+    parquet.write_table(columns.set_column(0, "image", pictures), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet#0: .*its row holds no image"):
         prepared(tmp_path / "a.parquet")
 
 

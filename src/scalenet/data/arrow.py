@@ -32,7 +32,7 @@ except ImportError as error:
 BROKEN = (pa.ArrowException, OSError, UnicodeError)
 BATCH = 256  # rows in memory at a time
 LABELS = ("label", "labels", "class")  # columns that are a label where no feature says so
-ELSEWHERE = "the data set holds its path, {}, and not its bytes: save it with the images inside"
+ELSEWHERE = "the data set holds its path, {}, and not its bytes; `save_to_disk` takes them in"
 
 
 def rows_of(content: bytes, table: ImageTable) -> list[Row]:
@@ -133,7 +133,8 @@ def _bytes(image: Any) -> bytes | OSError:
     content = image.get("bytes") if isinstance(image, dict) else image
     if isinstance(content, bytes):
         return content
-    return OSError(ELSEWHERE.format(image.get("path") if isinstance(image, dict) else image))
+    path = image.get("path") if isinstance(image, dict) else None
+    return OSError(ELSEWHERE.format(path) if path else "its row holds no image")
 
 
 def _schema(file: Path) -> pa.Schema:
@@ -207,9 +208,12 @@ def _table(given: ImageTable | None, schema: pa.Schema, file: Path) -> ImageTabl
     """Return which columns are images and labels: those asked for, or the only ones that may be."""
     if given is not None:
         check_columns(schema.names, given)
+        _refuse_no_bytes(schema, given.path, file)
         return given
     features = _features(schema)
     images = [field.name for field in schema if _holds_bytes(field.type)]
+    if not images:
+        _refuse_no_bytes(schema, "", file)
     labels = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
     labels = labels or [name for name in LABELS if name in schema.names]
     if len(images) != 1 or len(labels) != 1:
@@ -220,6 +224,29 @@ def _table(given: ImageTable | None, schema: pa.Schema, file: Path) -> ImageTabl
             "path: <images>, label: <labels>, split: null, group: null}"
         )
     return ImageTable(file=None, path=images[0], label=labels[0], split=None, group=None)
+
+
+def _refuse_no_bytes(schema: pa.Schema, column: str, file: Path) -> None:
+    """Refuse a column that holds no image files; "" stands for a file in which none does."""
+    kind = schema.field(column).type if column else None
+    if kind is not None and (_holds_bytes(kind) or pa.types.is_null(kind)):  # of no row, or empty
+        return
+    what = f"in the column {column!r} ({kind})" if column else f"in {few(_kinds(schema))}"
+    advice = ""
+    if file.suffix == ".parquet":
+        advice = (
+            "; if a column has paths of images that lie beside it, it is a table of these: "
+            f"`scalenet init FOLDER --table {file.name} <paths> <labels>`"
+        )
+    raise ValueError(
+        f"data.source: {file} has no image files {what}: these are bytes, or a struct with bytes; "
+        "cast the column to `datasets.Image()`, and write it by `save_to_disk`, which takes in "
+        f"pixels and what paths lead to{advice}"
+    )
+
+
+def _kinds(schema: pa.Schema) -> list[str]:
+    return [f"{field.name} ({field.type})" for field in schema]
 
 
 def _refuse_lists(schema: pa.Schema, table: ImageTable) -> None:
