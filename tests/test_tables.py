@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -658,6 +659,16 @@ def test_files_that_are_hidden_hold_no_images(tmp_path, hidden):
     assert len(read(tmp_path / "a").labels) == 20
     place.write_bytes(b"\0\5\x16\7 of a Mac")
     assert len(read(tmp_path / "a").labels) == 20
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_files_of_images_in_an_archive_are_to_be_unpacked(tmp_path, kind):
+    (tmp_path / "a").mkdir()
+    parquet.write_table(inside(20), tmp_path / "a/train.parquet")
+    packed = Path(shutil.make_archive(tmp_path / "b", kind, tmp_path / "a"))
+    for given in (None, table(file=None, path="image", label="label")):
+        with pytest.raises(ValueError, match=r"b\..*from a folder alone; unpack it into one"):
+            read(packed, table=given)
 
 
 @pytest.mark.parametrize("cell", [[[0] * 300] * 3, "photos/1.png"])

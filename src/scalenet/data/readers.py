@@ -48,7 +48,7 @@ def find(params: Data, root: Path) -> Source:
     files = listed(path)
     if params.table is not None and params.table.file is not None:
         return by_table(params, files, params.table)
-    if not files.names and _holding(files) and path.is_dir():
+    if not files.names and _holding(files):
         return _inside(params, path)
     if params.table is not None:
         raise ValueError(
@@ -62,6 +62,11 @@ def find(params: Data, root: Path) -> Source:
 
 
 def _inside(params: Data, path: Path) -> Source:
+    if path.suffix not in INSIDE and path.is_file():
+        raise ValueError(
+            f"data.source: {path} has {' or '.join(INSIDE)} files in it, and images inside of these"
+            " are read from a folder alone; unpack it into one, and give that"
+        )
     from scalenet.data import arrow  # and pyarrow, which other sources do without
 
     return arrow.by_shards(params, path)
