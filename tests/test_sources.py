@@ -311,6 +311,24 @@ def test_a_folder_with_names_in_another_encoding_is_refused_and_its_archive_is_r
     assert {"ant", "bee"} <= set(source.classes) and len(source.labels) >= 10
 
 
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+@pytest.mark.parametrize("outward", ["/", "../", "../../", "//"])
+def test_names_that_lead_out_of_an_archive_are_those_that_they_unpack_to(tmp_path, kind, outward):
+    files = images("ant", "bee")
+    files = {outward * name.startswith("bee") + name: files[name] for name in files}
+    path = tmp_path / f"a.{kind}"
+    if kind == "tar":
+        tarball(path, files)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    source = find(path)
+    assert source.classes == ["ant", "bee"] and not source.ignored
+    plain = find(unpacked(tmp_path / "b", images("ant", "bee")))
+    assert np.array_equal(*(np.sort(decoded(s, np.arange(10)), 0) for s in (source, plain)))
+
+
 def test_names_in_another_encoding_become_text(tmp_path):
     options = {"encoding": "latin-1", "format": tarfile.GNU_FORMAT}
     path = tarball(tmp_path / "a.tar", images("abricot", "caf\xe9", "p\xeache"), **options)

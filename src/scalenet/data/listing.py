@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -21,6 +22,7 @@ from scalenet.data.names import HEAD, HIDDEN, NOTE, UNKNOWN, needs_head, reason,
 
 LARGEST = 2**28  # bytes of one file that are read at most: an archive may claim anything
 LONGEST_END = 2**16 + 2**10  # bytes at a zip archive's end that tell of the whole of it
+OUTWARD = ("/", "//", "..")  # how names that lead out of an archive's folder begin
 UNPACK = ", or unpack it into a folder"
 TOO_LARGE = f"larger than {LARGEST >> 20} MiB"
 SPECIAL = "no file but a device, a pipe or a socket"
@@ -233,8 +235,10 @@ def refuse_packed_link(path: Path, name: str, why: str) -> None:
 
 
 def clean(name: str) -> str:
-    """Return an archive's name for a file with ``/`` between its parts and none at its end."""
-    return str(PurePosixPath(name.replace("\\", "/")))
+    """Return an archive's name for a file with ``/`` between its parts and none at its end; of one
+    that leads out of the folder what is left of it where tar and unzip unpack."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return str(PurePosixPath(*dropwhile(OUTWARD.__contains__, parts)))
 
 
 # --- messages -------------------------------------------------------------------------------------
