@@ -671,6 +671,23 @@ def test_files_of_images_in_an_archive_are_to_be_unpacked(tmp_path, kind):
             read(packed, table=given)
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("photos.zip", "photos.zip"),
+        ("train.parquet", "train.parquet"),
+        ("train.parquet", ""),
+        ("ant/0.png", ""),
+    ],
+)
+def test_a_clone_without_its_large_files_says_what_fetches_them(tmp_path, name, given):
+    others = images("ant", "bee") if name.startswith("ant") else {}
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    clone = unpacked(tmp_path / "a", {**others, name: pointer})
+    with pytest.raises(ValueError, match=r"a pointer of Git LFS.*`git lfs pull`"):
+        prepared(clone / given)
+
+
 @pytest.mark.parametrize("cell", [[[0] * 300] * 3, "photos/1.png"])
 def test_columns_that_hold_no_image_files_are_refused_by_their_kind(tmp_path, cell):
     columns = pa.table({"image": [cell] * 9, "label": [0, 1, 2] * 3})

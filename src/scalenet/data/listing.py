@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from scalenet.data.names import HEAD, HIDDEN, NOTE, UNKNOWN, needs_head, reason, seen, shown
+from scalenet.data.pixels import LACKING, POINTER
 
 LARGEST = 2**28  # bytes of one file that are read at most: an archive may claim anything
 LONGEST_END = 2**16 + 2**10  # bytes at a zip archive's end that tell of the whole of it
@@ -246,10 +247,20 @@ def clean(name: str) -> str:
 
 def unreadable(path: Path, error: Exception, also: str = "") -> ValueError:
     """Say that a file of images is damaged or breaks off, and what else than replacing it helps."""
+    if _is_pointer(path):
+        return ValueError(f"data.source: {path} is {LACKING}")
     why = " ".join(str(error).split())[:LONGEST_REASON]  # libraries quote what is damaged
     return ValueError(
         f"data.source: {path} cannot be read to its end ({why}); replace it by a whole copy{also}"
     )
+
+
+def _is_pointer(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(POINTER)) == POINTER
+    except OSError:  # which was said already
+        return False
 
 
 def no_image(path: Path, error: Exception | str) -> ValueError:

@@ -40,6 +40,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 HEIC = re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL)  # of phones
+POINTER = b"version https://git-lfs"  # of a clone whose files were not fetched
+LACKING = "a pointer of Git LFS, not the file; `git lfs pull` in the clone fetches it"
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 JPEG = b"\xff\xd8"
@@ -93,6 +95,8 @@ def opened(content: bytes) -> Image.Image:
             raise
         return JpegImageFile(io.BytesIO(content))
     except UnidentifiedImageError as error:
+        if content.startswith(POINTER):
+            raise ValueError(LACKING) from error
         if not HEIC.match(content):
             raise
         raise ValueError("HEIC, which is not read here; save it as JPEG") from error

@@ -18,7 +18,7 @@ from scalenet.config.params import Data
 from scalenet.data.folders import labelled
 from scalenet.data.listing import BROKEN, UNPACK, Files, folder, unreadable, zipped
 from scalenet.data.names import UNKNOWN, few
-from scalenet.data.pixels import as_array
+from scalenet.data.pixels import LACKING, POINTER, as_array
 from scalenet.data.source import Source, groups_of
 from scalenet.data.tables import by_table
 from scalenet.data.tars import is_tarred, tarred
@@ -34,6 +34,7 @@ PACKED = {  # how archives begin, and what is said of one that is no whole one
     b"\x1f\x8b": "gzip, with no whole tar archive in it",
     b"\xfd7zXZ\0": "xz, with no whole tar archive in it",
     b"BZh": "bzip2, with no whole tar archive in it",
+    POINTER: LACKING,
 }
 INSIDE = (".parquet", ".arrow")  # files that hold images
 
