@@ -17,10 +17,12 @@ from scalenet.config.defaults import DEFAULTS, OPEN, PRESETS
 from scalenet.config.explain import some
 from scalenet.config.params import Params, parse, read_yaml
 from scalenet.pipeline import home
+from scalenet.pipeline.init import device
 from scalenet.pipeline.runs.alone import Say
 from scalenet.records.files import sha256, write_bytes
 from scalenet.stages import STAGES
 
+FILES = ("supernet.init", "scaling.latency")  # keys that a file's name may stand for
 OWNED = ("data", "compute")  # which images, and where it runs, is the project's to say
 FEW = 4  # keys that a line names
 ABSENT = object()  # what stands for a key that is not there, where null is a value
@@ -143,11 +145,14 @@ def _told(preset: str, keys: list[str], kept: list[str]) -> str:
 
 
 def _named(root: Path, key: str, value: Any) -> Any:
-    """Return a value to set: for a file of weights to start from, its name and its digest."""
-    if key == "supernet.init" and isinstance(value, str):
-        there = root if (root / value).exists() else home(root)  # a workspace has it only later
+    """Return a value to set: for a file of weights to start from, its name and its digest; for a
+    device's file, what it holds."""
+    if key not in FILES or not isinstance(value, str):
+        return value
+    there = root if (root / value).exists() else home(root)  # a workspace has it only later
+    if key == "supernet.init":
         return {"file": value, "sha256": sha256(there / value)}
-    return value
+    return device.read(there / value).model_dump(mode="json")
 
 
 @contextmanager

@@ -276,6 +276,23 @@ def test_the_verb_measures_this_machine_and_init_takes_its_file(params, tmp_path
     assert latency.device == "my phone" and sum(each for each, _, _ in latency.kinds.values()) > 0
 
 
+def test_a_project_takes_the_rates_of_a_devices_file(by_latency, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        device, "measure", lambda *_: (latency, timing.Trial(0.02, 0.9, 0.02, 0.9, 0.5, (1, 2)))
+    )
+    path, latency = tmp_path / "params.yaml", PHONE.model_copy(update={"device": "a new phone"})
+    path.write_text(yaml.safe_dump(by_latency.model_dump(mode="json")))
+    code, out, _ = verb(tmp_path, "latency", "--out", "new.yaml")
+    asked = "scalenet params --set scaling.latency=new.yaml"
+    assert code == 0 and out.endswith(f"Next      {asked}\n")
+    code, out, _ = verb(tmp_path, *asked.split()[1:])
+    assert code == 0 and 'scaling.latency.device: "a phone" -> "a new phone"' in out
+    assert load(path).scaling.latency == latency
+    code, _, err = verb(tmp_path, "params", "--set", "scaling.latency=none.yaml")
+    assert code == 2 and "none.yaml" in err and "`scalenet latency` writes such a file" in err
+    assert load(path).scaling.latency == latency
+
+
 def test_the_verb_writes_over_nothing_else_and_uses_the_cores_there_are(params, tmp_path):
     own = yaml.safe_dump(params.model_dump(mode="json"))
     (tmp_path / "params.yaml").write_text(own)

@@ -51,6 +51,7 @@ def command(out: Path, name: str | None, threads: int, seconds: float) -> None:
     \b
     scalenet latency --out phone.yaml --name "my phone"
     scalenet init photos.tar --latency phone.yaml --max-ms 30
+    scalenet params --set scaling.latency=phone.yaml
     """
     from scalenet.data.cores import cores
     from scalenet.pipeline.init import device
@@ -74,7 +75,10 @@ def command(out: Path, name: str | None, threads: int, seconds: float) -> None:
     click.echo(f"          timed twice, {trial.noise:.1%} and {trial.noise_tau:.2f};")
     click.echo(f"          FLOPs put them in order with tau {trial.flops_tau:.2f}")
     click.echo(f"Written   {out}")
-    click.echo(f"Next      scalenet init PHOTOS --latency {out}")
+    if params.scaling.measure == "latency":
+        click.echo(f"Next      scalenet params --set scaling.latency={out}")
+    else:
+        click.echo(f"Next      scalenet init PHOTOS --latency {out}")
 
 
 def _params(own: Path) -> Params:

@@ -129,7 +129,8 @@ class Scalings(Section):
         if self.measure == "latency" and self.latency is None:
             raise ValueError(
                 "measure: latency needs what layers take on a device, in latency: `scalenet "
-                "latency` measures it there; or set measure: flops, with a budget in FLOPs"
+                "latency` measures it there, and `--set scaling.latency=FILE` beside this takes "
+                "the file that it writes; or set measure: flops, with a budget in FLOPs"
             )
         return self
 
