@@ -77,3 +77,16 @@ def test_beside_the_milliseconds_of_this_machine_are_those_that_the_family_was_p
     planned = FAMILY[0].member.model_copy(update={"latency": 0.4224})
     with pytest.raises(ValueError, match=r"S0 takes 1\.00 ms on this machine \(0\.422 device ms\)"):
         picked([FAMILY[0].model_copy(update={"member": planned})], milliseconds=0.5)
+
+
+def test_a_family_by_milliseconds_is_picked_from_by_those_of_its_device():
+    family = [
+        one.model_copy(update={"member": one.member.model_copy(update={"latency": ms})})
+        for one, ms in zip(FAMILY, (1.0, 2.0, 4.0), strict=True)
+    ]
+    choice = picked(family, device=1.5)
+    assert choice.chosen.member.name == "S0" and choice.refused["S1"] == "takes 2 device ms"
+    with pytest.raises(
+        ValueError, match=r"--max-device-ms 1\.5: .*FLOPs, of no device; give --max"
+    ):
+        picked(device=1.5)

@@ -21,12 +21,19 @@ MEASURED = "one image, one CPU thread of this machine"
     metavar="MS",
     help=f"Of {MEASURED}.",
 )
+@click.option(
+    "--max-device-ms",
+    type=Number(min=0, min_open=True),
+    metavar="MS",
+    help="Of one image on the device that budgets in milliseconds are for.",
+)
 @click.option("--min-accuracy", type=Number(0, 1), metavar="SHARE", help="On select, such as 0.9.")
 @click.option("--alias", metavar="NAME", help="Point this alias of the registered model at it.")
 def command(
     max_flops: float | None,
     max_params: float | None,
     max_ms: float | None,
+    max_device_ms: float | None,
     min_accuracy: float | None,
     alias: str | None,
 ) -> None:
@@ -47,7 +54,7 @@ def command(
     params, paths = config.load(root / "params.yaml"), Paths(root)
     family = paths.current()
     tell_if_other()
-    limits = Limits(max_flops, max_params, max_ms, min_accuracy)
+    limits = Limits(max_flops, max_params, max_ms, max_device_ms, min_accuracy)
     timed: dict[str, float] = {}
 
     def latency(trained: Any) -> float:
@@ -80,9 +87,10 @@ def _why(trained: Any, within: int, limited: bool) -> str:
     member, limits = trained.member, " within the limits" if limited else ""
     others = f"the most of {within} members{limits}" if within > 1 else f"the only one{limits}"
     right = percent(trained.select.accuracy)
+    device = "" if member.latency is None else f", {member.latency:.3g} device ms"
     return (
         f"picked    {member.name}: labels {right} of select right, {others}\n"
-        f"          {member.flops:,} FLOPs, {member.params:,} parameters; test "
+        f"          {member.flops:,} FLOPs, {member.params:,} parameters{device}; test "
         f"{percent(trained.accuracy)} ({percent(trained.low)} to {percent(trained.high)})"
     )
 

@@ -16,12 +16,14 @@ from scalenet.records.written import percent
 class Limits:
     """What a deployed member may have at most, and its least accuracy on select; None: any.
 
-    ``milliseconds`` are of one image, as the caller measures them.
+    ``milliseconds`` are of one image, as the caller measures them, ``device`` those that the
+    budgets of a family by milliseconds count.
     """
 
     flops: float | None = None
     params: float | None = None
     milliseconds: float | None = None
+    device: float | None = None
     accuracy: float | None = None
 
 
@@ -46,6 +48,11 @@ def choose(members: Sequence[Trained], limits: Limits, latency: Callable[[Traine
                 f"{trained.member.name} was trained on select (retrain.use_select: true), so "
                 "nothing honest compares the members; set it to false and run again"
             )
+    if limits.device is not None and any(t.member.latency is None for t in members):
+        raise ValueError(
+            f"--max-device-ms {limits.device:g}: the budgets of this family are FLOPs, of no "
+            "device; give --max-flops, or --max-ms, which is of this machine"
+        )
     refused = {t.member.name: _beyond(t, limits, latency) for t in members}
     refused = {name: why for name, why in refused.items() if why}
     within = [trained for trained in members if trained.member.name not in refused]
@@ -73,6 +80,8 @@ def _beyond(trained: Trained, limits: Limits, latency: Callable[[Trained], float
         return f"has {member.params:,} parameters"
     if limits.accuracy is not None and select.accuracy < limits.accuracy:
         return f"labels {percent(select.accuracy)} of select right"
+    if limits.device is not None and member.latency > limits.device:
+        return f"takes {member.latency:.3g} device ms"
     if limits.milliseconds is not None and (took := latency(trained)) > limits.milliseconds:
         planned = f" ({member.latency:.3g} device ms)" if member.latency else ""
         return f"takes {took:.2f} ms on this machine{planned}"
