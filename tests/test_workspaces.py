@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -223,6 +224,23 @@ def test_images_that_dvc_lacks_of_the_revision_are_not_the_checkouts(mine, kept,
         seen = made.root / "photos/a/0.png"
         assert seen.read_bytes() != (mine / "photos/a/0.png").read_bytes()
         assert not (made.root / kept).is_symlink()
+
+
+@pytest.mark.parametrize("name", ["photographs", "../photographs", "/photographs"])
+def test_images_that_are_nowhere_on_this_machine_are_named_by_where_they_are_wanted(mine, name):
+    with workspace(mine, "HEAD", "run") as made:
+        params = settings.apply(made.root, None, {"data.source": name})
+        wanted = os.path.normpath(mine / name)
+        with pytest.raises(ValueError, match=rf"data\.source: {wanted} does not .*bring it"):
+            bring(mine, made, params)
+
+
+def test_images_that_a_stage_of_the_project_makes_may_be_made_later(mine):
+    with (mine / "dvc.yaml").open("a") as file:
+        file.write("  small:\n    cmd: cp -r photos small\n    deps: [photos]\n    outs: [small]\n")
+    git(mine, "commit", "--quiet", "--all", "--message", "a stage")
+    with workspace(mine, "HEAD", "run") as made:
+        bring(mine, made, settings.apply(made.root, None, {"data.source": "small"}))
 
 
 @pytest.mark.parametrize("name", ["weights/base.pt", "../base.pt"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import shutil
 import subprocess
 import time
@@ -168,25 +169,31 @@ def bring(root: Path, made: Workspace, params: Params) -> None:
     """Bring what DVC has of the revision into a workspace, and lead what neither git nor DVC has
     to where it lies in the project.
 
-    ``ValueError`` if DVC's cache lacks what the params name: what lies in the project may be
-    another revision's.
+    ``ValueError`` if DVC's cache lacks what the params name (what lies in the project may be
+    another revision's), or if it is nowhere on this machine.
     """
-    there, names = home(root), _outside(params)
+    there, named = home(root), _outside(params)
     for name in ("dvc", "dvc_data"):  # not a line for each file that it has not
         logging.getLogger(name).setLevel(logging.ERROR)
     with Repo(str(made.root)) as repo:
         repo.checkout(allow_missing=True, force=True)
-        for name in names:
+        made_there = {Path(out.fs_path) for out in repo.index.outs}  # by stages of the project
+        for name in named.values():
             if lacks := _lacking(repo, name):
                 raise ValueError(
                     f"{lacks} is under `dvc add`, and DVC's cache has not all that revision "
                     f"{made.short} has of it; `dvc fetch --all-commits {lacks}` in {there} brings "
                     "it from the DVC remote"
                 )
-    for name in names:
-        place = made.root / name
-        if not place.exists() and (there / name).exists():
-            _lead(made, place, (there / name).resolve())
+    for key, name in named.items():
+        place, lies = made.root / name, there / name  # of an absolute name the same
+        if not place.exists() and lies.exists():
+            _lead(made, place, lies.resolve())
+        elif not place.exists() and not made_there & {place, *place.parents}:
+            raise ValueError(
+                f"{key}: {os.path.normpath(lies)} does not exist on {platform.node()}, the machine "
+                "of this worker; bring it there, or name what is there"
+            )
 
 
 def _lacking(repo: Repo, name: str) -> str | None:
@@ -217,11 +224,12 @@ def _lead(made: Workspace, place: Path, target: Path) -> None:
             file.write(f"/{place.relative_to(clone).as_posix()}\n")
 
 
-def _outside(params: Params) -> list[str]:
+def _outside(params: Params) -> dict[str, str]:
     """Return the files and folders that params name and that need not be under version control."""
-    named: list[Any] = [params.supernet.init, params.baselines.pretrained]
-    paths = [params.data.source, *(entry.file for entry in named if entry is not None)]
-    return [path for path in paths if not Path(path).is_absolute()]
+    named = {"supernet.init": params.supernet.init}
+    named["baselines.pretrained"] = params.baselines.pretrained
+    files = {key: entry.file for key, entry in named.items() if entry is not None}
+    return {"data.source": params.data.source, **files}
 
 
 def save(root: Path, made: Workspace, stages: list[str]) -> None:
