@@ -121,7 +121,7 @@ def check_stages(root: Path) -> None:
         raise ValueError(
             f"dvc.yaml is of another version of scalenet than the installed one (stages "
             f"{', '.join(wrong)}); `scalenet params` renews it and leaves stages of your own as "
-            "they are, then run it again"
+            "they are; then run it again (a scheduled run takes what is committed: commit it first)"
         )
 
 

@@ -97,7 +97,10 @@ def test_how_a_user_keeps_and_draws_what_a_stage_makes_is_theirs(project):
 def test_a_dvc_yaml_without_stages_gets_them(project, text):
     (project / "mine.yaml").write_text("a: 1\n")
     (project / "dvc.yaml").write_text(text)
-    assert verb(project, "status")[0] == 2 and verb(project, "params")[0] == 0
+    code, _, said = verb(project, "status")
+    assert code == 2 and "`scalenet params` renews it" in said
+    assert "a scheduled run takes what is committed: commit it first" in said
+    assert verb(project, "params")[0] == 0
     content = yaml.safe_load((project / "dvc.yaml").read_text())
     assert content["stages"] == yaml.safe_load(TEMPLATE.read_text())["stages"]
     assert content.get("vars") == (["mine.yaml"] if "vars" in text else None)
