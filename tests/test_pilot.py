@@ -1,6 +1,7 @@
 """A pilot says what an experiment costs and whether it can tell networks apart, before a run."""
 
 import json
+import re
 import shlex
 from argparse import Namespace
 
@@ -215,6 +216,31 @@ def test_the_plans_commands_are_those_of_the_scripts(lab, monkeypatch):
         chosen = scripts.options("", **own)
         assert chosen.preset == "toy" and chosen.workers == 1 and chosen.set == ["data.seed=1"]
     assert (chosen.networks, chosen.trainings, chosen.stages) == (5, 2, "1,2")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workers", "0"], "argument --workers: '0' was given; give a whole number, 1 at least"),
+        (["--networks", "-1"], "argument --networks: '-1' was given"),
+        (["--networks", "1"], "--networks is 1; give at least 2: one has no order"),
+        (["--preset", "none"], "preset 'none' is unknown; there are"),
+        (["--set", "data.source=none"], "data.source: .*none does not exist"),
+        (["--set", "data.seed"], "--set 'data.seed': expected KEY=VALUE"),
+    ],
+)
+def test_a_script_ends_by_a_line_on_what_is_wrong(tmp_path, monkeypatch, capsys, options, said):
+    folders = ["--work", f"{tmp_path}/work", "--results", f"{tmp_path}/results"]
+    monkeypatch.setattr("sys.argv", ["rank", "--preset", "bench-smoke", *folders, *options])
+    with pytest.raises(SystemExit) as ended:
+        rank.main()
+    assert re.search(said, f"{ended.value}{capsys.readouterr().err}")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_plan_for_sizes_that_the_family_lacks_is_refused(lab):
+    with pytest.raises(SystemExit, match="--others is 'S1,S9'; give sizes of S0, S1, S2, S3"):
+        plan.experiment(lab, options(others="S1,S9"))
 
 
 def test_a_script_can_do_a_preset_once_more_in_another_folder(tmp_path, monkeypatch):

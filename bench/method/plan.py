@@ -150,6 +150,9 @@ def commands(lab: Lab, chosen: argparse.Namespace) -> list[str]:
 
 def experiment(lab: Lab, chosen: argparse.Namespace) -> list[Price]:
     """Return the prices of all commands."""
+    if not set(chosen.others.split(",")) <= set(lab.params.family):
+        known = ", ".join(lab.params.family)
+        raise SystemExit(f"--others is {chosen.others!r}; give sizes of {known}")
     sizes = rank.sizes_of(chosen.stages, lab)
     every = rank.networks(lab, max(chosen.networks, chosen.ranked))
     drawn = {size: [network for s, network in every if s == size] for size in sizes}

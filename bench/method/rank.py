@@ -184,6 +184,8 @@ def show(name: str, found: dict) -> None:
 def main() -> None:
     """Train the networks, then score them with every variant."""
     chosen = scripts.options(__doc__, **OPTIONS)
+    if chosen.networks < 2:
+        raise SystemExit(f"--networks is {chosen.networks}; give at least 2: one has no order")
     lab = scripts.open_lab(chosen)
     variants, sizes = variants_of(chosen.variants), sizes_of(chosen.stages, lab)
     drawn = [pair for pair in networks(lab, chosen.networks) if pair[0] in sizes]

@@ -31,8 +31,8 @@ def options(doc: str | None, **more: Any) -> argparse.Namespace:
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="change a parameter, as of the command line; data.name names the folder of results",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
-    parser.add_argument("--workers", type=int, default=2, help="networks trained side by side")
+    parser.add_argument("--seeds", type=count, default=3, help="trainings of each network")
+    parser.add_argument("--workers", type=count, default=2, help="networks trained side by side")
     parser.add_argument(
         "--work", type=Path, default=Path("bench/work"), help="folder of what is made on the way"
     )
@@ -41,8 +41,16 @@ def options(doc: str | None, **more: Any) -> argparse.Namespace:
         if isinstance(default, bool):
             parser.add_argument(f"--{name}", action="store_true")
         else:
-            parser.add_argument(f"--{name}", type=type(default), default=default)
+            kind = count if isinstance(default, int) else type(default)
+            parser.add_argument(f"--{name}", type=kind, default=default)
     return parser.parse_args()
+
+
+def count(text: str) -> int:
+    """Read an option that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} was given; give a whole number, 1 at least")
+    return int(text)
 
 
 def params_of(preset: str, changes: Iterable[str] = ()) -> Params:
@@ -56,12 +64,16 @@ def params_of(preset: str, changes: Iterable[str] = ()) -> Params:
 
 
 def open_lab(chosen: argparse.Namespace) -> Lab:
-    """Return the lab of a preset, its images prepared."""
+    """Return the lab of a preset, its images prepared; end the script by a line on wrong ones."""
     revision()  # of the code that is loaded now, whatever is committed while it computes
-    parsed = params_of(chosen.preset, chosen.set)
-    root = chosen.work / f"{parsed.data.name}-{identity(parsed)}"  # changed params are another lab
-    files.write_bytes(root / "params.json", parsed.model_dump_json(indent=2).encode())
-    return Lab(parsed, root, chosen.workers).prepared()
+    try:
+        parsed = params_of(chosen.preset, chosen.set)
+        # changed params are another lab
+        root = chosen.work / f"{parsed.data.name}-{identity(parsed)}"
+        files.write_bytes(root / "params.json", parsed.model_dump_json(indent=2).encode())
+        return Lab(parsed, root, chosen.workers).prepared()
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
 
 
 def write(lab: Lab, chosen: argparse.Namespace, name: str, **content: Any) -> None:
