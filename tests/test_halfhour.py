@@ -88,6 +88,20 @@ def test_a_unit_on_file_is_not_run_again(tmp_path, monkeypatch):
     assert [found[name]["made"] for name in "abc"] == ["before", "b", "c"]
 
 
+def test_what_was_done_with_other_params_is_not_gone_on_with(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(halfhour, "units", lambda _: {"a": lambda _: {}, "b": lambda _: {}})
+    monkeypatch.setattr(halfhour, "opened", lambda *_: None)
+    assert halfhour.go_on(chosen(tmp_path)) == 0
+    made = (tmp_path / "gpu.json").read_bytes()
+    assert halfhour.go_on(chosen(tmp_path)) == 0
+    base = halfhour.base_params(True)
+    longer = base.model_copy(update={"compute": base.compute.model_copy(update={"threads": 9})})
+    monkeypatch.setattr(halfhour, "base_params", lambda _: longer)
+    assert halfhour.go_on(chosen(tmp_path)) == 2
+    assert "is of other params than those of now (a, b); give another" in capsys.readouterr().out
+    assert (tmp_path / "gpu.json").read_bytes() == made
+
+
 def test_a_call_ends_at_its_time_unless_it_is_done(tmp_path, monkeypatch):
     ended = Event()
     monkeypatch.setattr(halfhour, "stop", lambda file: ended.set())

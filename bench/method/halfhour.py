@@ -53,7 +53,8 @@ BENCHMARKS: list[subprocess.Popen] = []  # begun by this process
 
 
 def go_on(chosen: argparse.Namespace) -> int:
-    """Run what is not done until the time is up; 2 without a GPU."""
+    """Run what is not done until the time is up; 2 without a GPU, and if what is done is of other
+    params: one half would be compared with the other."""
     file = chosen.work / "gpu.json"
     results = files.read_json(file) if file.exists() else {}
     if chosen.status:
@@ -61,14 +62,22 @@ def go_on(chosen: argparse.Namespace) -> int:
     if not (chosen.toy or torch.cuda.is_available()):
         print("no CUDA device is here; run this on a GPU, or rehearse it with --toy")
         return 2
+    base = base_params(chosen.toy)
+    key = files.digest(base)
+    if others := [name for name, made in results.items() if made.get("params", key) != key]:
+        print(
+            f"{file} is of other params than those of now ({', '.join(others)}); give another "
+            "folder by --work, or put presets/cifar10.yaml and bench/gpu.yaml back as they were"
+        )
+        return 2
     with ended_at(chosen.until, file):
-        base = base_params(chosen.toy)
         for name, unit in units(chosen).items():
             if name in results:
                 continue
             start = time.perf_counter()
             content = unit(opened(base, chosen.work, results))
-            results[name] = content | {"unit_seconds": round(time.perf_counter() - start, 2)}
+            seconds = round(time.perf_counter() - start, 2)
+            results[name] = content | {"unit_seconds": seconds, "params": key}
             files.write_json(file, results)
             print(f"done: {name} ({results[name]['unit_seconds']} s)", flush=True)
     return status(results)
