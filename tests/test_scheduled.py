@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 from tiny import Project
@@ -69,6 +72,14 @@ finally:
     mlflow.kill()
 """
 
+LACKING = """
+import json, sys
+sys.modules["mlflow"] = None  # as if it were not installed
+from scalenet.pipeline.runs.scheduled import family
+state = family.fn()
+print(json.dumps([state.name, state.message]))
+"""
+
 
 @pytest.fixture(scope="module")
 def ended(project):
@@ -118,6 +129,15 @@ with servers.prefect(), get_client(sync_client=True) as client:
 said = [run.parameters["overrides"], run.state_name, run.state.message]
 print(json.dumps([*said, [line["message"] for line in log]]))
 """
+
+
+def test_a_worker_without_a_library_says_what_to_install_there(tmp_path):
+    said = subprocess.run(
+        [sys.executable, "-c", LACKING], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    name, message = json.loads(said.stdout)
+    assert name == "Refused" and message.startswith("mlflow is not installed in the environment of")
+    assert "pip install 'scalenet-pipeline[pipeline]' there" in message
 
 
 def test_a_worker_works_in_the_folder_in_which_it_is_started(project):

@@ -5,7 +5,9 @@ waits until a run needs it.
 """
 
 import os
+import platform
 import shlex
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -52,23 +54,38 @@ def family(
             worker was started, without changes that are not committed.
         promote: Deploy the family that comes out, if no size is worse than what is deployed.
     """
-    from scalenet.pipeline.runs import flowruns, flows
-
+    try:
+        from scalenet.pipeline.runs import flowruns, flows
+    except ModuleNotFoundError as error:
+        return _lacking(error)
     there = home(Path.cwd())
     flowruns.remember(there, flow_run.id)
     with suppress(flowruns.AWAY):  # of others; the next run tells it
         flowruns.settle(there)
-    flows.import_libraries()
     try:
+        flows.import_libraries()
         if promote and target != EVERYTHING:
             raise ValueError(
                 f"promote was given with target {target}; only everything ends with a family"
             )
         state = _run(Wanted(preset, overrides, target, revision, promote))
+    except ModuleNotFoundError as error:
+        state = _lacking(error)
     except ValueError as error:
         state = flows.failed(error)
     flowruns.without_traceback()
     return flowruns.ended(there, state)
+
+
+def _lacking(error: ModuleNotFoundError) -> State:
+    """Say what the worker's environment lacks; a module of our own is a fault of ours."""
+    if (error.name or "").startswith("scalenet"):
+        raise error
+    return Failed(
+        name="Refused",
+        message=f"{error.name} is not installed in the environment of this worker, "
+        f"{sys.executable} on {platform.node()}: pip install 'scalenet-pipeline[pipeline]' there",
+    )
 
 
 class Wanted(NamedTuple):
