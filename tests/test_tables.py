@@ -369,6 +369,9 @@ def test_a_table_that_is_none_is_refused(flat, content):
         (b"PK\x03\x04\x14\0\0\0[Content_Types].xml", "a workbook or an archive"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "a workbook"),
         (b'{"file_name": "a.png", "label": "cat"}\n', "JSON"),
+        (b"\x1f\x8b\x08\0", "a compressed file"),
+        (b"BZh91AY&SY", "a compressed file"),
+        (b"\xfd7zXZ\0", "a compressed file"),
     ],
 )
 def test_a_workbook_or_json_is_told_what_to_be_saved_as(flat, content, kind):
@@ -678,6 +681,7 @@ def test_files_of_images_in_an_archive_are_to_be_unpacked(tmp_path, kind):
         ("train.parquet", "train.parquet"),
         ("train.parquet", ""),
         ("ant/0.png", ""),
+        ("labels.csv", ""),
     ],
 )
 def test_a_clone_without_its_large_files_says_what_fetches_them(tmp_path, name, given):
@@ -685,7 +689,7 @@ def test_a_clone_without_its_large_files_says_what_fetches_them(tmp_path, name, 
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
     clone = unpacked(tmp_path / "a", {**others, name: pointer})
     with pytest.raises(ValueError, match=r"a pointer of Git LFS.*`git lfs pull`"):
-        prepared(clone / given)
+        prepared(clone / given, table=TABLE if name.endswith("csv") else None)
 
 
 @pytest.mark.parametrize("cell", [[[0] * 300] * 3, "photos/1.png"])

@@ -13,6 +13,7 @@ from scalenet.config.params import Data, ImageTable
 from scalenet.data.decoding import source_of
 from scalenet.data.listing import IGNORED, TWICE, UNLISTED, Files
 from scalenet.data.names import few, shown
+from scalenet.data.pixels import LACKING, POINTER
 from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, labelled_alike, ordered
 from scalenet.data.source import Source
 
@@ -23,6 +24,9 @@ OTHERS = {  # how files begin that are no text, or none with a column for each c
     b"\xd0\xcf\x11\xe0": "a workbook",
     b"{": "JSON",
     b"[{": "JSON",
+    b"\x1f\x8b": "a compressed file",
+    b"BZh": "a compressed file",
+    b"\xfd7zXZ": "a compressed file",
 }
 NO_PATH = "a row without a path"
 RAGGED = "a row with more or fewer cells than there are columns"
@@ -141,6 +145,8 @@ def rows_of(content: bytes, table: ImageTable) -> list[Row | None]:
         from scalenet.data import arrow  # pyarrow, which nothing else needs
 
         return labelled_alike(arrow.rows_of(content, table))
+    if content.startswith(POINTER):
+        raise ValueError(f"data.table.file: {table.file} is {LACKING}")
     if kind := next((OTHERS[mark] for mark in OTHERS if content.startswith(mark)), ""):
         raise ValueError(
             f"data.table.file: {table.file} is {kind}; save it as .csv (UTF-8) or .parquet, with a "
