@@ -21,7 +21,8 @@ from scalenet.data import readers
 from scalenet.data.splits import cut
 from scalenet.pipeline.cli import scalenet
 from scalenet.pipeline.init import begin, plan, write
-from scalenet.pipeline.init.design import Designer, Wish
+from scalenet.pipeline.init.design import Designer
+from scalenet.pipeline.init.drafts import Drafts, Wish
 from scalenet.pipeline.init.estimate import Rates
 from scalenet.pipeline.init.frame import frame_of
 from scalenet.pipeline.init.look import Seen, look
@@ -192,15 +193,15 @@ def test_a_plan_for_few_groups_is_what_prepare_makes(tmp_path):
         designer = Designer(
             look(str(folder), table=table), str(folder), Wish("mine", 30, reading={"table": table})
         )
-        needs = designer.draft(3, 1)
+        needs = designer.drafts.draft(3, 1)
         params = designer.params(needs, 100)[1]
         done = cut(params.data, readers.find(params.data, tmp_path))
         counts = {split: len(part["labels"]) for split, part in done.splits.items()}
-        assert counts == designer.shares.counts and counts["train"] >= 40, "planned and made"
+        assert counts == designer.drafts.shares.counts and counts["train"] >= 40, "planned and made"
         assert all(set(part["labels"].tolist()) == {0, 1} for part in done.splits.values())
         assert max(params.search.calibration, params.retrain.calibration) <= counts["train"]
         seeds.add(params.data.seed)
-        said = list(plan.about(designer.seen, designer.shares))
+        said = list(plan.about(designer.seen, designer.drafts.shares))
         planned = ", ".join(f"{split} {count}" for split, count in counts.items())
         assert said[-2].strip() == planned and "groups: train" in said[-1]
     assert len(seeds) > 1, "another where the first does not serve"
@@ -216,7 +217,7 @@ def test_too_few_groups_are_refused(tmp_path):
 def test_fractions_are_lowered_for_rare_classes_and_hopeless_ones_are_refused():
     def splits(each: int) -> Shares:
         rare = seen("many classes", classes=[f"c{i}" for i in range(300)], counts=[each] * 300)
-        return Designer(rare, "images", Wish("mine", 30)).shares
+        return Drafts(rare, Wish("mine", 30)).shares
 
     assert splits(20).select == 0.15 and splits(20).test == 0.2, "no need"
     low = splits(4)
@@ -236,7 +237,7 @@ def test_classes_that_are_rare_in_train_alone_are_seen_as_rare():
 
     long = looked_at(3)
     assert long.free == [700, *[650] * 3, *[3] * 296]
-    shares = Designer(long, "images", Wish("mine", 30)).shares
+    shares = Drafts(long, Wish("mine", 30)).shares
     assert shares.select == 0.06 and shares.every < 0.95, "the least, and not sure"
     said = [*plan._scarce(long, 0.94), *plan._drawn(long, shares)]
     assert said[0].startswith(
@@ -337,7 +338,7 @@ def test_too_few_minutes_name_the_least_that_works():
 def test_calibrations_leave_room_for_the_files_that_may_be_skipped():
     few = {"counts": [500] * 2, "classes": ["a", "b"]}
     plain, lenient = (
-        Designer(seen("photographs", **few, most_skipped=share), "images", Wish("mine", 30)).shares
+        Drafts(seen("photographs", **few, most_skipped=share), Wish("mine", 30)).shares
         for share in (0.01, 0.25)
     )
     assert lenient.train == plain.train and 0 < lenient.sure < 0.75 * plain.train < plain.sure

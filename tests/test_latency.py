@@ -24,7 +24,8 @@ from scalenet.laws.affordable import affordable
 from scalenet.nets import child
 from scalenet.nets.deployed import Deployed
 from scalenet.pipeline.init import begin, device, probe, timing
-from scalenet.pipeline.init.design import Designer, Wish
+from scalenet.pipeline.init.design import Designer
+from scalenet.pipeline.init.drafts import Wish
 from scalenet.records.documents import Family, Found
 from scalenet.report import figure, table
 from scalenet.search.run import find

@@ -96,7 +96,7 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
         )
     click.echo(f"Looking   at the images of {data}")
     from scalenet.pipeline.init import begin
-    from scalenet.pipeline.init.design import Wish
+    from scalenet.pipeline.init.drafts import Wish
 
     root = begin.folder(data, name)
     if wished["pretrained"]:

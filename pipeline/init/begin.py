@@ -9,7 +9,8 @@ from pathlib import Path
 
 from scalenet.data.readers import BUNDLED
 from scalenet.pipeline.init import device, plan, write
-from scalenet.pipeline.init.design import Designer, Wish
+from scalenet.pipeline.init.design import Designer
+from scalenet.pipeline.init.drafts import Wish
 from scalenet.pipeline.init.look import look
 
 SECONDS = 20  # that networks are timed for
@@ -49,11 +50,11 @@ def project(root: Path, data: str, wish: Wish) -> Iterator[str]:
     source = write.source_of(data, root)
     seen = look(source if source == BUNDLED else str(Path(data).resolve()), **wish.reading)
     designer = Designer(seen, source, wish)
-    yield from plan.about(seen, designer.shares)
+    yield from plan.about(seen, designer.drafts.shares)
     if wish.max_ms is not None and wish.device is None:
         yield f"Timing    what layers take on this machine, {SECONDS} seconds"
         first = designer.params(designer.first(), 1000)[1]
-        found, _ = device.measure(first, designer.task, seconds=SECONDS)
+        found, _ = device.measure(first, designer.drafts.task, seconds=SECONDS)
         designer = Designer(seen, source, wish := wish._replace(device=found))
     draft = designer.first()
     yield "Timing    a few steps of training on this machine"

@@ -13,7 +13,8 @@ from scalenet.data import names
 from scalenet.data.listing import UNMARKED
 from scalenet.data.summary import DARK, MANY, almost_black, few_groups
 from scalenet.pipeline.init import estimate
-from scalenet.pipeline.init.design import Design, Wish, slowed
+from scalenet.pipeline.init.design import Design, slowed
+from scalenet.pipeline.init.drafts import Wish
 from scalenet.pipeline.init.estimate import Rates
 from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.shares import SAFE, Shares
