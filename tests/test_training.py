@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from torch import nn
 
 from scalenet.config.recipe import Augment, Recipe
@@ -260,13 +261,36 @@ def test_a_supernet_takes_over_what_the_task_leaves(params, task, fresh):
     assert net.task == TASK
 
 
+def test_a_supernet_takes_the_first_part_of_a_larger_one(make_params):
+    """Of one with a size more; its networks then compute what they compute in that."""
+    fewer = {"stages": TINY["scaling"]["stages"][:2]}
+    small = make_params({"scaling": fewer, "search": {"stage_weights": [1, 1]}})
+    net, source = other_supernet(small, TASK, 0), other_supernet(make_params(), TASK)
+    assert len(net.weights) < len(source.weights)
+    inherit.supernet(net, source)
+    network, images = largest(small.space, small.scaling), torch.rand(5, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(net(images, network), source(images, network))
+
+
 def test_a_supernet_of_another_space_is_refused(params, make_params):
-    wide = make_params({"space": {"head": {"width": 20}}})
-    with pytest.raises(ValueError, match=r"classifier/weight is \(3, 20\), here \(3, 16\).*null"):
-        inherit.supernet(other_supernet(params, TASK), other_supernet(wide, TASK))
-    deep = make_params({"space": QUICK})
-    with pytest.raises(ValueError, match=r"another space: .* is not there, here"):
-        inherit.supernet(other_supernet(params, TASK), other_supernet(deep, TASK))
+    wide, deep = make_params({"space": {"head": {"width": 20}}}), make_params({"space": QUICK})
+    blocks = TINY["space"]["stages"]
+    fewer = make_params({"space": {"stages": blocks[:2]}})
+    kernels = make_params({"space": {"stages": [*blocks[:2], {**blocks[2], "kernels": [3, 5]}]}})
+    stem = make_params({"space": {"stem": {"kernel": 5}}})
+    coupled = elastic.build(params.space, params.scaling, TASK, "bilateral", generator())
+    for ours, theirs, said in [
+        (wide, params, r"classifier/weight is \(3, 16\), here \(3, 20\).*no smaller.*null"),
+        (params, deep, "another space: .* is not there, here"),
+        (fewer, params, r"stages/2/.* is \(.*\), here not there"),
+        (params, kernels, "depth/weight/7 is not there, here"),
+        (stem, params, r"stem/weight is \(8, 1, 3, 3\), here \(8, 1, 5, 5\)"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            inherit.supernet(other_supernet(ours, TASK), other_supernet(theirs, TASK))
+    with pytest.raises(ValueError, match=r"classifier/weight is \(3, 20\), here \(3, 16\)"):
+        inherit.supernet(coupled, other_supernet(wide, TASK))
 
 
 def supernet_project(root, info, images):

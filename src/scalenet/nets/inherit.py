@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import le
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from scalenet.config.params import WeightsFile
 from scalenet.nets import elastic as elastics
 from scalenet.nets.elastic import Elastic
+from scalenet.nets.weights import crop
 from scalenet.records import files
 from scalenet.space.network import Block, Network
 
@@ -125,11 +127,13 @@ def read(init: WeightsFile | None, root: Path) -> Elastic | None:
 
 @torch.no_grad()
 def supernet(net: Elastic, source: Elastic) -> None:
-    """Start a super-supernet from another of the same space, in place.
+    """Start a super-supernet from another that holds it, in place.
 
-    What depends on the task stays fresh where the tasks differ: the stem's kernel for images of
-    other channels, the classifier for another number of classes (for as many it is taken over,
-    whatever they are called). ``ValueError`` if the spaces differ.
+    That is of the same space, with as many channels and layers or more, of which it takes the
+    first. (With bilateral coupling as many: its slices end at the last channel as well.) What
+    depends on the task stays fresh where the tasks differ: the stem's kernel for images of other
+    channels, the classifier for another number of classes (for as many it is taken over, whatever
+    they are called). ``ValueError`` if the source does not hold it.
     """
     fresh = {"stem/weight"} if net.task.channels != source.task.channels else set()
     if net.task.classes != source.task.classes:
@@ -138,12 +142,26 @@ def supernet(net: Elastic, source: Elastic) -> None:
         {name: tuple(tensor.shape) for name, tensor in one.weights.items() if name not in fresh}
         for one in (net, source)
     )
-    if ours != theirs:
-        name = min(name for name in ours | theirs if ours.get(name) != theirs.get(name))
+    wrong = [name for name in ours if not _inside(ours[name], theirs.get(name), net.sides)]
+    wrong += [name for name in theirs if _block(name) not in set(map(_block, ours))]
+    if wrong:
+        name = min(wrong)
         raise ValueError(
             f"supernet.init.file holds a super-supernet of another space: {name} is "
-            f"{theirs.get(name, 'not there')}, here {ours.get(name, 'not there')}; give one with "
-            "the same space and the same largest strategies, or set supernet.init: null"
+            f"{theirs.get(name, 'not there')}, here {ours.get(name, 'not there')}; give one of "
+            "the same space, whose largest strategies are no smaller, or set supernet.init: null"
         )
-    for name in ours:
-        net.weights[name].copy_(source.weights[name])
+    for name, shape in ours.items():
+        net.weights[name].copy_(crop(source.weights[name], shape, "left"))
+
+
+def _inside(shape: tuple[int, ...], of: tuple[int, ...] | None, sides: tuple[str, ...]) -> bool:
+    """Tell whether a tensor is the first part of another; a kernel has the same side."""
+    if of is None or shape[2:] != of[2:] or len(shape) != len(of):
+        return False
+    return shape == of or ("right" not in sides and all(map(le, shape, of)))
+
+
+def _block(name: str) -> str:
+    """Return which block a tensor is of: ``stages/2``, or the name's first part."""
+    return "/".join(name.split("/")[: 2 if name.startswith("stages/") else 1])
