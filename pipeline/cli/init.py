@@ -59,6 +59,13 @@ BUNDLED = ("digits", "data/digits")  # names of the images that scikit-learn bri
     help="Measure against no residual networks: their half of the work goes to the members.",
 )
 @click.option(
+    "--start",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="PROJECT",
+    help="A folder of a project on more images, whose trained super-supernet this one's starts "
+    "from, with its space and sizes.",
+)
+@click.option(
     "--table",
     nargs=3,
     metavar="FILE PATH LABEL",
@@ -86,6 +93,7 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     scalenet init digits --minutes 5 --max-flops 2M
     scalenet init photos.tar --latency phone.yaml --max-ms 30
     scalenet init photos/ --pretrained resnet18.pth resnet18
+    scalenet init photos/ --start ../more-photos
     scalenet init birds/ --table labels.csv file species --group bird
     scalenet init cifar100/ --table - img fine_label
     """
@@ -104,6 +112,8 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
     skipped = wished.pop("most_skipped")
     wished["reading"] = _reading(*(wished.pop(name) for name in ("table", "split", "group")))
     wished["reading"] |= {} if skipped is None else {"most_skipped": skipped}
+    if wished["start"]:
+        wished["start"] = _start(wished, root)
     device = wished.pop("latency")
     if wished["max_flops"] and (device or wished["max_ms"]):
         raise ValueError(
@@ -131,6 +141,20 @@ def _weights(file: str, model: str) -> tuple[str, str]:
     if not path.is_file():
         raise ValueError(f"--pretrained {file}: no such file; give weights that you have")
     return str(path), model
+
+
+def _start(wished: dict[str, Any], root: Path) -> Any:
+    """Return the project that is started from; ``ValueError`` if it cannot be, or if what it
+    decides was given too."""
+    from scalenet.pipeline.init import start
+
+    for name in ("size", "latency", "max_flops", "max_ms"):
+        if wished[name] is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} was given with --start, whose project decides the "
+                "stored size and the budgets; leave one of the two out"
+            )
+    return start.read(wished["start"], root)
 
 
 def _reading(table: tuple[str, ...] | None, split: str | None, group: str | None) -> dict[str, Any]:

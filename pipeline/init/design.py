@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 from scalenet.config.params import Params, parse, read_yaml
 from scalenet.pipeline.init import recipes
-from scalenet.pipeline.init.drafts import Drafts, Wish
+from scalenet.pipeline.init.drafts import Chosen, Drafts, Wish
 from scalenet.pipeline.init.estimate import Rates, seconds, wall
 from scalenet.pipeline.init.look import Seen
 from scalenet.pipeline.init.recipes import Choice, Choices, Needs
 from scalenet.pipeline.init.shares import Shares
-from scalenet.pipeline.init.sizes import FEWEST
+from scalenet.pipeline.init.start import Started
 from scalenet.pipeline.project import DEFAULTS
 from scalenet.pipeline.runs import workers
 from scalenet.pipeline.settings import merge, nested
@@ -54,7 +54,7 @@ class Designer:
 
     @cached_property
     def drafts(self) -> Drafts:
-        return Drafts(self.seen, self.wish)
+        return (Started if self.wish.start else Chosen)(self.seen, self.wish)
 
     @cached_property
     def default(self) -> dict[str, Any]:
@@ -88,10 +88,11 @@ class Designer:
         if steps < LEAST:
             least = self._designed(draft, LEAST, rates)
             minutes = least.wall / USED / 60
+            smaller = "" if self.wish.start else ", or store smaller images by --size"
             raise ValueError(
-                f"--minutes {self.wish.minutes:g} is too short: the smallest family, {FEWEST} "
+                f"--minutes {self.wish.minutes:g} is too short: the smallest family, {draft.sizes} "
                 f"sizes trained for {LEAST} steps each, takes about {minutes:.1f} minutes here"
-                f"{slowed(rates)}; give more, or store smaller images by --size"
+                f"{slowed(rates)}; give more{smaller}"
             )
         return self._designed(draft, steps, rates)
 
@@ -136,7 +137,7 @@ class Designer:
         self, draft: Needs, steps: int, more: Mapping[str, Choice] = EMPTY
     ) -> tuple[Choices, Params]:
         """Return every choice for a draft and a member's steps, and the params that they make."""
-        choices = recipes.choices(self.seen, draft, steps) | more
+        choices = recipes.choices(self.seen, draft, steps) | self.drafts.choices() | more
         choices |= {
             "data.name": Choice(self.wish.name),
             "data.source": Choice(self.source),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,12 +16,15 @@ from scalenet.config.space import Latency
 from scalenet.pipeline.init import shares
 from scalenet.pipeline.init.frame import Frame, frame_of
 from scalenet.pipeline.init.look import Seen
-from scalenet.pipeline.init.recipes import Needs
+from scalenet.pipeline.init.recipes import Choices, Needs
 from scalenet.pipeline.init.shares import Shares
 from scalenet.pipeline.init.sizes import FEWEST, LARGEST, TOLERANCE, TOLERANCES, Reach, scalings
 from scalenet.pipeline.project import DEFAULTS
 from scalenet.space.measure import Measure, on
 from scalenet.space.network import Task
+
+if TYPE_CHECKING:
+    from scalenet.pipeline.init.start import Start
 
 MORE = (2, 4)  # times the usual budget, where there is time for it
 LESS = 0.5  # the same before a size is given up
@@ -33,8 +36,8 @@ class Wish(NamedTuple):
 
     A name, minutes, the largest member's FLOPs, or its milliseconds on a device that budgets are
     for, a stored side in px, weights of another network to compare with (file, timm's name of the
-    network), whether to compare with residual networks trained here, and keys of ``data`` that say
-    how the images are read.
+    network), whether to compare with residual networks trained here, a project whose super-supernet
+    training starts from, and keys of ``data`` that say how the images are read.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Wish(NamedTuple):
     size: int | None = None
     pretrained: tuple[str, str] | None = None
     residual: bool = True
+    start: Start | None = None
     reading: Mapping[str, Any] = {}
 
 
@@ -68,6 +72,23 @@ class Drafts:
         """How the images will be split."""
         return shares.shares(self.seen, self.frame)
 
+    def usual(self) -> Iterator[Needs]:
+        """Yield drafts from what is wished for to what takes least time; ``ValueError`` if there
+        are none."""
+        raise NotImplementedError
+
+    def larger(self) -> Iterator[Needs]:
+        """Yield drafts for which there has to be time to spare, the smallest first."""
+        raise NotImplementedError
+
+    def choices(self) -> Choices:
+        """Return what is chosen for other reasons than a draft's."""
+        return {}
+
+
+class Chosen(Drafts):
+    """Drafts whose space and budgets are chosen for the images."""
+
     @cached_property
     def reach(self) -> Reach:
         return Reach(self.frame, self.task, read_yaml(DEFAULTS)["space"], self.wish.device)
@@ -89,8 +110,7 @@ class Drafts:
         return f"{option} {self.most:{self.measure.form}}"
 
     def usual(self) -> Iterator[Needs]:
-        """Yield drafts from what is wished for to what takes least time; budgets out of a space's
-        reach are passed over, unless all are."""
+        """Budgets out of a space's reach are passed over, unless all are."""
         refused, yielded = ValueError(), False
         for sizes, times in product(self._sizes(), (1, LESS)):
             try:
@@ -104,7 +124,7 @@ class Drafts:
             raise self._too_slow() if self.wish.device else refused
 
     def larger(self) -> Iterator[Needs]:
-        """Yield drafts of the most sizes with more than the usual budget, the smallest first."""
+        """Yield those of the most sizes with more than the usual budget."""
         for times in MORE:
             try:
                 draft = self.draft(self._sizes()[0], times)

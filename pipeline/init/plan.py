@@ -75,6 +75,8 @@ def lines(seen: Seen, wish: Wish, design: Design, rates: Rates) -> Iterator[str]
     budget = _budget(params, largest)
     yield f"          to S{largest} {budget}; {shared:,} steps together, then"
     yield f"          {steps:,} for S0, {passes:.1f} times over the images, more for larger ones"
+    if wish.start:
+        yield f"          starting from {wish.start.folder}, which saw {wish.start.saw}"
     yield from _minutes(design.seconds)
     beside = ": stages run side by side" if design.wall < sum(design.seconds.values()) else ""
     yield f"          {design.wall / 60:.1f} in all, of {wish.minutes:g}{beside}"

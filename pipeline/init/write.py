@@ -22,6 +22,7 @@ from scalenet.records import files
 
 RECORD = f"{project.CODE}/init.json"  # what was planned, and the hash of the params.yaml written
 WIDTH = 98  # columns of a comment
+LINE = 60  # letters of a value that others may stand beside
 LONGEST = 60  # letters of a name that is made here
 EXPLAINED = "A line `init: …` says why the number below it was chosen."
 
@@ -120,11 +121,12 @@ def _explain(content: Any, key: str, choice: Choice) -> None:
 
 
 def _styled(value: Any) -> Any:
-    """Return a list or a mapping as params.yaml writes it: on a line, a mapping inside on its."""
+    """Return a list or a mapping as params.yaml writes it: on a line, a mapping inside, and what is
+    too long for one, on its."""
     inner = list(value.values()) if isinstance(value, dict) else value
     if isinstance(value, list | dict):
         styled: Any = CommentedMap() if isinstance(value, dict) else CommentedSeq()
-        if not any(isinstance(item, dict) for item in inner):
+        if not any(isinstance(item, dict) or len(str(item)) > LINE for item in inner):
             styled.fa.set_flow_style()
         if isinstance(value, dict):
             styled.update({key: _styled(item) for key, item in value.items()})
