@@ -23,6 +23,32 @@ def is_other(root: Path, file: str) -> bool:
     return bool(named) and hashlib.md5(there.read_bytes()).hexdigest() not in named
 
 
+def made_anew(root: Path) -> list[str]:
+    """Name the stages that were run again since the family was published, whose documents lie
+    beside it and are not what it was made of: ``search``, after a run up to it."""
+    stages, found = _stages(root), {}
+    made = {
+        out["path"]: (name, out.get("md5"))
+        for name, stage in stages.items()
+        for out in stage.get("outs") or ()
+    }
+    waiting = ["publish"]
+    while waiting:
+        for dep in (stages.get(waiting.pop()) or {}).get("deps") or ():
+            place = Path(dep["path"])
+            maker, now = made.get(str(place)) or (made.get(str(place.parent), ("", ""))[0], None)
+            if not maker:
+                continue  # code, and what a user gives
+            if maker not in found:
+                found[maker] = False
+                waiting.append(maker)
+            there = root / place
+            if now is None and there.exists():  # a file of a folder
+                now = hashlib.md5(there.read_bytes()).hexdigest()
+            found[maker] |= now not in (None, dep.get("md5"))
+    return sorted({name.partition("@")[0] for name, other in found.items() if other})
+
+
 def params(root: Path, given: Params) -> Params:
     """Return the params that the stages were run with: params.yaml, which is ``given``, may have
     been edited since. What no stage depends on is as given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, verb
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from scalenet.data import store
 from scalenet.laws import choice, scores
+from scalenet.pipeline import locked
 from scalenet.pipeline.remember import remembered
 from scalenet.records import files, predictions
 from scalenet.records.documents import (
@@ -592,3 +594,35 @@ def test_a_report_tells_the_numbers_that_the_family_was_made_with(make_params, t
     (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": content}))
     changed = remembered.remembered(tmp_path, make_params(edited)).changed
     assert changed["search.seed"] == ("0", "99")
+
+
+def test_a_report_does_not_mix_a_family_with_a_later_search(tmp_path, make_params):
+    """After `scalenet run --target search` with other numbers, the family is as it was."""
+    plan, params = "artifacts/plan/S0.json", make_params().model_dump(mode="json")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    (tmp_path / "artifacts/plan").mkdir(parents=True)
+    (tmp_path / plan).write_text("a plan")
+
+    def stage(deps: dict[str, str], outs: dict[str, str]) -> dict:
+        parts = {"deps": deps, "outs": outs}
+        return {k: [{"path": p, "md5": m} for p, m in part.items()] for k, part in parts.items()}
+
+    def locked_with(search: str, planned: str = "a plan") -> list[str]:
+        found, trained = "artifacts/search/found.json", "artifacts/members/S0/trained.json"
+        digest = hashlib.md5(planned.encode()).hexdigest()
+        stages = {
+            "search": stage({"src/scalenet/search": "0.dir"}, {found: search}),
+            "extrapolate": stage({found: "1"}, {"artifacts/plan": "2.dir"}),
+            "retrain@S0": stage({plan: digest}, {trained: "3"}),
+            "retrain@S9": stage({"artifacts/plan/S9.json": "4"}, {"artifacts/members/S9": "5"}),
+            "publish": stage({trained: "3"}, {"artifacts/family/family.json": "6"}),
+        }
+        (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+        return locked.made_anew(tmp_path)
+
+    assert locked_with("1") == []
+    assert locked_with("7", "another") == ["extrapolate", "search"]
+    assert locked_with("7") == ["search"]
+    code, _, said = verb(tmp_path, "report")
+    assert code == 2 and "search was run again since the family was published" in said
+    assert not (tmp_path / "report").exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from scalenet.pipeline import locked
 from scalenet.pipeline.cli import InProject, tell_if_other
 
 FOLDER = "report"
@@ -22,7 +23,14 @@ def command() -> None:
     scalenet report && open report/index.html
     """
     tell_if_other()
-    click.echo(f"report    {write(Path.cwd())}")
+    root = Path.cwd()
+    if stages := locked.made_anew(root):
+        was = "were" if len(stages) > 1 else "was"
+        raise ValueError(
+            f"{' and '.join(stages)} {was} run again since the family was published, and a report "
+            "would mix both; `scalenet run` makes the family of what lies here"
+        )
+    click.echo(f"report    {write(root)}")
 
 
 def write(root: Path) -> Path:
