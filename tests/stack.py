@@ -196,7 +196,7 @@ def typed(text: str, folder: Path, environment: dict[str, str]) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert not done.returncode, done.stdout + done.stderr
     return done.stdout

@@ -66,7 +66,7 @@ class Project:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert code is None or done.returncode == code, (
             f"{command}: exit {done.returncode}\n{(done.stdout + done.stderr)[-4000:]}"
