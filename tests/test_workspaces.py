@@ -235,6 +235,12 @@ def test_images_that_are_nowhere_on_this_machine_are_named_by_where_they_are_wan
             bring(mine, made, params)
 
 
+def test_weights_that_are_nowhere_on_this_machine_may_not_be_needed(mine):
+    with workspace(mine, "HEAD", "run") as made:
+        nowhere = {"file": "nowhere.pt", "sha256": "0" * 64}
+        bring(mine, made, settings.apply(made.root, None, {"supernet.init": nowhere}))
+
+
 def test_images_that_a_stage_of_the_project_makes_may_be_made_later(mine):
     with (mine / "dvc.yaml").open("a") as file:
         file.write("  small:\n    cmd: cp -r photos small\n    deps: [photos]\n    outs: [small]\n")

@@ -170,7 +170,8 @@ def bring(root: Path, made: Workspace, params: Params) -> None:
     to where it lies in the project.
 
     ``ValueError`` if DVC's cache lacks what the params name (what lies in the project may be
-    another revision's), or if it is nowhere on this machine.
+    another revision's), or if the images are nowhere on this machine. (Weights that are not here
+    are asked for when a stage reads them: what it makes may be known.)
     """
     there, named = home(root), _outside(params)
     for name in ("dvc", "dvc_data"):  # not a line for each file that it has not
@@ -189,7 +190,7 @@ def bring(root: Path, made: Workspace, params: Params) -> None:
         place, lies = made.root / name, there / name  # of an absolute name the same
         if not place.exists() and lies.exists():
             _lead(made, place, lies.resolve())
-        elif not place.exists() and not made_there & {place, *place.parents}:
+        elif key == "data.source" and not (place.exists() or made_there & {place, *place.parents}):
             raise ValueError(
                 f"{key}: {os.path.normpath(lies)} does not exist on {platform.node()}, the machine "
                 "of this worker; bring it there, or name what is there"
