@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 from scalenet.config import params as config
 from scalenet.config.params import Params
 from scalenet.config.space import Scalings
+from scalenet.pipeline.init import write
 from scalenet.pipeline.init.drafts import Drafts
 from scalenet.pipeline.init.frame import Frame, frame_of
 from scalenet.pipeline.init.recipes import Choice, Choices, Needs
@@ -62,9 +62,7 @@ def read(folder: str, root: Path) -> Start:
             f"run {TRAIN} there first (or `dvc pull`, where they were pushed)"
         )
     _check(folder, params, weights)
-    there, near = weights.resolve(), root.resolve()
-    inside = there.is_relative_to(near.parent)  # both are moved together, then
-    name = os.path.relpath(there, near) if inside else str(there)
+    name = write.name_in(root, weights)
     return Start(folder, params, name, files.sha256(weights), paths.info())
 
 

@@ -70,7 +70,13 @@ def source_of(data: str, root: Path) -> str:
     """
     if is_bundled(data):
         return BUNDLED
-    path, here = Path(data).resolve(), root.resolve()
+    return name_in(root, Path(data))
+
+
+def name_in(root: Path, file: Path) -> str:
+    """Return how a project names a file or folder: relative where it lies in the folder that holds
+    the project, since both are moved together then."""
+    path, here = file.resolve(), root.resolve()
     return os.path.relpath(path, here) if path.is_relative_to(here.parent) else str(path)
 
 
