@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from scalenet.data import images as module
 from scalenet.data.batches import Batches, Order
 from scalenet.data.images import Filed, join, on_device
 from scalenet.nets import child
+from scalenet.records import files
 from scalenet.records.paths import Paths
 from scalenet.space.network import Task
 from scalenet.stages import prepare
@@ -301,3 +303,16 @@ def test_a_reading_process_that_is_killed_is_said_where_images_are_waited_for(fi
         with pytest.raises(ValueError, match=told):
             for step in range(1, 100):
                 batches.at(step)
+
+
+def test_a_split_has_no_part_that_pythons_write_in_their_own_way(tmp_path):
+    """Zip64 has other bytes before Python 3.11.4, so that a clone on another machine was changed
+    by the images that it had."""
+    pixels, labels = np.zeros((5, 1, 8, 8), np.uint8), np.arange(5)
+    store.write(tmp_path / "split.npz", pixels, labels, labels)
+    files.write_arrays(tmp_path / "answers.npz", {"labels": labels, "pixels": pixels})
+    for name in ("split", "answers"):
+        with zipfile.ZipFile(tmp_path / f"{name}.npz") as archive:
+            entries = archive.infolist()
+        assert len(entries) >= 2 and {entry.extract_version for entry in entries} == {20}
+    assert np.array_equal(np.load(tmp_path / "answers.npz")["pixels"], pixels)

@@ -8,7 +8,7 @@ Where images come in groups, ``groups`` (N) number them.
 
 from __future__ import annotations
 
-import io
+import math
 import os
 import struct
 import zipfile
@@ -211,15 +211,15 @@ def write(path: Path, pixels: Any, labels: np.ndarray, groups: np.ndarray | None
         files.replacing(path) as file,
         zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
     ):
-        _put(archive, "labels.npy", labels.astype(np.int64))
+        files.put_array(archive, "labels.npy", labels.astype(np.int64))
         if groups is not None:
-            _put(archive, "groups.npy", groups.astype(np.int32))
+            files.put_array(archive, "groups.npy", groups.astype(np.int32))
         if (lengths == form.bytes).all():
             _stream(archive, "pixels.npy", pixels.shape, _entries(pixels))
             return
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        _put(archive, "shape.npy", np.array(form))
-        _put(archive, "offsets.npy", offsets)
+        files.put_array(archive, "shape.npy", np.array(form))
+        files.put_array(archive, "offsets.npy", offsets)
         _stream(archive, "content.npy", (int(offsets[-1]),), _entries(pixels))
 
 
@@ -240,18 +240,17 @@ def _entries(pixels: Any) -> Iterator[bytes]:
     yield b"".join(part)
 
 
-def _put(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
-    content = io.BytesIO()
-    np.lib.format.write_array(content, array, allow_pickle=False)
-    archive.writestr(zipfile.ZipInfo(name), content.getvalue())
-
-
 def _stream(
     archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], parts: Iterator[bytes]
 ) -> None:
-    """Write an array uint8 of that shape as its bytes come."""
+    """Write an array uint8 of that shape as its bytes come.
+
+    Its size is said before: what does not need Zip64 has the same bytes by every Python.
+    """
     about = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
-    with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
+    entry = zipfile.ZipInfo(name)
+    entry.file_size = math.prod(shape)
+    with archive.open(entry, "w") as member:
         np.lib.format.write_array_header_1_0(member, about)
         for part in parts:
             member.write(part)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -154,9 +155,16 @@ def _typed(cell: str) -> Any:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as .npz; equal arrays give equal bytes."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_bytes(path, buffer.getvalue())
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            put_array(archive, f"{name}.npy", array)
+
+
+def put_array(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    """Write an array into an archive; numpy's own way has other bytes before Python 3.11.4."""
+    content = io.BytesIO()
+    np.lib.format.write_array(content, array, allow_pickle=False)
+    archive.writestr(zipfile.ZipInfo(name), content.getvalue(), archive.compression)
 
 
 def digest(*parts: Any) -> str:
