@@ -64,15 +64,27 @@ def test_a_split_is_read_by_index_and_by_numpy(tmp_path):
     stored, labels = store.read(tmp_path / "a.npz")
     assert stored.raw and stored.shape == pixels.shape and labels.tolist() == list(range(50))
     mask = labels % 3 == 0
-    for index in (slice(None), slice(10, 2, -3), [7, 7, 49], np.array([3, 0]), mask, 5, -1):
+    some = [7, 7, 49], np.array([3, 0]), np.array([2, -1], np.int32), mask, 5, -1
+    for index in (slice(None), slice(10, 2, -3), *some):
         assert np.array_equal(stored[index], pixels[index])
+    assert stored[[]].shape == (0, 3, 4, 4)
     assert np.array_equal(np.asarray(stored), np.load(tmp_path / "a.npz")["pixels"])
-    with pytest.raises(IndexError):
-        stored[50]
+    for index in (50, [3, 50], [-51]):
+        with pytest.raises(IndexError):
+            stored[index]
     both = store.JoinedPixels(stored, pixels[:9])
     whole = np.concatenate([pixels, pixels[:9]])
     for index in (slice(40, 55), [58, 0, 50, 49], 52):
         assert np.array_equal(both[index], whole[index])
+
+
+def test_an_index_costs_by_its_own_length_not_by_the_splits(tmp_path):
+    (tmp_path / "pixels").write_bytes(bytes(range(48)))
+    starts = range(0, 12 * 10**14, 12)  # of so many, not even their numbers fit the memory
+    stored = store.FilePixels(tmp_path / "pixels", store.Square(3, 2), starts, starts[1:])
+    assert stored[[3, 0]].reshape(2, 12)[:, 0].tolist() == [36, 0]
+    both = store.JoinedPixels(stored, np.zeros((5, 3, 2, 2), np.uint8))
+    assert both[[1, 10**14 + 4]].reshape(2, 12)[:, 0].tolist() == [12, 0]
 
 
 def test_a_split_keeps_its_groups_where_it_has_some(tmp_path):

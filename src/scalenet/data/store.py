@@ -72,7 +72,7 @@ class FilePixels:
     def __getitem__(self, index: Any) -> np.ndarray:
         if isinstance(index, (int, np.integer)):
             return self._image(range(len(self))[index])
-        places = np.arange(len(self))[index]
+        places = _places(index, len(self))
         pixels = np.empty((len(places), *self.shape[1:]), np.uint8)
         for row, place in enumerate(places.tolist()):
             pixels[row] = self._image(place)
@@ -119,12 +119,24 @@ class JoinedPixels:
     def __getitem__(self, index: Any) -> np.ndarray:
         if isinstance(index, (int, np.integer)):
             return self[[index]][0]
-        places, start = np.arange(len(self))[index], len(self.first)
+        places, start = _places(index, len(self)), len(self.first)
         pixels = np.empty((len(places), *self.shape[1:]), np.uint8)
         inside = places < start
         pixels[inside] = self.first[places[inside]]
         pixels[~inside] = self.second[places[~inside] - start]
         return pixels
+
+
+def _places(index: Any, count: int) -> np.ndarray:
+    """Return which of so many an index along one axis means, int64 (n), at the cost of n."""
+    if isinstance(index, slice):
+        return np.arange(*index.indices(count))
+    index = np.asarray(index)
+    if index.dtype == bool:
+        return np.arange(count)[index]
+    if len(index) and not -count <= index.min() <= index.max() < count:
+        raise IndexError(f"no such image among {count}: {index.min()} to {index.max()} asked for")
+    return np.where(index < 0, index + count, index).astype(np.int64)
 
 
 def join(first: files.Split, second: files.Split) -> files.Split:
