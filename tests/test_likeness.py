@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from conftest import DATA
 from PIL import Image
+from scipy.fft import dctn
 
 from scalenet.config.params import Data
 from scalenet.data import readers
-from scalenet.data.likeness import BITS, NEAR, alike, looks
+from scalenet.data.likeness import BITS, NEAR, SIDE, alike, looks
 from scalenet.data.summary import warnings
 from scalenet.stages import prepare
 from scalenet.training.loop import ignore
@@ -75,6 +76,29 @@ def test_alike_are_those_of_few_other_bits(seed):
     near = distance.min(1) <= NEAR
     assert ((found >= 0) == near).all() and near.sum() >= 100
     assert (distance[near, found[near]] == distance.min(1)[near]).all(), "the nearest of them"
+
+
+@pytest.mark.parametrize("kept", [0, 40, 56])
+def test_alike_are_found_among_many_that_share_bits(kept):
+    """However many bits all have in common: those that are compared with are told by the others."""
+    generator = np.random.default_rng(kept)
+    looks = generator.integers(1, 2**63, 3000, dtype=np.uint64)
+    looks = looks >> np.uint64(kept) << np.uint64(kept) | np.uint64(2**kept - 1)
+    first, second = looks[:2000], looks[2000:]
+    # of each: by how many bits it differs from the nearest, without those that are turned
+    away = np.bitwise_count(first[None] ^ second[:, None])
+    found = alike(first, second)
+    near = away.min(1) <= NEAR
+    assert (found[near] >= 0).all() and near.any() == (kept > 0)
+    assert (away[near, found[near]] == away[near].min(1)).all()
+
+
+def test_the_frequencies_are_those_of_the_cosine_transform():
+    pictures = np.stack([photograph(seed, 24).transpose(2, 0, 1) for seed in range(50)])
+    waves = dctn(pictures.mean(1), axes=(1, 2), norm="ortho")[:, :SIDE, :SIDE].reshape(50, BITS)
+    told = np.unpackbits(looks(pictures).astype(">u8").view(np.uint8)).reshape(50, BITS)
+    plain = (np.abs(waves) > 0.1) & (np.arange(BITS) > 0)
+    assert plain.mean() > 0.9 and ((waves > 0) == told)[plain].all()
 
 
 def test_what_shows_nothing_is_like_nothing():
