@@ -87,8 +87,12 @@ def _jpeg(rng: np.random.Generator) -> bytes:
 
 
 def measured(root: Path, what: str, **about: Any) -> dict[str, float]:
-    """Return what a process of its own measures: seconds, peak memory and more."""
-    command = [sys.executable, "-m", "bench.speed.store", "--one", what]
+    """Return what a process of its own measures: seconds, peak memory and more.
+
+    Those that decode for it import its main module too: a stage's has no PyTorch, as here.
+    """
+    code = "from bench.speed.store import main; main()"
+    command = [sys.executable, "-c", code, "--one", what]
     done = subprocess.run(
         [*command, "--root", root, "--about", json.dumps(about)],
         check=True, stdout=subprocess.PIPE, text=True,
