@@ -71,11 +71,11 @@ class FilePixels:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         if isinstance(index, (int, np.integer)):
-            return self._image(range(len(self))[index])
+            return self[[index]][0]
         places = _places(index, len(self))
         pixels = np.empty((len(places), *self.shape[1:]), np.uint8)
         for row, place in enumerate(places.tolist()):
-            pixels[row] = self._image(place)
+            self._read(place, pixels[row])
         return pixels
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -88,22 +88,35 @@ class FilePixels:
 
     def entry(self, place: int) -> bytes:
         """Return an image's bytes as they are kept."""
-        start, length = int(self.starts[place]), int(self.ends[place] - self.starts[place])
-        if self.opened is None:
-            self.opened = self.file.open("rb", buffering=0)
-        content = os.pread(self.opened.fileno(), length, start)
-        if len(content) < length:
-            raise damaged(self.file, "it ends too early")
+        start, length = self._where(place)
+        content = os.pread(self._descriptor(), length, start)
+        self._check(len(content), length)
         return content
 
-    def _image(self, place: int) -> np.ndarray:
+    def _read(self, place: int, pixels: np.ndarray) -> None:
+        """Read an image into pixels (C, H, W)."""
+        start, length = self._where(place)
+        if length == self.form.bytes:
+            self._check(os.preadv(self._descriptor(), [pixels], start), length)
+            return
         content = self.entry(place)
-        if len(content) == self.form.bytes:
-            return np.frombuffer(content, np.uint8).reshape(self.shape[1:])
         try:
-            return image_array(self.form, content)
+            pixels[:] = image_array(self.form, content)
         except DAMAGED as error:
             raise damaged(self.file, f"image {place}: {error}") from error
+
+    def _where(self, place: int) -> tuple[int, int]:
+        """Return the place of an image's first byte in the file, and how many they are."""
+        return int(self.starts[place]), int(self.ends[place] - self.starts[place])
+
+    def _descriptor(self) -> int:
+        if self.opened is None:
+            self.opened = self.file.open("rb", buffering=0)
+        return self.opened.fileno()
+
+    def _check(self, read: int, length: int) -> None:
+        if read < length:
+            raise damaged(self.file, "it ends too early")
 
 
 class JoinedPixels:
