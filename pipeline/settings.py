@@ -16,8 +16,7 @@ from scalenet.config import yamlfile
 from scalenet.config.defaults import DEFAULTS, OPEN, PRESETS
 from scalenet.config.explain import some
 from scalenet.config.params import Params, parse, read_yaml
-from scalenet.pipeline import home
-from scalenet.pipeline.init import device
+from scalenet.pipeline import devices, home
 from scalenet.pipeline.runs.alone import Say
 from scalenet.records.files import sha256, write_bytes
 from scalenet.stages import STAGES
@@ -152,7 +151,7 @@ def _named(root: Path, key: str, value: Any) -> Any:
     there = root if (root / value).exists() else home(root)  # a workspace has it only later
     if key == "supernet.init":
         return {"file": value, "sha256": sha256(there / value)}
-    return device.read(there / value).model_dump(mode="json")
+    return devices.read(there / value).model_dump(mode="json")
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from scalenet.laws.accuracy import law_of
 from scalenet.laws.affordable import affordable
 from scalenet.nets import child
 from scalenet.nets.deployed import Deployed
-from scalenet.pipeline.init import begin, device, probe, timing
+from scalenet.pipeline import devices
+from scalenet.pipeline.init import begin, probe, timing
 from scalenet.pipeline.init.design import Designer
 from scalenet.pipeline.init.drafts import Wish
 from scalenet.records.documents import Family, Found
@@ -273,13 +274,13 @@ def test_the_verb_measures_this_machine_and_init_takes_its_file(params, tmp_path
     assert code == 0 and "Device    my phone" in out
     # what milliseconds a family can have depends on its images, which `init` sees
     assert out.endswith("Next      scalenet init PHOTOS --latency phone.yaml\n")
-    latency = device.read(tmp_path / "phone.yaml")
+    latency = devices.read(tmp_path / "phone.yaml")
     assert latency.device == "my phone" and sum(each for each, _, _ in latency.kinds.values()) > 0
 
 
 def test_a_project_takes_the_rates_of_a_devices_file(by_latency, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        device, "measure", lambda *_: (latency, timing.Trial(0.02, 0.9, 0.02, 0.9, 0.5, (1, 2)))
+        devices, "measure", lambda *_: (latency, timing.Trial(0.02, 0.9, 0.02, 0.9, 0.5, (1, 2)))
     )
     path, latency = tmp_path / "params.yaml", PHONE.model_copy(update={"device": "a new phone"})
     path.write_text(yaml.safe_dump(by_latency.model_dump(mode="json")))
@@ -318,7 +319,7 @@ def test_without_a_file_the_machine_that_begins_is_measured(tmp_path, monkeypatc
     """Here it is said to be a phone, and to train as fast as others."""
     write_images(tmp_path / "photos", {"a": 30, "b": 30}, (120, 100), True)
     trial = timing.Trial(0.02, 0.95, 0.01, 0.97, 0.6, (1.0, 9.0))
-    monkeypatch.setattr(device, "measure", lambda *_, **__: (PHONE, trial))
+    monkeypatch.setattr(devices, "measure", lambda *_, **__: (PHONE, trial))
     monkeypatch.setattr(probe, "probe", lambda *_: RATES)
     wish = Wish("mine", 60, max_ms=40.0)
     lines = list(begin.project(tmp_path / "mine", str(tmp_path / "photos"), wish))
@@ -367,7 +368,7 @@ def rates_of(rate):
 def test_a_file_that_holds_no_rates_is_refused(tmp_path, text, wrong):
     (tmp_path / "phone.yaml").write_text(text)
     with pytest.raises(ValueError, match=rf"{wrong}[\s\S]*`scalenet latency` writes such a file"):
-        device.read(tmp_path / "phone.yaml")
+        devices.read(tmp_path / "phone.yaml")
 
 
 def test_flops_and_milliseconds_do_not_go_together(tmp_path):

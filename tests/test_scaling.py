@@ -18,7 +18,8 @@ from test_latency import PHONE
 
 from bench import smoke
 from scalenet.config import params as config
-from scalenet.pipeline.init import device, probe, timing
+from scalenet.pipeline import devices
+from scalenet.pipeline.init import probe, timing
 from scalenet.pipeline.init.timing import Trial
 
 DOCUMENT = Path(__file__).parent.parent / "docs/scaling.md"
@@ -90,7 +91,7 @@ def test_a_budget_of_milliseconds_comes_from_another_machines_file(tmp_path, mon
         named.append(name)
         return PHONE.model_copy(update={"device": name}), Trial(0.03, 0.95, 0.01, 0.99, 0.8, (1, 9))
 
-    monkeypatch.setattr(device, "measure", measure)
+    monkeypatch.setattr(devices, "measure", measure)
     monkeypatch.setattr(probe, "probe", lambda *_: RATES)
     scaling = walked(tmp_path).scaling
     assert named == ["my phone"], "init takes the file, and measures nothing"

@@ -121,7 +121,7 @@ def command(data: str, name: str | None, yes: bool, **wished: Any) -> None:
             "give --max-ms for the largest member's, or --max-flops alone"
         )
     if device:
-        from scalenet.pipeline.init.device import read
+        from scalenet.pipeline.devices import read
 
         wished["device"] = read(device)
     wish = Wish(root.resolve().name, **wished)

@@ -54,9 +54,9 @@ def command(out: Path, name: str | None, threads: int, seconds: float) -> None:
     scalenet params --set scaling.latency=phone.yaml
     """
     from scalenet.data.cores import cores
-    from scalenet.pipeline.init import device
+    from scalenet.pipeline import devices
 
-    device.check_place(out)
+    devices.check_place(out)
     if threads > cores():
         raise ValueError(f"--threads {threads}: this process may use {cores()} at once; give fewer")
     from scalenet.pipeline.init.timing import UNSEEN  # seconds of imports, after cheap refusals
@@ -64,10 +64,10 @@ def command(out: Path, name: str | None, threads: int, seconds: float) -> None:
 
     params = _params(Path("params.yaml"))
     click.echo("Timing    networks of one image, as they are deployed")
-    latency, trial = device.measure(
+    latency, trial = devices.measure(
         params, Task(params.data.channels, CLASSES), name, threads, seconds
     )
-    device.write(out, latency)
+    devices.write(out, latency)
     low, high = trial.milliseconds
     click.echo(f"Device    {latency.device}")
     click.echo(f"Tried     on {UNSEEN} other networks of {low:.3g} to {high:.3g} ms: off by")

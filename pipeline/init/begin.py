@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scalenet.data.readers import BUNDLED
-from scalenet.pipeline.init import device, plan, write
+from scalenet.pipeline import devices
+from scalenet.pipeline.init import plan, write
 from scalenet.pipeline.init.design import Designer
 from scalenet.pipeline.init.drafts import Wish
 from scalenet.pipeline.init.look import look
@@ -54,7 +55,7 @@ def project(root: Path, data: str, wish: Wish) -> Iterator[str]:
     if wish.max_ms is not None and wish.device is None:
         yield f"Timing    what layers take on this machine, {SECONDS} seconds"
         first = designer.params(designer.first(), 1000)[1]
-        found, _ = device.measure(first, designer.drafts.task, seconds=SECONDS)
+        found, _ = devices.measure(first, designer.drafts.task, seconds=SECONDS)
         designer = Designer(seen, source, wish := wish._replace(device=found))
     draft = designer.first()
     yield "Timing    a few steps of training on this machine"
