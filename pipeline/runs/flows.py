@@ -171,7 +171,7 @@ def built(root: Path, params: Params, stages: Graph, needs: dict[str, set[str]])
     if "publish" in ended and servers.answers() and post.client():
         published.show(root, params)
     progress.away = post.away or bool(post.lacks())
-    said = [f"{len(ended)} stages are up to date", post.lacks()]
+    said = [f"stages up to date: {len(ended)}", post.lacks()]
     return Completed(message="; ".join(filter(None, said)))
 
 
