@@ -87,6 +87,10 @@ def test_a_torch_program_is_the_same_function(member, tmp_path):
     assert f"| images | {counts}; trained on train alone (data" in text
     both = member._replace(trained=member.trained.model_copy(update={"select": None}))
     assert "; trained on train and select alone (data" in card.text(both, path, found)
+    timed = member.trained.member.model_copy(update={"latency": 12.345})
+    timed = member._replace(trained=member.trained.model_copy(update={"member": timed}))
+    assert "\n| device ms | 12.3 an image, by its layers" in card.text(timed, path, found)
+    assert "device ms" not in text
     code = text.split("```python")[1].split("```")[0]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True

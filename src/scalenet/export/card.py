@@ -35,6 +35,9 @@ def text(member: Exported, path: Path, checked: Checked) -> str:
     classes = "\n".join(f"{i}. {escaped(name)}" for i, name in enumerate(info.classes))
     counts = ", ".join(f"{count:,} {name}" for name, count in info.counts.items())
     fitted = "train" if trained.select else "train and select"
+    latency = trained.member.latency
+    on = "an image, by its layers, on the device whose milliseconds were the budget"
+    device = f"| device ms | {latency:.3g} {on} |\n" if latency else ""
     return f"""# {path.name}
 
 Member {about["member"]} of a ScaleNet family: an image classifier of {len(info.classes)} classes.
@@ -48,7 +51,7 @@ Member {about["member"]} of a ScaleNet family: an image classifier of {len(info.
 | this file | {percent(checked.accuracy)} on {checked.images:,} of them; the same first class as \
 the original for {percent(checked.agreement)}, probabilities within {checked.difference:.1g} |
 | FLOPs | {int(about["flops"]):,} multiply-accumulates an image |
-| parameters | {int(about["parameters"]):,} |
+{device}| parameters | {int(about["parameters"]):,} |
 | network | `{about["network"]}` |
 | images | {counts}; trained on {fitted} alone (data `{trained.data}`, weights \
 `{trained.weights}`) |
