@@ -85,6 +85,9 @@ def test_changed_params_are_told_and_the_same_ones_too(tmp_path):
     assert "search.seed: 0 -> 7" in said
     assert 'family.S6: absent -> {"multiple": 64, "seed": 0}' in said
     assert "so already" in scalenet(*change, cwd=tmp_path).stdout.decode()
+    code, said, _ = verb(tmp_path, "params", "--set", "scaling.budget=2e5")
+    assert code == 0 and "scaling.budget: 100000.0 -> 200000.0" in said, "a number, not a word"
+    assert "so already" in verb(tmp_path, "params", "--set", "scaling.budget=0.2e6")[1]
 
 
 def test_a_family_beside_other_data_is_shown_to_nobody(built, tmp_path):

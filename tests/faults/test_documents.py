@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from ruamel.yaml import YAML
 
 from scalenet.config import yamlfile
 from scalenet.config.params import load
@@ -55,6 +56,13 @@ def test_anchors_are_taken_as_what_they_stand_for():
         "c": {"b": 1},
         "d": {"b": 1, "e": 2},
     }
+
+
+def test_numbers_are_those_that_dvc_reads():
+    """DVC reads YAML 1.2 by ruamel."""
+    text = "[1e-6, 2e5, +2.E+5, -1.5e3, 4.0e-5, 1_0, .5, e5, 1e, 1.2.3e4, 1e5x, '1e5']"
+    known = YAML(typ="safe").load(text.replace("1_0", "10"))
+    assert yamlfile.parse(text) == known and known[:4] == [1e-6, 2e5, 2e5, -1500.0]
 
 
 def test_bytes_that_are_no_text(tmp_path):

@@ -33,6 +33,12 @@ class _UniqueKeys(_Loader):
         return super().construct_mapping(node, deep)
 
 
+# 1e-6 and 2e5 are numbers, as for DVC: PyYAML, of YAML 1.1, takes them for words
+_UniqueKeys.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
 def read(path: Path | str) -> dict[str, Any]:
     """Read a YAML mapping; ``ValueError`` names the file and the line that cannot be read."""
     try:
