@@ -127,6 +127,7 @@ def test_the_document_is_walked_through(terminal):
     while any(run[1] in GOING for run in terminal.ask(RUNS)):
         time.sleep(2)
     assert [run[1] for run in terminal.ask(RUNS)[2:]] == ["Completed", "Completed"]
+    assert "Scheduled" in terminal.type("prefect flow-run ls --limit 100"), "of the next Mondays"
     terminal.type(*steps["A cancellation"])
     assert terminal.ask(RUNS)[-1][1] == "Cancelled" and terminal.ask(STAGES)[0] == "KILLED"
     assert "goes on from step" in terminal.type(*steps["A crash"])
@@ -136,6 +137,7 @@ def test_the_document_is_walked_through(terminal):
     assert refused[1] == "Refused" and "search.populaton: unknown key" in refused[2]
     assert terminal.type("git status --short") == "", "`git add .` adds nothing of all that"
     assert "kept after a run that did not end well" in terminal.type(*steps["The end"])
+    assert terminal.type("jobs -r") == "", "the worker and the server have ended"
 
 
 @pytest.mark.long

@@ -11,6 +11,8 @@ import sys
 import pytest
 from tiny import Project
 
+from scalenet.pipeline.runs import scheduled
+
 # MLflow's server is killed once it was asked, and another run has the search's lock until Prefect
 # has the line that says so
 RUN = """
@@ -212,3 +214,40 @@ def test_a_run_whose_worker_died_with_it_ends_when_the_next_one_begins(tmp_path)
     project = Project(tmp_path)
     alive, dead = project.ask(KILLED)
     assert alive == ["Refused", "Running"] and dead == ["Crashed", "Refused", "Refused"]
+
+
+SCHEDULE = """
+import json, os, socket, subprocess, time
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+with socket.create_server(("127.0.0.1", 0)) as free:
+    port = str(free.getsockname()[1])
+command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+environment = os.environ | {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1"}
+server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+runs, end = [], time.monotonic() + 200
+monday = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 3 * * 1"), active=True)
+address = {PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}
+try:
+    with temporary_settings(address), get_client(sync_client=True) as client:
+        while client.api_healthcheck() and time.monotonic() < end:
+            time.sleep(0.2)
+        flow = client.create_flow_from_name("family")
+        client.create_deployment(flow_id=flow, name="family", schedules=[monday])
+        while not (runs := client.read_flow_runs()) and time.monotonic() < end:
+            time.sleep(0.2)
+finally:
+    server.kill()
+print(json.dumps([[run.state_name, str(run.id)] for run in runs]))
+"""
+
+
+def test_a_schedule_makes_runs_and_each_has_a_workspace_of_its_own(tmp_path):
+    """Prefect's scheduler numbers runs by the time: those that it makes at once begin alike."""
+    runs = Project(tmp_path).ask(SCHEDULE)
+    assert len(runs) >= 3 and {state for state, _ in runs} == {"Scheduled"}
+    assert len({scheduled.own(run) for _, run in runs}) == len(runs)
+    assert len({run[:8] for _, run in runs}) == 1, "else the beginning would do, too"

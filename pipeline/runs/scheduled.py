@@ -107,7 +107,7 @@ def _run(wanted: Wanted) -> State:
     root, log = Path.cwd(), get_run_logger()
     preset = None if wanted.preset == COMMITTED else wanted.preset
     target = None if wanted.target == EVERYTHING else wanted.target
-    with workspaces.workspace(root, wanted.revision, str(flow_run.id)[:8]) as made:
+    with workspaces.workspace(root, wanted.revision, own(flow_run.id)) as made:
         log.info(f"workspace {made.root}, of {made.commit}")
         os.chdir(made.root)  # where DVC looks; this process is the run's own
         params = settings.apply(made.root, preset, changes(wanted.overrides), log.info)
@@ -123,13 +123,19 @@ def _run(wanted: Wanted) -> State:
         refused = None
         if target is None:
             refused = _deployed(made.root, params, wanted.promote, progress.away, said)
-    os.chdir(root)
-    workspaces.drop(made.folder)
+        os.chdir(root)
+        workspaces.drop(made.folder)
     for line in said:
         log.info(line)
     return (
         Failed(name="Refused", message=refused) if refused else Completed(message="; ".join(said))
     )
+
+
+def own(run: object) -> str:
+    """Return what names a flow run in a word: the end of its number. Numbers of runs that a
+    schedule made begin with the minute in which it did, for many of them the same."""
+    return str(run)[-8:]
 
 
 def _deployed(root: Path, params: Params, promote: bool, away: bool, said: list[str]) -> str | None:
