@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from scalenet.data import store
+from scalenet.data import overlap, store
 from scalenet.data.images import on_device
 from scalenet.nets import elastic, group, inherit
 from scalenet.nets.elastic import Elastic
@@ -39,6 +39,11 @@ class SupernetOutputs(NamedTuple):
     elastic: Elastic
     history: list[tuple]
     sampled: list[tuple[str, int, int]]
+
+    def metrics(self) -> dict[str, float]:
+        """Return the last loss, and how many parameters there are."""
+        count = sum(p.numel() for p in self.elastic.parameters())
+        return {"loss": self.history[-1][1], "parameters": count}
 
 
 def run(
@@ -71,6 +76,7 @@ def run(
 
 def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read train and select; write the weights, the loss curve, a histogram of what was sampled."""
+    overlap.refuse_seen(params.supernet.init, paths)
     splits = (store.read(paths.data / f"{name}.npz") for name in ("train", "select"))
     inputs = SupernetInputs(paths.info(), *splits, inherit.read(params.supernet.init, paths.root))
     state = paths.state("supernet", state_key(params, paths, "supernet"))
@@ -82,5 +88,4 @@ def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     elastic.write(out / "weights.pt", made.elastic, params.supernet.coupling)
     files.write_table(out / "training.csv", columns(supernet.WATCHED), made.history)
     files.write_table(out / "sampled.csv", ("sampling", "stage", "flops"), made.sampled)
-    parameters = sum(p.numel() for p in made.elastic.parameters())
-    files.write_json(out / "metrics.json", {"loss": made.history[-1][1], "parameters": parameters})
+    files.write_json(out / "metrics.json", made.metrics())

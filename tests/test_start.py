@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,12 @@ from scalenet.nets import elastic, inherit
 from scalenet.pipeline.init import plan, start
 from scalenet.pipeline.init.design import Designer
 from scalenet.pipeline.init.drafts import Wish
+from scalenet.records import files
 from scalenet.records.documents import DataInfo
 from scalenet.records.paths import Paths
 from scalenet.space.network import Task
+from scalenet.stages import run_stage
+from scalenet.training.loop import ignore
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -102,3 +106,30 @@ def test_params_name_the_weights_and_say_why(other, tmp_path):
     assert "# init: from other, trained on 9,000 images of 10 classes; space and sizes" in text
     assert "\n    file: ../other/artifacts/supernet/weights.pt\n    sha256: " in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_what_learnt_from_images_of_this_test_is_no_start(built, make_params, tmp_path):
+    """The same images, split by other fractions."""
+    other, mine = tmp_path / "other", tmp_path / "mine"
+    shutil.copytree(built, other)
+    weights = Paths(other).supernet / "weights.pt"
+    params = config.load(built / "params.yaml")
+    elastic.write(weights, net_of(params, Paths(other).info().task), "left")
+    init = {"file": "../other/artifacts/supernet/weights.pt", "sha256": files.sha256(weights)}
+
+    def supernet_of(**data) -> None:
+        content = params.model_dump(mode="json")
+        content["data"] |= data
+        content["supernet"]["init"] = init
+        shutil.rmtree(mine, ignore_errors=True)
+        mine.mkdir()
+        (mine / "params.yaml").write_text(yaml.safe_dump(content))
+        for stage in ("prepare", "supernet"):
+            run_stage(mine, stage, None, ignore)
+
+    supernet_of()
+    with pytest.raises(ValueError, match=r"[\d,]+ of the [\d,]+ images of select"):
+        supernet_of(test_fraction=0.4)
+    supernet_of(test_fraction=0.4, size=12)  # which images these are cannot be told
+    (Paths(other).data / "train.npz").unlink()
+    supernet_of(test_fraction=0.4)
