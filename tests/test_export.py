@@ -181,6 +181,16 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_named(built, photographs, t
     assert "/caf\xe9.png,1," in (tmp_path / "x.csv").read_text()
     assert "bad.png  cannot be read" in said and "good.png" in said and "1 of 3 images" in said
     assert "BytesIO" not in said
+    alone = scalenet("predict", "s0", tmp_path / "bad.png", cwd=built, code=2)
+    assert alone.endswith("1 of 1 image could not be read"), "there are no others"
+
+
+def test_a_photograph_is_named_on_one_line(built, photographs, tmp_path):
+    shutil.copy(photographs[0] / "0000.png", tmp_path / "two\nlines.png")
+    [said] = scalenet("predict", "s0", tmp_path, cwd=built).splitlines()
+    assert r"/two\nlines.png  " in said
+    said = scalenet("predict", "s0", tmp_path, "--csv", "-", cwd=built, code=2)
+    assert "--csv - was given; give the name of a file" in said and not (built / "-").exists()
 
 
 def test_files_of_no_known_kind_are_said(built, photographs, tmp_path):

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from scalenet.data.names import few, shown
+from scalenet.data.names import few, on_a_line, shown
 from scalenet.pipeline import complete
 from scalenet.pipeline.cli import InProject, tell_if_newer
-from scalenet.records.written import percent
+from scalenet.records.written import counted, percent
 
 BATCH = 64  # photographs that are computed at a time
 COLUMNS = ("file", "rank", "class", "probability", "fault")
@@ -45,6 +45,8 @@ def command(
 
     if top < 1:
         raise ValueError(f"--top {top} was given; give 1 or more")
+    if table == Path("-"):
+        raise ValueError("--csv - was given; give the name of a file")
     if strange := reading.left_out(photos):
         named = few([path.name for path in strange])
         click.echo(f"left out, of no known kind: {named}; save images as JPEG or PNG", err=True)
@@ -67,7 +69,8 @@ def command(
         click.echo(_right(rows, labels, trained))
     failed = sum(bool(row[-1]) for row in rows)
     if failed:
-        raise ValueError(f"{failed} of {len(found)} images could not be read; the others are above")
+        others = "; the others are above" if failed < len(found) else ""
+        raise ValueError(f"{failed} of {counted(len(found), 'image')} could not be read{others}")
 
 
 def _said(net: Any, photos: list[Any], classes: list[str], top: int) -> list[tuple[Any, ...]]:
@@ -81,13 +84,13 @@ def _said(net: Any, photos: list[Any], classes: list[str], top: int) -> list[tup
     rows: list[tuple[Any, ...]] = []
     for photo in photos:
         if photo.pixels is None:
-            click.echo(f"{shown(str(photo.path))}  cannot be read: {photo.fault}")
+            click.echo(f"{on_a_line(shown(str(photo.path)))}  cannot be read: {photo.fault}")
             rows.append((photo.path, "", "", "", photo.fault))
             continue
         chances = next(answers)
         best = np.argsort(-chances, kind="stable")[:top]  # of equals the first, as in training
         names = "  ".join(f"{classes[i]} {percent(chances[i])}" for i in best)
-        click.echo(f"{shown(str(photo.path))}  {names}")
+        click.echo(f"{on_a_line(shown(str(photo.path)))}  {names}")
         rows += [
             (photo.path, rank, classes[i], f"{chances[i]:.5f}", "")
             for rank, i in enumerate(best, start=1)

@@ -33,6 +33,7 @@ LONGEST = 80  # letters of a name in a message
 HIDDEN = "hidden, or left by a system"
 NOTE = "no image by its suffix"
 UNKNOWN = "suffix unknown"
+INSIDE = (".parquet", ".arrow")  # files that hold images
 
 
 def seen(name: str) -> bool:
@@ -80,6 +81,11 @@ def printable(name: str) -> str:
     text = shown(name)
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 + 1 :]}"
+    return on_a_line(text)
+
+
+def on_a_line(text: str) -> str:
+    """Return a text with its line breaks and the like as Python writes them."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -122,3 +128,8 @@ def _joined(classes: Iterable[str]) -> list[str]:
     parts = {name: {part.strip(" []'") for part in re.split(r"[|;,+&]", name)} for name in classes}
     counts = Counter(part for own in parts.values() for part in own)
     return [n for n, own in parts.items() if len(own) > 1 and all(counts[p] > 1 for p in own)]
+
+
+def holds_images(name: str) -> bool:
+    """Tell by its name whether a file is of a kind that holds many images."""
+    return name.lower().endswith(INSIDE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from scalenet.data.names import on_a_line
 from scalenet.export.files import Checked
 from scalenet.export.program import Exported
 from scalenet.records.written import markdown, percent
@@ -75,6 +76,5 @@ does not know, was not measured: it always names one of these.
 
 def escaped(name: str) -> str:
     """Return a class's name as Markdown that shows it as it is, on one line."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
     # no list within the list
-    return re.sub(r"^(\s*\d*)([-+.)])", r"\1\\\2", markdown(line))
+    return re.sub(r"^(\s*\d*)([-+.)])", r"\1\\\2", markdown(on_a_line(name)))
