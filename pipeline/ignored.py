@@ -11,8 +11,7 @@ from pathlib import Path
 
 from dvc.repo import Repo
 
-from scalenet.data.names import reason, seen
-from scalenet.data.readers import INSIDE
+from scalenet.data.names import INSIDE, reason, seen
 
 READING = "prepare"  # the stage that reads images
 TABLES = (".csv", ".tsv")

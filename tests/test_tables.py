@@ -69,7 +69,9 @@ def rows_in_order(labels):
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "encoding", [*("utf-8", "utf-8-sig", "utf-32"), *("utf-16", "utf-16-le", "utf-16-be")]
+)
 def test_separators_and_encodings_are_told_from_the_table(flat, separator, encoding):
     path, rows = flat
     (path / "labels.csv").write_bytes(text(rows, separator=separator).encode(encoding))
@@ -519,7 +521,8 @@ def test_parquet_shards_are_read_with_their_splits(tmp_path):
     source = read(tmp_path / "a")
     assert source.given.tolist() == ["test"] * 10 + ["train"] * 20
     assert levels(source) == {i: ("ant", "bee")[i % 2] for i in range(30)}
-    single = read(path / "train-00000-of-2.parquet")
+    (path / "train-00000-of-2.parquet").rename(path / "train-00000-of-2.PARQUET")
+    single = read(path / "train-00000-of-2.PARQUET")
     assert len(single.labels) == 10
     made, told = prepared(tmp_path / "a")
     assert made.info.counts["test"] == 10 and "30 images of 2 classes" in told[0]["summary"]
@@ -541,6 +544,8 @@ def test_a_file_of_no_split_beside_some_of_one_is_refused(tmp_path, odd):
         (("svhn/seg_train/0.parquet", "svhn/seg_test/0.parquet"), ["test", "train"]),
         (("test set/TrainData.parquet", "test set/ValData.parquet"), ["train", "test"]),
         (("train.parquet", "mnist_test.parquet"), ["test", "train"]),
+        (("train.parquet", "test.PARQUET"), ["test", "train"]),
+        (("train.Arrow", "test.ARROW"), ["test", "train"]),
         (("crash_test_1.parquet", "crash_test_2.parquet"), ["", ""]),
         (("a_train_and_test_1.parquet", "a_train_and_test_2.parquet"), ["", ""]),
     ],
@@ -551,7 +556,7 @@ def test_a_word_in_the_names_of_files_of_images_is_their_split(tmp_path, names, 
         place = tmp_path / "a" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         columns = inside(10, 10 * start)
-        if place.suffix == ".parquet":
+        if place.suffix.lower() == ".parquet":
             parquet.write_table(columns, place)
         else:
             with pa.ipc.new_stream(place, columns.schema) as stream:

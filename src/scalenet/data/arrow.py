@@ -16,7 +16,7 @@ from typing import Any
 from scalenet.config.params import Data, ImageTable
 from scalenet.data.decoding import source_of
 from scalenet.data.listing import Files, unreadable
-from scalenet.data.names import few, seen
+from scalenet.data.names import few, holds_images, seen
 from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, labelled_alike, ordered
 from scalenet.data.source import OWN_SPLITS, Source, split_words
 
@@ -64,7 +64,7 @@ def shards(path: Path) -> list[Path]:
     what is hidden."""
     if path.is_file():
         return [path]
-    found = sorted([*path.rglob("*.parquet"), *path.rglob("*.arrow")])
+    found = sorted(file for file in path.rglob("*") if holds_images(file.name) and file.is_file())
     found = [file for file in found if seen(file.relative_to(path).as_posix())]
     return [file for file in found if file.name in _saved(file.parent, file.name)]
 
@@ -139,7 +139,7 @@ def _bytes(image: Any) -> bytes | OSError:
 
 def _schema(file: Path) -> pa.Schema:
     try:
-        if file.suffix == ".parquet":
+        if file.suffix.lower() == ".parquet":
             schema = parquet.read_schema(file)
         else:
             with pa.memory_map(str(file)) as source:
@@ -163,7 +163,7 @@ def _cells(file: Path, columns: list[str | None]) -> Iterator[tuple[Any, ...]]:
 
 
 def _batches(file: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    if file.suffix == ".parquet":
+    if file.suffix.lower() == ".parquet":
         opened = parquet.ParquetFile(file, page_checksum_verification=True)  # where there are any
         yield from opened.iter_batches(BATCH, columns=columns)
         return
@@ -233,7 +233,7 @@ def _refuse_no_bytes(schema: pa.Schema, column: str, file: Path) -> None:
         return
     what = f"in the column {column!r} ({kind})" if column else f"in {few(_kinds(schema))}"
     advice = ""
-    if file.suffix == ".parquet":
+    if file.suffix.lower() == ".parquet":
         advice = (
             "; if a column has paths of images that lie beside it, it is a table of these: "
             f"`scalenet init FOLDER --table {file.name} <paths> <labels>`"

@@ -17,7 +17,7 @@ from PIL import Image
 from scalenet.config.params import Data
 from scalenet.data.folders import labelled
 from scalenet.data.listing import BROKEN, UNPACK, Files, folder, unreadable, zipped
-from scalenet.data.names import UNKNOWN, few
+from scalenet.data.names import INSIDE, UNKNOWN, few, holds_images
 from scalenet.data.pixels import LACKING, POINTER, as_array
 from scalenet.data.source import Source, groups_of
 from scalenet.data.tables import by_table
@@ -36,7 +36,6 @@ PACKED = {  # how archives begin, and what is said of one that is no whole one
     b"BZh": "bzip2, with no whole tar archive in it",
     POINTER: LACKING,
 }
-INSIDE = (".parquet", ".arrow")  # files that hold images
 
 
 def find(params: Data, root: Path) -> Source:
@@ -44,7 +43,7 @@ def find(params: Data, root: Path) -> Source:
     if params.source == BUNDLED:
         return digits(params)
     path = root / params.source
-    if path.suffix in INSIDE and path.is_file():
+    if holds_images(path.name) and path.is_file():
         return _inside(params, path)
     files = listed(path)
     if params.table is not None and params.table.file is not None:
@@ -63,7 +62,7 @@ def find(params: Data, root: Path) -> Source:
 
 
 def _inside(params: Data, path: Path) -> Source:
-    if path.suffix not in INSIDE and path.is_file():
+    if not holds_images(path.name) and path.is_file():
         raise ValueError(
             f"data.source: {path} has {' or '.join(INSIDE)} files in it, and images inside of these"
             " are read from a folder alone; unpack it into one, and give that"
@@ -76,7 +75,7 @@ def _inside(params: Data, path: Path) -> Source:
 def _holding(files: Files) -> list[str]:
     """Return the files that may hold images inside; hidden ones are none."""
     others = files.others.items()
-    return [name for name, why in others if name.endswith(INSIDE) and why.startswith(UNKNOWN)]
+    return [name for name, why in others if holds_images(name) and why.startswith(UNKNOWN)]
 
 
 def _refuse_pictures_beside(path: Path, files: Files) -> None:
@@ -103,7 +102,7 @@ def listed(path: Path) -> Files:
     if not path.is_file():
         what = "is no regular file" if path.exists() else "does not exist"
         raise ValueError(f"data.source: {path} {what}; {WANTED}")
-    if path.suffix in (".csv", ".tsv"):
+    if path.suffix.lower() in (".csv", ".tsv"):
         raise ValueError(
             f"data.source: {path} is a table; give the folder that holds it and its images, which "
             f"DVC then watches, and name it: data.table: {{file: {path.name}, path: <column>, "

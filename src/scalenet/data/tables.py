@@ -18,7 +18,11 @@ from scalenet.data.rows import NO_LABEL, Row, as_rows, check_columns, labelled_a
 from scalenet.data.source import Source
 
 SEPARATORS = (",", ";", "\t", "|")
-MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"))
+MARKS = (  # UTF-32's little-endian one begins as UTF-16's
+    *((mark, "utf-32") for mark in (b"\xff\xfe\0\0", b"\0\0\xfe\xff")),
+    *((mark, "utf-16") for mark in (b"\xff\xfe", b"\xfe\xff")),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+)
 OTHERS = {  # how files begin that are no text, or none with a column for each cell
     b"PK\x03\x04": "a workbook or an archive",
     b"\xd0\xcf\x11\xe0": "a workbook",
@@ -28,6 +32,7 @@ OTHERS = {  # how files begin that are no text, or none with a column for each c
     b"BZh": "a compressed file",
     b"\xfd7zXZ": "a compressed file",
 }
+KINDS = (".csv", ".tsv", ".parquet", ".txt")  # of tables
 NO_PATH = "a row without a path"
 RAGGED = "a row with more or fewer cells than there are columns"
 ABSENT = "in the table, but not in the source"
@@ -131,7 +136,9 @@ def _place(files: Files, wanted: str) -> str:
     ends = [name for name in there if name == wanted or name.endswith(f"/{wanted}")]
     if wanted in ends or len(ends) == 1:
         return wanted if wanted in ends else ends[0]
-    tables = [name for name in there if Path(name).suffix in (".csv", ".tsv", ".parquet", ".txt")]
+    tables = [
+        name for name in there if Path(name).suffix.lower() in (".csv", ".tsv", ".parquet", ".txt")
+    ]
     what = f"is there {len(ends)} times: {few(ends)}" if ends else "is not there"
     raise ValueError(
         f"data.table.file: {wanted!r} was given, but in {files.origin} it {what}; tables there: "
