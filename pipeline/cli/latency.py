@@ -51,7 +51,7 @@ def command(out: Path, name: str | None, threads: int, seconds: float) -> None:
     \b
     scalenet latency --out phone.yaml --name "my phone"
     scalenet init photos.tar --latency phone.yaml --max-ms 30
-    scalenet params --set scaling.latency=phone.yaml
+    scalenet params --set scaling.latency=phone.yaml      # new rates of a project of milliseconds
     """
     from scalenet.data.cores import cores
     from scalenet.pipeline import devices
@@ -78,7 +78,7 @@ def command(out: Path, name: str | None, threads: int, seconds: float) -> None:
     if params.scaling.measure == "latency":
         click.echo(f"Next      scalenet params --set scaling.latency={out}")
     else:
-        click.echo(f"Next      scalenet init PHOTOS --latency {out}")
+        click.echo(f"Next      scalenet init PHOTOS NAME --latency {out}")
 
 
 def _params(own: Path) -> Params:
