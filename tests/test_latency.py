@@ -273,7 +273,7 @@ def test_the_verb_measures_this_machine_and_init_takes_its_file(params, tmp_path
     )
     assert code == 0 and "Device    my phone" in out
     # what milliseconds a family can have depends on its images, which `init` sees
-    assert out.endswith("Next      scalenet init PHOTOS --latency phone.yaml\n")
+    assert out.endswith("Next      scalenet init PHOTOS NAME --latency phone.yaml\n")
     latency = devices.read(tmp_path / "phone.yaml")
     assert latency.device == "my phone" and sum(each for each, _, _ in latency.kinds.values()) > 0
 
