@@ -125,8 +125,8 @@ def _settle(client: SyncPrefectClient, run: UUID, ended: dict[str, str] | None) 
     except ObjectNotFound:  # of another server, or deleted
         return
     now, crashed = known.state, Crashed(message="its process was ended")
-    if now is not None and (now.is_scheduled() or now.is_pending()):  # it is to be run again
-        return
+    if now is not None and (now.is_scheduled() or now.is_pending() or now.is_paused()):
+        return  # it is to be run again, at once or when it is resumed
     if now is None or not now.is_final():
         last = Cancelled() if now is not None and now.is_cancelling() else crashed
         state = State(**ended | {"type": StateType(ended["type"])}) if ended else last

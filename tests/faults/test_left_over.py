@@ -239,6 +239,7 @@ def test_two_commands_settle_a_run_once(tmp_path, monkeypatch):
         ("COMPLETED", None),
         ("SCHEDULED", None),  # somebody wants it to be run again
         ("PENDING", None),
+        ("PAUSED", None),  # suspended: somebody may resume it
     ],
 )
 def test_a_run_whose_process_is_gone_is_settled_unless_it_is_run_again(now, then):
