@@ -181,9 +181,9 @@ class Chosen(Drafts):
             else:
                 return self._out_of_reach(most)
         return ValueError(
-            f"{refused}; milliseconds do not double so often on these images, since a layer "
-            "takes some whatever its size: leave --latency and --max-ms out, or store larger "
-            "images by --size"
+            f"{self.wished} is out of reach, as any other is ({refused}): milliseconds do not "
+            "double so often on these images, since a layer takes some whatever its size; leave "
+            "--latency and --max-ms out, or store larger images by --size"
         )
 
 
