@@ -7,13 +7,15 @@ import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from filelock import FileLock
 from mlflow import MlflowClient
-from sqlalchemy import URL, make_url
+from sqlalchemy import make_url
 
 from scalenet.pipeline import made_state
 
+AS_URI = "?uri=true"  # ends an address whose file is a URI
 PLACES = {  # columns in which MLflow's database keeps absolute paths
     "experiments": "artifact_location",
     "runs": "artifact_uri",
@@ -27,13 +29,15 @@ def address(database: Path) -> str:
     plain = f"sqlite:///{database}"
     if make_url(plain).database == str(database):
         return plain
-    # with the driver's name MLflow makes no folder that is called as the quoted path
-    return URL.create("sqlite+pysqlite", database=str(database)).render_as_string()
+    # as SQLite's own URI; with the driver's name MLflow makes no folder that is called as it
+    return f"sqlite+pysqlite:///file:{quote(str(database))}{AS_URI}"
 
 
 def file_of(given: str) -> Path | None:
     """Return the SQLite file of an address; None if it is another store's."""
     named = make_url(given).database if re.match(r"sqlite(\+\w+)?:///", given) else None
+    if named and named.startswith("file:/") and given.endswith(AS_URI):
+        return Path(unquote(named.removeprefix("file:")))
     return None if not named or named.startswith((":memory:", "file:")) else Path(named)
 
 

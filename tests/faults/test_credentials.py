@@ -161,7 +161,7 @@ def test_a_password_that_no_address_can_hold_is_named_and_not_shown(tmp_path, mo
     ("scheme", "advice"),
     [
         (
-            "postgresql",
+            "postgresql+psycopg",
             "write postgresql+psycopg2://…, and `pip install 'scalenet-pipeline[servers]'`",
         ),
         ("mysql", "write mysql+pymysql://…, and `pip install pymysql`"),
