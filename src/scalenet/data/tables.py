@@ -136,9 +136,7 @@ def _place(files: Files, wanted: str) -> str:
     ends = [name for name in there if name == wanted or name.endswith(f"/{wanted}")]
     if wanted in ends or len(ends) == 1:
         return wanted if wanted in ends else ends[0]
-    tables = [
-        name for name in there if Path(name).suffix.lower() in (".csv", ".tsv", ".parquet", ".txt")
-    ]
+    tables = [name for name in there if Path(name).suffix.lower() in KINDS]
     what = f"is there {len(ends)} times: {few(ends)}" if ends else "is not there"
     raise ValueError(
         f"data.table.file: {wanted!r} was given, but in {files.origin} it {what}; tables there: "
