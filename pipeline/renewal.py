@@ -44,21 +44,16 @@ def _renewed(file: Path, template: Path, wrong: list[str]) -> bytes:
         ours.get(name) == stage for name, stage in kept if name not in wrong
     ):
         return template.read_bytes()  # nothing in it is a user's
-    from ruamel.yaml import YAML  # for who renews alone
+    from scalenet.pipeline import yamltext  # for who renews alone
 
-    from scalenet.pipeline import settings
-
-    reader = YAML()
-    reader.preserve_quotes, reader.width = True, 100
-    content = reader.load(file.read_bytes())
-    new = reader.load(template.read_bytes())["stages"]
+    content, new = yamltext.load(file), yamltext.load(template)["stages"]
     stages = content["stages"] = content.get("stages") or {}
     for name in wrong:
         stages.pop(name, None)
     own = {name: stages.pop(name) for name in [*stages] if name not in new}
     for name, stage in [*new.items(), *own.items()]:  # ours in their order, then a user's
         stages[name] = stages.pop(name, stage)
-    return settings.dump(reader, content).encode()
+    return yamltext.dump(content).encode()
 
 
 def _gone(there: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:

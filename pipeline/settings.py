@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
-
 from scalenet.config import yamlfile
 from scalenet.config.defaults import DEFAULTS, OPEN, PRESETS
 from scalenet.config.explain import some
 from scalenet.config.params import Params, parse, read_yaml
-from scalenet.pipeline import devices, home
+from scalenet.pipeline import devices, home, yamltext
 from scalenet.pipeline.runs.alone import Say
 from scalenet.records.files import sha256, write_bytes
 from scalenet.stages import STAGES
@@ -72,16 +68,15 @@ def _asked(
 ) -> tuple[str, dict[str, Any], list[str]]:
     """Return params.yaml as it is asked for, as text and as plain data, and the sections that
     a preset leaves as they are."""
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 100
-    content, kept = yaml.load((root / "params.yaml").read_text(encoding="utf-8")), []
+    content, kept = yamltext.load(root / "params.yaml"), []
     if preset is not None:
-        content, kept = _complete(root, preset, content, yaml)
+        content, kept = _complete(root, preset, content)
     if fill:
-        _fill(content, yaml.load(DEFAULTS.read_text(encoding="utf-8")))
+        _fill(content, yamltext.load(DEFAULTS))
     for key, value in overrides.items():
-        assign(content, key, _named(root, key, value))
-    text = dump(yaml, content)
+        assign(content, key, yamltext.styled(_named(root, key, value)))
+    text = yamltext.dump(content)
+    text = text if preset is None else yamltext.spaced(text)
     return text, yamlfile.parse(text), kept
 
 
@@ -89,9 +84,9 @@ def _parsed(plain: dict[str, Any], preset: str | None) -> Params:
     return parse(plain, "params.yaml" + (f" with preset {preset}" if preset else ""))
 
 
-def _complete(root: Path, preset: str, own: Any, yaml: YAML) -> tuple[Any, list[str]]:
+def _complete(root: Path, preset: str, own: Any) -> tuple[Any, list[str]]:
     """Return the defaults with a preset over them, and the sections that stay the project's."""
-    over, content = _preset(root, preset, yaml), yaml.load(DEFAULTS.read_text(encoding="utf-8"))
+    over, content = _preset(root, preset), yamltext.load(DEFAULTS)
     kept = [name for name in OWNED if name not in over and isinstance(own.get(name), Mapping)]
     for name in kept:
         merge(content[name], own[name])
@@ -167,10 +162,10 @@ def kept_if_refused(root: Path) -> Iterator[None]:
         raise
 
 
-def _preset(root: Path, preset: str, yaml: YAML) -> Any:
+def _preset(root: Path, preset: str) -> Any:
     path = preset_path(root, preset)
     read_yaml(path)  # says what is wrong with a file that is no YAML or holds no sections
-    return yaml.load(path.read_text(encoding="utf-8"))
+    return yamltext.load(path)
 
 
 def presets(root: Path) -> dict[str, Path]:
@@ -244,29 +239,3 @@ def _lay(node: Any, key: str, known: Any) -> None:
         comments[2].value = f"{comments[2].value.rstrip()}\n"  # no empty line of a section's end
     if comments:
         node.ca.items[key] = comments
-
-
-def _quote(content: Any) -> None:
-    for place in range(len(content)) if isinstance(content, list) else list(content):
-        value = content[place]
-        if isinstance(value, Mapping | list):
-            _quote(value)
-        elif type(value) is str and not _is_read_as(value):
-            content[place] = DoubleQuotedScalarString(value)
-
-
-def _is_read_as(word: str) -> bool:
-    """Tell whether a word without quotes is read as itself."""
-    try:
-        return yamlfile.parse(word) == word
-    except ValueError:
-        return False
-
-
-def dump(yaml: YAML, content: Any) -> str:
-    """Return what ``yaml`` loaded as text, with its comments; words that params.yaml's reader takes
-    for something else, such as no and off, in quotes."""
-    _quote(content)
-    text = io.StringIO()
-    yaml.dump(content, text)
-    return text.getvalue()

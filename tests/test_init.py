@@ -19,6 +19,7 @@ from scipy.stats import binom
 from scalenet.config import params as config
 from scalenet.data import readers
 from scalenet.data.splits import cut
+from scalenet.pipeline import yamltext
 from scalenet.pipeline.cli import scalenet
 from scalenet.pipeline.init import begin, plan, write
 from scalenet.pipeline.init.design import Designer
@@ -426,6 +427,7 @@ def test_params_yaml_is_valid_keeps_its_comments_and_says_why(kind, tmp_path):
     (tmp_path / "params.yaml").write_text(text)
     assert config.load(tmp_path / "params.yaml") == made.params
     assert max(map(len, text.splitlines())) <= 100
+    assert yamltext.dump(yamltext.load(tmp_path / "params.yaml")) == text
     assert "# stored height and width, px" in text and "init: the images' shorter sides" in text
     assert "\n\nsupernet:" in text and "\n\nretrain:" in text
 

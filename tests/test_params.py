@@ -10,7 +10,7 @@ from conftest import ROOT, verb
 
 from scalenet.config.explain import _section_of
 from scalenet.config.params import Params, load, parse, read_yaml
-from scalenet.pipeline import settings
+from scalenet.pipeline import settings, yamltext
 from scalenet.records.paths import Paths
 from scalenet.stages import check_counts, run_stage
 
@@ -137,17 +137,15 @@ def test_what_a_file_of_an_older_version_lacks_is_added_by_the_command_that_is_n
     tmp_path, paths
 ):
     """It comes as the default has it, with its comment; what the file has stays."""
-    yaml = settings.YAML()
-    yaml.preserve_quotes, yaml.width = True, 100
-    whole = settings.dump(yaml, yaml.load((ROOT / "params.yaml").read_text()))
-    old = yaml.load(whole)
+    whole = (ROOT / "params.yaml").read_text()
+    old = yamltext.load(ROOT / "params.yaml")
     for path in paths:
         *way, last = path.split(".")
         place = old
         for part in way:
             place = place[part]
         del place[last]
-    (tmp_path / "params.yaml").write_text(settings.dump(yaml, old))
+    (tmp_path / "params.yaml").write_text(yamltext.dump(old))
     with pytest.raises(ValueError) as caught:
         load(tmp_path / "params.yaml")
     [line] = str(caught.value).splitlines()

@@ -9,20 +9,16 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-
 from scalenet.config import yamlfile
 from scalenet.config.params import parse
 from scalenet.data.readers import BUNDLED
-from scalenet.pipeline import project
+from scalenet.pipeline import project, yamltext
 from scalenet.pipeline.init.recipes import Choice, Choices
-from scalenet.pipeline.settings import dump, merge, nested
+from scalenet.pipeline.settings import merge, nested
 from scalenet.records import files
 
 RECORD = f"{project.CODE}/init.json"  # what was planned, and the hash of the params.yaml written
 WIDTH = 98  # columns of a comment
-LINE = 60  # letters of a value that others may stand beside
 LONGEST = 60  # letters of a name that is made here
 EXPLAINED = "A line `init: …` says why the number below it was chosen."
 
@@ -93,25 +89,17 @@ def lay(root: Path, choices: Choices, title: str, seconds: dict[str, float]) -> 
 
 def params_text(choices: Choices, title: str) -> str:
     """Return the default params.yaml with every choice in place, below the reason for it."""
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 96
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    content = yaml.load(project.DEFAULTS.read_text(encoding="utf-8"))
+    content = yamltext.load(project.DEFAULTS)
     for key, choice in choices.items():
-        merge(content, nested(key, _styled(choice.value)))
+        merge(content, nested(key, yamltext.styled(choice.value)))
         _explain(content, key, choice)
     head = [
         *textwrap.wrap(title, WIDTH - 2),
         EXPLAINED,
     ]
-    text = "".join(f"# {line}\n" for line in head) + _spaced(dump(yaml, content))
+    text = "".join(f"# {line}\n" for line in head) + yamltext.spaced(yamltext.dump(content))
     parse(yamlfile.parse(text))
     return text
-
-
-def _spaced(text: str) -> str:
-    """Return params.yaml with an empty line before each section; a list's went with its items."""
-    return re.sub(r"(?m)^([ \w].*)\n(?=\w+:)", r"\1\n\n", text)
 
 
 def _explain(content: Any, key: str, choice: Choice) -> None:
@@ -124,19 +112,3 @@ def _explain(content: Any, key: str, choice: Choice) -> None:
     indent = 2 * len(parents)
     lines = textwrap.wrap(f"init: {choice.why}", WIDTH - indent - 2)
     content.yaml_set_comment_before_after_key(last, before="\n".join(lines), indent=indent)
-
-
-def _styled(value: Any) -> Any:
-    """Return a list or a mapping as params.yaml writes it: on a line, a mapping inside, and what is
-    too long for one, on its."""
-    inner = list(value.values()) if isinstance(value, dict) else value
-    if isinstance(value, list | dict):
-        styled: Any = CommentedMap() if isinstance(value, dict) else CommentedSeq()
-        if not any(isinstance(item, dict) or len(str(item)) > LINE for item in inner):
-            styled.fa.set_flow_style()
-        if isinstance(value, dict):
-            styled.update({key: _styled(item) for key, item in value.items()})
-        else:
-            styled.extend(_styled(item) for item in value)
-        return styled
-    return value
