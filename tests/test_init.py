@@ -570,7 +570,9 @@ def test_classes_are_named_and_doubted_where_all_hold_the_same_folders(tmp_path)
     assert "fold0, fold1, fold2, fold3, fold4 and 2 more" in folds
     assert "every class holds the same folders (cat, dog): if these are the classes" in folds
     animals = said("cat/left", "cat/right", "dog/left", "dog/above", "emu")
-    assert "cat, dog, emu" in animals and "same folders" not in animals
+    assert "cat, dog, emu" in animals and "folders" not in animals
+    kinds = said("pet/cat", "pet/dog", "bird/emu", "bird/owl", "bird/jay", "bird/wren")
+    assert "class holds folders (bird: emu, jay, owl and 1 more; pet: cat, dog), whose" in kinds
 
 
 @pytest.mark.parametrize("tops", [("trn", "tst"), ("Dev", "EVAL"), ("trn", "val", "tst")])

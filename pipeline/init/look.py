@@ -7,8 +7,8 @@ part of that is decoded, timed, and kept for timing training steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,9 @@ class Seen:
     where all cores decode.
     ``unmarked`` is an archive from which files may be missing; ``grouped`` the source itself, if it
     says what must not be torn apart; ``most_skipped`` the largest share of files that may be left
-    out, since they cannot be read; ``inner`` the folders that every class holds, if all hold the
-    same; ``square`` the share of an image that its central square holds, the median of the sample.
+    out, since they cannot be read; ``inner`` the folders that each class holds, if every one holds
+    two or more; ``square`` the share of an image that its central square holds, the median of the
+    sample.
     """
 
     classes: list[str]
@@ -55,7 +56,7 @@ class Seen:
     unmarked: bool = False
     grouped: Source | None = None
     most_skipped: float = MOST_SKIPPED
-    inner: Sequence[str] = ()
+    inner: Mapping[str, list[str]] = field(default_factory=dict)
     square: float = 1.0
 
     @property
@@ -211,5 +212,5 @@ def _seen(
         decode=decode,
         unmarked=found.files is not None and found.files.unmarked,
         grouped=None if found.groups is None else found,
-        inner=folders.alike(found),
+        inner=folders.inner(found),
     )

@@ -142,17 +142,29 @@ def _source(seen: Seen, minutes: float) -> Iterator[str]:
             "what they show may lie elsewhere, cut them into pieces, or pad them to squares"
         )
     if seen.inner:
-        yield (
-            f"every class holds the same folders ({names.few(seen.inner)}): if these are the "
-            f"classes, and what is on top now ({names.few(seen.classes)}) are splits, call those "
-            "train, val and test; else give a source with the classes on top, or a table (--table, "
-            "with what is on top now as --group)"
-        )
+        yield _nested(seen.inner)
     if seen.reading > READ * 60 * minutes:
         yield (
             f"reading the images takes {seen.reading / 60:.1f} of the minutes, as all are decoded, "
             "however few are used: a source with a part of them leaves more time to train"
         )
+
+
+def _nested(inner: Mapping[str, list[str]]) -> str:
+    """Say what classes hold folders of, which may be the classes."""
+    first, *others = inner.values()
+    if all(folders == first for folders in others):
+        return (
+            f"every class holds the same folders ({names.few(first)}): if these are the "
+            f"classes, and what is on top now ({names.few(list(inner))}) are splits, call those "
+            "train, val and test; else give a source with the classes on top, or a table (--table, "
+            "with what is on top now as --group)"
+        )
+    some = "; ".join(f"{names.few([top])}: {names.few(inner[top], 3)}" for top in [*inner][:2])
+    return (
+        f"every class holds folders ({some}), whose images are all of the class on top: if these "
+        "folders are the classes, move them to the top of the source, or give a table (--table)"
+    )
 
 
 def _drawn(seen: Seen, shares: Shares) -> Iterator[str]:

@@ -138,14 +138,14 @@ def _refuse_inner_splits(origin: Path, paths: set[tuple[str, ...]]) -> None:
             )
 
 
-def alike(source: Source) -> list[str]:
-    """Return the folders with images that every class holds, where all hold the same, two or more:
+def inner(source: Source) -> dict[str, list[str]]:
+    """Return the folders with images that each class holds, where every one holds two or more:
     these may be the classes, and what lies above them something else."""
     inside: list[set[str]] = [set() for _ in source.classes]
     for name, label in zip(source.names, source.labels.tolist(), strict=False):
         inside[label].update(shown(name).split("/")[source.depth : -1][:1])
-    same = inside[0] if source.depth and all(found == inside[0] for found in inside) else set()
-    return sorted(same) if len(same) > 1 else []
+    found = {name: sorted(folders) for name, folders in zip(source.classes, inside, strict=True)}
+    return found if source.depth and all(len(folders) > 1 for folders in inside) else {}
 
 
 def _split_word(name: str) -> str | None:
