@@ -242,7 +242,7 @@ def test_values_that_other_modules_assume_away_are_refused(path, value):
 def test_weights_are_one_per_size(section, weights):
     message = refusal(f"{section}.stage_weights", weights)
     assert (
-        f"{section}.stage_weights is " in message
+        message.startswith(f"my.yaml: {section}.stage_weights is ")
         and "each of the 4 entries of scaling.stages" in message
     )
 

@@ -56,7 +56,7 @@ def explain(error: Any, model: type[BaseModel]) -> str:
     if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
         reason = "Give keys with values, such as {multiple: 64, seed: 0} for a member of family"
     if error["type"] == "value_error" and isinstance(error["input"], dict | BaseModel):
-        return f"{key}: {reason}"
+        return f"{key}: {reason}" if error["loc"] else reason  # which names its keys
     return f"{key}: {cut(repr(error['input']))} was given; {reason[:1].lower() + reason[1:]}"
 
 
