@@ -25,6 +25,12 @@ with get_client(sync_client=True) as client:
     print(json.dumps([[run.name, run.state_name, run.state.message, run.parameters] for run in runs
                       if run.state_name != "Scheduled"]))
 """
+SCHEDULED = """
+import json
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    print(json.dumps([run.name for run in client.read_flow_runs() if run.auto_scheduled]))
+"""
 STAGES = """
 import json, mlflow
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
@@ -127,7 +133,7 @@ def test_the_document_is_walked_through(terminal):
     while any(run[1] in GOING for run in terminal.ask(RUNS)):
         time.sleep(2)
     assert [run[1] for run in terminal.ask(RUNS)[2:]] == ["Completed", "Completed"]
-    assert "Scheduled" in terminal.type("prefect flow-run ls --limit 100"), "of the next Mondays"
+    assert terminal.ask(SCHEDULED), "those of the next Mondays"
     terminal.type(*steps["A cancellation"])
     assert terminal.ask(RUNS)[-1][1] == "Cancelled" and terminal.ask(STAGES)[0] == "KILLED"
     assert "goes on from step" in terminal.type(*steps["A crash"])
