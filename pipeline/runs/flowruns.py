@@ -91,7 +91,8 @@ def last_state(run: Callable[[], State], gone: Callable[[], None]) -> State:
 
 
 def settle(root: Path) -> None:
-    """Set the last state of runs whose processes are gone, unless Prefect has it.
+    """Set the last state of runs whose processes are gone, unless Prefect has it. A worker says
+    *Crashed* of one that ended while the server was away.
 
     Not of those whose words came here in a copy of the project: they are the first one's.
     """
@@ -127,7 +128,8 @@ def _settle(client: SyncPrefectClient, run: UUID, ended: dict[str, str] | None) 
     now, crashed = known.state, Crashed(message="its process was ended")
     if now is not None and (now.is_scheduled() or now.is_pending() or now.is_paused()):
         return  # it is to be run again, at once or when it is resumed
-    if now is None or not now.is_final():
+    unheard = ended is not None and now is not None and now.is_crashed()  # as its worker has it
+    if now is None or not now.is_final() or unheard:
         last = Cancelled() if now is not None and now.is_cancelling() else crashed
         state = State(**ended | {"type": StateType(ended["type"])}) if ended else last
         client.set_flow_run_state(run, state, force=True)

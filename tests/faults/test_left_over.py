@@ -251,6 +251,26 @@ def test_a_run_whose_process_is_gone_is_settled_unless_it_is_run_again(now, then
     assert told == ([then] if then else [])
 
 
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        ("RUNNING", ["COMPLETED"]),
+        ("CRASHED", ["COMPLETED"]),  # as its worker says, which heard of no end
+        ("CANCELLED", []),
+        ("FAILED", []),
+    ],
+)
+def test_a_run_that_ended_while_its_server_was_away_has_the_state_that_it_kept(now, then):
+    client, run = Mock(), UUID("6f2d4a57-6a0e-4f3f-9d0c-0f6d5f6a0a01")
+    client.read_flow_run.return_value.state = State(type=StateType(now))
+    client.read_task_runs.return_value = []
+    kept = {"type": "COMPLETED", "name": "Completed", "message": "stages up to date: 9"}
+    flowruns._settle(client, run, kept)
+    told = [call.args[1] for call in client.set_flow_run_state.call_args_list]
+    assert [state.type.value for state in told] == then
+    assert all(state.message == "stages up to date: 9" for state in told)
+
+
 @pytest.mark.parametrize(("move", "settled"), [(shutil.copytree, 0), (shutil.move, 1)])
 def test_a_run_of_a_project_that_was_copied_is_not_settled_by_the_copy(
     tmp_path, monkeypatch, move, settled
