@@ -45,8 +45,9 @@ def examine(root: Path, deep: bool, mend: bool) -> Iterator[Finding]:
         yield Finding(f"project: {root} holds none", "`scalenet init PHOTOS` begins one")
         return
     params = yield from _project(root)
-    yield from _refused("MLflow", lambda: _mlflow(root))
-    if params is not None and stores.is_there(root):
+    mlflow = next(_refused("MLflow", lambda: _mlflow(root)))
+    yield mlflow
+    if params is not None and stores.is_there(root) and not mlflow.remedy:
         yield from _refused("deployed", lambda: _deployed(root, params))
     yield from _refused("Prefect", _prefect)
     yield from _left_over(root)
@@ -177,7 +178,8 @@ def _left_over(root: Path) -> Iterator[Finding]:
     """Say what is kept for an interrupted run, and what a damaged or killed write left."""
     state = home(root) / STATE
     copies = home(root) / workspaces.FOLDER
-    kept = [p for p in state.glob("*/*/") if p.parent != copies and clean.below(p)]
+    others = (copies, reports.folder_of(home(root)))
+    kept = [p for p in state.glob("*/*/") if p.parent not in others and clean.below(p)]
     if kept:
         size = sum(map(clean.size, kept))
         yield Finding(
@@ -199,7 +201,9 @@ def _left_over(root: Path) -> Iterator[Finding]:
                 f"look at it in {workspaces.root_in(root, one.name)}, then "
                 "`scalenet clean --only workspaces --yes`"
             )
-            yield Finding(f"{what}, kept after a run that did not end well", remedy)
+            yield Finding(
+                f"{what}, kept after a run that did not end well, or is suspended", remedy
+            )
 
 
 def _cache(root: Path, mend: bool) -> Iterator[Finding]:

@@ -216,7 +216,9 @@ def test_what_seems_worse_within_noise_is_asked_about(root, params, capsys):
     deployment.enter(root, params)
     with pytest.raises(ValueError, match=r"S1 seems worse, within noise.*give --yes"):
         promoted(root, params, capsys)
-    with pytest.raises(ValueError, match="S1 seems worse, within noise; `scalenet promote` asks"):
+    with pytest.raises(
+        ValueError, match=r"S1 seems worse, within noise; `scalenet promote \w+` asks"
+    ):
         deployment.promote(root, params)
     promoted(root, params, capsys, yes=True)
     assert aliases(root) == {"s0": "4", "s1": "5", "s2": "6"}

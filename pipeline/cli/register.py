@@ -16,7 +16,7 @@ def command() -> None:
 
     Members that are registered stay as they are. What is deployed stays too, unless it is nothing.
     What waits for an MLflow that was away is delivered first. A family that a run published, and
-    that lies here no more, waits on: a line says what brings it here.
+    that does not lie here, waits on: a line says what brings it here.
 
     \b
     dvc pull && scalenet register
@@ -25,6 +25,7 @@ def command() -> None:
     from scalenet.config.away import Unavailable
     from scalenet.pipeline.models import deployment
     from scalenet.pipeline.remember import reports, stores
+    from scalenet.records.paths import Paths
 
     root, refused, shown = Path.cwd(), 0, set()
     params = config.load(root / "params.yaml")
@@ -43,7 +44,8 @@ def command() -> None:
                 told = [f"{folder.name}  delivered to MLflow"] if folder in waiting else []
                 _say([*told, said], shown)
         _say(reports.unregistered(root), shown)
-        _say([deployment.enter(root, params)], shown)
+        if (Paths(root).family / "family.json").exists() or not shown:  # else it lies elsewhere
+            _say([deployment.enter(root, params)], shown)
     except stores.AWAY as error:
         raise Unavailable(
             f"MLflow could not be told everything ({stores.why(error)}); nothing is lost: mend "

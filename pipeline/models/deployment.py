@@ -54,7 +54,8 @@ def promote(root: Path, params: Params) -> str:
     wanted = promotion.plan(root, params)
     promotion.check(wanted, insist=False)
     if wanted.questions:
-        raise ValueError(f"{'; '.join(wanted.questions)}; `scalenet promote` asks")
+        questions = "; ".join(wanted.questions)
+        raise ValueError(f"{questions}; `scalenet promote {wanted.generation}` asks")
     apply(root, wanted)
     return standing(root, params)
 

@@ -55,6 +55,6 @@ def waits(folder: Path, content: Mapping[str, Any]) -> str:
     if made[:2] == (STATE, "workspaces"):
         back = f"`dvc exp apply {made[2]} && "
     return (
-        f"{folder.name}: the family that was published lies here no more, and is not registered; "
+        f"{folder.name}: the family that was published does not lie here, and is not registered; "
         f"{back}scalenet register` does that, `rm -r {folder.resolve()}` gives it up"
     )

@@ -16,7 +16,7 @@ from prefect import State, flow, get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from scalenet.config.params import Params
+from scalenet.config.params import Params, read_yaml
 from scalenet.pipeline import home, settings
 from scalenet.stages import STAGES
 
@@ -110,6 +110,7 @@ def _run(wanted: Wanted) -> State:
     with workspaces.workspace(root, wanted.revision, own(flow_run.id)) as made:
         log.info(f"workspace {made.root}, of {made.commit}")
         os.chdir(made.root)  # where DVC looks; this process is the run's own
+        _check_committed(made)
         params = settings.apply(made.root, preset, changes(wanted.overrides), log.info)
         published.name_run(params, " ".join(filter(None, (made.short, preset))))
         workspaces.bring(root, made, params)
@@ -132,6 +133,16 @@ def _run(wanted: Wanted) -> State:
     )
 
 
+def _check_committed(made: "Workspace") -> None:
+    """Refuse a revision whose params.yaml cannot be read, by its own name: the workspace's file is
+    a copy, and to mend that helps nobody."""
+    try:
+        read_yaml(made.root / "params.yaml")
+    except ValueError as error:
+        said = str(error).removeprefix(f"{made.root}{os.sep}")
+        raise ValueError(f"revision {made.short}: {said}; mend it, and commit it") from error
+
+
 def own(run: object) -> str:
     """Return what names a flow run in a word: the end of its number. Numbers of runs that a
     schedule made begin with the minute in which it did, for many of them the same."""
@@ -144,7 +155,8 @@ def _deployed(root: Path, params: Params, promote: bool, away: bool, said: list[
     from scalenet.pipeline.models import deployment
 
     if away:
-        said.append("then `scalenet register`, once MLflow is back, registers the family")
+        deploys = ", and `scalenet promote` deploys it" if promote else ""
+        said.append(f"then `scalenet register`, once MLflow is back, registers the family{deploys}")
         return f"built, but not deployed: MLflow is away; {'; '.join(said)}" if promote else None
     try:
         said.append(
