@@ -343,6 +343,27 @@ def test_the_least_milliseconds_that_are_named_as_possible_are():
     assert Designer(seen("photographs"), "images", wish).first().scalings.stages
 
 
+@pytest.mark.parametrize(("most", "had"), [(30.0, True), (6.0, False)])
+def test_milliseconds_that_double_from_larger_ones_on_are_found(most, had):
+    """Of a phone measured: at the usual budget what layers take whatever their size is the most."""
+    rates = {
+        "dense": (452.09, 0.0, 0.017951),
+        "pointwise": (0.0, 1.6017, 0.034961),
+        "depthwise": (138.89, 1.1145, 0.15204),
+        "vector": (119.84, 0.0, 1.7781),
+    }
+    wish = Wish("mine", 60, max_ms=most, device=Latency(device="phone", **rates))
+    designer = Designer(seen("photographs"), "images", wish)
+    if had:
+        assert len(designer.first().scalings.stages) == 3
+        return
+    with pytest.raises(ValueError, match=r"6 is out of reach.* to [\d.]+ ms; raise it") as refused:
+        designer.first()
+    least = float(re.search(r"may have ([\d.]+) to", str(refused.value))[1])
+    wish = wish._replace(max_ms=least)
+    assert Designer(seen("photographs"), "images", wish).first().scalings.stages
+
+
 @pytest.mark.parametrize("most", [None, 0.001, 3.0])
 def test_images_too_small_to_double_milliseconds_say_so(most):
     heavy = Latency(device="slow to begin", **dict.fromkeys(KINDS, (90, 0, 0)))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MORE = (2, 4)  # times the usual budget, where there is time for it
 LESS = 0.5  # the same before a size is given up
-TRIED = 12  # bounds in milliseconds, up to the usual, for the least that can be had
+TRIED = 20  # bounds in milliseconds, up to the largest, for the least that can be had
 
 
 class Wish(NamedTuple):
@@ -110,18 +110,21 @@ class Chosen(Drafts):
         return f"{option} {self.most:{self.measure.form}}"
 
     def usual(self) -> Iterator[Needs]:
-        """Budgets out of a space's reach are passed over, unless all are."""
+        """Budgets out of a space's reach are passed over, unless all are. Milliseconds double
+        from larger ones on where a layer takes some whatever its size."""
         refused, yielded = ValueError(), False
-        for sizes, times in product(self._sizes(), (1, LESS)):
-            try:
-                draft = self.draft(sizes, times)
-            except ValueError as error:
-                refused = error
-                continue
-            yielded = True
-            yield draft
-        if not yielded:
-            raise self._too_slow() if self.wish.device else refused
+        for ladder in ((1, LESS), MORE if self.wish.device else ()):
+            for sizes, times in product(self._sizes(), ladder):
+                try:
+                    draft = self.draft(sizes, times)
+                except ValueError as error:
+                    refused = error
+                    continue
+                yielded = True
+                yield draft
+            if yielded:
+                return
+        raise self._too_slow() if self.wish.device else refused
 
     def larger(self) -> Iterator[Needs]:
         """Yield those of the most sizes with more than the usual budget."""
@@ -171,11 +174,12 @@ class Chosen(Drafts):
 
     def _too_slow(self) -> ValueError:
         """Return the refusal of milliseconds that no sizes have: others do, or none that double."""
-        ends = (1 + TOLERANCE) * self.reach.least, (1 + TOLERANCES[-1]) * self.reach.usual
+        least, usual, times = self.reach.least, self.reach.usual, MORE[-1]
+        ends = (1 + TOLERANCE) * least, (1 + TOLERANCES[-1]) * times * usual
         tried = 2 ** (FEWEST - 1) * np.geomspace(*ends, TRIED)
         for most in tried.tolist():
             try:
-                self.draft(FEWEST, 1, 1.0001 * most)
+                self.draft(FEWEST, times, 1.0001 * most)
             except ValueError as error:
                 refused = error
             else:

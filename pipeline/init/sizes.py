@@ -160,7 +160,8 @@ def _offered(space: Space, frame: Frame, goal: Goal, task: Task) -> dict[str, An
         meets = np.abs(spends / goal.budget - 1) <= tolerance
         widths = _covering(np.array([strategy.width for strategy in offered]), meets)
         used = [i for i, strategy in enumerate(offered) if strategy.width in widths]
-        if used and meets[used].any(0).mean() >= COVERED:
+        share = meets[used].any(0).mean() if used else 0.0
+        if share >= COVERED:
             kept = [offered[i] for i in used if meets[i].any()]
             return {
                 "tolerance": tolerance,
@@ -170,8 +171,8 @@ def _offered(space: Space, frame: Frame, goal: Goal, task: Task) -> dict[str, An
             }
     raise ValueError(
         f"scaling.budget: {goal.measure.said(goal.budget)} for S{goal.size} at {goal.side:.0f} px "
-        "are out of this space's reach; strategies near give "
-        f"{goal.measure.said(spends.min(), spends.max())}"
+        f"are within reach of {share:.0%} of this space's base models, and {COVERED:.0%} should "
+        f"have them; strategies near give {goal.measure.said(spends.min(), spends.max())}"
     )
 
 

@@ -102,13 +102,14 @@ class Budget:
         asked = f"{self._asked} (the space's have {self.measure.said(*self.reach)})"
         if chosen:
             asked += " with the strategies " + ", ".join(map(str, chosen))
-        more = self._or_tries if self._reached else ""
+        change = "scaling.budget to what they have, or space"
+        if self._reached:
+            change = f"scaling.budget, a tolerance or space{self._or_tries}"
         return first_that(
             sample,
             lambda base: self.total_miss(base, chosen),
             self.scalings.tries,
-            f"a base model within {asked} (as a share of the budgets; "
-            f"change scaling.budget, a tolerance or space{more})",
+            f"a base model within {asked} (as a share of the budgets; change {change})",
         )
 
     @property
