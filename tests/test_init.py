@@ -571,8 +571,13 @@ def test_classes_are_named_and_doubted_where_all_hold_the_same_folders(tmp_path)
     assert "every class holds the same folders (cat, dog): if these are the classes" in folds
     animals = said("cat/left", "cat/right", "dog/left", "dog/above", "emu")
     assert "cat, dog, emu" in animals and "folders" not in animals
-    kinds = said("pet/cat", "pet/dog", "bird/emu", "bird/owl", "bird/jay", "bird/wren")
-    assert "class holds folders (bird: emu, jay, owl and 1 more; pet: cat, dog), whose" in kinds
+    kinds = said("pet/cat", *(f"bird/{name}" for name in ("emu", "owl", "jay", "wren", "kite")))
+    assert "classes hold folders (bird: emu, jay, kite and 2 more; pet: cat), whose" in kinds
+    assert "keep it in one split: --group '^([^/]+/[^/]+)/'" in kinds
+    tops = [f"{split}/{kind}" for split in ("train", "test") for kind in ("cat", "dog")]
+    views = said(*(f"{top}/{view}" for top in tops for view in ("front", "back")))
+    assert "classes hold folders (cat: back, front; dog: back, front), whose images" in views
+    assert "one level up" in views and "splits" not in views and "--group" not in views
 
 
 @pytest.mark.parametrize("tops", [("trn", "tst"), ("Dev", "EVAL"), ("trn", "val", "tst")])

@@ -42,8 +42,8 @@ class Seen:
     ``unmarked`` is an archive from which files may be missing; ``grouped`` the source itself, if it
     says what must not be torn apart; ``most_skipped`` the largest share of files that may be left
     out, since they cannot be read; ``inner`` the folders that each class holds, if every one holds
-    two or more; ``square`` the share of an image that its central square holds, the median of the
-    sample.
+    some and one holds several, ``depth`` folders down; ``square`` the share of an image that its
+    central square holds, the median of the sample.
     """
 
     classes: list[str]
@@ -57,6 +57,7 @@ class Seen:
     grouped: Source | None = None
     most_skipped: float = MOST_SKIPPED
     inner: Mapping[str, list[str]] = field(default_factory=dict)
+    depth: int = 1
     square: float = 1.0
 
     @property
@@ -213,4 +214,5 @@ def _seen(
         unmarked=found.files is not None and found.files.unmarked,
         grouped=None if found.groups is None else found,
         inner=folders.inner(found),
+        depth=found.depth,
     )

@@ -142,7 +142,7 @@ def _source(seen: Seen, minutes: float) -> Iterator[str]:
             "what they show may lie elsewhere, cut them into pieces, or pad them to squares"
         )
     if seen.inner:
-        yield _nested(seen.inner)
+        yield _nested(seen)
     if seen.reading > READ * 60 * minutes:
         yield (
             f"reading the images takes {seen.reading / 60:.1f} of the minutes, as all are decoded, "
@@ -150,21 +150,24 @@ def _source(seen: Seen, minutes: float) -> Iterator[str]:
         )
 
 
-def _nested(inner: Mapping[str, list[str]]) -> str:
-    """Say what classes hold folders of, which may be the classes."""
-    first, *others = inner.values()
-    if all(folders == first for folders in others):
+def _nested(seen: Seen) -> str:
+    """Say what classes hold folders of, which may be the classes, or things of several images."""
+    first, *others = seen.inner.values()
+    same = all(folders == first for folders in others)
+    if same and not seen.given:
         return (
             f"every class holds the same folders ({names.few(first)}): if these are the "
-            f"classes, and what is on top now ({names.few(list(inner))}) are splits, call those "
-            "train, val and test; else give a source with the classes on top, or a table (--table, "
-            "with what is on top now as --group)"
+            f"classes, and what is on top now ({names.few(list(seen.inner))}) are splits, call "
+            "those train, val and test; else, if what is on top is no class either, give a table "
+            "(--table, with what is on top now as --group)"
         )
-    some = "; ".join(f"{names.few([top])}: {names.few(inner[top], 3)}" for top in [*inner][:2])
-    return (
-        f"every class holds folders ({some}), whose images are all of the class on top: if these "
-        "folders are the classes, move them to the top of the source, or give a table (--table)"
-    )
+    some = [f"{names.few([top])}: {names.few(found, 3)}" for top, found in seen.inner.items()]
+    said = f"classes hold folders ({'; '.join(some[:2])}), whose images are all of the class above"
+    said += ": if these folders are the classes, move them one level up, or give a table (--table)"
+    if same or seen.grouped is not None:
+        return said
+    group = f"'^({'[^/]+/' * seen.depth}[^/]+)/'"
+    return f"{said}; if each shows one thing, keep it in one split: --group {group}"
 
 
 def _drawn(seen: Seen, shares: Shares) -> Iterator[str]:

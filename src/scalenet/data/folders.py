@@ -139,13 +139,14 @@ def _refuse_inner_splits(origin: Path, paths: set[tuple[str, ...]]) -> None:
 
 
 def inner(source: Source) -> dict[str, list[str]]:
-    """Return the folders with images that each class holds, where every one holds two or more:
-    these may be the classes, and what lies above them something else."""
+    """Return the folders with images that each class holds, where every one holds some and one
+    holds several: these may be the classes, and what lies above them something else."""
     inside: list[set[str]] = [set() for _ in source.classes]
     for name, label in zip(source.names, source.labels.tolist(), strict=False):
         inside[label].update(shown(name).split("/")[source.depth : -1][:1])
     found = {name: sorted(folders) for name, folders in zip(source.classes, inside, strict=True)}
-    return found if source.depth and all(len(folders) > 1 for folders in inside) else {}
+    several = all(inside) and max(map(len, inside)) > 1
+    return found if source.depth and several else {}
 
 
 def _split_word(name: str) -> str | None:
