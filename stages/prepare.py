@@ -62,6 +62,8 @@ def main(params: SimpleNamespace, paths: Paths, emit: Emit) -> None:
     """Read the source; write the splits and their description."""
     source, state = readers.find(params.data, paths.root), paths.state("prepare")
     state.mkdir(parents=True, exist_ok=True)  # where images lie until they are in order
+    if said := summary.changed(paths.data / "info.json", source.classes):
+        emit({"event": "notice", "text": said})
     made = run(params, source, state=state, generator=None, device=None, emit=emit)
     for name, split in made.splits.items():
         store.write(paths.data / f"{name}.npz", **split)

@@ -2,11 +2,13 @@
 
 import io
 import re
+import shutil
 import tarfile
 import time
 import zipfile
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -271,6 +273,21 @@ def test_the_stage_writes_the_same_bytes_every_time(make_params, tmp_path, monke
     info = DataInfo.read(paths.data / "info.json")
     pixels, labels = store.read(paths.data / "select.npz")
     assert len(pixels) == len(labels) == info.counts["select"] and pixels.shape[1:] == (1, 8, 8)
+
+
+def test_classes_that_went_and_came_are_said_before_anything_is_trained(tmp_path):
+    told, section = [], data(source=str(tmp_path / "images"), select_fraction=0.3)
+    for classes in (["ant", "bee", "cat"], ["ant", "bee", "cat"], ["ant", "bees"], ["ant", "wasp"]):
+        shutil.rmtree(tmp_path / "images", ignore_errors=True)
+        for value, name in enumerate(product(classes, range(20))):
+            save(tmp_path / "images" / name[0] / f"{name[1]}.png", value=3 * value)
+        prepare.main(SimpleNamespace(data=section), Paths(tmp_path / "out"), told.append)
+    said = [record["text"] for record in told if record["event"] == "notice"]
+    begins = "classes since the last time: "
+    assert said == [f"{begins}gone bee, cat, new bees", f"{begins}gone bees, new wasp"]
+    (tmp_path / "out/artifacts/data/info.json").write_text("cut o")
+    prepare.main(SimpleNamespace(data=section), Paths(tmp_path / "out"), told.append)
+    assert told[-1]["event"] == "read", "a damaged one is made anew"
 
 
 def test_the_digest_tells_data_apart(digits):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import chain, combinations, islice
+from contextlib import suppress
+from itertools import chain, combinations, islice, permutations
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from scalenet.data.listing import UNMARKED
 from scalenet.data.names import doubtful, few, shown
 from scalenet.data.source import Source
 from scalenet.data.splits import Cut, conflicting
-from scalenet.records.documents import Reading
+from scalenet.records.documents import DataInfo, Reading
 from scalenet.records.written import counted
 
 FIRST = 5  # files that a summary names
@@ -119,6 +120,17 @@ def _together(source: Source, made: Cut) -> dict[str, set[str]]:
         for group in set(source.groups[places].tolist()) - {""}:
             found.setdefault(group, set()).add(split)
     return found
+
+
+def changed(file: Path, classes: list[str]) -> str:
+    """Say which classes have gone and come since the description that lies in a file, if one does
+    that can be read; "" if none."""
+    before = classes
+    with suppress(ValueError):  # it is about to be made anew
+        before = DataInfo.read(file).classes
+    gone, new = ([n for n in one if n not in two] for one, two in permutations((before, classes)))
+    said = [f"gone {few(gone)}" if gone else "", f"new {few(new)}" if new else ""]
+    return f"classes since the last time: {', '.join(filter(None, said))}" if any(said) else ""
 
 
 def line(read: Reading) -> str:
