@@ -74,7 +74,7 @@ def _asked(
     if fill:
         _fill(content, yamltext.load(DEFAULTS))
     for key, value in overrides.items():
-        assign(content, key, yamltext.styled(_named(root, key, value)))
+        assign(content, key, _named(root, key, value))
     text = yamltext.dump(content)
     text = text if preset is None else yamltext.spaced(text)
     return text, yamlfile.parse(text), kept
@@ -88,8 +88,9 @@ def _complete(root: Path, preset: str, own: Any) -> tuple[Any, list[str]]:
     """Return the defaults with a preset over them, and the sections that stay the project's."""
     over, content = _preset(root, preset), yamltext.load(DEFAULTS)
     kept = [name for name in OWNED if name not in over and isinstance(own.get(name), Mapping)]
-    for name in kept:
-        merge(content[name], own[name])
+    for name in kept:  # with what is said there of them
+        _fill(own[name], content[name])
+        content[name] = own[name]
     merge(content, over)
     return content, kept
 
@@ -118,8 +119,18 @@ def changed(before: Any, after: Any, name: str = "") -> Iterator[tuple[str, Any,
         for key in dict.fromkeys([*before, *after]):
             inside = f"{name}.{key}" if name else str(key)
             yield from changed(before.get(key, ABSENT), after.get(key, ABSENT), inside)
+    elif _are_rows(before, after):
+        for place, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from changed(one, other, f"{name}.{place}")
     elif before != after:
         yield name, before, after
+
+
+def _are_rows(*values: Any) -> bool:
+    """Tell whether values are lists of as many mappings, of which single keys may differ."""
+    lists = all(isinstance(value, list | tuple) for value in values)
+    rows = lists and all(isinstance(row, Mapping) for value in values for row in value)
+    return rows and len({len(value) for value in values}) == 1
 
 
 def line(key: str, before: Any, after: Any) -> str:
@@ -217,7 +228,7 @@ def assign(content: Any, key: str, value: Any) -> None:
         if depth < len(parents):
             node = node[index]
         else:
-            node[index] = value
+            yamltext.put(node, index, value)
 
 
 def _fill(node: Any, known: Any) -> None:

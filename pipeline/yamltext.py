@@ -34,6 +34,20 @@ def load(file: Path) -> Any:
     return _yaml().load(file.read_text(encoding="utf-8"))
 
 
+def put(node: Any, place: Any, value: Any) -> None:
+    """Set a value in a list or a mapping; of a mapping within, single keys, each beside its
+    comment."""
+    before = node[place] if isinstance(node, list) or place in node else None
+    if not (isinstance(before, CommentedMap) and isinstance(value, Mapping) and value):
+        node[place] = styled(value)
+        return
+    for key in [key for key in before if key not in value]:
+        del before[key]
+    for key, inner in value.items():
+        if key not in before or before[key] != inner:
+            put(before, key, inner)
+
+
 def dump(content: Any) -> str:
     """Return what ``load`` gave as text: what was not changed stands as it stood, but for the
     spaces and breaks inside brackets. Words that params.yaml's reader takes for something else,

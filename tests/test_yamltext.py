@@ -67,6 +67,37 @@ def test_a_mapping_comes_below_its_comment_and_null_is_a_word(root):
     assert change(root, None, {"supernet.init": None}) == (came, gone)
 
 
+def test_a_mapping_that_is_set_keeps_what_is_said_of_the_keys_that_stay(root):
+    text = (root / "params.yaml").read_text()
+    said = text.replace("  S1: {multiple: 2, seed: 0}\n", "  S1: {multiple: 2, seed: 0}  # mine\n")
+    (root / "params.yaml").write_text(said)
+    family = {name: {"multiple": 2**i, "seed": 0} for i, name in enumerate(("S0", "S1", "S2"))}
+    gone, came = change(root, None, {"family": family | {"S9": {"multiple": 64, "seed": 1}}})
+    assert [line.split(":")[0].strip() for line in gone] == ["S3", "S4", "S5"]
+    assert [line.strip() for line in came] == ["S9: {multiple: 64, seed: 1}"]
+
+
+def test_a_preset_leaves_what_is_said_of_images_and_machine(root):
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("  seed: 1 ", "  # ours\n  seed: 1 "))
+    settings.apply(root, "tiny", {})
+    data = (root / "params.yaml").read_text().partition("\ndata:")[2].partition("\nspace:")[0]
+    assert "  # ours\n  seed: 1" in data
+
+
+def test_a_tab_that_dvc_does_not_take_is_named_with_its_line(root):
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("  divisor: 4 ", "  divisor: 4\t"))
+    with pytest.raises(ValueError, match=r"not valid YAML: .*'\\t'.* line \d+"):
+        settings.apply(root, None, {"search.seed": 3})
+
+
+def test_a_row_that_changes_is_named_by_its_place():
+    one, other = ([{"depths": [1.0]}, {"depths": [1.0, n]}] for n in (1.2, 1.4))
+    [found] = settings.changed({"stages": one}, {"stages": other})
+    assert found == ("stages.1.depths", [1.0, 1.2], [1.0, 1.4])
+
+
 @pytest.mark.parametrize("preset", ["tiny", "cifar10", "imagenet"])
 def test_what_a_preset_makes_has_short_lines_and_is_written_as_it_stands(root, preset):
     settings.apply(root, preset, {})

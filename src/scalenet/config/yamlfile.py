@@ -62,6 +62,8 @@ def read(path: Path | str) -> dict[str, Any]:
 def parse(text: str) -> Any:
     """Read one YAML document; ``ValueError`` says what in it cannot be taken."""
     try:
+        if "\t" in text:  # libyaml takes them in more places than YAML and DVC's reader do
+            list(yaml.scan(text, Loader=yaml.SafeLoader))
         _check(text)
         return _UniqueKeys(text).get_single_data()
     except yaml.YAMLError as error:
