@@ -44,7 +44,7 @@ def put(node: Any, place: Any, value: Any) -> None:
     for key in [key for key in before if key not in value]:
         del before[key]
     for key, inner in value.items():
-        if key not in before or before[key] != inner:
+        if key not in before or not _is_same(before[key], inner):
             put(before, key, inner)
 
 
@@ -97,6 +97,11 @@ def _values(content: Any) -> Iterator[tuple[Any, Any, Any]]:
         yield content, place, value
         if isinstance(value, Mapping | list):
             yield from _values(value)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Tell whether two values are equal, of which 0 and false are not."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _is_read_as(word: str) -> bool:

@@ -124,7 +124,12 @@ class Chosen(Drafts):
                 yield draft
             if yielded:
                 return
-        raise self._too_slow() if self.wish.device else refused
+        if not self.wish.device:
+            raise refused
+        most, draft = self._least()
+        if most > self.most:
+            raise self._out_of_reach(most)
+        yield draft
 
     def larger(self) -> Iterator[Needs]:
         """Yield those of the most sizes with more than the usual budget."""
@@ -159,7 +164,7 @@ class Chosen(Drafts):
         allowed = [n for n in counts if _bound(n, self.most) >= self.reach.least]
         if not allowed:
             least = 2 ** (FEWEST - 1) * (1 + TOLERANCE) * self.reach.least
-            raise self._too_slow() if self.wish.device else self._out_of_reach(least)
+            raise self._out_of_reach(self._least()[0] if self.wish.device else least)
         return allowed
 
     def _out_of_reach(self, least: float) -> ValueError:
@@ -172,19 +177,18 @@ class Chosen(Drafts):
             f"largest member may have {self.measure.said(low, high)}; raise it{smaller}"
         )
 
-    def _too_slow(self) -> ValueError:
-        """Return the refusal of milliseconds that no sizes have: others do, or none that double."""
+    def _least(self) -> tuple[float, Needs]:
+        """Return the fewest milliseconds that a largest member may have, and their draft;
+        ``ValueError`` if none double so often."""
         least, usual, times = self.reach.least, self.reach.usual, MORE[-1]
         ends = (1 + TOLERANCE) * least, (1 + TOLERANCES[-1]) * times * usual
         tried = 2 ** (FEWEST - 1) * np.geomspace(*ends, TRIED)
         for most in tried.tolist():
             try:
-                self.draft(FEWEST, times, 1.0001 * most)
+                return most, self.draft(FEWEST, times, 1.0001 * most)
             except ValueError as error:
                 refused = error
-            else:
-                return self._out_of_reach(most)
-        return ValueError(
+        raise ValueError(
             f"{self.wished} is out of reach, as any other is ({refused}): milliseconds do not "
             "double so often on these images, since a layer takes some whatever its size; leave "
             "--latency and --max-ms out, or store larger images by --size"

@@ -57,7 +57,7 @@ def explain(error: Any, model: type[BaseModel]) -> str:
         reason = "Give keys with values, such as {multiple: 64, seed: 0} for a member of family"
     if error["type"] == "value_error" and isinstance(error["input"], dict | BaseModel):
         return f"{key}: {reason}" if error["loc"] else reason  # which names its keys
-    if error["type"] == "string_type" and error["input"] in (True, False, None):
+    if error["type"] == "string_type" and isinstance(error["input"], bool | None):
         reason += "; a word such as no, off or null wants quotes"
     return f"{key}: {cut(repr(error['input']))} was given; {reason[:1].lower() + reason[1:]}"
 
