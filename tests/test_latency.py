@@ -24,6 +24,7 @@ from scalenet.laws.affordable import affordable
 from scalenet.nets import child
 from scalenet.nets.deployed import Deployed
 from scalenet.pipeline import devices
+from scalenet.pipeline.cli import pick
 from scalenet.pipeline.init import begin, probe, timing
 from scalenet.pipeline.init.design import Designer
 from scalenet.pipeline.init.drafts import Wish
@@ -416,6 +417,7 @@ def test_the_accuracy_law_is_of_milliseconds_and_lies_on_no_figure_of_flops(para
     head, first, *_ = table.text(family, {}, {}).splitlines()
     assert "device ms" in head and re.split("  +", first)[4] == "1"
     assert any("device ms" in line for line in table.key(family, {}))
+    assert ", 2 device ms (my phone); test" in pick._why(members[1], 2, True, "my phone")
     plain = family.model_copy(update={"members": made})
     assert family.by_latency and not plain.by_latency
     assert "× the base" in figure.svg(plain) and "device ms" not in table.text(plain, {}, {})

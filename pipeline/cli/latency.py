@@ -63,7 +63,7 @@ def command(out: Path, name: str | None, threads: int, seconds: float) -> None:
     from scalenet.space.network import Task
 
     params = _params(Path("params.yaml"))
-    click.echo("Timing    networks of one image, as they are deployed")
+    click.echo(f"Timing    networks of one image, as they are deployed: {seconds:g} s or more")
     latency, trial = devices.measure(
         params, Task(params.data.channels, CLASSES), name, threads, seconds
     )

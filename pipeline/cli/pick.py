@@ -63,7 +63,8 @@ def command(
     choice = choose(family.members, limits, latency)
     for name, why in choice.refused.items():
         click.echo(f"not       {name}: it {why}")
-    click.echo(_why(choice.chosen, choice.within, limits != Limits()))
+    device = params.scaling.latency and params.scaling.latency.device
+    click.echo(_why(choice.chosen, choice.within, limits != Limits(), device))
     if sentence := _alike(paths, choice, family.members):
         click.echo(f"alike     {sentence}")
     if count := len(family.warnings):
@@ -81,16 +82,17 @@ def command(
     click.echo(f"          scalenet predict {name.lower()} PHOTOS   scalenet export {name.lower()}")
 
 
-def _why(trained: Any, within: int, limited: bool) -> str:
+def _why(trained: Any, within: int, limited: bool, device: str | None) -> str:
     from scalenet.records.written import percent
 
     member, limits = trained.member, " within the limits" if limited else ""
     others = f"the most of {within} members{limits}" if within > 1 else f"the only one{limits}"
     right = percent(trained.select.accuracy)
-    device = "" if member.latency is None else f", {member.latency:.3g} device ms"
+    named = f" ({device})" if device else ""
+    spent = "" if member.latency is None else f", {member.latency:.3g} device ms{named}"
     return (
         f"picked    {member.name}: labels {right} of select right, {others}\n"
-        f"          {member.flops:,} FLOPs, {member.params:,} parameters{device}; test "
+        f"          {member.flops:,} FLOPs, {member.params:,} parameters{spent}; test "
         f"{percent(trained.accuracy)} ({percent(trained.low)} to {percent(trained.high)})"
     )
 

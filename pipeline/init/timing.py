@@ -68,8 +68,8 @@ class Trial:
             f" (median) and in order with tau {self.tau:.3f}; {ERROR:.0%} or less and {needed:.3f} "
             f"or more are needed. Timed twice, those differ by {self.noise:.1%}, tau "
             f"{self.noise_tau:.3f}: measure when nothing else runs here (`scalenet latency`, "
-            "--seconds for longer); if that does not help, plan by FLOPs: --max-flops in place of "
-            "--max-ms"
+            "--seconds 240 for longer); if that does not help, plan by FLOPs: --max-flops in place "
+            "of --max-ms"
         )
 
 
