@@ -22,8 +22,8 @@ from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.runs import workspaces
 from scalenet.pipeline.runs.alone import alone, is_held
-from scalenet.pipeline.runs.scheduled import changes
-from scalenet.pipeline.runs.workspaces import bring, found, remove, save, workspace
+from scalenet.pipeline.runs.scheduled import _check_committed, changes
+from scalenet.pipeline.runs.workspaces import Workspace, bring, found, remove, save, workspace
 from scalenet.records.files import sha256
 from scalenet.training.loop import ignore
 
@@ -344,3 +344,12 @@ def test_the_forms_overrides_are_lines():
     }
     with pytest.raises(ValueError, match=r"overrides 'search.seed 1': expected KEY=VALUE"):
         changes("search.seed 1")
+
+
+def test_a_revision_whose_params_cannot_be_read_is_named_and_not_its_copy(tmp_path):
+    made = Workspace("a-run", tmp_path, tmp_path, tmp_path, "1234567" + 33 * "0")
+    (tmp_path / "params.yaml").write_text("search: {seed: 0\n")
+    with pytest.raises(
+        ValueError, match=r"^revision 1234567: params\.yaml: not valid YAML: .*commit"
+    ):
+        _check_committed(made)

@@ -209,3 +209,13 @@ def test_an_output_that_was_damaged_is_made_again(project, monkeypatch):
     assert stages.restored("made")
     (project / "out.txt").write_bytes(b"damaged")
     assert stages.changed("made") and not stages.restored("made")
+
+
+def test_an_absent_mlflow_is_one_finding_and_its_reports_are_no_states(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (project / ".state/mlflow/1-search").mkdir(parents=True)
+    (project / ".state/mlflow/1-search/report.json").write_text("{}")
+    found = [one.what for one in doctor.examine(project, False, False)]
+    assert sum("MLflow cannot be reached" in what for what in found) == 1
+    assert not [what for what in found if "kept to resume from" in what]
