@@ -115,23 +115,24 @@ def test_a_large_file_is_decoded_in_its_turn_by_the_process_that_read_it(tmp_pat
     monkeypatch.setattr(intake, "IMAGES", 1)
     monkeypatch.setattr(intake, "ALONE", -1.0)
     monkeypatch.setattr(intake, "cores", lambda: 2)
-    here, look = [], intake.look
-    monkeypatch.setattr(intake, "look", lambda *given: here.append(given) or look(*given))
-    monkeypatch.setattr(intake, "_pool", lambda processes: Elsewhere())
+    here, lay = [], intake.lay
+    monkeypatch.setattr(intake, "lay", lambda *given: here.append(given) or lay(*given))
+    monkeypatch.setattr(intake, "_pool", lambda processes, shelf: Elsewhere(shelf, lay))
     parts = intake.take(data(), readers.find(data(), tmp_path)).facts
     assert all(np.array_equal(a, b) for a, b in zip(parts, whole, strict=True))
-    sizes = [sum(len(content) for _, content in batch) for _, _, batch in here]
+    sizes = [sum(len(content) for _, content in batch) for _, _, _, batch, _ in here]
     assert len(sizes) == 2 and sizes[1] > 2000, "the first, before there were others; the large one"
 
 
 class Elsewhere:
     """A pool whose processes are this one, and are not counted."""
 
-    look = staticmethod(intake.look)
+    def __init__(self, shelf, lay):
+        self.shelf, self.lay = shelf, lay
 
-    def submit(self, look, *given):
+    def submit(self, lay, *given):
         done = type("Done", (), {})()
-        done.result = lambda: self.look(*given)
+        done.result = lambda: self.lay(self.shelf, *given)
         return done
 
     def __enter__(self):

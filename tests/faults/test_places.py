@@ -62,20 +62,18 @@ def test_a_disk_that_takes_no_more_is_named_and_the_old_file_stays(tmp_path):
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_a_disk_that_takes_no_more_images_is_named(tmp_path, monkeypatch):
-    """They lie there twice while they are taken in, so that is where it fills."""
-
-    class Full:
-        def __init__(self, dir):
-            self.dir = dir
-
-        def tell(self):
-            return 0
-
-        def write(self, content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(intake.tempfile, "TemporaryFile", Full)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this file")
+@pytest.mark.parametrize("by", ["this process", "another"])
+def test_a_disk_that_takes_no_more_images_is_named(tmp_path, monkeypatch, by):
+    """They lie there twice while they are taken in, so that is where it fills: for this process,
+    and for those that decode."""
+    full = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115
+    monkeypatch.setattr(intake.tempfile, "TemporaryFile", lambda **given: full)
+    if by == "another":  # from the second batch on
+        monkeypatch.setattr(intake.Shelf, "put", lambda *given: None)
+        monkeypatch.setattr(intake, "ALONE", -1.0)
+        monkeypatch.setattr(intake, "IMAGES", 4)
+        monkeypatch.setattr(intake, "cores", lambda: 2)
     for name in ("ant", "bee"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i in range(9):

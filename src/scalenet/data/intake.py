@@ -1,23 +1,26 @@
 """Images are taken in once, by all cores: decoded, hashed, measured, and laid in a file.
 
 What is found out of an image depends on it alone, so nothing depends on how many processes there
-are. They hold a few images each, this process none.
+are. They hold a few images each, and write them to the file themselves: this process, which reads
+for all of them, would be who they wait for.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from hashlib import blake2b
 from multiprocessing import get_context
+from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import UnidentifiedImageError
@@ -56,11 +59,46 @@ class Facts(NamedTuple):
     lengths: np.ndarray
 
 
+class Laid(NamedTuple):
+    """What is known of some images: their indices (n) in the source, their facts, where in the file
+    each begins, int64 (n), and why some could not be decoded, by index."""
+
+    index: list[int]
+    facts: Facts
+    starts: np.ndarray
+    faults: dict[int, str]
+
+
 class Taken(NamedTuple):
     """A source's images, in a file that is gone when nobody looks at it any more."""
 
     facts: Facts
     pixels: FilePixels
+
+
+class Shelf:
+    """The file that images lie in while they are taken in. It has no name, so that nothing is left
+    behind; whoever reads it keeps it open. Processes that are being started may be given it."""
+
+    def __init__(self, folder: Path, file: IO[bytes] | None = None):
+        self.folder = folder
+        with files.written(folder):
+            self.file = file or tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+
+    def __reduce__(self) -> tuple:
+        return _shared, (self.folder, DupFd(self.file.fileno()))
+
+    def put(self, content: bytes, place: int) -> None:
+        """Write bytes to a place of their own, whoever else writes to others."""
+        rest = memoryview(content)
+        with files.written(self.folder):
+            while rest:
+                done = os.pwrite(self.file.fileno(), rest, place)
+                rest, place = rest[done:], place + done
+
+
+def _shared(folder: Path, descriptor: DupFd) -> Shelf:
+    return Shelf(folder, os.fdopen(descriptor.detach(), "r+b", buffering=0))
 
 
 def take(params: Data, source: Source, folder: Path | None = None) -> Taken:
@@ -77,23 +115,15 @@ def take(params: Data, source: Source, folder: Path | None = None) -> Taken:
         np.zeros(count, np.uint8),
         np.zeros(count, np.uint32),
     )
-    starts = np.zeros(count, np.int64)
-    place = folder or Path(tempfile.gettempdir())
-    with files.written(place):
-        # it has no name, so that nothing is left behind; whoever reads it keeps it open
-        file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115
-    with closing(_looked(params, source)) as looked:
-        for index, found, entries, faults in looked:
-            for column, part in zip(facts, found, strict=True):
-                column[index] = part
-            starts[index] = file.tell() + np.cumsum(found.lengths, dtype=np.int64) - found.lengths
-            with files.written(place):
-                file.write(entries)
-            for i, why in faults.items():
+    starts, shelf = np.zeros(count, np.int64), Shelf(folder or Path(tempfile.gettempdir()))
+    with closing(_laid(params, source, shelf)) as laid:
+        for part in laid:
+            for column, found in zip(facts, part.facts, strict=True):
+                column[part.index] = found
+            starts[part.index] = part.starts
+            for i, why in part.faults.items():
                 source.fault(i, why)
-    with files.written(place):
-        file.flush()
-    return Taken(facts, FilePixels(file, form, starts, starts + facts.lengths))
+    return Taken(facts, FilePixels(shelf.file, form, starts, starts + facts.lengths))
 
 
 def pixels(params: Data, source: Source, index: np.ndarray) -> np.ndarray:
@@ -112,30 +142,30 @@ def pixels(params: Data, source: Source, index: np.ndarray) -> np.ndarray:
 # --- by many processes ----------------------------------------------------------------------------
 
 
-def _looked(params: Data, source: Source) -> Iterator[tuple]:
-    """Yield what ``look`` finds in batches of a source, in their order."""
+def _laid(params: Data, source: Source, shelf: Shelf) -> Iterator[Laid]:
+    """Yield what ``lay`` returns of the batches of a source, in their order."""
     form, keep = Square(params.channels, params.size), params.store == "encoded"
-    batches = _batches(source, max(1, min(IMAGES, MOST // form.bytes)))
+    batches = _placed(form, _batches(source, max(1, min(IMAGES, MOST // form.bytes))))
     processes, began = min(cores(), PROCESSES), time.monotonic()
-    for batch in batches:
-        yield look(form, keep, batch)
+    for batch, place in batches:
+        yield lay(shelf, form, keep, batch, place)
         if processes > 1 and time.monotonic() > began + ALONE:
             break
     most = WAITING * processes
     with ExitStack() as stack:
         pool: Executor | None = None
         waiting: deque = deque()  # of each batch its bytes, and what will be found
-        for batch in batches:
+        for batch, place in batches:
             size = _size(batch)
             room = most * MOST - size if size <= LARGE else -1
             while waiting and (len(waiting) == most or sum(s for s, _ in waiting) > room):
                 yield _result(waiting.popleft()[1].result)
             if size > LARGE:
-                yield look(form, keep, batch)
+                yield lay(shelf, form, keep, batch, place)
                 continue
-            pool = pool or stack.enter_context(_pool(processes))
+            pool = pool or stack.enter_context(_pool(processes, shelf))
             with kept_from_children():
-                waiting.append((size, pool.submit(look, form, keep, batch)))
+                waiting.append((size, pool.submit(_lay, form, keep, batch, place)))
         while waiting:
             yield _result(waiting.popleft()[1].result)
 
@@ -153,22 +183,25 @@ def _batches(source: Source, most: int) -> Iterator[Batch]:
         yield batch
 
 
+def _placed(form: Square, batches: Iterable[Batch]) -> Iterator[tuple[Batch, int]]:
+    """Yield batches, each with its place in the file: there is room for its pixels, of which files
+    that are kept instead leave a hole."""
+    place = 0
+    for batch in batches:
+        yield batch, place
+        place += len(batch) * form.bytes
+
+
 def _size(batch: Batch) -> int:
     """Return the bytes of the files in a batch."""
     return sum(len(content) for _, content in batch if isinstance(content, bytes))
 
 
-def _pool(processes: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(processes, get_context("spawn"), initializer=_belong_to_parent)
+def _pool(processes: int, shelf: Shelf) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(processes, get_context("spawn"), _belong_to_parent, (shelf,))
 
 
-def _belong_to_parent() -> None:
-    """Leave Ctrl-C to the process that started this one, and end when that one ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
-
-
-def _result(wait: Callable[[], tuple]) -> tuple:
+def _result(wait: Callable[[], Laid]) -> Laid:
     try:
         return wait()
     except BrokenProcessPool as error:
@@ -179,6 +212,27 @@ def _result(wait: Callable[[], tuple]) -> tuple:
 
 
 # --- in each of them ------------------------------------------------------------------------------
+
+_shelves: list[Shelf] = []  # the one that a process of a pool lays images in
+
+
+def _belong_to_parent(shelf: Shelf) -> None:
+    """Leave Ctrl-C to the process that started this one, and end when that one ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    _shelves.append(shelf)
+
+
+def _lay(*given: Any) -> Laid:
+    return lay(_shelves[0], *given)
+
+
+def lay(shelf: Shelf, form: Square, keep: bool, batch: Batch, place: int) -> Laid:
+    """Write a batch's images to a place in the file; return what is known of them."""
+    index, facts, entries, faults = look(form, keep, batch)
+    shelf.put(entries, place)
+    starts = place + np.cumsum(facts.lengths, dtype=np.int64) - facts.lengths
+    return Laid(index, facts, starts, faults)
 
 
 def look(form: Square, keep: bool, batch: Batch) -> tuple[list[int], Facts, bytes, dict[int, str]]:
@@ -200,7 +254,9 @@ def look(form: Square, keep: bool, batch: Batch) -> tuple[list[int], Facts, byte
             entry = content
         lengths[row] = len(entry)
         entries.append(entry)
-    facts = Facts(contents, looks(images), sums(images), images.max((1, 2, 3)), lengths)
+    # one by one: each is in the processor's cache then
+    totals = np.stack([sums(image) for image in images])
+    facts = Facts(contents, looks(images), totals, images.max((1, 2, 3)), lengths)
     return [i for i, _ in batch], facts, b"".join(entries), faults
 
 
