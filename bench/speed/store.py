@@ -171,13 +171,14 @@ def memory(counts: list[int]) -> list[dict[str, float]]:
     return rows
 
 
-def gain(count: int, repeats: int) -> dict[str, float]:
-    """Return how many times as fast as one core two are, by turns, in taking in photographs."""
+def gain(count: int, repeats: int, keep: str) -> dict[str, float]:
+    """Return how many times as fast as one core two are, by turns, in taking in photographs that
+    are kept as pixels (``raw``) or as files (``encoded``)."""
     times: dict[str, list[float]] = {"one": [], "two": []}
     for _ in range(repeats):
         for name, cores in (("one", 1), ("two", 2)):
             with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-                about = {"kind": "photographs", "count": count, "keep": "raw", "cores": cores}
+                about = {"kind": "photographs", "count": count, "keep": keep, "cores": cores}
                 times[name].append(measured(Path(folder), "prepare", **about)["seconds"])
     return ratio(times, "one", "two")
 
@@ -198,8 +199,10 @@ def main() -> None:
         for what in ("prepare", "train")
     }
     print("bytes of memory an image more:", {name: round(value) for name, value in growth.items()})
-    times = gain(chosen.photographs, chosen.repeats)
-    show("prepare, photographs: one core / two, seconds", times)
+    times = {}
+    for keep in ("raw", "encoded"):
+        times[keep] = gain(chosen.photographs, chosen.repeats, keep)
+        show(f"prepare, photographs kept {keep}: one core / two, seconds", times[keep])
     write("store", "cpu", load=load, memory=rows, growth=growth, gain=times)
 
 

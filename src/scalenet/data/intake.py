@@ -37,7 +37,7 @@ from scalenet.records import files
 MOST = 2**23  # bytes of files, or of pixels, that a process is given at a time
 IMAGES = 256  # the same, in images
 LARGE = 2**25  # bytes of a file that no other process is given: it would be in memory thrice
-ALONE = 1.0  # seconds that this process works before it starts others
+ALONE = 0.5  # seconds that this process works before it starts others
 WAITING = 3  # batches a process, done or to be done
 PROCESSES = 32  # at most: this one reads the files for them
 
