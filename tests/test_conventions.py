@@ -38,6 +38,7 @@ EXTRA = {  # imported where they are asked for
     "transfer.py": {"timm", "safetensors"},
     "arrow.py": {"pyarrow"},
     "cluster.py": {"distributed"},
+    "pixels.py": {"pi_heif"},
 }
 FORM = ["params", "inputs", "state", "generator", "device", "emit"]
 CODE = [*SRC.rglob("*.py"), *(ROOT / "stages").rglob("*.py"), *(ROOT / "pipeline").rglob("*.py")]

@@ -194,14 +194,14 @@ def test_a_photograph_is_named_on_one_line(built, photographs, tmp_path):
 
 
 def test_files_of_no_known_kind_are_said(built, photographs, tmp_path):
-    """As those of a telephone that PIL does not read; what lies beside images is nobody's loss."""
+    """As the films of a telephone; what lies beside images is nobody's loss."""
     shutil.copy(photographs[0] / "0000.png", tmp_path / "one.png")
     assert "left out" not in scalenet("predict", "s0", tmp_path, cwd=built)
     (tmp_path / "deep").mkdir()
-    for name in ("deep/IMG_1.HEIC", "drawing.svg", "notes.txt", ".DS_Store"):
+    for name in ("deep/MOV_1.MP4", "drawing.svg", "notes.txt", ".DS_Store"):
         (tmp_path / name).write_bytes(b"no image")
     said = scalenet("predict", "s0", tmp_path, cwd=built)
-    assert "left out, of no known kind: IMG_1.HEIC, drawing.svg; save images as JPEG" in said
+    assert "left out, of no known kind: MOV_1.MP4, drawing.svg; save images as JPEG" in said
     assert "one.png" in said
 
 

@@ -660,7 +660,7 @@ def test_names_that_are_empty_are_refused_in_a_line(tmp_path):
 def test_more_files_that_cannot_be_read_may_be_left_out(tmp_path):
     folder = write_images(tmp_path / "set", {"a": 30, "b": 30}, (12, 12), False)
     for i in range(3):
-        (folder / "a" / f"{i}.heic").write_bytes(b"not an image")
+        (folder / "a" / f"{i}.mp4").write_bytes(b"not an image")
     with pytest.raises(ValueError, match=r"3 files could not be taken.*--most-skipped"):
         begun(folder)
     assert begun(folder, "--most-skipped", "0.1").data.most_skipped == 0.1

@@ -234,7 +234,7 @@ def test_the_model_says_what_goes_in_and_out_and_needs_few_packages(model, regis
     )
     [folder] = {f.parent for f in registered.rglob("requirements.txt") if model.model_id in str(f)}
     names = [line.partition("==")[0] for line in (folder / "requirements.txt").read_text().split()]
-    assert names == ["torch", "mlflow", "numpy", "pillow", "pandas"]
+    assert names == ["torch", "mlflow", "numpy", "pillow", "pi-heif", "pandas"]
     code = "".join(file.read_text() for file in folder.glob("code/*/*.py"))
     assert "import scalenet" not in code and "from scalenet" not in code
     assert not list(folder.rglob("*.pkl"))

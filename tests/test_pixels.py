@@ -4,8 +4,10 @@ import io
 import os
 import re
 import struct
+import sys
 import warnings
 import zlib
+from base64 import b64decode
 
 import numpy as np
 import pytest
@@ -265,7 +267,58 @@ def test_a_file_that_is_a_program_is_refused_before_another_program_runs_it(tmp_
     assert not ran.exists()
 
 
+# 64 x 48 pixels: red and green above blue and white; and the same with a note that it is to be
+# turned to the right
+PHONE = """
+AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAA
+AAAAACJpbG9jAAAAAERAAAEAAQAAAAABoQABAAAAAAAAAMgAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAA
+AA5waXRtAAAAAAABAAAA/WlwcnAAAADdaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNw
+AAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFz
+wIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAAEAAAAABAAAAMAAAAAEAAAAAAAAA
+Av////AAAAACAAAAEHBpeGkAAAAAAwgICAAAABhpcG1hAAAAAAAAAAEAAQWBAgMFhAAAANBtZGF0AAAAxCgBrwngITip//It
+3/8THZe5lyeVp79Y//0Qb70Nb/4im3R+ja83/wcjvzB+/42uxMLJ8XaY7YuHrWnwCKa/vLpY1g6IbDPDDwnlv4uCvs8j8IAR
+eOw8ae7SO8KbIGJ8EFMJfy19V+H0gnj23XLezNlyYvkM1EER+AY258yfhj5S6d6zQ75CRPrHm+/alWsdkne3mO3LZlrRMb7j
+LZGuiHwJO1Lu0FhFdTp3z72KmpvwhicD7m/Vos3dRml5TTfJt8YJXfA=
+"""
+TURNED = """
+AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAchtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAA
+AAAAADRpbG9jAAAAAERAAAIAAQAAAAAB7AABAAAAAAAAAMgAAgAAAAACtAABAAAAAAAAACQAAAA4aWluZgAAAAAAAgAAABVp
+bmZlAgAAAAABAABodmMxAAAAABVpbmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAABB2lwcnAAAADmaXBjbwAAAHZo
+dmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAA
+AwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAA
+AAAAQAAAAEAAAAAoY2xhcAAAAEAAAAABAAAAMAAAAAEAAAAAAAAAAv////AAAAACAAAAEHBpeGkAAAAAAwgICAAAAAlpcm90
+AwAAABlpcG1hAAAAAAAAAAEAAQaBAgMFhIYAAAAaaXJlZgAAAAAAAAAOY2RzYwACAAEAAQAAAPRtZGF0AAAAxCgBrwngITip
+//It3/8THZe5lyeVp79Y//0Qb70Nb/4im3R+ja83/wcjvzB+/42uxMLJ8XaY7YuHrWnwCKa/vLpY1g6IbDPDDwnlv4uCvs8j
+8IAReOw8ae7SO8KbIGJ8EFMJfy19V+H0gnj23XLezNlyYvkM1EER+AY258yfhj5S6d6zQ75CRPrHm+/alWsdkne3mO3LZlrR
+Mb7jLZGuiHwJO1Lu0FhFdTp3z72KmpvwhicD7m/Vos3dRml5TTfJt8YJXfAAAAAGRXhpZgAATU0AKgAAAAgAAQESAAMAAAAB
+AAYAAAAAAAA=
+"""
+
+
+@pytest.mark.parametrize(
+    ("photo", "corners"),
+    [
+        (PHONE, [(220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 230, 230)]),
+        (TURNED, [(30, 30, 220), (220, 30, 30), (230, 230, 230), (30, 200, 30)]),
+    ],
+)
+def test_a_photograph_of_a_phone_is_read_upright(photo, corners):
+    image = image_array(data(channels=3), b64decode(photo))
+    found = [image[:, y, x] for y in (1, -2) for x in (1, -2)]
+    assert np.abs(np.array(found, int) - corners).max() < 25
+
+
 @pytest.mark.parametrize("brand", [b"heic", b"mif1"])
-def test_a_photograph_of_a_kind_that_phones_write_is_refused_by_its_name(brand):
-    with pytest.raises(ValueError, match="HEIC, which is not read here; save it as JPEG"):
-        image_array(data(), b"\0\0\0\x18ftyp" + brand + bytes(40))
+def test_a_damaged_photograph_of_a_phone_is_none(brand):
+    whole = b64decode(PHONE)
+    for content in (b"\0\0\0\x18ftyp" + brand + bytes(40), whole[:-40], whole[: len(whole) // 2]):
+        with pytest.raises(DAMAGED):
+            image_array(data(), content)
+
+
+def test_without_the_plugin_a_photograph_of_a_phone_is_refused_with_what_reads_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    monkeypatch.setattr(Image, "OPEN", {k: v for k, v in Image.OPEN.items() if k != "HEIF"})
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    with pytest.raises(ValueError, match="HEIC: `pip install pi-heif`, or save it as JPEG"):
+        image_array(data(), b64decode(PHONE))

@@ -188,7 +188,7 @@ def test_model_declares_its_signature_and_packages(built):
     wanted = [
         line.partition("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()
     ]
-    assert wanted == ["torch", "mlflow", "numpy", "pillow", "pandas"]
+    assert wanted == ["torch", "mlflow", "numpy", "pillow", "pi-heif", "pandas"]
     about = Model.load(str(folder)).metadata
     assert about["classes"] == INFO.classes and "8 px" in about["preprocessing"]
     assert (folder / "input_example.json").stat().st_size < 5000

@@ -41,7 +41,7 @@ def prepared(path, **changes):
 def damaged(tmp_path):
     """Of 43 files in two class folders, 3 that are no images; and some that nobody misses."""
     files = images("ant", "bee", count=20)
-    files |= {"ant/broken.png": BROKEN, "bee/cut.jpg": b"", "bee/photo.heic": b"\0\0\0 ftypheic"}
+    files |= {"ant/broken.png": BROKEN, "bee/cut.jpg": b"", "bee/photo.mp4": b"\0\0\0 ftypisom"}
     files |= {"ant/notes.txt": b"x", "ant/.DS_Store": b"x", "logo.png": picture(9), "sums": b""}
     return unpacked(tmp_path / "a", files)
 
@@ -92,9 +92,9 @@ def test_a_share_of_broken_files_is_skipped_and_said(damaged):
     assert (read.name, read.source) == ("odd", "a")
     assert read.skipped == {
         "not a readable image": {"ant": 1, "bee": 1},
-        "suffix unknown (.heic)": {"bee": 1},
+        "suffix unknown (.mp4)": {"bee": 1},
     }
-    assert read.first == ["ant/broken.png", "bee/cut.jpg", "bee/photo.heic"]
+    assert read.first == ["ant/broken.png", "bee/cut.jpg", "bee/photo.mp4"]
     assert read.ignored == {
         "hidden, or left by a system": 1,
         "in no class folder": 2,
@@ -103,21 +103,21 @@ def test_a_share_of_broken_files_is_skipped_and_said(damaged):
     (record,) = told
     assert record["event"] == "read" and record["skipped"] == read.skipped
     assert record["summary"].startswith("40 images of 2 classes taken (train 2")
-    assert "3 skipped: 2 not a readable image, 1 suffix unknown (.heic) (ant/b" in record["summary"]
+    assert "3 skipped: 2 not a readable image, 1 suffix unknown (.mp4) (ant/b" in record["summary"]
 
 
 @pytest.mark.parametrize("most", [0.0, 0.02])
 def test_more_than_the_share_stops_before_anything_is_decoded(damaged, most):
-    (damaged / "bee/other.heic").write_bytes(b"")
+    (damaged / "bee/other.mp4").write_bytes(b"")
     with pytest.raises(ValueError) as caught:
         find(damaged, most_skipped=most)
-    for part in ("2 suffix unknown (.heic)", "bee/other.heic, bee/photo.heic", f"{most:g} allows"):
+    for part in ("2 suffix unknown (.mp4)", "bee/other.mp4, bee/photo.mp4", f"{most:g} allows"):
         assert part in str(caught.value)
     assert "raise data.most_skipped" in str(caught.value)
 
 
 def test_more_broken_images_than_the_share_stop_the_stage(damaged):
-    (damaged / "bee/photo.heic").unlink()
+    (damaged / "bee/photo.mp4").unlink()
     with pytest.raises(ValueError, match=r"ant/broken\.png: not a readable image .*most_skipped"):
         prepared(damaged)
     with pytest.raises(ValueError, match="its content is of no known kind"):

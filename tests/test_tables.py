@@ -399,7 +399,7 @@ WRONG = {
     "a row without a path": ("", "a"),
     "a row with more or fewer cells than there are columns": ("images/img3.png", "a", "b"),
     "listed twice, with two labels, splits or groups": ("images/img4.png", "b"),
-    "suffix unknown (.heic)": ("images/x.heic", "a"),
+    "suffix unknown (.mp4)": ("images/x.mp4", "a"),
     "not a readable image": ("images/broken.png", "a"),
 }
 
@@ -407,7 +407,7 @@ WRONG = {
 @pytest.mark.parametrize("why", WRONG)
 def test_a_row_that_cannot_be_used_is_counted_with_its_reason(flat, why):
     path, rows = flat
-    unpacked(path, {"images/x.heic": b"", "images/broken.png": b"no image", "../b.png": picture(1)})
+    unpacked(path, {"images/x.mp4": b"", "images/broken.png": b"no image", "../b.png": picture(1)})
     rows = [row for row in rows if row[0] != WRONG[why][0] or "twice" in why]
     (path / "labels.csv").write_text(text([*rows, WRONG[why]]))
     with pytest.raises(ValueError, match=r"most_skipped"):

@@ -20,7 +20,8 @@ from scalenet.pipeline.models import loader
 from scalenet.records import files
 from scalenet.records.documents import DataInfo
 
-PACKAGES = ("torch", "mlflow", "numpy", "pillow", "pandas")  # all that loading a member needs
+# all that loading a member and reading photographs needs
+PACKAGES = ("torch", "mlflow", "numpy", "pillow", "pi-heif", "pandas")
 CARRIED = {"__init__.py": loader, "served.py": served, "pixels.py": pixels}
 INPUT = (
     "image files (bytes, pathlib.Path, or base64 in JSON), or arrays: uint8 or floats in 0…1; "

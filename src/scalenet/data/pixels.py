@@ -1,8 +1,8 @@
 """Image files and pixels of any kind become 8-bit grey or colour: deep, floating, transparent,
 turned or huge, with damaged notes.
 
-This file is whole in itself (NumPy and Pillow): registered models carry it, so that they read what
-they are given exactly as their training images were read.
+This file is whole in itself (NumPy, Pillow, and pi-heif for HEIC): registered models carry it, so
+that they read what they are given exactly as their training images were read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-HEIC = re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL)  # of phones
+HEIC = re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL)  # of phones; a plugin reads it
 POINTER = b"version https://git-lfs"  # of a clone whose files were not fetched
 LACKING = "a pointer of Git LFS, not the file; `git lfs pull` in the clone fetches it"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -87,9 +87,7 @@ def _read(form: Form, content: bytes) -> np.ndarray:
 def opened(content: bytes) -> Image.Image:
     """Open an image file. Of a JPEG all sizes are: those pixels count that are decoded later."""
     try:
-        with warnings.catch_warnings():  # of what is too large later
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content))
+        image = _known(content)
     except Image.DecompressionBombError:
         if not content.startswith(JPEG):
             raise
@@ -99,10 +97,26 @@ def opened(content: bytes) -> Image.Image:
             raise ValueError(LACKING) from error
         if not HEIC.match(content):
             raise
-        raise ValueError("HEIC, which is not read here; save it as JPEG") from error
+        image = _of_phones(content)
     if image.format in PROGRAMS:
         raise ValueError(f"{image.format}, which is a program, not pixels; save it as PNG or JPEG")
     return image
+
+
+def _known(content: bytes) -> Image.Image:
+    with warnings.catch_warnings():  # of what is too large later
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(content))
+
+
+def _of_phones(content: bytes) -> Image.Image:
+    """Open a HEIC by a plugin of Pillow, which turns it upright."""
+    try:
+        from pi_heif import register_heif_opener
+    except ImportError as error:
+        raise ValueError("HEIC: `pip install pi-heif`, or save it as JPEG") from error
+    register_heif_opener()
+    return _known(content)
 
 
 def as_array(image: Image.Image, form: Form) -> np.ndarray:
