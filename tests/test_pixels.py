@@ -12,8 +12,9 @@ from base64 import b64decode
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
-from test_sources import data, unpacked
+from test_sources import data, picture, unpacked
 
+from scalenet.data import intake, readers
 from scalenet.data import pixels as reading
 from scalenet.data.pixels import DAMAGED, as_array, image_array
 from scalenet.pipeline.init.look import look
@@ -316,9 +317,19 @@ def test_a_damaged_photograph_of_a_phone_is_none(brand):
             image_array(data(), content)
 
 
-def test_without_the_plugin_a_photograph_of_a_phone_is_refused_with_what_reads_it(monkeypatch):
+def test_without_the_plugin_a_photograph_of_a_phone_is_refused_with_what_reads_it(
+    tmp_path, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     monkeypatch.setattr(Image, "OPEN", {k: v for k, v in Image.OPEN.items() if k != "HEIF"})
     monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
-    with pytest.raises(ValueError, match="HEIC: `pip install pi-heif`, or save it as JPEG"):
+    said = "HEIC is not read here: `pip install pi-heif`, or save it as JPEG"
+    with pytest.raises(ValueError, match=said):
         image_array(data(), b64decode(PHONE))
+    files = {f"{c}/{i}.png": picture(i) for c in ("ant", "bee") for i in range(30)}
+    unpacked(tmp_path / "a", files | {"bee/30.heic": b64decode(PHONE)})
+    some = data(most_skipped=0.5).model_copy(update={"source": "a"})
+    with pytest.raises(ValueError, match=said):  # the images are sound: none is left out
+        intake.take(some, readers.find(some, tmp_path))
+    with pytest.raises(ValueError, match=said):
+        look(str(tmp_path / "a"))

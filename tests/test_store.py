@@ -183,6 +183,15 @@ def test_an_image_that_another_process_cannot_decode_is_named(tmp_path, many):
     assert list(source.faults) == ["bee/7.png"] and (taken.facts.lengths == 0).sum() == 1
 
 
+def test_an_interrupt_waits_for_nothing_that_processes_are_at(tmp_path):
+    before, began = children(), time.monotonic()
+    with pytest.raises(KeyboardInterrupt), intake._pool(2, intake.Shelf(tmp_path)) as pool:
+        pool.submit(os.getpid).result()
+        pool.submit(time.sleep, 100)
+        raise KeyboardInterrupt
+    assert children() <= before and time.monotonic() < began + 50
+
+
 def test_processes_end_with_the_one_that_is_killed(photographs, tmp_path):
     """As a cancelled run, or a machine's out-of-memory killer, ends a stage."""
     script = tmp_path / "script.py"

@@ -18,7 +18,7 @@ from scalenet.config.params import Data, read_yaml
 from scalenet.data import folders, intake, readers
 from scalenet.data.cores import cores
 from scalenet.data.listing import BROKEN, Files, unreadable
-from scalenet.data.pixels import DAMAGED, image_array, opened
+from scalenet.data.pixels import DAMAGED, Missing, image_array, opened
 from scalenet.data.readers import BUNDLED, Source
 from scalenet.pipeline.project import DEFAULTS
 
@@ -165,6 +165,8 @@ def _size(content: bytes) -> tuple[int, int] | None:
     try:
         with opened(content) as image:
             return image.size if min(image.size) else None
+    except Missing:
+        raise
     except DAMAGED:
         return None
 

@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from hashlib import blake2b
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -29,7 +29,7 @@ from scalenet.config.interrupts import end_with_parent, kept_from_children
 from scalenet.config.params import Data
 from scalenet.data.cores import cores
 from scalenet.data.likeness import looks
-from scalenet.data.pixels import DAMAGED, image_array
+from scalenet.data.pixels import DAMAGED, Missing, image_array
 from scalenet.data.source import Content, Source
 from scalenet.data.store import FilePixels, Square
 from scalenet.records import files
@@ -197,8 +197,17 @@ def _size(batch: Batch) -> int:
     return sum(len(content) for _, content in batch if isinstance(content, bytes))
 
 
-def _pool(processes: int, shelf: Shelf) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(processes, get_context("spawn"), _belong_to_parent, (shelf,))
+@contextmanager
+def _pool(processes: int, shelf: Shelf) -> Iterator[Executor]:
+    """Begin processes that decode; they end at once where nobody wants what they are at."""
+    others, spawn = set(active_children()), get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, _belong_to_parent, (shelf,)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for process in set(active_children()) - others:
+                process.kill()
+            raise
 
 
 def _result(wait: Callable[[], Laid]) -> Laid:
@@ -266,12 +275,14 @@ def _decoded(form: Square, content: Content) -> np.ndarray | str:
         return content
     try:
         return image_array(form, content)
+    except Missing:  # left out, all of its kind would be
+        raise
     except UnidentifiedImageError:
         return "its content is of no known kind"
     except MemoryError:
         return "memory ran out"
     except DAMAGED as error:
-        return getattr(error, "strerror", None) or str(error)
+        return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
 def sums(images: np.ndarray) -> np.ndarray:

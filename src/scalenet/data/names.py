@@ -28,7 +28,7 @@ LEFTOVERS = {
 }
 # how the files of an image begin, whatever they are called
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
-FTYP = (b"ftypavif", b"ftypheic")  # after four bytes of length
+FTYP = (b"ftypavi", b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf")  # after a length
 HEAD = 16  # bytes that tell
 LONGEST = 80  # letters of a name in a message
 
@@ -54,7 +54,7 @@ def reason(name: str, head: bytes) -> str:
         return HIDDEN
     if suffix in SUFFIXES or head.startswith(MAGIC):
         return ""
-    if (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or head[4:12] in FTYP:
+    if (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or head[4:11] in FTYP:
         return ""
     return NOTE if suffix in NOTES else f"{UNKNOWN} ({suffix or 'none'})"
 

@@ -52,6 +52,10 @@ JPEG_LINES = (0xC0, 0xC1)  # of these, those whose pixels may come line by line
 JPEG_NOTES = {0xFE, *range(0xE1, 0xF0)} - {0xEE}  # comments, APPn; APP14 tells the colours
 
 
+class Missing(ValueError):
+    """An image is of a kind that is read where more is installed: it is not damaged."""
+
+
 class Form(Protocol):
     """How images are stored: ``channels`` 1 or 3, ``size`` px high and wide."""
 
@@ -114,7 +118,7 @@ def _of_phones(content: bytes) -> Image.Image:
     try:
         from pi_heif import register_heif_opener
     except ImportError as error:
-        raise ValueError("HEIC: `pip install pi-heif`, or save it as JPEG") from error
+        raise Missing("HEIC is not read here: `pip install pi-heif`, or save it as JPEG") from error
     register_heif_opener()
     return _known(content)
 

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from scalenet.data.pixels import DAMAGED, image_array
+from scalenet.data.pixels import DAMAGED, Missing, image_array
 from scalenet.records import files
 
 CHUNK = 2**22  # bytes that are copied at a time
@@ -111,6 +111,8 @@ class FilePixels:
         content = self.entry(place)
         try:
             pixels[:] = image_array(self.form, content)
+        except Missing:
+            raise
         except DAMAGED as error:
             raise damaged(self.file, f"image {place}: {error}") from error
 
