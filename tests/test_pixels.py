@@ -16,6 +16,7 @@ from test_sources import data, picture, unpacked
 
 from scalenet.data import intake, readers
 from scalenet.data import pixels as reading
+from scalenet.data.names import reason
 from scalenet.data.pixels import DAMAGED, as_array, image_array
 from scalenet.pipeline.init.look import look
 
@@ -315,6 +316,20 @@ def test_a_damaged_photograph_of_a_phone_is_none(brand):
     for content in (b"\0\0\0\x18ftyp" + brand + bytes(40), whole[:-40], whole[: len(whole) // 2]):
         with pytest.raises(DAMAGED):
             image_array(data(), content)
+
+
+def test_why_a_photograph_of_a_phone_cannot_be_read_is_one_line():
+    """libheif's own reasons have several."""
+    cut = b64decode(PHONE)[:-40]
+    with pytest.raises(DAMAGED, match="\n"):
+        image_array(data(), cut)
+    [why] = intake.look(data(), False, [(0, cut)])[3].values()
+    assert "\n" not in why and "end of file" in why
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"avif"])
+def test_a_photograph_of_a_phone_is_known_by_its_beginning(brand):
+    assert reason("odd", b"\0\0\0\x18ftyp" + brand) == ""
 
 
 def test_without_the_plugin_a_photograph_of_a_phone_is_refused_with_what_reads_it(
