@@ -1129,7 +1129,7 @@ def test_what_the_benchmarks_trained_is_gathered_once():
         json.loads((folder / f"{name}.json").read_text())
         for name in ("rank", "family", "extrapolation")
     )
-    rows = surface.known(rank, family, extrapolation["hidden"]["predicted"])
+    rows = surface.known([rank], family, extrapolation["hidden"]["predicted"])
     assert len({row.network for row in rows}) == len(rows) > 100
     ours = {row["network"]: row["name"] for row in family["members"]}
     trained = {ours[str(r.network)]: r.trained for r in rows if str(r.network) in ours}
@@ -1168,13 +1168,13 @@ def test_a_surface_bends_where_lines_do_not(tmp_path):
 
 def test_every_training_of_a_ranked_network_is_known():
     name = "r8-stem_k3_s1_c8-ir_k3_s1_e1_c8-head_c8-se0.25e-relu"
+    other = name.replace("r8", "r9")
     row = {"stage": 1, "network": name, "trained": 0.5, "accuracies": [0.4, 0.6]}
     scores = {way: [{"accuracy": 0.3}] for way in ("default", "fine-tuned")}
     hidden = {"network": name, "accuracies": [0.7]}
-    [one] = surface.known(
-        {"networks": [row], "scores": scores}, {"members": [], "arms": {}}, hidden
-    )
-    assert one.trained == [0.4, 0.6, 0.7]
+    ranks = [{"networks": [of], "scores": scores} for of in (row, row | {"network": other})]
+    one, two = surface.known(ranks, {"members": [], "arms": {}}, hidden)
+    assert one.trained == [0.4, 0.6, 0.7] and two.trained == [0.4, 0.6]
 
 
 def test_a_choice_by_the_truth_has_no_regret():

@@ -101,7 +101,7 @@ class Scoreboard:
             json.loads((folder / f"{n}.json").read_text())
             for n in ("rank", "family", "extrapolation", "tuning")
         )
-        rows = known(rank, family, extrapolation["hidden"]["predicted"])
+        rows = known([rank], family, extrapolation["hidden"]["predicted"])
         trained = [e for row in rows for e in row.evaluations((TRAINED,))]
         networks = [Network.parse(row["network"]) for row in rank["networks"]]
 

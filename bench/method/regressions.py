@@ -76,14 +76,16 @@ def errors(points: list[Point], splits: Iterable[tuple[Any, Any]], size: int) ->
 
 
 def compare(points: dict[str, list[Point]], size: int) -> dict[str, dict[str, float]]:
-    """Return the errors for the largest size of each table's, and by cross-validation."""
+    """Return the errors for the largest size of each table's, if it has more than one, and by
+    cross-validation."""
     found = {}
     for name, own in points.items():
         sizes = np.array([size for _, size, _ in own])
         largest = sizes == sizes.max()
         next_size = [(np.flatnonzero(~largest), np.flatnonzero(largest))]
         folds = KFold(FOLDS, shuffle=True, random_state=0).split(sizes)
-        found[f"{name}, next size"] = errors(own, next_size, size)
+        if not largest.all():
+            found[f"{name}, next size"] = errors(own, next_size, size)
         found[f"{name}, {FOLDS} folds"] = errors(own, folds, size)
     return found
 

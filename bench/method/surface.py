@@ -1,8 +1,9 @@
 """Whether a surface of accuracy says what a size that it has not seen wants: no training at all.
 
-    python -m bench.method.surface [--tables DIR]
+    python -m bench.method.surface [--preset NAME] [--more NAME,...] [--tables DIR]
 
-It reads what `family`, `rank` and `extrapolation` have trained and scored (bench/method/results).
+It reads what `family`, `rank` and `extrapolation` have trained and scored (bench/method/results),
+and with ``--more`` what `rank` has under other names: the sizes that it was run for alone.
 The last searched size is hidden: a surface fitted to the networks of smaller sizes chooses a
 strategy for the found base at its budget, and among random networks of that size. What its choices
 are worth is said by trainings and, where none was made, by the *reference*: the surface fitted to
@@ -68,18 +69,21 @@ class Known:
         ]
 
 
-def known(rank: dict[str, Any], family: dict[str, Any], hidden: dict[str, Any]) -> list[Known]:
+def known(
+    ranks: Sequence[dict[str, Any]], family: dict[str, Any], hidden: dict[str, Any]
+) -> list[Known]:
     """Gather every network that the benchmarks have trained; one that arms share counts once."""
     found: dict[str, Known] = {}
 
     def of(text: str, size: int) -> Known:
         return found.setdefault(text, Known(Network.parse(text), size))
 
-    for i, row in enumerate(rank["networks"]):
-        one = of(row["network"], row["stage"])
-        one.trained += row.get("accuracies", [row["trained"]])
-        for way, name in ((SHARED, "default"), (TUNED, "fine-tuned")):
-            one.scores[way] = rank["scores"][name][i]["accuracy"]
+    for rank in ranks:
+        for i, row in enumerate(rank["networks"]):
+            one = of(row["network"], row["stage"])
+            one.trained += row.get("accuracies", [row["trained"]])
+            for way, name in ((SHARED, "default"), (TUNED, "fine-tuned")):
+                one.scores[way] = rank["scores"][name][i]["accuracy"]
     sizes = {member["name"]: round(np.log2(member["multiple"])) for member in family["members"]}
     of_arms: dict[str, list[float]] = {}
     for rows in family["arms"].values():
@@ -92,7 +96,7 @@ def known(rank: dict[str, Any], family: dict[str, Any], hidden: dict[str, Any]) 
                 of_arms[text] = max(of_arms.get(text, []), reached, key=len)
     for text, reached in of_arms.items():
         found[text].trained += reached
-    last = max(row["stage"] for row in rank["networks"])
+    last = max(row["stage"] for rank in ranks for row in rank["networks"])
     of(hidden["network"], last).trained += hidden["accuracies"]
     return list(found.values())
 
@@ -250,15 +254,18 @@ def main() -> None:
     """Fit, choose, and write the raw numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="cifar10-cpu", help="whose results are read")
+    parser.add_argument("--more", default="", help="other names that `rank` has results under")
     parser.add_argument("--tables", type=Path, help="folder with a grids.csv")
     parser.add_argument("--results", type=Path, default=scripts.RESULTS, help="folder of the JSON")
     chosen = parser.parse_args()
     params = scripts.params_of(chosen.preset)
     folder = chosen.results / params.data.name
-    results = [json.loads((folder / f"{n}.json").read_text())
-               for n in ("rank", "family", "extrapolation")]  # fmt: skip
-    rows = known(*results[:2], results[2]["hidden"]["predicted"])
-    members, last = results[1]["members"], len(params.scaling.stages) - 1
+    others = [chosen.results / name for name in chosen.more.split(",") if name]
+    ranks = [json.loads((at / "rank.json").read_text()) for at in (folder, *others)]
+    family, hidden = (json.loads((folder / f"{name}.json").read_text())
+                      for name in ("family", "extrapolation"))  # fmt: skip
+    rows = known(ranks, family, hidden["hidden"]["predicted"])
+    members, last = family["members"], len(params.scaling.stages) - 1
     told = points(rows, last)
     try:
         grid = regressions.grid(chosen.tables / "grids.csv") if chosen.tables else None
@@ -275,7 +282,7 @@ def main() -> None:
                    for size, m in enumerate(members) if size >= last},
         "regrets": regrets(rows, last),
     }  # fmt: skip
-    said = ["--preset", chosen.preset]
+    said = ["--preset", chosen.preset, *(["--more", chosen.more] if chosen.more else [])]
     said += ["--tables", chosen.tables.resolve().name] if chosen.tables else []
     head = {"command": scripts.command("surface", said)} | about("cpu")
     files.write_json(folder / "surface.json", head | found)

@@ -84,7 +84,7 @@ def main() -> None:
     trained = [row["trained"] for row in rank["networks"]]
     among = choices(lab, BaseModel.parse(family["members"][0]["base"]), chosen.bases)
     every = list(dict.fromkeys([*ranked, *(pair for own in among for pair in own)]))
-    reference = fitted(known(rank, family, extrapolation["hidden"]["predicted"]), (TRAINED,), 99)
+    reference = fitted(known([rank], family, extrapolation["hidden"]["predicted"]), (TRAINED,), 99)
     networks = [network for _, network in every]
     worth = dict(zip(networks, reference.predict(networks).tolist(), strict=True))
 
