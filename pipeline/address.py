@@ -1,4 +1,4 @@
-"""Addresses of servers, as users give them, told without their secrets."""
+"""Addresses of servers, as users give them, told without their secrets, and why they fail."""
 
 from __future__ import annotations
 
@@ -18,3 +18,17 @@ def hidden(address: str) -> str:
     """Return an address without its credentials: ``http://***@host/``."""
     secret = credentials(address)
     return masked(address.replace(f"://{secret}@", "://***@", 1) if secret else address)
+
+
+def network_fault(error: BaseException) -> str | None:
+    """Return what the system said of a connection, such as *Connection refused*, if an error came
+    from one: clients wrap it in texts of their own, each in another's."""
+    while inner := error.__cause__ or error.__context__ or _told(error):
+        error = inner
+    if isinstance(error, OSError) and error.filename is None:
+        return error.strerror or str(error)
+    return None
+
+
+def _told(error: BaseException) -> BaseException | None:
+    return next((given for given in error.args if isinstance(given, BaseException)), None)

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scalenet.config.away import Unavailable, masked
 from scalenet.config.params import Params
 from scalenet.pipeline import STATE, environment, home
-from scalenet.pipeline.address import ENCODE, credentials, hidden
+from scalenet.pipeline.address import ENCODE, credentials, hidden, network_fault
 from scalenet.pipeline.remember import database
 from scalenet.pipeline.runs.alone import place
 
@@ -140,7 +140,7 @@ def _refusal(address: str, own: Path | None, error: Exception) -> ValueError:
         )
     start = "start it" if address.startswith("http") else "see that it runs and takes that user"
     return Unavailable(
-        f"MLflow cannot be reached at {hidden(address)} ({reason}); {start}, give another "
+        f"MLflow cannot be reached at {hidden(address)} ({why(error, 300)}); {start}, give another "
         "MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project's folder"
     )
 
@@ -173,7 +173,7 @@ def _reach(address: str) -> None:
             engine.dispose()
 
 
-def why(error: Exception) -> str:
+def why(error: Exception, most: int = 200) -> str:
     """Say in a line why MLflow could not be told, without secrets.
 
     A server that takes runs, but not their files, answers 500 to what it should keep; it may close
@@ -184,7 +184,7 @@ def why(error: Exception) -> str:
             "its server cannot keep files: the artifact store behind it is full, away or refuses "
             "it, as the server's log says"
         )
-    return _cleaned(str(error)).splitlines()[0][:200]
+    return _cleaned(network_fault(error) or str(error)).splitlines()[0][:most]
 
 
 def _remedy(database: Path, reason: str) -> str:

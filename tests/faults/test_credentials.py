@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
@@ -15,7 +16,7 @@ from prefect.settings import (
 )
 
 from scalenet.config.away import Unavailable, masked
-from scalenet.pipeline.address import hidden
+from scalenet.pipeline.address import hidden, network_fault
 from scalenet.pipeline.doors import servers
 from scalenet.pipeline.remember import stores
 
@@ -207,6 +208,48 @@ def test_a_password_with_any_signs_is_read_if_it_is_percent_encoded(tmp_path, mo
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://u:%40%3A%2F%5Bw0rd@127.0.0.1:1")
     with pytest.raises(Unavailable, match="cannot be reached"):
         stores.connect(tmp_path)
+
+
+def closing(listener):
+    """Close every connection at once, as a server does that is about to end."""
+    listener.settimeout(0.1)
+    while listener.fileno() >= 0:
+        with suppress(OSError):
+            listener.accept()[0].close()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind", "said"),
+    [
+        ("http", "none", "Connection refused"),
+        ("http", "silent", "timed out"),
+        ("http", "closing", "Remote end closed connection without response"),
+        ("https", "closing", "EOF occurred in violation of protocol"),
+    ],
+)
+def test_why_a_server_is_away_is_told_in_the_systems_words(
+    tmp_path, monkeypatch, scheme, kind, said
+):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if kind == "closing":
+            Thread(target=closing, args=(listener,), daemon=True).start()
+        if kind == "none":
+            listener.close()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://127.0.0.1:{port}")
+        with pytest.raises(Unavailable) as refused:
+            stores.connect(tmp_path)
+    told = str(refused.value)
+    assert told.startswith(f"MLflow cannot be reached at {scheme}://127.0.0.1:{port} (")
+    assert said in told and "Pool" not in told and "retries" not in told
+    assert said in stores.why(refused.value.__cause__)
+
+
+def test_a_fault_of_a_file_is_none_of_the_network(tmp_path):
+    try:
+        (tmp_path / "none").read_text()
+    except OSError as error:
+        assert network_fault(error) is None
 
 
 @pytest.mark.parametrize(
