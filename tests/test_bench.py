@@ -1268,3 +1268,20 @@ def test_the_preset_is_the_lean_search_that_was_priced(monkeypatch):
     assert lean.changed(preset, lean.ARMS["few images, ridge"]) == preset
     before = lean.changed(preset, lean.AS_MEASURED)
     assert lean.training_macs(before) > 1.3 * lean.training_macs(preset)
+
+
+def test_every_strategy_of_a_hidden_size_is_held_against_the_searched_one():
+    rows = {
+        what: {"scaling": by, "accuracies": reached}
+        for what, by, reached in (
+            ("searched", "d1-w1.5-r22", [0.60, 0.62]),
+            ("predicted", "d1.3-w1.7-r17", [0.58, 0.60]),
+            ("also", "d1-w1.9-r23", [0.63, 0.65]),
+        )
+    }
+    hidden = rows | {"also": [rows["also"]], "intervals": {}}
+    result = {"hidden": hidden, "noise": {"noise": 0.008, "dof": 40}}
+    assert report.less(rows["searched"], result) == "–"
+    assert report.less(rows["predicted"], result).startswith("-2.0 [")
+    assert report.less(hidden["also"][0], result).startswith("+3.0 [")
+    assert "no network was trained twice" in report.less(rows["also"], result | {"noise": None})

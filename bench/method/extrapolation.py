@@ -2,8 +2,9 @@
 
 The last searched stage is hidden from the laws (not from the search of the base model); those of
 the others plan a network for its budget. It, and the network that was searched there, are trained
-with the same seeds at equal FLOPs. The accuracy law is fitted to the searched sizes' first seed;
-its predictions are held against what each size reaches.
+with the same seeds at equal FLOPs, and so are strategies that ``--also`` names, as `surface` does:
+d1-w1.4-r32,d2-w1-r16. The accuracy law is fitted to the searched sizes' first seed; its predictions
+are held against what each size reaches.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from scalenet.space.network import Network
 from scalenet.space.scaling import Scaling
 
 
-def hidden(lab: Lab, plan: list[Member], seeds: int) -> dict | None:
-    """Predict the last searched size from the others and train both at equal FLOPs.
+def hidden(lab: Lab, plan: list[Member], seeds: int, also: list[Scaling]) -> dict | None:
+    """Predict the last searched size from the others and train both at equal FLOPs, ``also``
+    beside them.
 
     None with fewer than 4 sizes.
     """
@@ -39,18 +41,17 @@ def hidden(lab: Lab, plan: list[Member], seeds: int) -> dict | None:
         )
     fitted = laws.fit_laws(lab.params, strategies[:-1])
     by = laws.move(lab.params, lab.task, last.base, fitted, last.multiple)
-    network = equal_cost(lab, lab.params.space, last.base, by, last.flops)
-    jobs = [(name, seed) for seed in range(seeds) for name in (last.network, network)]
-    outcome = lab.trained(jobs)
-    searched, predicted = (
-        [outcome[name, seed]["accuracy"] for seed in range(seeds)]
-        for name in (last.network, network)
+    chosen = [by, *also]
+    networks = [equal_cost(lab, lab.params.space, last.base, one, last.flops) for one in chosen]
+    outcome = lab.trained(
+        (name, seed) for seed in range(seeds) for name in (last.network, *networks)
     )
-    return {
-        "intervals": laws.hidden(lab.params, strategies),
-        "searched": described(last.network, last.scaling, searched),
-        "predicted": described(network, by, predicted),
-    }
+    searched, predicted, *others = (
+        described(network, one, [outcome[network, seed]["accuracy"] for seed in range(seeds)])
+        for network, one in zip((last.network, *networks), (last.scaling, *chosen), strict=True)
+    )
+    found = {"intervals": laws.hidden(lab.params, strategies)}
+    return found | {"searched": searched, "predicted": predicted, "also": others}
 
 
 def described(network: Network, by: Scaling, accuracies: list[float]) -> dict:
@@ -94,18 +95,19 @@ def accuracy(lab: Lab, plan: list[Member], seeds: int) -> list[dict]:
 
 def main() -> None:
     """Hide and predict."""
-    chosen = scripts.options(__doc__, sizes="")
+    chosen = scripts.options(__doc__, sizes="", also="")
+    try:
+        also = [Scaling.parse(text) for text in chosen.also.split(",") if text]
+    except ValueError as error:
+        raise SystemExit(f"--also: {error}") from error
     lab = scripts.open_lab(chosen)
     plan = members(lab, chosen.sizes)
-    stage, rows = hidden(lab, plan, chosen.seeds), accuracy(lab, plan, chosen.seeds)
+    stage, rows = hidden(lab, plan, chosen.seeds, also), accuracy(lab, plan, chosen.seeds)
     if stage:
-        print(
-            f"hidden stage: searched {stage['searched']['scaling']}, "
-            f"predicted {stage['predicted']['scaling']}",
-            end=" ",
-        )
-        searched, predicted = (fmean(stage[w]["accuracies"]) for w in ("searched", "predicted"))
-        print(f"({predicted - searched:+.2%})")
+        print(f"hidden stage: searched {stage['searched']['scaling']}")
+        searched = fmean(stage["searched"]["accuracies"])
+        for name, row in (("predicted", stage["predicted"]), *(("also", r) for r in stage["also"])):
+            print(f"{name} {row['scaling']} ({fmean(row['accuracies']) - searched:+.2%})")
     for row in rows:
         law, reached = row["predicted"]["value"], row["reached"]["mean"]
         print(f"{row['member']}: law {law:.2%}, reached {reached:.2%}, inside {row['inside']}")

@@ -113,16 +113,19 @@ def extrapolation(result: Result) -> str:
     text = f"### Extrapolation\n\n{origin(result, seeds(result))}\n"
     hidden = result["hidden"]
     if hidden:
+        also = hidden.get("also", [])
+        trained = [(what, hidden[what]) for what in ("searched", "predicted")]
+        trained += [("named by others", row) for row in also]
         own = [
-            [what, hidden[what]["scaling"], percent(mean(hidden[what]["accuracies"]))]
-            for what in ("searched", "predicted")
+            [what, row["scaling"], percent(mean(row["accuracies"])), less(row, result)]
+            for what, row in trained
         ]
         text += (
             "The last searched stage, hidden from the laws and predicted by those of the others "
-            "(its width then moved "
-            "to equal FLOPs):\n\n"
-            f"{table(['', 'strategy', 'test top-1, %'], own)}\n"
-            f"{less(hidden, result['noise'])}\n\n"
+            "(its width then moved to equal FLOPs"
+            f"{'; beside it strategies that other laws name' * bool(also)}). Less the searched "
+            "one, in points, is tested with the noise of all trainings:\n\n"
+            f"{table(['', 'strategy', 'test top-1, %', 'less the searched'], own)}\n"
         )
         text += table(
             ["hidden", "found", "predicted", "interval", "inside"],
@@ -147,15 +150,13 @@ def extrapolation(result: Result) -> str:
     )
 
 
-def less(hidden: Result, noise: dict[str, float] | None) -> str:
-    """Write the predicted strategy's accuracy less the searched one's."""
-    if noise is None:
-        return "What differs by noise alone cannot be told: no network was trained twice."
-    given = (hidden[what]["accuracies"] for what in ("predicted", "searched"))
-    tested = statistics.difference(*given, noise, noise)
-    return (
-        f"Predicted less searched: {difference(tested)} points, tested with the noise of all "
-        "trainings."
+def less(row: Result, result: Result) -> str:
+    """Write a hidden size's accuracy by a strategy less that by the searched one."""
+    searched, noise = result["hidden"]["searched"], result["noise"]
+    if row is searched or noise is None:
+        return "–" if noise else "unknown: no network was trained twice"
+    return difference(
+        statistics.difference(row["accuracies"], searched["accuracies"], noise, noise)
     )
 
 
