@@ -27,6 +27,7 @@ from scalenet.records.written import counted
 
 GIB = 2**30
 LEAST_FREE = 2 * GIB  # of disk: below it a full family may not fit
+LEAST_FILES = 10_000  # that can be made anew there: DVC's cache has each image that is under it
 SHOWN = ("torch", "dvc", "mlflow", "prefect", "numpy")
 
 
@@ -80,9 +81,25 @@ def _machine(root: Path) -> Iterator[Finding]:
     yield Finding(f"{counted(cores(), 'core')} for this process")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield Finding(f"GPUs: {', '.join(names) or 'none; everything runs on the CPU'}")
-    free = shutil.disk_usage(root).free
-    short = f"free some, or go where there are {LEAST_FREE // GIB} GiB" if free < LEAST_FREE else ""
-    yield Finding(f"{free / GIB:.1f} GiB free on the disk of {root}", short)
+    yield from _disks(root)
+
+
+def _disks(root: Path) -> Iterator[Finding]:
+    """Look at the disk of the project, and at those that its state and its workspaces lie on."""
+    state, seen = home(root) / STATE, set()
+    for folder in (root, state, home(root) / workspaces.FOLDER):
+        if not folder.is_dir() or (disk := folder.stat().st_dev) in seen:
+            continue
+        seen.add(disk)
+        of, free = os.statvfs(folder), shutil.disk_usage(folder).free
+        remedy = f"free some, or go where there are {LEAST_FREE // GIB} GiB"
+        what = f"{free / GIB:.1f} GiB free on the disk of {folder}"
+        yield Finding(what, remedy if free < LEAST_FREE else "")
+        if of.f_files and of.f_favail < LEAST_FILES:
+            what = f"{counted(of.f_favail, 'file')} more fit on the disk of {folder}"
+            yield Finding(what, "free some inodes: remove folders of many files")
+        if of.f_flag & os.ST_RDONLY:
+            yield Finding(f"the disk of {folder} is mounted read-only", "mount it for writing")
 
 
 def _project(root: Path) -> Iterator[Finding]:

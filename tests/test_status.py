@@ -7,17 +7,20 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from threading import Timer
 
 import pytest
 from click.testing import CliRunner
 from conftest import dvc
 
+from scalenet.config.params import Params
 from scalenet.pipeline import project as projects
-from scalenet.pipeline import status
+from scalenet.pipeline import settings, status
 from scalenet.pipeline.cli import scalenet
+from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Graph
-from scalenet.pipeline.status import standings
+from scalenet.pipeline.status import expected, last, standings
 
 GRAPH = """stages:
   first:
@@ -118,3 +121,34 @@ def test_of_a_new_project_nothing_was_run_yet(server, tmp_path, monkeypatch):
     projects.begin(tmp_path)
     projects.refresh(tmp_path)
     assert {tuple(stage.reasons) for stage in standings(tmp_path)} == {("not run yet",)}
+
+
+def ran(root: Path, params: Params, stage: str, seconds: float, member: str = "") -> None:
+    """Leave a finished run of a stage, and of its params those that say how much it trained."""
+    client = stores.connect(root)
+    experiment = stores.experiment_id(client, root, stores.stage_experiment(params))
+    tags = {"stage": stage, "place": "here"} | ({"member": member} if member else {})
+    begun = 1000 * (1 + len(client.search_runs([experiment])))
+    run = client.create_run(experiment, start_time=begun, tags=tags).info.run_id
+    if stage != "search":
+        recipe = getattr(params, stage).recipe
+        for name in ("steps", "batch"):
+            client.log_param(run, f"{stage}.recipe.{name}", getattr(recipe, name))
+    client.set_terminated(run, end_time=begun + round(1000 * seconds))
+
+
+def test_a_training_of_more_images_than_the_last_is_expected_to_take_longer(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    projects.begin(tmp_path)
+    params = settings.apply(tmp_path, "tiny", {})
+    for stage, seconds, member in (("supernet", 5, ""), ("search", 3, ""), ("retrain", 2, "S2")):
+        ran(tmp_path, params, stage, seconds, member)
+    names = ["supernet", "search", "retrain@S2", "retrain@S3"]
+    same = {"supernet": 5.0, "search": 3.0, "retrain@S2": 2.0}
+    assert expected(tmp_path, params, names) == same
+    changes = {"supernet.recipe.steps": 4000, "retrain.recipe.batch": 16}
+    changed = settings.apply(tmp_path, None, changes)
+    more = {"supernet": 5.0 * 4000 / 20, "retrain@S2": 2.0 * 16 / 32}
+    assert expected(tmp_path, changed, names) == pytest.approx(same | more)
+    assert list(last(tmp_path, changed).values()) == [2.0, 3.0, 5.0], "what they took, as it was"

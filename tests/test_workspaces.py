@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -17,10 +18,10 @@ from mlflow.artifacts import load_text
 from PIL import Image
 
 from scalenet.config import params as config
-from scalenet.pipeline import home, project, settings
+from scalenet.pipeline import doctor, home, project, settings
 from scalenet.pipeline.remember import stores
 from scalenet.pipeline.repro import Graph
-from scalenet.pipeline.runs import workspaces
+from scalenet.pipeline.runs import flows, workspaces
 from scalenet.pipeline.runs.alone import alone, is_held
 from scalenet.pipeline.runs.scheduled import _check_committed, changes
 from scalenet.pipeline.runs.workspaces import Workspace, bring, found, remove, save, workspace
@@ -323,6 +324,52 @@ def test_what_cannot_be_copied_is_said_in_one_line(mine, tmp_path, monkeypatch):
     git(plain, "commit", "--quiet", "--message", "start")
     refused(plain, "HEAD", r"`dvc config core.no_scm false`, and commit")
     assert not list((plain / workspaces.FOLDER).glob("*/"))
+
+
+@pytest.fixture
+def small(mine):
+    """Put a disk of its own where workspaces lie; return what makes it: its options for mount."""
+    there = mine / workspaces.FOLDER
+    there.mkdir(parents=True)
+
+    def made(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(there)]
+        if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("nothing may be mounted here")
+        return there
+
+    yield made
+    subprocess.run(["umount", str(there)], capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "why", "remedy"),
+    [
+        ("size=40k", "No space left on device", "free space on that disk"),  # git's clone
+        ("size=500k", "No space left on device", "free space on that disk"),  # its checkout
+        ("nr_inodes=20", "No space left on device", "free space on that disk"),
+        ("ro", "Read-only file system", "or mount it for writing"),
+    ],
+)
+def test_a_disk_that_takes_no_workspace_is_told_in_a_line(mine, small, options, why, remedy):
+    there = small(options)
+    with pytest.raises((ValueError, OSError)) as refused, workspace(mine, "HEAD", "run"):
+        pass
+    said = flows.failed(refused.value)
+    assert said.name == "Refused" and "\n" not in said.message
+    assert said.message.startswith(str(there))
+    assert f"cannot be written ({why}); " in said.message and remedy in said.message
+    [disk] = [f for f in doctor._disks(mine) if f.remedy.startswith(("free some", "mount"))][-1:]
+    assert str(there) in disk.what
+    assert not any(kept.busy for kept in found(mine)), "and those that are there can be listed"
+
+
+def test_what_a_disk_refuses_is_told_and_what_is_no_disks_fault_is_raised(mine, monkeypatch):
+    monkeypatch.chdir(mine)
+    full = flows.failed(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert full.message.startswith(f"{mine}: cannot be written (No space left on device)")
+    with pytest.raises(ConnectionError):
+        flows.failed(ConnectionError("reset"))
 
 
 def test_a_clone_of_other_code_than_is_installed_is_refused(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -123,8 +123,9 @@ def _told(error: Exception) -> tuple[str, int]:
     code, too. Any other fault is ours, and is shown."""
     from scalenet.records import files
 
-    if isinstance(error, OSError) and (error.filename or error.errno in files.REMEDIES):
-        return files.unwritable(error.filename or Path.cwd(), error), FAULT
+    if isinstance(error, OSError):
+        with suppress(OSError):
+            return files.told(error, Path.cwd()), FAULT
     stores = sys.modules.get("scalenet.pipeline.remember.stores")  # it alone knows MLflow
     if stores is None or not isinstance(error, stores.OWN):
         raise error

@@ -3,6 +3,7 @@ for equal work in all copies of a project."""
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -98,12 +99,17 @@ def is_held(root: Path, work: str, key: str | None = None) -> bool:
 
 
 def is_locked(file: Path) -> bool:
-    """Tell whether some process holds a lock; its file is made if need be."""
+    """Tell whether some process holds a lock; its file is made if need be. Nobody works on a disk
+    that is mounted read-only."""
     try:
         with FileLock(file, timeout=0):
             return False
     except Timeout:
         return True
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return False
 
 
 def refuse_while_computed(root: Path) -> None:

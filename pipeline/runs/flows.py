@@ -1,7 +1,6 @@
 """The Prefect flows: ``family``, a task per stage, and a stage as a flow of its own. DVC decides
 whether a stage runs; Prefect shows when, where and how it ran, and caches nothing, whatever its
-settings. Stages that need nothing of each other run side by side.
-"""
+settings. Stages that need nothing of each other run side by side."""
 
 from __future__ import annotations
 
@@ -34,6 +33,7 @@ from scalenet.pipeline.runs.single import Watchers
 from scalenet.pipeline.runs.workers import Workers, count, for_machine
 from scalenet.pipeline.watch import percent
 from scalenet.pipeline.watch.progress import CACHED, DONE, Progress
+from scalenet.records import files
 
 LIBRARIES = ("scalenet.pipeline.remember.tracking", "torch")
 PROGRESS: ContextVar[Progress | None] = ContextVar("progress", default=None)  # of the run here
@@ -79,10 +79,10 @@ def _exit_code(state: State, prefix: str = "") -> int:
     return single.CODES.get(state.name, 1)
 
 
-def failed(error: ValueError) -> State:
-    """Return the state of what was refused, or of what an absent server or a kill stopped."""
+def failed(error: ValueError | OSError) -> State:
+    """Return the state of what was refused, or what an absent server, a kill or a disk stopped."""
     names = {Unavailable: "Unavailable", Killed: "Killed", Stopped: "Killed"}
-    return Failed(name=names.get(type(error), "Refused"), message=str(error))
+    return Failed(name=names.get(type(error), "Refused"), message=files.told(error, Path.cwd()))
 
 
 def _stage(stage: str, member: str | None = None) -> State:
@@ -116,7 +116,7 @@ def family(
     try:
         project.begin_if_empty(root)
         flowruns.remember(root, flow_run.id)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return failed(error)
     return flowruns.ended(root, _run(root, preset, overrides or {}, target))
 
@@ -131,7 +131,7 @@ def _run(root: Path, preset: str | None, overrides: dict[str, Any], target: str 
             stages, needs = graph(root, target)
         published.name_run(params, published.revision(root))
         return built(root, params, stages, needs)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return failed(error)
 
 
@@ -239,7 +239,7 @@ def _task(tools: Tools, name: str) -> Task:
     def build() -> State:
         try:
             return _built(tools, name)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             return failed(error)
 
     # kept, the first stage's result would answer for all: to Prefect's cache they are one task

@@ -71,7 +71,7 @@ def family(
         state = _run(Wanted(preset, overrides, target, revision, promote))
     except ModuleNotFoundError as error:
         state = _lacking(error)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         state = flows.failed(error)
     flowruns.without_traceback()
     return flowruns.ended(there, state)

@@ -13,7 +13,6 @@ import logging
 import os
 import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from scmrepo.exceptions import SCMError
 from scalenet.config.params import Params
 from scalenet.pipeline import STATE, home
 from scalenet.pipeline.runs.alone import is_locked
+from scalenet.pipeline.runs.git import git
 
 NAME = "workspaces"  # of their folder
 FOLDER = f"{STATE}/{NAME}"
@@ -85,8 +85,9 @@ def workspace(root: Path, revision: str, run: str) -> Iterator[Workspace]:
     with FileLock(_lock(folder)):
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier try of the same run
         clone = _within(folder, top)
-        _git(there, "clone", "--quiet", "--shared", "--no-checkout", str(top), str(clone))
-        _git(clone, "checkout", "--quiet", "--detach", commit)
+        copy = ("clone", "--quiet", "--shared", "--no-checkout", str(top), str(clone))
+        git(folder.parent, *copy)
+        git(clone, "checkout", "--quiet", "--detach", commit)
         _sign(there, clone)
         made = Workspace(name, _within(folder, there), clone, folder, commit)
         _share(there, made, shared)
@@ -97,8 +98,8 @@ def _sign(there: Path, clone: Path) -> None:
     """Have what a clone commits be by whom the project's repository says, or by nobody: DVC saves
     no experiment without a name, and a worker's user may have none."""
     for key, nobody in NOBODY.items():
-        who = _git(there, "config", "--default", nobody, "--get", key)
-        _git(clone, "config", key, who or nobody)
+        who = git(there, "config", "--default", nobody, "--get", key)
+        git(clone, "config", key, who or nobody)
 
 
 def root_in(root: Path, name: str) -> Path:
@@ -122,20 +123,20 @@ def _revision(there: Path, revision: str) -> tuple[Path, str]:
             "start it in a project's folder"
         )
     try:
-        top = Path(_git(there, "rev-parse", "--show-toplevel")).resolve()
+        top = Path(git(there, "rev-parse", "--show-toplevel")).resolve()
     except ValueError as error:
         if any((folder / ".git").exists() for folder in (there, *there.parents)):
             raise  # another user's repository, or a damaged one: git says what to do
         raise ValueError(NO_GIT.format(there)) from error
     try:
-        commit = _git(there, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+        commit = git(there, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
     except ValueError as error:
         raise ValueError(
             f"revision {revision!r} is no commit of {top}; give a branch, a tag or a commit, or "
             "HEAD, the one that is checked out"
         ) from error
     inside = (there.relative_to(top) / "params.yaml").as_posix()
-    if not _git(there, "ls-tree", "--full-tree", commit, "--", inside):
+    if not git(there, "ls-tree", "--full-tree", commit, "--", inside):
         raise ValueError(
             f"revision {revision!r} of {top} holds no {inside}; commit the project: "
             "`git add .` and `git commit`"
@@ -244,7 +245,7 @@ def save(root: Path, made: Workspace, stages: list[str]) -> None:
                 f"{made.name}: DVC cannot save it as an experiment: {error}"
             ) from error
     reference = f"refs/exps/{made.commit[:2]}/{made.commit[2:]}/{made.name}"
-    _git(home(root), "fetch", "--quiet", str(made.clone), f"+{reference}:{reference}")
+    git(home(root), "fetch", "--quiet", str(made.clone), f"+{reference}:{reference}")
 
 
 # --- those that are there -------------------------------------------------------------------------
@@ -289,12 +290,3 @@ def _size(folder: Path) -> int:
             stat = file.lstat()
             size += stat.st_size if stat.st_nlink == 1 else 0
     return size
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    """Return what git prints; ``ValueError`` with its words if it refuses."""
-    command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(f"git {arguments[0]}: {' '.join(done.stderr.split())}")
-    return done.stdout.strip()

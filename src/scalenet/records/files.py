@@ -21,7 +21,7 @@ REMEDIES = {
     errno.ENOSPC: "free space on that disk",
     errno.EDQUOT: "free space in your quota",
     errno.EFBIG: "raise the limit on a file's size (`ulimit -f`)",
-    errno.EROFS: "take a folder on a disk that is not mounted read-only",
+    errno.EROFS: "take a folder on a disk that is not mounted read-only, or mount it for writing",
     errno.ENAMETOOLONG: "take a folder with a shorter path",
     errno.ENOTDIR: "remove the file that lies where a folder should be",
     errno.EEXIST: "remove the file that lies where a folder should be",
@@ -73,6 +73,16 @@ def unwritable(path: Path | str, error: OSError) -> str:
     why = error.strerror or type(error).__name__
     remedy = REMEDIES.get(error.errno or 0, "make its folder one that you may write")
     return f"{path}: cannot be written ({why}); {remedy}, and run it again: it goes on from there"
+
+
+def told(error: ValueError | OSError, folder: Path) -> str:
+    """Say what was refused, by us or by the system, which may not name the file: in ``folder``
+    then. What the system did not refuse to write is raised again."""
+    if isinstance(error, ValueError):
+        return str(error)
+    if not error.filename and error.errno not in REMEDIES:
+        raise error
+    return unwritable(error.filename or folder, error)
 
 
 def unreadable(path: Path, error: OSError) -> ValueError:
