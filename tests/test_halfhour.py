@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from pathlib import Path
 from threading import Event
@@ -15,9 +16,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from bench import gpu
 from bench.method import halfhour
+from bench.speed import gpu as speed
 from scalenet.space import cost
 from scalenet.space.budget import Budget, Budgeted
 from scalenet.space.network import Task
@@ -50,6 +53,29 @@ def test_steps_fit_the_time_that_is_given():
     assert steps["supernet"] * step + trained == pytest.approx(0.75 * seconds, rel=0.01)
     twice = halfhour.chosen_steps(2 * seconds, step, rate)
     assert twice["retrain"] == pytest.approx(2 * steps["retrain"], abs=1)
+
+
+def test_pytorchs_word_that_it_looks_for_waits_is_none(monkeypatch):
+    def begin(mode):
+        if mode == "warn":
+            warnings.warn("The mode does not detect all synchronizing operations", stacklevel=1)
+
+    def wait():
+        warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", begin)
+    assert speed.waits(lambda: None) == 0 and speed.waits(wait) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "backend"),
+    [("cpu", {"g++"}, "inductor"), ("cpu", {"gcc"}, "eager"), ("cuda", {"cc"}, "inductor"),
+     ("cuda", {"g++"}, "eager")],
+)  # fmt: skip
+def test_nothing_is_compiled_where_no_compiler_is(monkeypatch, device, there, backend):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(speed.shutil, "which", lambda name: name if name in there else None)
+    assert speed.compiler(device) == backend
 
 
 def test_a_step_takes_what_a_device_needs_for_it_not_what_the_host_does(monkeypatch):

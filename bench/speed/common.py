@@ -23,7 +23,7 @@ from scalenet.config import params as stage_params
 from scalenet.config.params import Params
 from scalenet.pipeline import settings
 from scalenet.records.documents import DataInfo
-from scalenet.training.device import processor
+from scalenet.training.device import prepare, processor
 
 CLASSES = 10
 PASSES = 3  # of a training step, in forward ones: also the inputs' and the weights' gradients
@@ -33,12 +33,17 @@ Times = dict[str, list[float]]  # variant -> seconds of each repeat
 
 
 def options(doc: str | None, repeats: int, **more: Any) -> argparse.Namespace:
-    """Read ``--repeats``, ``--device`` and a script's own options, given as name=default."""
+    """Read ``--repeats``, ``--device`` and a script's own options, given as name=default; a GPU
+    computes as the stages have it."""
     parser = argparse.ArgumentParser(description=doc)
     defaults = {"repeats": repeats, "device": "cuda" if torch.cuda.is_available() else "cpu"} | more
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    if chosen.device.startswith("cuda") and torch.cuda.is_available():
+        on = params_of("").compute.model_copy(update={"device": chosen.device})
+        prepare(on)
+    return chosen
 
 
 def params_of(preset: str) -> Params:
@@ -79,7 +84,7 @@ def interleaved(
 
 def _wait(device: str) -> None:
     if device.startswith("cuda"):
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
 
 
 def ratio(times: Times, of: str, to: str) -> dict[str, float]:

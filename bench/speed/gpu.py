@@ -2,7 +2,8 @@
 
 In images a second, and in multiply-accumulates a second, which ``bench.speed.imagenet --rate``
 takes. Both are their trainings' own steps, with the super-supernet's recipe (batch, precision,
-augmentation) and images that live on the device. The wall time of the whole family is
+augmentation) and images that live on the device. Both compute as stages do, by algorithms that
+repeat themselves: in that mode the compiler does not tune. The wall time of the whole family is
 ``python -m bench.speed.family --preset cifar10``. ``--device cpu`` checks on a toy size that this
 script runs, and writes nothing.
 """
@@ -41,6 +42,7 @@ from scalenet.space.network import Network, Task
 from scalenet.training import device, fixed, loop, supernet
 
 TOY = {"batch": 8, "steps": 1}  # on a CPU
+COMPILERS = {"cpu": ("g++",), "cuda": ("gcc", "clang", "cc")}  # that torch.compile calls, one of
 
 
 def compiler(name: str) -> str:
@@ -51,8 +53,8 @@ def compiler(name: str) -> str:
             file=sys.stderr,
         )
         raise SystemExit(2)
-    if name == "cpu" and not shutil.which("g++"):
-        print("no C++ compiler (g++) is here: what is called compiled below is only traced")
+    if not any(map(shutil.which, COMPILERS["cpu" if name == "cpu" else "cuda"])):
+        print("no C compiler is here: what is called compiled below is only traced")
         return "eager"
     return "inductor"
 
@@ -128,7 +130,7 @@ def waits(step: Callable[[], Any]) -> int:
             step()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(one.message) for one in told)
+    return sum("called a synchronizing" in str(one.message) for one in told)
 
 
 def sized(params: Params, chosen: Any) -> Params:

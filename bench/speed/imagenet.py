@@ -133,7 +133,7 @@ def largest_step(params: Params, task: Task, batch: int, place: torch.device) ->
     with mock.patch.object(supernet, "draws", lambda *_: [largest]):
         supernet.train(params, net, images, None, ignore)
     if place.type == "cuda":
-        return float(torch.cuda.max_memory_allocated())
+        return float(torch.cuda.max_memory_allocated(place))
     return 2**20 * peak() - before
 
 

@@ -43,7 +43,7 @@ def added(what: str, batch: int, device: str) -> float:
     for _ in range(STEPS):
         step()
     if device.startswith("cuda"):
-        return float(torch.cuda.max_memory_allocated())
+        return float(torch.cuda.max_memory_allocated(device))
     return 2**20 * (peak() - before)
 
 
