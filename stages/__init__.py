@@ -7,6 +7,7 @@ params.yaml it reads, which folders of scalenet it runs, and which documents it 
 from __future__ import annotations
 
 import resource
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -112,7 +113,7 @@ def run_stage(
 def compute(emit: Emit, root: Path, stage: str, member: str | None, params: config.Params) -> None:
     """Run a stage in this process, which may be one of several that train a network."""
     names = [] if member is None else [member]
-    with _enough_memory(stage):
+    with _enough_memory(stage), _given_back():
         import_module(f"scalenet.stages.{stage}").main(
             declared(params, stage, member), Paths(root), *names, emit
         )
@@ -137,6 +138,17 @@ def _enough_memory(stage: str) -> Iterator[None]:
         if not ran_out(error):
             raise
         raise ValueError(f"{stage}: {MEMORY}") from error
+
+
+@contextmanager
+def _given_back() -> Iterator[None]:
+    """Give a GPU's memory back when the body ends: this process may wait for its next stage, and
+    PyTorch would keep that memory from others meanwhile."""
+    try:
+        yield
+    finally:
+        if torch := sys.modules.get("torch"):  # a stage that computes nothing does without
+            torch.cuda.empty_cache()
 
 
 @contextmanager

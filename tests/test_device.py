@@ -5,10 +5,16 @@ import sys
 
 import pytest
 import torch
+from conftest import ROOT
 
+from scalenet import stages
+from scalenet.config import params as config
 from scalenet.config.params import Compute
+from scalenet.data.images import _room
 from scalenet.nets import group
+from scalenet.records.shortage import ran_out
 from scalenet.training import device
+from scalenet.training.loop import ignore
 
 STEPS = """
 import resource, torch
@@ -67,6 +73,53 @@ def test_more_of_them_than_devices_and_one_device_for_all_are_refused(monkeypatc
         device.prepare(compute("auto"))
     device.prepare(compute("cpu"))  # where devices do not matter
     assert not second_of_three
+
+
+def test_a_device_that_is_named_is_the_current_one(monkeypatch, second_of_three):
+    """What asks for the current one, such as the thread that pins pages, would take the first."""
+    monkeypatch.setattr(group, "size", lambda: 1)
+    for name, taken in (("auto", []), ("cuda:1", [1]), ("cuda:0", [1, 0])):
+        device.prepare(compute(name))
+        assert second_of_three == taken
+
+
+@pytest.mark.parametrize(("there", "named"), [(True, "cpu:gloo,cuda:nccl"), (False, "gloo")])
+def test_what_is_computed_on_cpus_is_summed_there_though_a_gpu_is_seen(monkeypatch, there, named):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert group.backend() == named
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory",
+    ],
+)
+def test_memory_that_ran_out_is_known_by_its_words(words):
+    assert ran_out(RuntimeError(words)) and not ran_out(ValueError(words))
+
+
+@pytest.fixture
+def emptied(monkeypatch):
+    """Return what is done with a GPU's memory, in order."""
+    told = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: told.append("emptied"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: told.append("asked") or (10, 20))
+    return told
+
+
+def test_what_pytorch_keeps_of_a_gpu_counts_as_free_for_images(emptied):
+    assert 0 < _room(torch.device("cuda")) <= 10 and emptied == ["emptied", "asked"]
+
+
+def test_a_stage_gives_the_gpus_memory_back_however_it_ends(emptied, monkeypatch, tmp_path):
+    params = config.load(ROOT / "params.yaml")
+    with pytest.raises(ValueError, match=r"info\.json"):
+        stages.compute(ignore, tmp_path, "supernet", None, params)
+    assert emptied == ["emptied"]
 
 
 @pytest.fixture

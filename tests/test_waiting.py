@@ -22,6 +22,8 @@ from scalenet.training import fixed, loop, supernet
 ANSWERS = {"item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "nonzero"}
 ANSWERS |= {"new_tensor"}  # which sends what it is given, and waits
 INDEXED = {"__getitem__", "__setitem__"}
+STAGED = 2**16  # bytes that CUDA's driver takes from memory that is not pinned without a wait
+BATCH = 512  # images of a step that is to send no more than that
 VIEW = {"rotate": 10, "shift": 0.1, "scale": [0.9, 1.1], "flip": True}
 HEAVY = {
     "rotate": 10, "shift": 0, "scale": [1, 1], "flip": True, "crop": [0.3, 1],
@@ -38,9 +40,9 @@ class Followed(TorchFunctionMode):
     computed of them.
     """
 
-    def __init__(self, *there: Tensor):
+    def __init__(self, *there: Tensor, most: int = STAGED):
         super().__init__()
-        self.there, self.noted = WeakIdKeyDictionary(), []
+        self.there, self.noted, self.most = WeakIdKeyDictionary(), [], most
         self._mark(there)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -52,13 +54,16 @@ class Followed(TorchFunctionMode):
         made = not tensors and kwargs.get("device") is not None
         if any(there):
             alien = [t for t, known in zip(tensors, there, strict=True) if not known and t.ndim]
-            masks = name in INDEXED and any(t.dtype == torch.bool for t in tensors)
+            by = [t for t in tree_leaves(args[1:2]) if isinstance(t, Tensor)]
+            masks = name in INDEXED and any(t.dtype == torch.bool for t in by)
             if name in ANSWERS or masks or (alien and not sent):
                 self.noted.append(name)
         elif (sent and not kwargs.get("non_blocking")) or (
             made and name in ("tensor", "as_tensor")
         ):
             self.noted.append(f"{name} that waits")
+        elif sent and sum(t.numel() * t.element_size() for t in tensors) > self.most:
+            self.noted.append(f"{name} of much")
         found = func(*args, **kwargs)
         if any(there) or sent or made:
             self._mark(tree_leaves(found))
@@ -82,8 +87,10 @@ def test_what_waits_for_a_device_is_noted():
         "add": lambda: there + here,
         "to that waits": lambda: here.to(torch.device("cpu")),
         "tensor that waits": lambda: torch.tensor([1.0], device=torch.device("cpu")),
-        "__getitem__": lambda: there[torch.tensor([0])],
+        "__getitem__": lambda: there[there > 0],
+        "__setitem__": lambda: there.__setitem__(torch.tensor([0]), 1.0),
         "new_tensor": lambda: there.new_tensor([1.0]),
+        "to of much": lambda: torch.ones(2**15).to(torch.device("cpu"), non_blocking=True),
     }
     for name, call in calls.items():
         with Followed(there) as followed:
@@ -99,7 +106,9 @@ def steps_of(monkeypatch, images: Images, train: Callable[..., Any], *arguments:
     """Take a few steps of a training; return what was noted."""
 
     def few(tensors, recipe, backward, *_):
-        with Followed(*tensors.values(), images.array, images.labels, images.mean, images.std) as f:
+        most = STAGED * recipe.batch // BATCH
+        given = (*tensors.values(), images.array, images.labels, images.mean, images.std)
+        with Followed(*given, most=most) as f:
             training = loop.Training(tensors, recipe)
             for step in range(3):
                 training.step(backward, step)

@@ -245,9 +245,12 @@ def erase(view: Tensor, draws: Tensor, colours: Tensor, probability: float) -> T
     area, aspect = 0.02 + 0.31 * draws[:, 0], torch.exp((2 * draws[:, 1] - 1) * math.log(3.3))
     sides = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 1).clamp(max=1)
     start = draws[:, 2:4] * (1 - sides)
-    centres = (torch.arange(view.shape[-1]) + 0.5) / view.shape[-1]
-    inside = (centres >= start[..., None]) & (centres < (start + sides)[..., None])  # (N, 2, R)
     chosen = (draws[:, 4] < probability)[:, None, None]
-    box = (inside[:, 0, :, None] & inside[:, 1, None, :] & chosen)[:, None]
-    box, colours = (drawn.to(view.device, non_blocking=True) for drawn in (box, colours))
-    return torch.where(box, colours, view)
+    start, end, chosen, colours = (  # small: a copy of whole masks would be waited for
+        drawn.to(view.device, non_blocking=True)
+        for drawn in (start[..., None], (start + sides)[..., None], chosen, colours)
+    )
+    centres = (torch.arange(view.shape[-1], device=view.device) + 0.5) / view.shape[-1]
+    inside = (centres >= start) & (centres < end)  # (N, 2, R)
+    box = inside[:, 0, :, None] & inside[:, 1, None, :] & chosen
+    return torch.where(box[:, None], colours, view)

@@ -191,6 +191,7 @@ def _room(device: torch.device) -> int:
     """Return how many bytes a split may take on a device."""
     if device.type != "cuda":
         return HELD
+    torch.cuda.empty_cache()  # what PyTorch keeps of it for this process does not count as free
     return int(torch.cuda.mem_get_info(device)[0] * SHARE)
 
 

@@ -28,10 +28,8 @@ def autocontrast(x: Tensor, strength: Tensor) -> Tensor:
 def equalize(x: Tensor, strength: Tensor) -> Tensor:
     """Make every channel's levels equally frequent."""
     levels = (x * 255).round().long().flatten(2)
-    counts = torch.zeros(*x.shape[:2], 256, device=x.device).scatter_add_(
-        2, levels, torch.ones_like(x.flatten(2))
-    )
-    below = counts.cumsum(2)
+    counts = levels.new_zeros(*x.shape[:2], 256).scatter_add_(2, levels, torch.ones_like(levels))
+    below = counts.cumsum(2)  # of whole numbers: CUDA sums them in any order to the same
     least = below.gather(2, levels.amin(2, keepdim=True))
     even = (below.gather(2, levels) - least) / (levels.shape[2] - least).clamp(min=1)
     return torch.where(least < levels.shape[2], even, x.flatten(2)).view_as(x)

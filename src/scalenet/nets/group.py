@@ -41,7 +41,7 @@ def is_begun() -> bool:
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Belong to torchrun's group, if it began this process; gloo sums on CPUs, NCCL on GPUs.
+    """Belong to torchrun's group, if it began this process.
 
     A process that fails leaves it by its end alone: the others fail as soon as it has left, and are
     the end of all, so it tells first why.
@@ -56,9 +56,15 @@ def joined() -> Iterator[None]:
             f"torchrun may start processes again, but {OWN_STORE} is not 1, without which they may "
             f"not find each other; begin it with {OWN_STORE}=1, or without --max-restarts"
         )
-    dist.init_process_group()
+    dist.init_process_group(backend())
     yield
     dist.destroy_process_group()
+
+
+def backend() -> str:
+    """Return what sums: gloo on CPUs, NCCL on GPUs. Unnamed, it would be NCCL alone where a GPU is,
+    and nothing that is computed on the CPU there could be summed."""
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
 
 
 def size() -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-WORDS = (  # of PyTorch's allocators, and of oneDNN, which has no better ones
+WORDS = (  # of PyTorch's allocators, of cuBLAS and cuDNN, and of oneDNN, which has no better ones
     "allocate memory",
     "out of memory",
+    "_ALLOC_FAILED",
     "could not create a primitive",
 )
 

@@ -34,6 +34,8 @@ def prepare(compute: Compute) -> torch.device:
             )
         if group.size() > 1:
             _take_one(name, count)
+        elif ":" in name:
+            torch.cuda.set_device(index)  # also for what asks PyTorch which device is current
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     else:
