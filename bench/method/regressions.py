@@ -21,7 +21,7 @@ from scalenet.laws import surface as surfaces
 from scalenet.laws.surface import TRAINED, Evaluation, describe
 from scalenet.space.network import Block, Network
 
-FOLDS = 10
+FOLDS = 10  # or as many as there are networks
 GRID = ("depth", "width", "resolution", "gmacs", "top1")  # columns of a public grid
 Point = tuple[Network, int, float]  # (network, size, accuracy)
 Guess = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # (rows, reached, others)
@@ -83,10 +83,11 @@ def compare(points: dict[str, list[Point]], size: int) -> dict[str, dict[str, fl
         sizes = np.array([size for _, size, _ in own])
         largest = sizes == sizes.max()
         next_size = [(np.flatnonzero(~largest), np.flatnonzero(largest))]
-        folds = KFold(FOLDS, shuffle=True, random_state=0).split(sizes)
+        count = min(FOLDS, len(own))
+        folds = KFold(count, shuffle=True, random_state=0).split(sizes)
         if not largest.all():
             found[f"{name}, next size"] = errors(own, next_size, size)
-        found[f"{name}, {FOLDS} folds"] = errors(own, folds, size)
+        found[f"{name}, {count} folds"] = errors(own, folds, size)
     return found
 
 
