@@ -14,6 +14,9 @@ from scalenet.config.params import AccuracyPrior
 from scalenet.laws.accuracy import Point, fit_accuracy
 from scalenet.laws.intervals import wilson, worth
 from scalenet.laws.strategies import fit
+from scalenet.laws.verdict import guesses
+from scalenet.pipeline.models.evidence import answer_faults
+from scalenet.records.predictions import answers, equal_groups
 
 NOISE = 0.02  # log units: what rounding d or w to 0.1 leaves, about
 LAWS = {  # known laws log v of φ = 1…n, of each family, with terms that the noise half hides
@@ -355,6 +358,45 @@ def test_an_interval_of_groups_covers_what_it_says(count, alike, share):
         low, high = wilson(int(right.sum()), len(right), 0.95)
         naive += low <= share <= high
     assert covered / 300 > 0.9 and naive / 300 < 0.6
+
+
+@pytest.mark.parametrize("sizes", [[10] * 40 + [200] * 2, [5] * 30 + [150], [5] * 30 + [500]])
+@pytest.mark.parametrize("alike", [0.1, 0.4])
+def test_an_interval_of_unequal_groups_covers_what_it_says(sizes, alike):
+    """A few large groups decide, however many small ones there are beside them."""
+    rng, groups = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)
+    spread, covered = 1 / alike - 1, 0
+    for _ in range(300):
+        easy = rng.beta(0.85 * spread, 0.15 * spread, len(sizes))[groups]
+        right = rng.random(len(groups)) < easy
+        part = worth(right, groups, 0.95)
+        low, high = wilson(part * right.sum(), part * len(right), 0.95)
+        covered += low <= 0.85 <= high
+    assert covered / 300 > 0.88
+
+
+def test_unequal_groups_are_worth_fewer_equal_ones():
+    assert equal_groups(np.arange(9)) == 9 and equal_groups(np.repeat([3, 5], 4)) == 2
+    assert equal_groups(np.repeat(np.arange(31), [5] * 30 + [500])) == pytest.approx(1.68, abs=0.01)
+
+
+@pytest.mark.parametrize(("classes", "of", "most"), [(2, 1, 0.01), (5, 1, 0.01), (2, 5, 0.05)])
+def test_whoever_guesses_group_by_group_tells_no_classes_apart(classes, of, most):
+    """A group is called one thing or the other as a whole: images of one are no evidence."""
+    rng, passed = np.random.default_rng(0), 0
+    labels = np.repeat(np.arange(classes), of * 50)
+    groups = np.repeat(np.arange(classes * of), 50)
+    for _ in range(200):
+        said = [rng.choice(classes, 50, p=rng.dirichlet(np.full(classes, 0.3)))
+                for _ in range(classes * of)]  # fmt: skip
+        passed += not guesses(answers(labels, np.concatenate(said))._replace(groups=groups), 0.95)
+    assert passed / 200 <= most
+
+
+def test_of_images_of_one_class_nobody_tells_who_guesses():
+    labels = np.zeros(30, int)
+    assert not guesses(answers(labels, labels), 0.95)
+    assert list(answer_faults(answers(labels, labels), 0.95, "select")) == []
 
 
 def test_what_images_of_groups_are_worth():

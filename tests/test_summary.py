@@ -218,7 +218,8 @@ def test_groups_by_a_pattern_stay_together_and_are_counted(tmp_path):
     made, told = prepared(path, group="^(.*)_")
     assert made.read.groups == 30 and made.read.torn == 0 and "30 groups" in told[0]["summary"]
     assert 0 < made.read.tested < 30
-    assert f"warning: test has {made.read.tested} groups, and as images" in told[0]["summary"]
+    said = f"warning: test is worth {made.read.tested} groups of equal size, and as images"
+    assert said in told[0]["summary"]
     for part in made.splits.values():
         levels = part["pixels"][:][:, 0, 0, 0].astype(int) // 4
         pairs = set(zip(levels.tolist(), part["groups"].tolist(), strict=True))
@@ -231,6 +232,33 @@ def test_groups_by_a_pattern_stay_together_and_are_counted(tmp_path):
     assert all(len({home[i] for i in range(g * 4, g * 4 + 4)}) == 1 for g in range(30))
     with pytest.raises(ValueError, match=r"data\.group: .*no image's path matches.*ant/ant0_0"):
         prepared(path, group="(x)y")
+
+
+def test_a_group_larger_than_a_split_is_named(tmp_path):
+    """It goes whole to one, whatever the fractions say; and counts for little there."""
+    files = {f"{c}/{'film' if i < 80 else f'g{i}'}_{i}.png": picture(i + 100 * (c == "bee"))
+             for c in ("ant", "bee") for i in range(100)}  # fmt: skip
+    path = unpacked(tmp_path / "a", files)
+    for seed in range(20):
+        made, told = prepared(path, group="/(.*)_", seed=seed)
+        share = made.info.counts["test"] / 200
+        if share > 0.8:
+            break
+    assert share > 0.8 and made.read.tested <= 2
+    [line] = [one for one in made.read.warnings if one.startswith("test has ")]
+    assert line.startswith(f"test has {share:.0%} of the images, where data.test_fraction asks for")
+    assert "and film alone has 160 images; another data.seed draws anew" in line
+    assert line in told[0]["summary"]
+
+
+def test_images_that_are_alone_count_beside_a_few_pairs(tmp_path):
+    files = {f"{c}/{i}_{f'p{i // 2}' if i < 12 else ''}.png": picture(i + 120 * (c == "bee"))
+             for c in ("ant", "bee") for i in range(120)}  # fmt: skip
+    path = unpacked(tmp_path / "a", files)
+    made = next(m for m in (prepared(path, group=r"_(p.*)\.", seed=i)[0] for i in range(20))
+                if m.read.tested)  # fmt: skip
+    assert made.read.groups == 6 and made.read.tested > 0.6 * made.info.counts["test"]
+    assert not [one for one in made.read.warnings if "equal size" in one or "asks for" in one]
 
 
 def test_a_group_that_the_sources_own_splits_tear_is_told(tmp_path):
@@ -264,7 +292,7 @@ def test_a_source_that_is_almost_black_is_told(tmp_path, bright, dim):
 
 
 def test_one_of_a_kind_is_told_as_one():
-    assert few_groups(1).startswith("test has 1 group, and as images")
+    assert few_groups(1).startswith("test is worth 1 group of equal size, and as images")
     assert counted(1_797, "group") == "1,797 groups" and counted(0, "group") == "0 groups"
     assert [counted(n, "class", "classes") for n in (1, 2)] == ["1 class", "2 classes"]
 

@@ -183,8 +183,8 @@ def _drawn(seen: Seen, shares: Shares) -> Iterator[str]:
             f"{about}{shares.untested:,.0f} of {len(seen.classes):,} classes will have no image in "
             "test: nothing will be known of them"
         )
-    if shares.groups and shares.groups["test"] < MANY:
-        yield few_groups(shares.groups["test"])
+    if shares.groups and shares.groups["test"] and shares.tested < MANY:
+        yield few_groups(shares.tested)
 
 
 def _interval(count: int) -> float:

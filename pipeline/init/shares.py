@@ -15,6 +15,7 @@ from scalenet.data.source import Source
 from scalenet.pipeline.init.frame import Frame
 from scalenet.pipeline.init.look import Seen, section
 from scalenet.records.files import SPLITS
+from scalenet.records.predictions import equal_groups
 from scalenet.records.written import counted
 
 ANY = "images"  # a name for a source where it does not matter
@@ -31,7 +32,8 @@ class Shares(NamedTuple):
     ``select`` and ``test`` are the fractions of data, ``lowered`` for the sake of rare classes;
     ``counts`` are the images of each split, ``exact`` or about; ``sure`` those that train will have
     whatever is drawn. ``every`` is the chance that train has every class, ``untested`` about how
-    many classes test lacks, ``groups`` how many of them each split has, if there are any.
+    many classes test lacks, ``groups`` how many of them each split has, if there are any, and
+    ``tested`` how many of equal size test is worth.
     """
 
     select: float
@@ -45,6 +47,7 @@ class Shares(NamedTuple):
     every: float
     untested: float
     groups: dict[str, int]
+    tested: int
 
     @property
     def train(self) -> int:
@@ -110,6 +113,7 @@ def _alone(seen: Seen, most: int | None) -> Shares:
         every=every,
         untested=_untested(seen, sizes, test),
         groups={},
+        tested=0,
     )
 
 
@@ -183,6 +187,7 @@ def _together(seen: Seen, source: Source, most: int | None) -> Shares:
         every=1,
         untested=float((held[splits.TEST] == 0).sum()),
         groups={name: len(groups) for name, groups in zip(SPLITS, named, strict=True)},
+        tested=round(equal_groups(splits.numbered(source.groups[place == splits.TEST]))),
     )
 
 

@@ -15,12 +15,14 @@ from scalenet.data.likeness import alike
 from scalenet.data.listing import UNMARKED
 from scalenet.data.names import doubtful, few, shown
 from scalenet.data.source import Source
-from scalenet.data.splits import Cut, conflicting
+from scalenet.data.splits import Cut, conflicting, numbered
 from scalenet.records.documents import DataInfo, Reading
+from scalenet.records.predictions import equal_groups
 from scalenet.records.written import counted
 
 FIRST = 5  # files that a summary names
 MANY = 30  # groups of a test that says something
+OFF = 0.5  # of its fraction, by which a split may be larger or smaller without a word
 # share of a split, and how many of it, that may look like images of another one: some do by chance
 FEW_ALIKE, CHANCE = 0.01, 2
 PAIRS = 3  # of them that are named
@@ -65,12 +67,13 @@ def reading(params: Data, source: Source, made: Cut) -> Reading:
         pairs=[_pair(source, *two) for two in islice(chain(*near.values()), PAIRS)],
         groups=len(together),
         torn=sum(len(splits) > 1 for splits in together.values()),
-        tested=sum("test" in splits for splits in together.values()),
+        tested=_tested(source, made),
         brightest=max(int(made.facts.brightest[i].max()) for i in made.places.values()),
         dark=sum(int((made.facts.brightest[i] <= DARK).sum()) for i in made.places.values()),
         unmarked=source.files is not None and source.files.unmarked,
     )
-    return found.model_copy(update={"warnings": warnings(found)})
+    said = warnings(found) + missed(params, source, made)
+    return found.model_copy(update={"warnings": said})
 
 
 def _by_class(classes: list[str], labels: np.ndarray) -> dict[str, int]:
@@ -120,6 +123,35 @@ def _together(source: Source, made: Cut) -> dict[str, set[str]]:
         for group in set(source.groups[places].tolist()) - {""}:
             found.setdefault(group, set()).add(split)
     return found
+
+
+def _tested(source: Source, made: Cut) -> int:
+    """Return how many groups of equal size test is worth, where images come in groups; 0 if none
+    of its images has one."""
+    if source.groups is None or not (groups := source.groups[made.places["test"]]).any():
+        return 0
+    return round(equal_groups(numbered(groups)))
+
+
+def missed(params: Data, source: Source, made: Cut) -> list[str]:
+    """Say where a drawn split is far from the fraction that was asked for, as groups go whole to
+    one."""
+    if source.groups is None or source.given.any():
+        return []
+    sizes = {name: len(places) for name, places in made.places.items()}
+    every = source.groups[np.concatenate(list(made.places.values()))]
+    names, counts = np.unique(every[every != ""], return_counts=True)
+    said = []
+    for name in ("select", "test") if len(names) else ():
+        wanted, share = getattr(params, f"{name}_fraction"), sizes[name] / sum(sizes.values())
+        if abs(share - wanted) > OFF * wanted:
+            largest = shown(str(names[counts.argmax()]))
+            said.append(
+                f"{name} has {share:.0%} of the images, where data.{name}_fraction asks for "
+                f"{wanted:.0%}: a group goes whole to one split, and {largest} alone has "
+                f"{counts.max():,} images; another data.seed draws anew"
+            )
+    return said
 
 
 def changed(file: Path, classes: list[str]) -> str:
@@ -198,10 +230,11 @@ def almost_black(dark: int, images: int, brightest: int) -> list[str]:
 
 
 def few_groups(tested: int) -> str:
-    """Say what fewer groups than many in test mean."""
+    """Say what fewer groups than many in test mean; unequal ones count as fewer."""
     return (
-        f"test has {counted(tested, 'group')}, and as images of one may be alike, intervals are "
-        f"wide: {MANY} and more say more (a larger data.test_fraction, or more groups)"
+        f"test is worth {counted(tested, 'group')} of equal size, and as images of one may be "
+        f"alike, intervals are wide: {MANY} and more say more (a larger data.test_fraction, or "
+        "more groups)"
     )
 
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, signal, special, stats
 
+from scalenet.records.predictions import equal_groups
+
 TINY = 1e-9  # of a difference between shares
+LEAST = 0.2  # degrees of freedom, below which Student's quantile is beyond any use
 
 
 @dataclass(frozen=True)
@@ -34,25 +37,25 @@ def worth(values: np.ndarray, groups: np.ndarray | None, confidence: float) -> f
     None: every image is a group of its own, and counts. The share is the variance of the mean if
     images were independent, over that of groups which are, each group's sum about its mean being
     drawn anew (the inverse of the design effect). Student's quantile replaces the normal one, as
-    groups may be few. Of values that are all alike nothing is learnt of groups: one image of each
-    counts.
+    groups may be few: of unequal ones as few as ``equal_groups``, since the largest decide. Of
+    values that are all alike nothing is learnt of groups: one image of each such group counts.
 
     Korn, E. L. and Graubard, B. I. (1998): Confidence intervals for proportions with small expected
     number of positive counts estimated from survey data. Survey Methodology 24.
     """
     count = len(values)
-    sizes = np.array([count]) if groups is None else np.bincount(groups)
-    found = int((sizes > 0).sum())
-    if groups is None or found == count:
+    found = count if groups is None else equal_groups(groups)
+    if found == count:
         return 1.0
     if found == 1:
         return 1 / count
     about = values - np.mean(values)
     sums = np.bincount(groups, about)
-    alone, together = (about**2).sum() / (count - 1), (sums**2).sum() * found / (found - 1) / count
+    alone, together = (about**2).sum() / (count - 1), (sums**2).sum() / (1 - 1 / found) / count
     share = found / count if alone == 0 else alone / max(together, TINY)
     upper = (1 + confidence) / 2
-    return float(min(1.0, share * (special.ndtri(upper) / special.stdtrit(found - 1, upper)) ** 2))
+    student = special.stdtrit(max(found - 1, LEAST), upper)
+    return float(np.clip(share * (special.ndtri(upper) / student) ** 2, 1 / count, 1.0))
 
 
 def wilson(correct: float, tested: float, confidence: float) -> tuple[float, float]:

@@ -80,7 +80,7 @@ def one_class(trained: Trained, said: Answers) -> str | None:
 def guessing(trained: Trained, said: Answers) -> str | None:
     """Say that a member's answers to test may as well be guesses, if they may."""
     test = said[trained.member.name]["test"]
-    if len(np.unique(test.labels)) == 1 or not guesses(test, trained.confidence):
+    if not guesses(test, trained.confidence):
         return None
     often = majority(test).right.mean()
     return (
@@ -97,7 +97,10 @@ def majority(said: Predictions) -> Predictions:
 
 
 def guesses(said: Predictions, confidence: float) -> bool:
-    """Tell whether answers are no better than naming the largest class, beyond noise."""
+    """Tell whether answers are no better than naming the largest class, beyond noise. Of images
+    of one class alone nobody can tell."""
+    if len(np.unique(said.labels)) == 1:
+        return False
     above, _ = against(said, majority(said), confidence)
     return above.low <= 0 and not _tells_classes_apart(said, confidence)
 
@@ -106,14 +109,23 @@ def _tells_classes_apart(said: Predictions, confidence: float) -> bool:
     """Tell whether the mean recall of the classes is above chance beyond noise.
 
     Where one class has most images, a good classifier may be right no more often than one that
-    names it always, whose mean recall is that of chance.
+    names it always, whose mean recall is that of chance. Each class's images count as far as its
+    own groups let them: a class of one group tells nothing of the next group.
     """
-    images, recalls = scores.recall(said, int(said.labels.max()) + 1)
-    share = worth(said.right - recalls[said.labels], said.groups, confidence)
-    images, recalls = images[images > 0], recalls[images > 0]
+    _, recalls = scores.recall(said, int(said.labels.max()) + 1)
+    there = np.unique(said.labels)
+    images = np.array([_counting(said, label, confidence) for label in there])
+    recalls = recalls[there]
     shares = (images * recalls + 1) / (images + 2)  # no recall of few images is certain
-    noise = np.sqrt((shares * (1 - shares) / images).sum() / share) / len(images)
+    noise = np.sqrt((shares * (1 - shares) / images).sum()) / len(images)
     return bool(recalls.mean() - special.ndtri((1 + confidence) / 2) * noise > 1 / len(images))
+
+
+def _counting(said: Predictions, label: int, confidence: float) -> float:
+    """Return how many images of a class count, where those of a group are alike."""
+    of = said.labels == label
+    groups = None if said.groups is None else said.groups[of]
+    return float(of.sum()) * worth(said.right[of], groups, confidence)
 
 
 def worse(

@@ -91,9 +91,9 @@ class Reading(Document):
     ``repeated`` those that their split has already; ``conflicting`` names those of more than one
     class, equal ones together; ``dropped`` counts those left out by data.duplicates. ``alike``
     counts others that look like one of another split; ``pairs`` names few. Of ``groups``, ``torn``
-    are in several splits, by the source's own, and ``tested`` in test; ``brightest`` is the highest
-    level of all pixels, 0…255, and ``dark`` counts the images that have none above 64. A source is
-    ``unmarked`` without its end mark: files may be missing. ``warnings`` say what may be wrong.
+    are in several splits, by the source's own, and test is worth ``tested`` of equal size;
+    ``brightest`` is the highest level of all pixels, 0…255, and ``dark`` counts the images that
+    have none above 64. A source is ``unmarked`` without its end mark: files may be missing.
     """
 
     format: Literal[1] = 1

@@ -83,3 +83,13 @@ def read(path: Path) -> dict[str, dict[str, Predictions]]:
         raise ValueError(
             f"{path}: cannot be read as predictions ({error}); run `dvc repro` or `dvc pull`"
         ) from error
+
+
+def equal_groups(groups: np.ndarray) -> float:
+    """Return how many groups of equal size tell as much of a mean as these, 1…N: of ``groups`` (N),
+    the number of each image's, (Σ n)² / Σ n² with n the images of one.
+
+    Kish, L. (1965): Survey Sampling, section 8.2 (the loss by unequal weights).
+    """
+    sizes = np.bincount(groups).astype(float)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
