@@ -26,14 +26,18 @@ def outdated(file: Path, template: Path) -> list[str]:
 def renew(file: Path, template: Path) -> str:
     """Make our stages in a dvc.yaml those of the template; return a line on it, if any were not.
 
-    The file as it was is kept beside it.
+    The file as it was is kept beside it. Where the new one cannot be written nothing has changed.
     """
+    new = file.with_name(f"{file.name}.new")
+    if new.exists() and not file.exists():  # after a kill between the two renamings below
+        new.replace(file)
     wrong = outdated(file, template)
     if not wrong:
         return ""
     content = _renewed(file, template, wrong) if file.exists() else template.read_bytes()
+    files.write_bytes(new, content)
     kept = f"; the file as it was is {files.set_aside(file, 'old').name}" if file.exists() else ""
-    files.write_bytes(file, content)
+    new.replace(file)
     return f"{file.name}: {', '.join(wrong)} as the installed scalenet has them{kept}"
 
 

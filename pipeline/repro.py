@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -184,10 +184,10 @@ class Graph:
             return written.pop_all()
 
     def _release(self, written: ExitStack) -> None:
-        written.close()
         self.running -= 1
-        if not self.running:
-            self.read.close()
+        for held in (written, *[self.read] * (not self.running)):
+            with suppress(AssertionError):  # gone: another process took this one for a dead one
+                held.close()
 
     @contextmanager
     def _opened(self, wait: bool = True) -> Iterator[Repo]:

@@ -91,6 +91,19 @@ def test_of_a_stage_that_another_process_computes_nothing_is_said(project):
     assert Graph(project).reasons() == {"first": [], "second": None}
 
 
+def test_a_stage_ends_well_though_another_process_took_its_locks_for_a_dead_ones(project):
+    """As one does in another container, where no process of this number is."""
+    (project / "params.yaml").write_text("one: 2\nsome: {a: 1, b: {c: [1, 2]}}\n")
+    graph = Graph(project)
+    with graph.committing("first"):
+        (project / "a.txt").write_text("made anew")
+        (project / ".dvc/tmp/rwlock").write_text(json.dumps({"write": {}, "read": {}}))
+    assert not graph.changed("first")
+    with graph.committing("second"):
+        (project / "b.txt").write_text("b")
+    assert not graph.changed("second") and not graph.running
+
+
 @pytest.fixture
 def pushing(project):
     """Return a process that holds DVC, as a push does, until its input ends."""

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import verb
 
-from scalenet.pipeline import doctor
+from scalenet.pipeline import doctor, renewal
 from scalenet.pipeline import project as projects
 from scalenet.pipeline.repro import Graph
 from scalenet.pipeline.runs import single
@@ -91,6 +91,25 @@ def test_how_a_user_keeps_and_draws_what_a_stage_makes_is_theirs(project):
     assert verb(project, "params")[0] == 0, "stages of another version are laid anew"
     law = next(iter(yaml.safe_load(file.read_text())["stages"]["publish"]["outs"]))
     assert law == {"artifacts/family/family.json": {"persist": True}}
+
+
+def test_a_dvc_yaml_that_cannot_be_written_stays_with_a_users_stages(project, monkeypatch):
+    """Also after a kill between the two renamings that replace it."""
+    file, own = project / "dvc.yaml", "  mine:\n    cmd: echo mine\n"
+    file.write_text(before := "stages:\n" + own)
+
+    def full(path, content):
+        raise ValueError(f"{path}: cannot be written (No space left on device)")
+
+    with monkeypatch.context() as patched, pytest.raises(ValueError, match="No space left"):
+        patched.setattr(renewal.files, "write_bytes", full)
+        renewal.renew(file, TEMPLATE)
+    assert file.read_text() == before and not file.with_name("dvc.yaml.old").exists()
+    assert "the file as it was is dvc.yaml.old" in renewal.renew(file, TEMPLATE)
+    assert "mine" in yaml.safe_load(renewed := file.read_text())["stages"]
+    file.rename(file.with_name("dvc.yaml.new"))
+    assert renewal.renew(file, TEMPLATE) == "" and file.read_text() == renewed
+    assert not file.with_name("dvc.yaml.new").exists()
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "stages:\n", "vars: [mine.yaml]\nstages:\n"])
