@@ -149,7 +149,7 @@ def missed(params: Data, source: Source, made: Cut) -> list[str]:
             said.append(
                 f"{name} has {share:.0%} of the images, where data.{name}_fraction asks for "
                 f"{wanted:.0%}: a group goes whole to one split, and {largest} alone has "
-                f"{counts.max():,} images; another data.seed draws anew"
+                f"{counts.max():,} images; another data.seed or fraction draws anew"
             )
     return said
 
