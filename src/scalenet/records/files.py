@@ -80,7 +80,7 @@ def told(error: ValueError | OSError, folder: Path) -> str:
     then. What the system did not refuse to write is raised again."""
     if isinstance(error, ValueError):
         return str(error)
-    if not error.filename and error.errno not in REMEDIES:
+    if error.errno not in REMEDIES and not isinstance(error, PermissionError):
         raise error
     return unwritable(error.filename or folder, error)
 
